@@ -1,0 +1,60 @@
+# One command from a fresh clone: `make sweep` or `make test`. Everything is installed into .venv, nowhere else.
+PYTHON ?= python3
+OUT ?= results/default
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help sweep test notebooks clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make sweep       compare curricula on simulated learners; tables and figures go to $(OUT)'
+	@echo 'make test        ruff, mypy and pytest'
+	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
+	@echo 'make clean       remove .venv and caches; results/ stays'
+	@echo
+	@echo 'The first call sets up .venv, later calls reuse it.'
+	@echo 'PYTHON=python3.12  interpreter for .venv, 3.11 or newer (default: python3)'
+	@echo 'OUT=results/mine   where the sweep writes (default: results/default)'
+	@echo 'ARGS="..."         more options for sims/sweep.py or pytest'
+
+sweep: $(VENV)/.core
+	$(BIN)/python sims/sweep.py --out $(OUT) $(ARGS)
+
+test: $(VENV)/.full
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+notebooks: $(VENV)/.full
+	$(BIN)/jupytext --set-kernel python3 --to ipynb --execute notebooks/*.py
+
+clean:
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written only after its whole step, so an interrupted set-up starts that step again.
+$(VENV)/.made:
+	$(if $(python_fault),$(error $(python_fault)))
+	@echo 'setting up $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+	@echo 'installing what a sweep needs'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.made pyproject.toml constraints.txt
+	@echo 'installing everything: torch, transformers, jupyterlab and the test tools (minutes the first time)'
+	@$(PIP) --editable '.[real,notebooks,test]'
+	@touch $(VENV)/.core $@
+
+# Empty when $(PYTHON) will do, else one line that says why not.
+python_fault = $(shell $(PYTHON) -c 'import sys; v = "%d.%d.%d" % sys.version_info[:3]; \
+	print("" if sys.version_info >= (3, 11) else "PYTHON: must be Python 3.11 or newer, got $(PYTHON) = " + v)' \
+	2>/dev/null || echo 'PYTHON: must name a Python 3.11 or newer, got $(PYTHON), which does not run')

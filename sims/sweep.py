@@ -1,0 +1,253 @@
+"""Compare curricula on simulated learners: python sims/sweep.py --help"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+from tqdm import tqdm
+
+from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.pool import PRESETS, Pool
+from workbench.presets import LAWS, RULES, SIGNALS, make_law, make_rule
+from workbench.store import CellStore, StorageError, only_writer, to_parquet, write_whole
+from workbench.summary import report, runs_table, summary_table
+from workbench.sweep import Study, describe, git_commit, grid_points, pool_digest, space_filling_points
+
+sys.path.insert(0, str(Path(__file__).parent))
+from grids import DEFAULT, TINY
+
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")  # one line; the usage is behind --help
+
+
+def parser() -> argparse.ArgumentParser:
+    def joined(key: str) -> str:
+        return ",".join(DEFAULT[key])
+
+    p = Parser(
+        description="Compare curricula on simulated learners, on paired seeds. Finished cells are kept in --out: "
+        "an interrupted sweep goes on where it stopped when the same command is run again.",
+        epilog=f"controllers: {', '.join(RULES)}. learners: {', '.join(LAWS)}. pools: {', '.join(PRESETS)}. "
+        f"signals: {', '.join(SIGNALS)}. The hyper-parameters of each are in its docstring.",
+    )
+    p.add_argument("--pools", metavar="A,B", help=f"preset names or .parquet/.jsonl/.csv files (default: {joined('pools')})")
+    p.add_argument("--controllers", metavar="A,B", help=f"rules; uniform, the baseline, always runs (default: {joined('controllers')})")
+    p.add_argument("--learners", metavar="A,B", help=f"simulated learners (default: {joined('learners')})")
+    p.add_argument("--seeds", metavar="N", help=f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
+    p.add_argument("--steps", metavar="N", help=f"training updates per run (default: {DEFAULT['steps']})")
+    p.add_argument("--batch", metavar="N", help=f"items per update (default: {DEFAULT['batch']})")
+    p.add_argument("--rollouts", metavar="N", help=f"attempts per item and update (default: {DEFAULT['rollouts']})")
+    p.add_argument("--eval-every", metavar="N", default="5", help="updates between records (default: %(default)s)")
+    p.add_argument(
+        "--set",
+        metavar="NAME=VALUES",
+        action="append",
+        default=[],
+        help="a hyper-parameter of a rule or learner: values to cross, adarft.eta=5,10,20,50 or scalar.signal=rloo,grpo; "
+        "with --design sobol or lhs a range, adarft.eta=5:50 or 5:50:log (repeatable; default: none)",
+    )
+    p.add_argument("--design", metavar="D", default="grid", help="grid, sobol or lhs: how --set spreads (default: %(default)s)")
+    p.add_argument("--points", metavar="N", default="64", help="points of a sobol or lhs design (default: %(default)s)")
+    p.add_argument("--threshold", metavar="X", default="0.8", help="level to reach, as a share in (0, 1] of the gain in held-out success that uniform makes (default: %(default)s)")
+    p.add_argument("--heat", metavar="X,Y", help="two swept hyper-parameters for the heat maps (default: the first two)")
+    p.add_argument("--jobs", metavar="N", help="worker processes (default: the processors this process may use)")
+    p.add_argument("--out", metavar="DIR", default="results/sweep", help="folder for tables and figures (default: %(default)s)")
+    p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
+    return p
+
+
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except StorageError as error:
+        print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished cells are kept, run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    base = TINY if options.tiny else DEFAULT
+    threshold = number("--threshold", options.threshold)
+    check_number("--threshold", threshold, 0, 1, open_low=True)
+    jobs = whole("--jobs", options.jobs, len(os.sched_getaffinity(0)))
+    study = make_study(options, base)
+    heat = heat_axes(options, study)
+    out = Path(options.out)
+    with only_writer(out):
+        store = CellStore(out / "cells")
+        store.sweep_up()
+        with tqdm(total=len(study.cells), unit="run", desc="sweep", smoothing=0.1) as bar:
+            curves = study.run(store, 1 if options.tiny else jobs, lambda done, _: bar.update(done - bar.n))
+        runs = runs_table(curves, threshold)
+        summary = summary_table(runs, study.steps)
+        write_whole(out / "curves.parquet", to_parquet(curves))
+        write_whole(out / "runs.parquet", to_parquet(runs))
+        write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
+        write_whole(out / "manifest.json", manifest(study, threshold).encode())
+        written = draw(curves, summary, heat, out)
+    print(report(summary, study.steps))
+    print(f"\n{out}: runs.parquet curves.parquet summary.csv manifest.json {' '.join(written)}")
+
+
+def make_study(options: argparse.Namespace, base: dict[str, Any]) -> Study:
+    pools = [make_pool(name) for name in names("--pools", options.pools, base["pools"])]
+    for pool in pools:
+        if pool.duplicates:
+            print(
+                f"{pool.name}: {pool.duplicates} of {len(pool)} rows repeat an earlier prompt, "
+                f"{pool.conflicts} of them with another difficulty; all rows are kept",
+                file=sys.stderr,
+            )
+    return Study(
+        pools,
+        names("--learners", options.learners, base["learners"]),
+        names("--controllers", options.controllers, base["controllers"]),
+        design(options),
+        seeds=whole("--seeds", options.seeds, base["seeds"]),
+        steps=whole("--steps", options.steps, base["steps"]),
+        batch=whole("--batch", options.batch, base["batch"]),
+        rollouts=whole("--rollouts", options.rollouts, base["rollouts"]),
+        eval_every=whole("--eval-every", options.eval_every, 5),
+    )
+
+
+def make_pool(name: str) -> Pool:
+    if name in PRESETS:
+        return Pool.synthetic(name)
+    if Path(name).suffix or os.sep in name:
+        return Pool.load(name)
+    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or a .parquet, .jsonl or .csv file, got '{name}'")
+
+
+def design(options: argparse.Namespace) -> list[dict[str, Any]]:
+    check_choice("--design", options.design, ("grid", "sobol", "lhs"))
+    settings: dict[str, str] = {}
+    for text in options.set:
+        name, equals, values = text.partition("=")
+        owner, dot, field = name.partition(".")
+        if not (equals and dot and owner and field and values) or name in settings:
+            raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
+        check_choice("--set", owner, (*RULES, *LAWS))
+        settings[name] = values
+    if options.design == "grid":
+        return grid_points({name: [value(name, v) for v in values.split(",")] for name, values in settings.items()})
+    if not settings:
+        raise InputError(f"--set: must give at least one range for --design {options.design}, got none")
+    ranges = {name: value_range(name, values) for name, values in settings.items()}
+    return space_filling_points(ranges, options.design, whole("--points", options.points, 64))
+
+
+def value(name: str, text: str) -> Any:
+    """One value of --set: a name for the parameters that take one, else a number."""
+    if name.split(".")[1] in ("signal", "ties"):
+        return text
+    return number(f"--set {name}", text)
+
+
+def value_range(name: str, text: str) -> tuple[float, float, bool]:
+    low, _, rest = text.partition(":")
+    high, _, scale = rest.partition(":")
+    if not rest or scale not in ("", "log"):
+        raise InputError(f"--set {name}: must be LOW:HIGH or LOW:HIGH:log, got '{text}'")
+    return number(f"--set {name}", low), number(f"--set {name}", high), scale == "log"
+
+
+def number(option: str, text: str) -> float:
+    try:
+        result = float(text)
+    except ValueError:
+        result = math.nan
+    if not math.isfinite(result):
+        raise InputError(f"{option}: must be a finite number, got '{text}'")
+    return result
+
+
+def whole(option: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        return check_count(option, int(text))
+    except ValueError:
+        raise InputError(f"{option}: must be a whole number >= 1, got '{text}'") from None
+
+
+def names(option: str, text: str | None, default: list[str]) -> list[str]:
+    if text is None:
+        return list(default)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise InputError(f"{option}: must be names separated by commas, got '{text}'")
+    return parts
+
+
+def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:
+    swept = [name for name in study.points[0] if len({point[name] for point in study.points}) > 1]
+    if options.heat is None:
+        return (swept[0], swept[1]) if len(swept) > 1 else None
+    axes = names("--heat", options.heat, [])
+    if len(axes) != 2 or not set(axes) <= set(swept) or axes[0] == axes[1]:
+        raise InputError(f"--heat: must be two of the swept parameters ({', '.join(swept) or 'none'}), got '{options.heat}'")
+    return axes[0], axes[1]
+
+
+def manifest(study: Study, threshold: float) -> str:
+    """Everything needed to run the study again. No times: the same study gives the same file."""
+    arms = [
+        {"pool": arm.pool, "learner": arm.learner, "controller": arm.controller}
+        | {"law": describe(make_law(arm.law, dict(arm.law_settings)))}
+        | {"rule": describe(make_rule(arm.rule, dict(arm.rule_settings), study.steps))}
+        for arm in study.arms
+    ]
+    content = {
+        "pools": [{"name": pool.name, "items": len(pool), "digest": pool_digest(pool)} for pool in study.pools],
+        "seeds": study.seeds,
+        "steps": study.steps,
+        "batch": study.batch,
+        "rollouts": study.rollouts,
+        "eval_every": study.eval_every,
+        "threshold": threshold,
+        "points": study.points,
+        "arms": arms,
+        "git_commit": git_commit(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def draw(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None, out: Path) -> list[str]:
+    from workbench import figures
+
+    pictures = {
+        "learning_curves": figures.learning_curves(curves),
+        "target_difficulty": figures.target_trajectories(curves),
+        "speedup": figures.speedup_forest(summary),
+    }
+    if heat:
+        pictures["heat_map"] = figures.heat_map(summary, *heat, average=True)
+    for name, figure in pictures.items():
+        figures.save(figure, out / name)
+    return [f"{name}.{{pdf,png}}" for name in pictures]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,690 @@
+"""The controller around a rule: lanes, refusals, purity, resume, feedback of every kind, metrics by hand."""
+
+import io
+import json
+from math import tanh
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench.controllers import Draw, Feedback
+from workbench.errors import InputError
+
+RULES = {
+    "adarft": wb.AdaRFT(),
+    "adarft-first": wb.AdaRFT(ties="first", eta=20.0),
+    "uniform": wb.Uniform(),
+    "filter": wb.OfflineFilter(),
+    "band": wb.MiddleBand(low=20.0, high=80.0),
+    "frozen": wb.FrozenTarget(target=60.0),
+    "linear": wb.LinearSchedule(horizon=6),
+    "sorted": wb.SortedEasyToHard(horizon=6),
+}
+each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+TENS = np.arange(0.0, 101.0, 10.0)  # position i has difficulty 10 i
+SEEDS = (3, 0, 11)
+
+
+def coarse_pool(size=90):
+    """Difficulties on a coarse grid: every choice is among ties."""
+    return wb.Pool(difficulty=np.arange(size) % 9 * 12.5)
+
+
+def rewards_for(pool, items, seed, step, rollouts=4):
+    """Rewards of a run: a pure function of the lane's seed, the step and the items."""
+    luck = np.random.default_rng((seed, step)).random((len(items), rollouts))
+    return (luck > pool.difficulty[items][:, None] / 100).astype(np.float32)
+
+
+def drive(controller, pool, seeds, steps, count=8):
+    """Draws and answers `steps` batches; what was seen as (items, admitted, metrics) per step."""
+    seen = []
+    for _ in range(steps):
+        step = controller.step
+        items = controller.next_batch(count)
+        lanes = items if items.ndim == 2 else items[None]
+        rewards = np.array(
+            [rewards_for(pool, lane, seed, step) for lane, seed in zip(lanes, seeds, strict=True)]
+        )
+        admitted = controller.observe(items, rewards if items.ndim == 2 else rewards[0])
+        seen.append((items, admitted, controller.metrics()))
+    return seen
+
+
+def assert_same(one, other, lane=None):
+    """Two histories agree bit for bit; `lane` picks a lane of the first."""
+    pick = (lambda x: x) if lane is None else (lambda x: np.asarray(x)[lane])
+    assert len(one) == len(other)
+    for (items, admitted, metrics), (items2, admitted2, metrics2) in zip(one, other, strict=True):
+        np.testing.assert_array_equal(pick(items), items2)
+        np.testing.assert_array_equal(pick(admitted), admitted2)
+        assert set(metrics) == set(metrics2)
+        for key in metrics:
+            value = metrics[key] if np.ndim(metrics[key]) == 0 else pick(metrics[key])
+            np.testing.assert_array_equal(value, metrics2[key], err_msg=key)
+
+
+# --- shapes and lanes
+
+
+@each_rule
+def test_a_single_run_has_no_lane_axis_anywhere(rule):
+    pool = coarse_pool()
+    controller = wb.Controller(rule, pool, seed=1)
+    items = controller.next_batch(8)
+    assert items.shape == (8,)
+    assert items.dtype == np.int64
+    admitted = controller.observe(items, np.ones((8, 4), dtype=np.float32))
+    assert admitted.shape == (8,)
+    assert admitted.dtype == bool
+    assert admitted.all()
+    for key, value in controller.metrics().items():
+        assert np.ndim(value) == 0, key
+        float(value)
+
+
+@each_rule
+def test_lanes_put_their_axis_first_everywhere(rule):
+    controller = wb.Controller(rule, coarse_pool(), seed=SEEDS)
+    items = controller.next_batch(8)
+    assert items.shape == (3, 8)
+    assert items.dtype == np.int64
+    admitted = controller.observe(items, np.ones((3, 8, 4), dtype=np.float32))
+    assert admitted.shape == (3, 8)
+    assert admitted.dtype == bool
+    assert admitted.all()
+    for key, value in controller.metrics().items():
+        assert np.shape(value) in ((), (3,)), key
+    assert np.shape(controller.metrics()["mean_reward"]) == (3,)
+
+
+def test_one_lane_still_has_a_lane_axis():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool(), seed=0, lanes=1)
+    items = controller.next_batch(8)
+    assert items.shape == (1, 8)
+    assert controller.observe(items, np.ones((1, 8))).shape == (1, 8)
+
+
+@each_rule
+def test_lanes_are_independent_single_runs_bit_for_bit(rule):
+    pool = coarse_pool()
+    together = drive(wb.Controller(rule, pool, seed=SEEDS), pool, SEEDS, steps=14)
+    for lane, seed in enumerate(SEEDS):
+        alone = drive(wb.Controller(rule, pool, seed=seed), pool, [seed], steps=14)
+        assert_same(together, alone, lane)
+
+
+@each_rule
+def test_lanes_of_one_seed_share_their_random_numbers(rule):
+    pool = coarse_pool()
+    seen = drive(wb.Controller(rule, pool, seed=5, lanes=3), pool, [5, 5, 5], steps=5)
+    alone = drive(wb.Controller(rule, pool, seed=5), pool, [5], steps=5)
+    for lane in range(3):
+        assert_same(seen, alone, lane)
+
+
+def test_hyper_parameters_may_differ_between_lanes():
+    pool = coarse_pool()
+    beta, eta, start = np.array([0.5, 0.2, 0.8]), np.array([50.0, 5.0, 20.0]), np.array([0.0, 30.0, 100.0])
+    swept = wb.AdaRFT(beta=beta, eta=eta, start=start, alpha=3.0)
+    together = drive(wb.Controller(swept, pool, seed=SEEDS), pool, SEEDS, steps=10)
+    for lane, seed in enumerate(SEEDS):
+        rule = wb.AdaRFT(beta=float(beta[lane]), eta=float(eta[lane]), start=float(start[lane]), alpha=3.0)
+        assert_same(together, drive(wb.Controller(rule, pool, seed=seed), pool, [seed], steps=10), lane)
+
+
+START, END, HORIZON = np.array([0.0, 10.0, 20.0]), np.array([100.0, 90.0, 80.0]), np.array([3.0, 5.0, 40.0])
+LOW, HIGH = np.array([0.0, 20.0, 45.0]), np.array([100.0, 80.0, 70.0])
+SWEPT = {
+    "adarft bounds": lambda k: wb.AdaRFT(start=LOW[k], low=LOW[k], high=HIGH[k]),
+    "frozen": lambda k: wb.FrozenTarget(target=END[k]),
+    "linear": lambda k: wb.LinearSchedule(start=START[k], end=END[k], horizon=HORIZON[k]),
+    "sorted": lambda k: wb.SortedEasyToHard(horizon=HORIZON[k]),
+    "band": lambda k: wb.MiddleBand(low=LOW[k], high=HIGH[k]),
+    "filter": lambda k: wb.OfflineFilter(low=LOW[k] / 100, high=HIGH[k] / 100),
+}
+
+
+@pytest.mark.parametrize("rule", SWEPT.values(), ids=SWEPT)
+def test_schedules_filters_and_bounds_may_differ_between_lanes(rule):
+    pool = coarse_pool()
+    together = drive(wb.Controller(rule(slice(None)), pool, seed=SEEDS), pool, SEEDS, steps=12)
+    for lane, seed in enumerate(SEEDS):
+        alone = drive(wb.Controller(rule(lane), pool, seed=seed), pool, [seed], steps=12)
+        assert_same(together, alone, lane)
+
+
+@each_rule
+def test_the_same_seed_gives_the_same_run(rule):
+    pool = coarse_pool()
+    one, again = (drive(wb.Controller(rule, pool, seed=4), pool, [4], steps=8) for _ in range(2))
+    assert_same(one, again)
+
+
+@pytest.mark.parametrize("name", ["adarft", "uniform", "filter", "band", "frozen", "linear"])
+def test_another_seed_gives_another_run(name):
+    pool = coarse_pool()
+    runs = [[wb.Controller(RULES[name], pool, seed=seed).next_batch(8).tolist()] for seed in (0, 1, 2)]
+    assert runs[0] != runs[1]
+    assert runs[1] != runs[2]
+    assert runs[0] != runs[2]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    failures=st.lists(st.integers(1, 127), min_size=1, max_size=50),
+    name=st.sampled_from(["adarft", "adarft-first", "uniform", "frozen", "linear", "sorted"]),
+    seed=st.integers(0, 2**64 - 1),
+    data=st.data(),
+)
+def test_every_batch_holds_as_many_distinct_items_of_the_pool_as_were_asked_for(failures, name, seed, data):
+    pool = wb.Pool(difficulty=np.array(failures) / 128 * 100)
+    controller = wb.Controller(RULES[name], pool, seed=seed)
+    for _ in range(5):
+        count = data.draw(st.integers(1, len(pool)))
+        items = controller.next_batch(count)
+        assert items.shape == (count,)
+        assert len(set(items.tolist())) == count
+        assert items.min() >= 0
+        assert items.max() < len(pool)
+        reward = data.draw(st.sampled_from([0.0, 0.5, 1.0]))
+        controller.observe(items, np.full(count, reward))
+
+
+@each_rule
+def test_the_batch_may_be_the_whole_pool(rule):
+    pool = wb.Pool(difficulty=np.linspace(30, 70, 7))
+    controller = wb.Controller(rule, pool)
+    for _ in range(3):
+        items = controller.next_batch(7)
+        assert sorted(items.tolist()) == list(range(7))
+        controller.observe(items, np.ones(7))
+
+
+@each_rule
+def test_a_pool_of_one_item_gives_it_every_time(rule):
+    controller = wb.Controller(rule, wb.Pool(difficulty=[50.0]))
+    for reward in (1.0, 0.0, 1.0):
+        items = controller.next_batch(1)
+        assert items.tolist() == [0]
+        assert controller.observe(items, [reward]).tolist() == [True]
+
+
+# --- refusals
+
+
+def refused(field, call):
+    with pytest.raises(InputError) as caught:
+        call()
+    line = str(caught.value)
+    assert line.startswith(field)
+    assert "\n" not in line
+    return line
+
+
+@each_rule
+def test_a_batch_larger_than_the_pool_is_refused(rule):
+    controller = wb.Controller(rule, wb.Pool(difficulty=[40.0, 50.0, 60.0]))
+    with pytest.raises(InputError) as caught:
+        controller.next_batch(4)
+    assert "4" in str(caught.value)
+    assert "3" in str(caught.value)
+    assert len(controller.next_batch(3)) == 3
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5])
+def test_a_batch_of_no_whole_number_of_items_is_refused(count):
+    with pytest.raises(InputError) as caught:
+        wb.Controller(wb.AdaRFT(), coarse_pool()).next_batch(count)
+    assert str(count) in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.01, 1.01, -1.0, 5.0])
+def test_a_reward_outside_zero_to_one_is_refused_with_its_value(bad):
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    items = controller.next_batch(4)
+    line = refused("rewards", lambda: controller.observe(items, np.array([0.0, 1.0, bad, 1.0])))
+    assert float(line.rpartition("got ")[2]) == pytest.approx(bad, nan_ok=True)
+    refused("rewards", lambda: controller.observe(items, np.array([[0.0, 1.0]] * 3 + [[bad, 0.0]])))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (5,), (4, 0), (3, 8), (8, 4), (4, 2, 2), (1, 4)])
+def test_rewards_of_another_shape_than_the_items_are_refused(shape):
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    items = controller.next_batch(4)
+    refused("rewards", lambda: controller.observe(items, np.zeros(shape)))
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 4), (2, 8), (3, 7), (3, 8, 0), (3, 8, 2, 2)])
+def test_rewards_of_another_shape_than_the_lanes_are_refused(shape):
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool(), seed=SEEDS)
+    items = controller.next_batch(8)
+    refused("rewards", lambda: controller.observe(items, np.zeros(shape)))
+
+
+def test_items_without_their_lane_axis_are_refused():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool(), seed=SEEDS)
+    items = controller.next_batch(8)
+    refused("items", lambda: controller.observe(items[0], np.zeros((3, 8))))
+
+
+def test_items_with_a_lane_axis_are_refused_by_a_single_run():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    items = controller.next_batch(8)
+    refused("items", lambda: controller.observe(items[None], np.zeros((1, 8))))
+
+
+@pytest.mark.parametrize("bad", [-1, 90, 10**9])
+def test_positions_outside_the_pool_are_refused(bad):
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool(90))
+    controller.next_batch(3)
+    assert str(bad) in refused("items", lambda: controller.observe(np.array([0, bad, 2]), np.zeros(3)))
+
+
+@pytest.mark.parametrize("items", [[0.0, 1.0, 2.0], [0.5, 1.0, 2.0], [True, False, True], ["0", "1", "2"]])
+def test_positions_that_are_no_integers_are_refused(items):
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    controller.next_batch(3)
+    refused("items", lambda: controller.observe(np.array(items), np.zeros(3)))
+
+
+def test_feedback_on_no_items_is_refused():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    controller.next_batch(3)
+    refused("items", lambda: controller.observe(np.zeros(0, dtype=np.int64), np.zeros(0)))
+
+
+def test_a_refused_observation_changes_nothing():
+    pool = coarse_pool()
+    controller, twin = (wb.Controller(wb.AdaRFT(), pool, seed=2) for _ in range(2))
+    items = controller.next_batch(4)
+    twin.next_batch(4)
+    with pytest.raises(InputError):
+        controller.observe(items, np.array([1.0, 1.0, 1.0, np.nan]))
+    with pytest.raises(InputError):
+        controller.observe(items + len(pool), np.ones(4))
+    assert_same(drive(controller, pool, [2], 5), drive(twin, pool, [2], 5))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "one", 2**64, [0, -1], []])
+def test_a_seed_that_is_no_64_bit_integer_is_refused(seed):
+    refused("seed", lambda: wb.Controller(wb.AdaRFT(), coarse_pool(), seed=seed))
+
+
+@pytest.mark.parametrize("lanes", [0, -2, 1.5])
+def test_a_number_of_lanes_below_one_is_refused(lanes):
+    assert str(lanes) in refused("lanes", lambda: wb.Controller(wb.AdaRFT(), coarse_pool(), lanes=lanes))
+
+
+def test_seeds_that_disagree_with_the_lanes_are_refused():
+    with pytest.raises(InputError, match=r"^(seed|lanes): "):
+        wb.Controller(wb.AdaRFT(), coarse_pool(), seed=[1, 2, 3], lanes=2)
+
+
+# --- purity
+
+
+def frozen_copy(state):
+    return [np.array(leaf, copy=True) for leaf in state]
+
+
+@each_rule
+def test_select_and_update_leave_the_state_they_were_given_unchanged(rule):
+    pool = coarse_pool()
+    seeds = np.array(SEEDS, dtype=np.uint64)
+    state = rule.init(pool, 3)
+    for step in range(14):  # an epoch of the shuffled rules ends on the way
+        before = frozen_copy(state)
+        items, selected = rule.select(state, Draw(pool, seeds, step), 8)
+        again, selected_again = rule.select(state, Draw(pool, seeds, step), 8)
+        np.testing.assert_array_equal(items, again)
+        rewards = np.stack([rewards_for(pool, lane, 1, step) for lane in items])
+        feedback = Feedback(items, rewards, rewards.mean(axis=(1, 2), dtype=np.float64))
+        middle = frozen_copy(selected)
+        updated = rule.update(selected, feedback)
+        for kept, leaf in zip(before, state, strict=True):
+            np.testing.assert_array_equal(kept, leaf)
+        for kept, leaf, leaf_again in zip(middle, selected, selected_again, strict=True):
+            np.testing.assert_array_equal(kept, leaf)
+            np.testing.assert_array_equal(kept, leaf_again)
+        state = updated
+
+
+@each_rule
+def test_the_state_of_a_rule_is_arrays_with_the_lanes_first(rule):
+    state = rule.init(coarse_pool(), 3)
+    assert all(isinstance(leaf, np.ndarray) and leaf.shape[0] == 3 for leaf in state)
+
+
+@each_rule
+def test_observe_does_not_write_into_what_it_was_given(rule):
+    controller = wb.Controller(rule, coarse_pool())
+    items = controller.next_batch(8)
+    rewards = np.linspace(0, 1, 8)
+    kept, given_rewards = items.copy(), rewards.copy()
+    controller.observe(items, rewards)
+    controller.next_batch(8)
+    np.testing.assert_array_equal(items, kept)
+    np.testing.assert_array_equal(rewards, given_rewards)
+
+
+def test_a_caller_that_shuffles_the_batch_in_place_does_no_harm():
+    pool = coarse_pool()
+    controller, twin = (wb.Controller(wb.AdaRFT(), pool, seed=2) for _ in range(2))
+    items = controller.next_batch(8)
+    if items.flags.writeable:
+        items[:] = 0
+    twin.next_batch(8)
+    np.testing.assert_array_equal(controller.next_batch(8), twin.next_batch(8))
+    assert controller.metrics()["overlap"] == twin.metrics()["overlap"]
+
+
+def test_the_global_numpy_state_is_left_alone():
+    before = np.random.get_bit_generator().state["state"]
+    for rule in RULES.values():
+        pool = coarse_pool()
+        drive(wb.Controller(rule, pool, seed=SEEDS), pool, SEEDS, steps=2)
+    after = np.random.get_bit_generator().state["state"]
+    assert after["pos"] == before["pos"]
+    np.testing.assert_array_equal(after["key"], before["key"])
+
+
+# --- state
+
+
+def through_files(state):
+    """A state dict as it comes back from a .npz of its arrays and a .json of the rest."""
+    arrays, plain = {}, {}
+
+    def split(node, path):
+        if isinstance(node, dict):
+            assert all(isinstance(key, str) and "/" not in key for key in node)
+            return {key: split(value, f"{path}/{key}") for key, value in node.items()}
+        if isinstance(node, np.ndarray):
+            arrays[path] = node
+            return {"array": path}
+        return {"plain": node}
+
+    def join(node):
+        if set(node) == {"array"} and node["array"] in arrays:
+            return loaded[node["array"]]
+        return node["plain"] if set(node) == {"plain"} else {key: join(value) for key, value in node.items()}
+
+    plain = json.loads(json.dumps(split(state, "")))
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        loaded = {key: archive[key] for key in archive.files}
+    return join(plain)
+
+
+@each_rule
+@pytest.mark.parametrize("seeds", [(6,), SEEDS], ids=["single", "lanes"])
+def test_a_run_resumed_from_its_files_goes_on_bit_for_bit(rule, seeds):
+    pool = coarse_pool()
+    seed = seeds[0] if len(seeds) == 1 else seeds
+    whole = drive(wb.Controller(rule, pool, seed=seed), pool, seeds, steps=20)
+    first = wb.Controller(rule, pool, seed=seed)
+    begun = drive(first, pool, seeds, steps=9)
+    second = wb.Controller(rule, pool, seed=seed)
+    second.load_state_dict(through_files(first.state_dict()))
+    assert second.step == first.step
+    assert_same(whole, begun + drive(second, pool, seeds, steps=11))
+
+
+@each_rule
+def test_a_run_resumed_between_a_batch_and_its_rewards_goes_on_bit_for_bit(rule):
+    pool = coarse_pool()
+    first = wb.Controller(rule, pool, seed=6)
+    drive(first, pool, [6], steps=4)
+    items = first.next_batch(8)
+    second = wb.Controller(rule, pool, seed=6)
+    second.load_state_dict(through_files(first.state_dict()))
+    for controller in (first, second):
+        controller.observe(items, rewards_for(pool, items, 6, 4))
+    assert second.metrics()["late_feedback"] == first.metrics()["late_feedback"] == 0
+    assert_same(drive(first, pool, [6], 5), drive(second, pool, [6], 5))
+
+
+@each_rule
+def test_a_state_once_taken_does_not_move_with_the_run(rule):
+    pool = coarse_pool()
+    controller = wb.Controller(rule, pool, seed=6)
+    drive(controller, pool, [6], steps=3)
+    taken = controller.state_dict()
+    expected = drive(controller, pool, [6], steps=5)
+    late = wb.Controller(rule, pool, seed=6)
+    late.load_state_dict(taken)
+    assert_same(expected, drive(late, pool, [6], steps=5))
+    # Nor does the run move with the state that was loaded.
+    fresh = wb.Controller(rule, pool, seed=6)
+    fresh.load_state_dict(taken)
+    assert_same(expected, drive(fresh, pool, [6], steps=5))
+
+
+def test_adarft_resumes_at_its_target_not_at_its_start():
+    first = wb.Controller(wb.AdaRFT(), coarse_pool())
+    first.observe(first.next_batch(8), np.ones(8))
+    second = wb.Controller(wb.AdaRFT(), coarse_pool())
+    second.load_state_dict(through_files(first.state_dict()))
+    assert second.metrics()["target_difficulty"] == pytest.approx(50 * tanh(1))
+
+
+def test_a_state_of_another_run_shape_is_refused():
+    state = wb.Controller(wb.AdaRFT(), coarse_pool(), seed=SEEDS).state_dict()
+    with pytest.raises(InputError):
+        wb.Controller(wb.AdaRFT(), coarse_pool(), seed=0).load_state_dict(state)
+    with pytest.raises(InputError):
+        wb.Controller(wb.AdaRFT(), coarse_pool(12), seed=SEEDS).load_state_dict(state)
+    with pytest.raises(InputError):
+        wb.Controller(wb.AdaRFT(), coarse_pool(81), seed=SEEDS).load_state_dict(state)
+    with pytest.raises(InputError):
+        wb.Controller(wb.AdaRFT(), coarse_pool(), seed=SEEDS).load_state_dict({})
+
+
+# --- late, repeated, partial feedback
+
+
+def test_feedback_on_the_batch_last_drawn_is_not_late():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    for _ in range(3):
+        controller.observe(controller.next_batch(4), np.ones(4))
+    assert controller.metrics()["late_feedback"] == 0
+
+
+def test_late_feedback_is_used_and_counted():
+    controller = wb.Controller(wb.AdaRFT(ties="first"), wb.Pool(difficulty=TENS))
+    first = controller.next_batch(3)
+    controller.observe(first, np.ones(3))
+    second, third = controller.next_batch(3), controller.next_batch(3)
+    assert set(second.tolist()) == set(third.tolist()) == {3, 4, 5}
+    # Drawn before the last two and other items than they are: late, and still moves the target.
+    controller.observe(first, np.zeros(3))
+    assert controller.metrics()["late_feedback"] == 1
+    assert controller.metrics()["target_difficulty"] == 0.0
+    controller.observe(third, np.ones(3))
+    assert controller.metrics()["late_feedback"] == 1
+    assert controller.metrics()["target_difficulty"] == pytest.approx(50 * tanh(1))
+
+
+def test_answers_that_come_out_of_order_are_all_used():
+    pool = coarse_pool()
+    controller = wb.Controller(wb.Uniform(), pool)
+    drawn = [controller.next_batch(6) for _ in range(4)]
+    for items in (drawn[2], drawn[0], drawn[3], drawn[1]):
+        controller.observe(items, np.ones(6))
+    assert controller.metrics()["late_feedback"] == 3
+
+
+def test_repeated_feedback_is_used_again():
+    controller = wb.Controller(wb.AdaRFT(start=50.0), wb.Pool(difficulty=TENS))
+    items = controller.next_batch(3)
+    for times in (1, 2, 3):
+        admitted = controller.observe(items, np.array([1.0, 1.0, 0.0]))
+        assert admitted.all()
+        moved = times * 50 * tanh(2 * (2 / 3 - 0.5))
+        assert controller.metrics()["target_difficulty"] == pytest.approx(min(50 + moved, 100), abs=1e-5)
+
+
+def test_partial_feedback_is_used_for_what_it_holds():
+    controller = wb.Controller(wb.AdaRFT(start=50.0), wb.Pool(difficulty=TENS))
+    items = controller.next_batch(5)
+    assert controller.observe(items[:2], np.ones(2)).shape == (2,)
+    assert controller.metrics()["target_difficulty"] == pytest.approx(50 + 50 * tanh(1))
+    assert controller.metrics()["mean_reward"] == 1.0
+    assert len(controller.next_batch(5)) == 5
+
+
+def test_feedback_before_any_batch_is_accepted():
+    controller = wb.Controller(wb.AdaRFT(), wb.Pool(difficulty=TENS))
+    assert controller.observe(np.array([0, 1]), np.ones(2)).all()
+    assert controller.metrics()["target_difficulty"] == pytest.approx(50 * tanh(1))
+    assert controller.metrics()["late_feedback"] == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(order=st.permutations(range(8)), seed=st.integers(0, 1000))
+def test_the_order_in_which_a_batch_is_answered_does_not_matter(order, seed):
+    pool = coarse_pool()
+    straight, shuffled = (wb.Controller(wb.AdaRFT(start=40.0), pool, seed=seed) for _ in range(2))
+    items = straight.next_batch(8)
+    np.testing.assert_array_equal(items, shuffled.next_batch(8))
+    rewards = rewards_for(pool, items, seed, 0)
+    straight.observe(items, rewards)
+    shuffled.observe(items[order], rewards[order])
+    np.testing.assert_array_equal(straight.next_batch(8), shuffled.next_batch(8))
+
+
+def test_the_last_batch_answered_in_another_order_or_in_part_is_not_late():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    items = controller.next_batch(8)
+    controller.observe(items[::-1].copy(), np.ones(8))
+    assert controller.metrics()["late_feedback"] == 0
+    items = controller.next_batch(8)
+    controller.observe(items[:3].copy(), np.ones(3))
+    assert controller.metrics()["late_feedback"] == 0
+
+
+# --- metrics by hand
+
+KEYS = {
+    "step",
+    "mean_reward",
+    "batch_difficulty_mean",
+    "batch_difficulty_min",
+    "batch_difficulty_max",
+    "coverage",
+    "overlap",
+    "silent_share",
+    "late_feedback",
+}
+
+
+@each_rule
+def test_every_rule_reports_the_common_metrics(rule):
+    controller = wb.Controller(rule, coarse_pool())
+    controller.observe(controller.next_batch(8), np.ones((8, 2)))
+    assert set(controller.metrics()) >= KEYS
+
+
+def test_adarft_reports_its_target_and_whether_it_is_at_a_bound():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    assert set(controller.metrics()) == KEYS | {"target_difficulty", "at_bound"}
+
+
+def test_metrics_of_three_steps_worked_by_hand():
+    # Items at 0, 25, 50, 75, 100, batches of two, two rollouts each.
+    controller = wb.Controller(wb.AdaRFT(ties="first"), wb.Pool(difficulty=[0.0, 25.0, 50.0, 75.0, 100.0]))
+    assert controller.metrics()["at_bound"] == 1
+
+    # T = 0: items 0 and 1. Rewards 1 1, 1 0: mean 3/4, one group of two is silent.
+    items = controller.next_batch(2)
+    assert sorted(items.tolist()) == [0, 1]
+    controller.observe(items, np.array([[1.0, 1.0], [1.0, 0.0]]))
+    seen = controller.metrics()
+    assert (seen["batch_difficulty_mean"], seen["batch_difficulty_min"], seen["batch_difficulty_max"]) == (
+        12.5,
+        0,
+        25,
+    )
+    assert (seen["step"], seen["mean_reward"], seen["silent_share"]) == (1, 0.75, 0.5)
+    assert seen["coverage"] == 2 / 5
+    assert seen["target_difficulty"] == pytest.approx(50 * tanh(2 * (0.75 - 0.5)))  # 23.1
+    assert seen["at_bound"] == 0
+
+    # T = 23.1: 25 and 0 again. All right: every group is silent.
+    items = controller.next_batch(2)
+    assert sorted(items.tolist()) == [0, 1]
+    controller.observe(items, np.ones((2, 2)))
+    seen = controller.metrics()
+    assert (seen["step"], seen["mean_reward"], seen["silent_share"]) == (2, 1.0, 1.0)
+    assert (seen["coverage"], seen["overlap"]) == (2 / 5, 1.0)
+    assert seen["target_difficulty"] == pytest.approx(50 * tanh(0.5) + 50 * tanh(1))  # 61.2
+
+    # T = 61.2: 50 and 75, both new. All wrong.
+    items = controller.next_batch(2)
+    assert sorted(items.tolist()) == [2, 3]
+    controller.observe(items, np.zeros((2, 2)))
+    seen = controller.metrics()
+    assert (seen["batch_difficulty_mean"], seen["batch_difficulty_min"], seen["batch_difficulty_max"]) == (
+        62.5,
+        50,
+        75,
+    )
+    assert (seen["step"], seen["mean_reward"], seen["silent_share"]) == (3, 0.0, 1.0)
+    assert (seen["coverage"], seen["overlap"]) == (4 / 5, 0.0)
+    assert seen["target_difficulty"] == pytest.approx(50 * tanh(0.5))
+    assert seen["late_feedback"] == 0
+
+    # T = 23.1 and a batch of three: 0 and 25 return, 50 stays.
+    assert sorted(controller.next_batch(3).tolist()) == [0, 1, 2]
+    seen = controller.metrics()
+    assert seen["overlap"] == pytest.approx(1 / 3)
+    assert seen["coverage"] == 4 / 5
+    assert controller.step == 4
+
+
+def test_one_rollout_per_item_has_no_silent_share():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    controller.observe(controller.next_batch(4), np.ones(4))
+    assert np.isnan(controller.metrics()["silent_share"])
+    controller.observe(controller.next_batch(4), np.ones((4, 1)))
+    assert np.isnan(controller.metrics()["silent_share"])
+
+
+def test_partial_credit_is_silent_only_when_all_rollouts_agree():
+    controller = wb.Controller(wb.AdaRFT(), coarse_pool())
+    controller.observe(controller.next_batch(2), np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.25]]))
+    assert controller.metrics()["silent_share"] == 0.5
+    assert controller.metrics()["mean_reward"] == pytest.approx(2.75 / 6)
+
+
+def test_a_vector_of_rewards_equals_a_column_of_one_rollout():
+    pool = coarse_pool()
+    flat, column = (wb.Controller(wb.AdaRFT(), pool) for _ in range(2))
+    rewards = np.array([1.0, 0.0, 1.0, 1.0])
+    flat.observe(flat.next_batch(4), rewards)
+    column.observe(column.next_batch(4), rewards[:, None])
+    assert flat.metrics()["target_difficulty"] == column.metrics()["target_difficulty"]
+    assert flat.metrics()["target_difficulty"] == pytest.approx(50 * tanh(2 * (0.75 - 0.5)))
+
+
+def test_uniform_covers_the_whole_pool_in_one_epoch_and_never_overlaps_within_it():
+    controller = wb.Controller(wb.Uniform(), coarse_pool(90))
+    for k in range(1, 10):
+        controller.next_batch(10)
+        assert controller.metrics()["coverage"] == pytest.approx(10 * k / 90)
+        if k > 1:
+            assert controller.metrics()["overlap"] == 0
+
+
+def test_the_step_counts_the_batches_drawn():
+    controller = wb.Controller(wb.LinearSchedule(horizon=10), coarse_pool())
+    assert controller.step == 0
+    for k in range(1, 4):
+        controller.next_batch(2)
+        assert controller.step == k == controller.metrics()["step"]

@@ -1,0 +1,453 @@
+"""Pools: the released files and their synthetic twins, the loaders, and every bad input refused by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench.errors import InputError
+
+RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
+
+# AdaRFT's released files: rows, lowest and highest difficulty, mean, median, items per decile, at d = 0 and
+# at d = 100, rows whose prompt appeared earlier.
+FILES = {
+    "skew-difficult": (
+        9_995, 0.78, 100.0, 80.9, 93.0,
+        (128, 247, 289, 369, 382, 467, 635, 803, 1215, 5460), 0, 2_647, 103,
+    ),
+    "skew-easy": (
+        10_000, 0.0, 99.2, 28.0, 18.75,
+        (3408, 1712, 1100, 917, 672, 601, 539, 462, 369, 220), 711, 0, 116,
+    ),
+    "uniform": (
+        10_000, 0.0, 99.2, 50.1, 50.0,
+        (978, 995, 1027, 950, 1011, 1028, 1016, 1004, 999, 992), 203, 0, 2_399,
+    ),
+    "easy-extreme": (7_790, 0.0, 14.8, 5.8, 4.7, (5910, 1880, 0, 0, 0, 0, 0, 0, 0, 0), 1_216, 0, 143),
+    "hard-extreme": (9_262, 97.7, 100.0, 99.5, 100.0, (0, 0, 0, 0, 0, 0, 0, 0, 0, 9262), 0, 6_279, 190),
+}  # fmt: skip
+PRESETS = (*FILES, "narrow")
+
+
+def deciles(difficulty):
+    return np.histogram(difficulty, bins=np.arange(0, 101, 10))[0]
+
+
+def released(name):
+    path = RELEASED / f"{name.replace('-', '_')}.parquet"
+    if not path.exists():
+        pytest.skip("the released AdaRFT files are not here")
+    return path
+
+
+def refused(field, call):
+    """The call raises a one-line InputError that names the field; the line comes back."""
+    with pytest.raises(InputError) as caught:
+        call()
+    line = str(caught.value)
+    assert field in line
+    assert "\n" not in line
+    return line
+
+
+# --- synthetic presets
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_preset_of_the_files_size_has_the_files_difficulties(name):
+    rows, low, high, mean, median, counts, easiest, hardest, _ = FILES[name]
+    d = wb.Pool.synthetic(name, size=rows, seed=0).difficulty
+    assert len(d) == rows
+    assert deciles(d).tolist() == list(counts)
+    assert (d == 0).sum() == easiest
+    assert (d == 100).sum() == hardest
+    # Where in a decile an item lies is not published: one step of the grid is left open.
+    step = 100 / 128
+    assert [d.mean(), np.median(d), d.min(), d.max()] == pytest.approx(
+        [mean, median, low, high], abs=step + 0.05
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_preset_has_unsolved_or_always_solved_items_only_where_the_file_has(name):
+    *_, easiest, hardest, _ = FILES[name]
+    d = wb.Pool.synthetic(name, size=10_000, seed=1).difficulty
+    assert (d == 0).any() == (easiest > 0)
+    assert (d == 100).any() == (hardest > 0)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("size", [1_000, 20_000])
+def test_a_preset_of_another_size_keeps_the_shares_of_the_file(name, size):
+    rows, *_, counts, _, _, _ = FILES[name]
+    share = deciles(wb.Pool.synthetic(name, size=size, seed=3).difficulty) / size
+    np.testing.assert_allclose(share, np.array(counts) / rows, atol=4 * np.sqrt(0.25 / size))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_lies_on_the_grid_of_128_attempts(name):
+    pool = wb.Pool.synthetic(name, size=2_000, seed=5)
+    failures = pool.difficulty / 100 * 128
+    assert len(pool) == 2_000
+    assert pool.difficulty.dtype == np.float64
+    np.testing.assert_array_equal(failures, np.round(failures))
+    assert failures.min() >= 0
+    assert failures.max() <= 128
+    assert len(np.unique(pool.difficulty)) <= 129
+
+
+def test_the_narrow_preset_spreads_less_than_the_uniform_one():
+    narrow, uniform = (wb.Pool.synthetic(name).difficulty for name in ("narrow", "uniform"))
+    assert len(narrow) == len(uniform) == 10_000
+    assert narrow.std() < uniform.std() / 2
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_the_same_for_the_same_seed_and_another_for_another(name):
+    one, again, other = (wb.Pool.synthetic(name, size=500, seed=seed).difficulty for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+def test_a_preset_carries_its_name():
+    assert wb.Pool.synthetic("skew-easy", size=10).name == "skew-easy"
+
+
+def test_presets_leave_the_global_numpy_state_alone():
+    before = np.random.get_bit_generator().state["state"]
+    wb.Pool.synthetic("uniform", size=100, seed=0)
+    after = np.random.get_bit_generator().state["state"]
+    assert after["pos"] == before["pos"]
+    np.testing.assert_array_equal(after["key"], before["key"])
+
+
+def test_an_unknown_preset_is_refused_with_the_names_that_exist():
+    line = refused("pool", lambda: wb.Pool.synthetic("skew_dificult"))
+    assert all(name in line for name in PRESETS)
+    assert "skew_dificult" in line
+
+
+@pytest.mark.parametrize("size", [0, -5])
+def test_a_preset_of_no_items_is_refused(size):
+    assert str(size) in refused("size", lambda: wb.Pool.synthetic("uniform", size=size))
+
+
+# --- what a pool derives
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 128), min_size=1, max_size=40))
+def test_order_sorts_by_difficulty_and_keeps_positions_within_a_tie(failures):
+    d = np.array(failures) / 128 * 100
+    pool = wb.Pool(difficulty=d)
+    assert pool.order.tolist() == sorted(range(len(d)), key=lambda i: (d[i], i))
+
+
+def test_pass_rate_is_one_minus_difficulty_unless_attempts_were_counted():
+    d = [0.0, 25.0, 100.0]
+    np.testing.assert_allclose(wb.Pool(difficulty=d).pass_rate, [1.0, 0.75, 0.0])
+    counted = wb.Pool(difficulty=d, successes=[3, 2, 1], attempts=[4, 4, 8])
+    np.testing.assert_allclose(counted.pass_rate, [3 / 4, 2 / 4, 1 / 8])
+
+
+def test_a_pool_is_frozen_and_keeps_its_own_copy_of_what_it_was_given():
+    d = np.array([10.0, 20.0])
+    pool = wb.Pool(difficulty=d)
+    d[0] = 90.0
+    assert pool.difficulty.tolist() == [10.0, 20.0]
+    with pytest.raises((AttributeError, TypeError)):
+        pool.difficulty = d
+
+
+def test_a_pool_of_numbers_alone_has_no_duplicates():
+    pool = wb.Pool(difficulty=[50.0, 50.0, 20.0])
+    assert pool.duplicates == 0
+    assert pool.conflicts == 0
+
+
+# --- bad inputs in memory
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.5, 100.5])
+def test_a_difficulty_that_is_no_number_in_its_range_is_refused_with_its_value(bad):
+    line = refused("difficulty", lambda: wb.Pool(difficulty=[10.0, bad, 20.0]))
+    assert "100" in line
+    assert str(bad) in line
+
+
+@pytest.mark.parametrize("bad", [[], np.zeros((0,)), np.zeros((2, 2)), 5.0, ["easy", "hard"], [None, 1.0]])
+def test_a_difficulty_that_is_no_list_of_numbers_is_refused(bad):
+    refused("difficulty", lambda: wb.Pool(difficulty=bad))
+
+
+@pytest.mark.parametrize("field", ["ids", "category", "level", "successes", "attempts"])
+def test_a_column_of_another_length_than_difficulty_is_refused(field):
+    columns = {"successes": [1, 1], "attempts": [4, 4]} if field in ("successes", "attempts") else {}
+    columns[field] = ["a", "b", "c"] if field in ("ids", "category") else [1, 1, 1]
+    line = refused(field, lambda: wb.Pool(difficulty=[10.0, 20.0], **columns))
+    assert "2" in line
+    assert "3" in line
+
+
+def test_a_payload_of_another_length_than_difficulty_is_refused():
+    line = refused("prompt", lambda: wb.Pool(difficulty=[10.0, 20.0], payload={"prompt": ["A", "B", "C"]}))
+    assert "2" in line
+    assert "3" in line
+
+
+def test_a_payload_that_is_no_mapping_of_columns_is_refused():
+    refused("payload", lambda: wb.Pool(difficulty=[10.0, 20.0], payload=["A", "B"]))
+
+
+def test_more_successes_than_attempts_are_refused():
+    line = refused("successes", lambda: wb.Pool(difficulty=[10.0, 20.0], successes=[1, 5], attempts=[4, 4]))
+    assert "5" in line
+    assert "4" in line
+
+
+@pytest.mark.parametrize(
+    ("field", "counts"),
+    [
+        ("successes", {"successes": [-1, 1], "attempts": [4, 4]}),
+        ("attempts", {"successes": [0, 0], "attempts": [0, 4]}),
+        ("successes", {"successes": [0.5, 1], "attempts": [4, 4]}),
+        ("successes", {"successes": [np.nan, 1], "attempts": [4, 4]}),
+        ("successes", {"successes": ["one", "two"], "attempts": [4, 4]}),
+        ("attempts", {"successes": [1, 1], "attempts": [4, 4.5]}),
+        ("attempts", {"successes": [1, 1]}),
+        ("successes", {"attempts": [4, 4]}),
+    ],
+)
+def test_counts_that_cannot_be_counts_are_refused(field, counts):
+    refused(field, lambda: wb.Pool(difficulty=[10.0, 20.0], **counts))
+
+
+# --- loaders
+
+FAILURES = (0, 32, 64, 128)
+D = [0.0, 25.0, 50.0, 100.0]
+
+
+def rows_as_released():
+    """The layout of AdaRFT's files: one user message, the answer, the difficulty nested in extra_info."""
+    return [
+        {
+            "data_source": "deepscaler",
+            "prompt": [{"role": "user", "content": f"question {i}"}],
+            "ability": "math",
+            "reward_model": {"ground_truth": str(i), "style": "rule"},
+            "extra_info": {"difficulty": d, "index": i, "split": "train"},
+        }
+        for i, d in enumerate(D)
+    ]
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_a_plain_difficulty_column_loads_from_every_format(tmp_path, suffix):
+    path = write(
+        tmp_path / f"plain.{suffix}", [{"prompt": f"question {i}", "difficulty": d} for i, d in enumerate(D)]
+    )
+    pool = wb.Pool.load(path)
+    assert pool.difficulty.tolist() == D
+    assert pool.difficulty.dtype == np.float64
+    assert pool.name == "plain"
+    assert pool.duplicates == 0
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_nested_difficulty_loads_as_the_released_files_have_it(tmp_path, suffix):
+    pool = wb.Pool.load(str(write(tmp_path / f"nested.{suffix}", rows_as_released())))
+    assert pool.difficulty.tolist() == D
+    assert len(pool) == len(D)
+    assert pool.duplicates == 0
+    assert pool.conflicts == 0
+
+
+def test_a_flattened_difficulty_loads_from_csv(tmp_path):
+    rows = [{"prompt": f"question {i}", "extra_info.difficulty": d} for i, d in enumerate(D)]
+    pool = wb.Pool.load(write(tmp_path / "flat.csv", rows))
+    assert pool.difficulty.tolist() == D
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_counted_attempts_load_and_give_the_pass_rate(tmp_path, suffix):
+    rows = [
+        {"difficulty": d, "successes": 128 - k, "attempts": 128} for d, k in zip(D, FAILURES, strict=True)
+    ]
+    pool = wb.Pool.load(write(tmp_path / f"counts.{suffix}", rows))
+    np.testing.assert_allclose(pool.pass_rate, [1.0, 0.75, 0.5, 0.0])
+    np.testing.assert_array_equal(pool.attempts, [128] * 4)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_rows_that_repeat_a_prompt_are_counted_and_so_are_those_that_contradict_it(tmp_path, suffix, nested):
+    # A again at 50, A at 75 against 50, B again, A again at 50: four repeats, one contradicts the first A.
+    said = [("A", 50.0), ("A", 50.0), ("B", 25.0), ("A", 75.0), ("B", 25.0), ("A", 50.0), ("C", 0.0)]
+    rows = [
+        {"prompt": [{"role": "user", "content": text}], "extra_info": {"difficulty": d}}
+        if nested
+        else {"prompt": text, "difficulty": d}
+        for text, d in said
+    ]
+    pool = wb.Pool.load(write(tmp_path / f"repeats.{suffix}", rows))
+    assert len(pool) == 7
+    assert pool.duplicates == 4
+    assert pool.conflicts == 1
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+@pytest.mark.parametrize("bad", [np.nan, -1.0, 101.0])
+def test_a_bad_difficulty_in_a_file_is_refused(tmp_path, suffix, bad):
+    rows = [{"difficulty": 10.0}, {"difficulty": bad}]
+    refused("difficulty", lambda: wb.Pool.load(write(tmp_path / f"bad.{suffix}", rows)))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_row_without_its_nested_difficulty_is_refused_not_taken_as_zero(tmp_path, suffix):
+    rows = rows_as_released()
+    rows[2]["extra_info"]["difficulty"] = None
+    refused("difficulty", lambda: wb.Pool.load(write(tmp_path / f"hole.{suffix}", rows)))
+
+
+def test_a_jsonl_row_that_lacks_the_difficulty_of_its_neighbours_is_refused(tmp_path):
+    path = tmp_path / "hole.jsonl"
+    path.write_text('{"prompt": "A", "difficulty": 10}\n{"prompt": "B"}\n')
+    refused("difficulty", lambda: wb.Pool.load(path))
+
+
+@pytest.mark.parametrize("line", ["5", "[1, 2]", '"text"', "null", "{"])
+def test_a_jsonl_line_that_is_no_record_is_refused(tmp_path, line):
+    path = tmp_path / "odd.jsonl"
+    path.write_text(f'{{"difficulty": 10}}\n{line}\n')
+    refused("odd.jsonl", lambda: wb.Pool.load(path))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_a_file_that_is_no_text_and_no_table_is_refused(tmp_path, suffix):
+    path = tmp_path / f"noise.{suffix}"
+    path.write_bytes(bytes(range(256)) * 8)
+    refused(path.name, lambda: wb.Pool.load(path))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_a_file_without_a_difficulty_is_refused(tmp_path, suffix):
+    path = write(tmp_path / f"other.{suffix}", [{"prompt": "A"}, {"prompt": "B"}])
+    refused("difficulty", lambda: wb.Pool.load(path))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_file_with_words_for_difficulties_is_refused(tmp_path, suffix):
+    path = write(tmp_path / f"words.{suffix}", [{"difficulty": "easy"}, {"difficulty": "hard"}])
+    refused("difficulty", lambda: wb.Pool.load(path))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_a_file_without_rows_is_refused(tmp_path, suffix):
+    path = tmp_path / f"empty.{suffix}"
+    if suffix == "jsonl":
+        path.write_text("")
+    else:
+        write(path, []) if suffix == "csv" else pd.DataFrame({"difficulty": []}).to_parquet(path)
+    refused(path.name, lambda: wb.Pool.load(path))
+
+
+def test_a_csv_with_a_header_and_no_rows_is_refused(tmp_path):
+    path = tmp_path / "header.csv"
+    path.write_text("difficulty\n")
+    refused("difficulty", lambda: wb.Pool.load(path))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_file_that_was_cut_short_is_refused_by_name(tmp_path, suffix):
+    whole = write(tmp_path / f"whole.{suffix}", rows_as_released()).read_bytes()
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(whole[: -len(whole) // 3])
+    refused(cut.name, lambda: wb.Pool.load(cut))
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
+    refused("absent.parquet", lambda: wb.Pool.load(tmp_path / "absent.parquet"))
+
+
+def test_a_file_of_another_kind_is_refused_with_the_kinds_that_load(tmp_path):
+    path = tmp_path / "pool.xyz"
+    path.write_text("difficulty\n10\n")
+    line = refused("pool.xyz", lambda: wb.Pool.load(path))
+    assert "parquet" in line
+    assert "jsonl" in line
+    assert "csv" in line
+
+
+def test_a_folder_is_refused(tmp_path):
+    folder = tmp_path / "folder.parquet"
+    folder.mkdir()
+    refused("folder.parquet", lambda: wb.Pool.load(folder))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_a_file_with_more_successes_than_attempts_is_refused(tmp_path, suffix):
+    rows = [{"difficulty": 10.0, "successes": 9, "attempts": 8}]
+    refused("successes", lambda: wb.Pool.load(write(tmp_path / f"counts.{suffix}", rows)))
+
+
+# --- the released files
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_released_file_has_the_published_difficulties(name):
+    rows, low, high, mean, median, counts, easiest, hardest, duplicates = FILES[name]
+    pool = wb.Pool.load(released(name))
+    d = pool.difficulty
+    assert len(pool) == rows
+    assert d.min() == pytest.approx(low, abs=0.05)
+    assert d.max() == pytest.approx(high, abs=0.05)
+    assert d.mean() == pytest.approx(mean, abs=0.05)
+    assert np.median(d) == pytest.approx(median, abs=0.05)
+    assert deciles(d).tolist() == list(counts)
+    assert (d == 0).sum() == easiest
+    assert (d == 100).sum() == hardest
+    assert pool.duplicates == duplicates
+    np.testing.assert_array_equal(d * 1.28, np.round(d * 1.28))
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [("skew-difficult", 44.1), ("skew-easy", 63.7), ("uniform", 80.3)]
+)
+def test_a_released_file_has_the_published_share_between_10_and_90(name, share):
+    d = wb.Pool.load(released(name)).difficulty
+    assert 100 * np.mean((d > 10) & (d < 90)) == pytest.approx(share, abs=0.05)
+
+
+def test_a_released_file_keeps_its_prompts_and_answers():
+    pool = wb.Pool.load(released("skew-difficult"))
+    assert "10^{1001}+1" in str(pool.payload["prompt"][0])
+    assert pool.payload["answer"][0] == "743"
+
+
+def test_the_union_of_the_released_files_has_the_published_prompts_and_conflicts(tmp_path):
+    columns = ["prompt", "extra_info"]
+    union = pd.concat([pd.read_parquet(released(name), columns=columns) for name in FILES])
+    path = tmp_path / "union.parquet"
+    union.reset_index(drop=True).to_parquet(path)
+    pool = wb.Pool.load(path)
+    assert len(pool) - pool.duplicates == 29_724
+    # Counted against the first row of the identical prompt.
+    assert pool.conflicts == 653

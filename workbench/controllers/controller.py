@@ -1,0 +1,151 @@
+"""The Controller: a rule bound to a pool, with its state, its clock and its metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
+from workbench.errors import InputError, check_count
+from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward
+from workbench.pool import Pool
+
+
+class Controller:
+    """Picks items and sees rewards; the same object steers a simulated learner and a real trainer.
+
+    rule: what to pick. pool: what to pick from. seed: whole number, or (R,) whole numbers for R lanes.
+    lanes: R independent copies as one array program; with a single seed all lanes share their luck, which is what
+    a comparison of hyper-parameters wants. Without lanes and with one seed, no array has a lane axis.
+
+    Feedback acts at once: the batch after `observe` uses it. Late, repeated and partial feedback (a host that
+    prefetches, drops or answers out of order) is taken as it comes and counted in the metrics.
+    Raises InputError for anything out of its domain.
+    """
+
+    def __init__(self, rule: Rule, pool: Pool, seed: ArrayLike = 0, lanes: int | None = None) -> None:
+        self.rule, self.pool = rule, pool
+        self.seeds, self._single = lane_seeds(seed, lanes)
+        count = len(self.seeds)
+        self.state = rule.init(pool, count)
+        self.step = 0
+        self.late_feedback = 0
+        self._seen = np.zeros((count, -(-len(pool) // 64)), np.uint64)
+        self._seen_count = np.zeros(count, np.int64)
+        empty = np.empty((count, 0), np.int64)
+        self._batch, self._batch_before = empty, empty
+        self._mean_reward = np.full(count, np.nan)
+        self._silent = np.full(count, np.nan)
+
+    @property
+    def lanes(self) -> int:
+        return len(self.seeds)
+
+    def next_batch(self, batch: int) -> Items:
+        """(B,) distinct positions in the pool, (R, B) with lanes."""
+        from workbench import kernels
+
+        check_count("batch", batch, 1)
+        if batch > len(self.pool):
+            raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
+        items, self.state = self.rule.select(self.state, Draw(self.pool, self.seeds, self.step), batch)
+        kernels.mark_seen(items, self._seen, self._seen_count)
+        self._batch_before, self._batch = self._batch, items
+        self.step += 1
+        return items[0] if self._single else items
+
+    def observe(self, items: ArrayLike, rewards: ArrayLike) -> NDArray[np.bool_]:
+        """Take the rewards of a batch; returns which groups to train on, (B,) or (R, B).
+
+        items: as drawn. rewards: (B,) or (B, G), with lanes (R, B) or (R, B, G), in [0, 1].
+        """
+        from workbench import kernels
+
+        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        groups = check_rewards(rewards, positions.shape, self._single)
+        mean, silent = np.empty(self.lanes), np.empty(self.lanes)
+        if not kernels.reward_stats(groups, mean, silent):
+            raise_bad_reward(groups)
+        if positions.shape != self._batch.shape or not (
+            np.shares_memory(positions, self._batch) or np.array_equal(positions, self._batch)
+        ):
+            self.late_feedback += 1
+        self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
+        self._mean_reward = mean
+        self._silent = silent if groups.shape[2] > 1 else np.full(self.lanes, np.nan)
+        admitted = np.ones(positions.shape, bool)
+        return admitted[0] if self._single else admitted
+
+    def metrics(self) -> dict[str, Any]:
+        """Numbers to log: floats, or (R,) arrays with lanes. Shares are in [0, 1], difficulties in [0, 100].
+
+        step: batches drawn. mean_reward, silent_share (groups all equal; NaN for one rollout): of the last feedback.
+        batch_difficulty_mean, _min, _max; overlap (share of the last batch also in the one before); coverage (share
+        of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last. Then the rule's.
+        """
+        from workbench import kernels
+
+        values: dict[str, Floats] = {
+            "mean_reward": self._mean_reward,
+            "silent_share": self._silent,
+            "coverage": self.coverage(),
+            "overlap": kernels.repeats(self._batch, self._batch_before, len(self.pool))
+            if self.step
+            else np.full(self.lanes, np.nan),
+        }
+        difficulty = self.pool.difficulty[self._batch]
+        for name, statistic in (("mean", np.mean), ("min", np.min), ("max", np.max)):
+            values[f"batch_difficulty_{name}"] = (
+                statistic(difficulty, axis=1) if self.step else np.full(self.lanes, np.nan)
+            )
+        values |= self.rule.metrics(self.state)
+        counts = {"step": float(self.step), "late_feedback": float(self.late_feedback)}
+        if self._single:
+            return counts | {name: float(value[0]) for name, value in values.items()}
+        return counts | values
+
+    def target(self) -> Floats:
+        """(R,) the rule's target difficulty, NaN if it has none."""
+        return self.rule.metrics(self.state).get("target_difficulty", np.full(self.lanes, np.nan))
+
+    def coverage(self) -> Floats:
+        """(R,) share of the pool drawn so far."""
+        return np.asarray(self._seen_count / len(self.pool))
+
+    def batch_summary(self) -> Floats:
+        """(3, R): mean reward and silent share of the last feedback, mean difficulty of the batch drawn last."""
+        from workbench import kernels
+
+        difficulty = np.empty(self.lanes)
+        kernels.gather_mean(self.pool.difficulty, self._batch, difficulty)
+        return np.stack([self._mean_reward, self._silent, difficulty])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
+        own = {
+            "step": self.step,
+            "late_feedback": self.late_feedback,
+            "seeds": self.seeds.copy(),
+            "seen": self._seen.copy(),
+            "seen_count": self._seen_count.copy(),
+            "batch": self._batch.copy(),
+            "batch_before": self._batch_before.copy(),
+            "mean_reward": self._mean_reward.copy(),
+            "silent": self._silent.copy(),
+        }
+        return own | {f"rule.{name}": np.array(value) for name, value in self.state._asdict().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict` of a controller with the same rule, pool and number of lanes."""
+        mine = self.state_dict()
+        check_state(state, mine, free={"batch", "batch_before"})
+        self.step, self.late_feedback = int(state["step"]), int(state["late_feedback"])
+        self.seeds = np.array(state["seeds"], np.uint64)
+        self._seen, self._seen_count = np.array(state["seen"], np.uint64), np.array(state["seen_count"], np.int64)
+        self._batch = np.array(state["batch"], np.int64)
+        self._batch_before = np.array(state["batch_before"], np.int64)
+        self._mean_reward, self._silent = np.array(state["mean_reward"]), np.array(state["silent"])
+        fields = {name: np.array(state[f"rule.{name}"]) for name in self.state._fields}
+        self.state = type(self.state)(**fields)

@@ -1,0 +1,44 @@
+"""Sorted easy-to-hard: one walk through the pool by rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
+from workbench.errors import check_number
+from workbench.pool import Pool
+
+
+class RankState(NamedTuple):
+    horizon: Floats  # (R,)
+
+
+@dataclass(frozen=True)
+class SortedEasyToHard(Rule):
+    """The pool in order of difficulty, once over the run: the B items from rank lo(s) on.
+
+    lo(s) = round((I - B) min(s / (horizon - 1), 1)), s = batches drawn so far, from 0.
+    horizon: steps until the hardest B items, >= 1; windows overlap or leave gaps as B horizon is above or below I.
+    Equal steps in rank, where LinearSchedule takes equal steps in difficulty.
+    Source: classic ordering (Bengio et al. 2009); for LLM finetuning the pre-sorted blends of e.g. arXiv 2512.20848.
+    """
+
+    horizon: Lanes = 100
+
+    def __post_init__(self) -> None:
+        check_number("horizon", self.horizon, 1)
+
+    def init(self, pool: Pool, lanes: int) -> RankState:
+        return RankState(per_lane("horizon", self.horizon, lanes))
+
+    def select(self, state: RankState, draw: Draw, count: int) -> tuple[Items, RankState]:
+        from workbench import kernels
+
+        progress = np.minimum(draw.step / np.maximum(state.horizon - 1, 1), 1.0)
+        lo = np.rint((len(draw.pool) - count) * progress).astype(np.int64)
+        out = np.empty((len(lo), count), np.int64)
+        kernels.window(draw.pool.order, lo, out)
+        return out, state

@@ -1,0 +1,60 @@
+"""Bad input gets one line: the field, its allowed domain, the value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class InputError(ValueError):
+    """Bad input, named in one line: field, allowed domain, value."""
+
+
+def check_number(
+    field: str,
+    value: ArrayLike,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Raise InputError unless every entry of `value` is a finite number in the interval from low to high."""
+    domain = _interval(low, high, open_low, open_high)
+    try:
+        x = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{field}: must be {domain}, got {value!r}") from None
+    above = x > low if open_low else x >= low
+    below = x < high if open_high else x <= high
+    bad = ~(above & below & np.isfinite(x))
+    if isinstance(value, bool) or x.ndim > 1 or x.size == 0 or bad.any():
+        shown = x[bad].flat[0] if x.ndim and bad.any() else value
+        raise InputError(f"{field}: must be {domain}, got {shown!r}".replace("np.float64(", "").rstrip(")"))
+
+
+def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """`value` as int, or InputError unless it is a whole number in [low, high]."""
+    domain = f"a whole number >= {low}" if high is None else f"a whole number in [{low}, {high}]"
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        raise InputError(f"{field}: must be {domain}, got {value!r}")
+    return int(value)
+
+
+def check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Raise InputError unless `value` is one of the allowed names."""
+    if value not in allowed:
+        raise InputError(f"{field}: must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
+    if np.isinf(low) and np.isinf(high):
+        return "a finite number"
+    if np.isinf(high):
+        return f"a number {'>' if open_low else '>='} {low:g}"
+    if np.isinf(low):
+        return f"a number {'<' if open_high else '<='} {high:g}"
+    return f"a number in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"

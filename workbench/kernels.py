@@ -1,0 +1,456 @@
+"""The compiled inner loops: one pass over lanes (simulated runs), one over the batch.
+
+Every lane is computed by the same instructions whatever the number of lanes, so results do not depend on how
+lanes are grouped. Arithmetic is float32 where 24 bits are enough (success probabilities, uniforms) and float64
+where small steps add up. Loops are kept apart (gather, logistic, draw) because the compiler vectorises them so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+f32, f64, u32, u64, i32, i64 = np.float32, np.float64, np.uint32, np.uint64, np.int32, np.int64
+
+_M0, _M1 = u64(0xD2511F53), u64(0xCD9E8D57)  # Philox multipliers
+_W0, _W1 = u64(0x9E3779B9), u64(0xBB67AE85)  # Weyl key increments
+_LOW32, _SHIFT32 = u64(0xFFFFFFFF), u64(32)
+_TWO_M24 = f32(2.0**-24)
+_TWO_M53 = f64(2.0**-53)
+
+
+# ---------------------------------------------------------------------------------------------- random numbers
+
+
+@njit(inline="always")
+def _philox(c0, c1, c2, c3, key):
+    """Philox4x32-10: four 32-bit words, held in uint64 so that the products are exact and vectorise."""
+    k0, k1 = key & _LOW32, key >> _SHIFT32
+    for _ in range(10):
+        p0, p1 = _M0 * c0, _M1 * c2
+        c0, c2 = (p1 >> _SHIFT32) ^ c1 ^ k0, (p0 >> _SHIFT32) ^ c3 ^ k1
+        c1, c3 = p1 & _LOW32, p0 & _LOW32
+        k0, k1 = (k0 + _W0) & _LOW32, (k1 + _W1) & _LOW32
+    return c0, c1, c2, c3
+
+
+@njit(inline="always")
+def _unit32(word):
+    return f32(i32(word >> u64(8))) * _TWO_M24
+
+
+@njit(inline="always")
+def _unit_row(key, role, step, count, out):
+    """out[:count] = uniforms of one stream; `out` has room for count rounded up to a multiple of 4."""
+    for block in range((count + 3) // 4):
+        a, b, c, d = _philox(u64(block), u64(0), u64(step), u64(role), key)
+        out[4 * block] = _unit32(a)
+        out[4 * block + 1] = _unit32(b)
+        out[4 * block + 2] = _unit32(c)
+        out[4 * block + 3] = _unit32(d)
+
+
+@njit(nogil=True, cache=True)
+def fill_uniforms(keys, role, step, out):
+    row = np.empty(out.shape[1] + 4, np.float32)
+    for r in range(out.shape[0]):
+        _unit_row(keys[r], role, step, out.shape[1], row)
+        out[r] = row[: out.shape[1]]
+
+
+@njit(inline="always")
+def _unit53(key, role, step, index):
+    """The index-th float64 uniform of a stream (53 bits, two words): exact ranges up to 2^53."""
+    a, b, c, d = _philox(u64(index // 2), u64(0), u64(step), u64(role), key)
+    if index % 2 == 0:
+        return f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53
+    return f64(i64((c << u64(21)) ^ (d >> u64(11)))) * _TWO_M53
+
+
+# --------------------------------------------------------------------------------------------- choosing items
+
+
+@njit(inline="always")
+def _insert(table, mask, value):
+    """Add `value` >= 0 to an open-addressing hash set; False if it was there."""
+    slot = (value * i64(0x9E3779B1)) & mask
+    while table[slot] >= 0:
+        if table[slot] == value:
+            return False
+        slot = (slot + 1) & mask
+    table[slot] = value
+    return True
+
+
+@njit(nogil=True, cache=True)
+def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role, step, out):
+    """out[r] = positions of the B items nearest target[r], in O(log I + B).
+
+    The nearest B items are a window [lo, lo + B) of the sorted pool: lo is the first with
+    target - d[lo] <= d[lo + B] - target. Only items at exactly the window's largest distance can be exchanged;
+    they are the ties: whole runs of equal difficulty at the window's left and right ends.
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    mask = i64(1)
+    while mask < 2 * batch:
+        mask *= 2
+    table = np.empty(mask, np.int64)
+    mask -= 1
+    for r in range(out.shape[0]):
+        t = target[r]
+        lo, high = i64(0), i64(size - batch)
+        while lo < high:
+            mid = (lo + high) // 2
+            if t - sorted_d[mid] > sorted_d[mid + batch] - t:
+                lo = mid + 1
+            else:
+                high = mid
+        hi = lo + batch - 1
+        radius = max(abs(sorted_d[lo] - t), abs(sorted_d[hi] - t))
+        # an item just right of the window can be as far as its left end (never the reverse, by the choice of lo)
+        edge = hi + 1 if hi + 1 < size and abs(sorted_d[hi + 1] - t) == radius else hi
+        # [ls, le) and [rs, re): tied runs at either end; what lies between them is nearer and always taken
+        ls, le, rs, re = lo, lo, hi + 1, hi + 1
+        if abs(sorted_d[lo] - t) == radius:
+            ls, le = run_start[lo], run_end[lo]
+        if abs(sorted_d[edge] - t) == radius and sorted_d[edge] != sorted_d[lo]:
+            rs, re = run_start[edge], run_end[edge]
+        if le > rs:
+            rs = re = le
+        inner = rs - le
+        tied = (le - ls) + (re - rs)
+        need = batch - inner
+        row = out[r]
+        for i in range(inner):
+            row[i] = order[le + i]
+        n = inner
+        if need == tied:
+            for i in range(ls, le):
+                row[n] = order[i]
+                n += 1
+            for i in range(rs, re):
+                row[n] = order[i]
+                n += 1
+        elif not random_ties:  # lowest positions first: merge the two runs, each sorted by position
+            i, j = ls, rs
+            for _ in range(need):
+                if j >= re or (i < le and order[i] < order[j]):
+                    row[n] = order[i]
+                    i += 1
+                else:
+                    row[n] = order[j]
+                    j += 1
+                n += 1
+        else:  # Floyd's algorithm: a uniform `need`-subset of the tied items
+            table[:] = -1
+            for draw in range(need):
+                top = tied - need + draw
+                pick = i64(_unit53(keys[r], role, step, draw) * (top + 1))
+                if not _insert(table, mask, pick):
+                    pick = top
+                    _insert(table, mask, pick)
+                row[n] = order[ls + pick] if pick < le - ls else order[rs + pick - (le - ls)]
+                n += 1
+
+
+@njit(nogil=True, cache=True)
+def window(order, lo, out):
+    """out[r] = the B items from rank lo[r] on."""
+    for r in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[r, i] = order[lo[r] + i]
+
+
+@njit(nogil=True, cache=True)
+def needs_shuffle(cursor, size, batch):
+    for r in range(len(cursor)):
+        if cursor[r] + batch > size[r]:
+            return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def reshuffle(deck, cursor, epoch, size, batch, keys, role):
+    """Start a new epoch, in place, in each lane with fewer than `batch` items left: Fisher-Yates, step = epoch."""
+    for r in range(deck.shape[0]):
+        if cursor[r] + batch <= size[r]:
+            continue
+        cursor[r], epoch[r] = 0, epoch[r] + 1
+        row = deck[r]
+        for i in range(size[r] - 1, 0, -1):
+            j = i64(_unit53(keys[r], role, epoch[r], size[r] - 1 - i) * (i + 1))
+            row[i], row[j] = row[j], row[i]
+
+
+@njit(nogil=True, cache=True)
+def deal(deck, cursor, out):
+    """out[r] = the next B items of the lane's shuffled epoch."""
+    for r in range(out.shape[0]):
+        start = cursor[r]
+        for i in range(out.shape[1]):
+            out[r, i] = deck[r, start + i]
+
+
+# ------------------------------------------------------------------------------------------- watching a batch
+
+
+@njit(nogil=True, cache=True)
+def positions_valid(items, size):
+    """Whether all positions are in [0, size)."""
+    flat = items.ravel()
+    bad = 0
+    for i in range(flat.size):
+        bad += i64(flat[i] < 0) | i64(flat[i] >= size)
+    return bad == 0
+
+
+@njit(nogil=True, cache=True)
+def mark_seen(items, seen, count):
+    """Set each item's bit in seen (R, ceil(I / 64)) and add the new ones to count (R,)."""
+    for r in range(items.shape[0]):
+        fresh = i64(0)
+        bits = seen[r]
+        for i in range(items.shape[1]):
+            item = u64(items[r, i])
+            word, bit = item >> u64(6), u64(1) << (item & u64(63))
+            fresh += i64((bits[word] & bit) == u64(0))
+            bits[word] |= bit
+        count[r] += fresh
+
+
+@njit(nogil=True, cache=True)
+def repeats(items, before, size):
+    """(R,) share of a batch that was also in the batch before."""
+    share = np.empty(items.shape[0])
+    stamp = np.full(size, -1, np.int64)
+    for r in range(items.shape[0]):
+        for item in before[r]:
+            stamp[item] = r
+        same = 0
+        for item in items[r]:
+            same += i64(stamp[item] == r)
+        share[r] = same / items.shape[1]
+    return share
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def gather_mean(values, items, out):
+    """out[r] = mean of values over the batch of lane r."""
+    for r in range(items.shape[0]):
+        total = 0.0
+        for i in range(items.shape[1]):
+            total += values[u64(items[r, i])]
+        out[r] = total / items.shape[1]
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def reward_stats(rewards, mean, silent):
+    """Mean reward and share of all-equal groups per lane of rewards (R, B, G); False if one is not in [0, 1]."""
+    lanes, batch, group = rewards.shape
+    bad = 0
+    for r in range(lanes):
+        flat = rewards[r].reshape(batch * group)
+        total = f64(0)
+        for i in range(flat.size):
+            bad += 1 - i64((flat[i] >= f32(0)) & (flat[i] <= f32(1)))
+            total += flat[i]
+        mean[r] = total / flat.size
+        equal = 0
+        if group > 1:
+            for i in range(batch):
+                same = 1
+                for g in range(1, group):
+                    same &= i64(flat[i * group + g] == flat[i * group])
+                equal += same
+        silent[r] = equal / batch
+    return bad == 0
+
+
+# ------------------------------------------------------------------------------------------ simulated learners
+
+
+@intrinsic
+def _bits_to_float(_context, _word):
+    """Reinterpret the bits of an int32 as float32."""
+
+    def codegen(_ctx, builder, _signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@njit(inline="always")
+def _exp32(x):
+    """e^x in float32, relative error below 2e-7: 2^k by its exponent bits times a degree-6 polynomial (Cephes)."""
+    x = x if x < f32(80) else f32(80)
+    x = x if x > f32(-80) else f32(-80)
+    k = np.floor(x * f32(1.44269504) + f32(0.5))
+    r = x - k * f32(0.693359375) - k * f32(-2.12194440e-4)  # x - k ln 2, ln 2 in two parts
+    y = f32(1.9875691500e-4)
+    y = y * r + f32(1.3981999507e-3)
+    y = y * r + f32(8.3334519073e-3)
+    y = y * r + f32(4.1665795894e-2)
+    y = y * r + f32(1.6666665459e-1)
+    y = y * r + f32(5.0000001201e-1)
+    y = y * r * r + r + f32(1)
+    return y * _bits_to_float((i32(k) + i32(127)) << i32(23))
+
+
+@njit(inline="always")
+def _success_row(items, b, offset, theta, a, floor, ceiling, p):
+    """p[i] = floor + (ceiling - floor) sigma(a (theta + offset_i - b_i)) for one lane's items."""
+    n = items.size
+    slope, t = f32(a), f32(theta)
+    if offset.size:
+        for i in range(n):
+            j = u64(items[i])
+            p[i] = slope * (b[j] - (t + f32(offset[j])))
+    else:
+        for i in range(n):
+            p[i] = slope * (b[u64(items[i])] - t)
+    low, span = f32(floor), f32(ceiling - floor)
+    for i in range(n):
+        p[i] = low + span / (f32(1) + _exp32(p[i]))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def success(items, b, row, offset, theta, a, floor, ceiling, out):
+    """out (R, B): true success probabilities of the items (R, B), or of the same items (1, B) in every lane."""
+    for r in range(out.shape[0]):
+        own = offset[r] if offset.shape[0] else offset.ravel()
+        _success_row(items[r % items.shape[0]], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], out[r])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, rewards):
+    """rewards (R, B, G) = [U < p], U keyed by (seed, role, step) at entry slot * G + rollout."""
+    lanes, batch, group = rewards.shape
+    p = np.empty(batch, np.float32)
+    u = np.empty(batch * group + 4, np.float32)
+    for r in range(lanes):
+        own = offset[r] if offset.shape[0] else offset.ravel()
+        _success_row(items[r], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], p)
+        _unit_row(keys[r], role, step, batch * group, u)
+        out = rewards[r].reshape(batch * group)
+        if group == 1:
+            for i in range(batch):
+                out[i] = f32(1) if u[i] < p[i] else f32(0)
+        else:
+            for i in range(batch):
+                for g in range(group):
+                    out[i * group + g] = f32(1) if u[i * group + g] < p[i] else f32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def item_signals(
+    items, rewards, admitted, b, row, offset, theta, a, floor, ceiling, table, uses_p, power, out, weight, hits
+):
+    """Each group's effective signal, (v / reference)^gamma times the skill's share D of the reward gradient.
+
+    v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes.
+    out (R, B): signals, 0 where not admitted; weight (R,): 1 / number of admitted groups, 0 if none;
+    hits (R,): successes of the lane. Returns False if a reward is neither 0 nor 1.
+    """
+    lanes, batch, group = rewards.shape
+    p = np.empty(batch, np.float32)
+    k = np.empty(batch, np.int64)
+    bad = 0
+    for r in range(lanes):
+        flat = rewards[r].reshape(batch * group)
+        for i in range(flat.size):
+            bad += 1 - (i64(flat[i] == f32(0)) | i64(flat[i] == f32(1)))
+        if bad:
+            return False
+        if group == 1:
+            for i in range(batch):
+                k[i] = i64(flat[i])
+        else:
+            for i in range(batch):
+                total = f32(0)
+                for g in range(group):
+                    total += flat[i * group + g]
+                k[i] = i64(total)
+        total_hits = i64(0)
+        for i in range(batch):
+            total_hits += k[i]
+        hits[r] = total_hits
+        own = offset[r] if offset.shape[0] else offset.ravel()
+        shaped = floor[r] > 0.0 or ceiling[r] < 1.0
+        signal = out[r]
+        t0, t1, t2 = table[r, 0], table[r, 1], table[r, 2]
+        if uses_p or shaped:
+            _success_row(items[r], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], p)
+        if uses_p:
+            for i in range(batch):
+                j = u64(k[i])
+                v = t0[j] + p[i] * (t1[j] + p[i] * t2[j])
+                signal[i] = v if v > f32(0) else f32(0)
+            if power[r] == 0.5:
+                for i in range(batch):
+                    signal[i] = np.sqrt(signal[i])
+            elif power[r] != 1.0:
+                for i in range(batch):
+                    signal[i] = f32(f64(signal[i]) ** power[r])
+        else:  # the power is already in the table
+            for i in range(batch):
+                signal[i] = t0[u64(k[i])]
+        if shaped:
+            low, span = f32(floor[r]), f32(ceiling[r] - floor[r])
+            for i in range(batch):
+                share = (p[i] - low) / span
+                spread = p[i] * (f32(1) - p[i])
+                signal[i] = signal[i] * span * share * (f32(1) - share) / spread if spread > f32(0) else f32(0)
+        count = batch
+        if admitted.size:
+            count = 0
+            for i in range(batch):
+                count += i64(admitted[r, i])
+                signal[i] = signal[i] if admitted[r, i] else f32(0)
+        weight[r] = 1.0 / count if count else 0.0
+    return True
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def row_sums(x, out):
+    for r in range(x.shape[0]):
+        total = 0.0
+        for i in range(x.shape[1]):
+            total += x[r, i]
+        out[r] = total
+
+
+@njit(nogil=True, cache=True)
+def spread_transfer(items, signals, gain_self, gain_near, decay, decay_row, rank, by_rank, row, forgetting, offset):
+    """One step of the per-item skill offsets (R, J), in place.
+
+    offset_j <- (1 - forgetting) offset_j + gain_self sum_{i = j} S_i + gain_near sum_i exp(-|b_i - b_j| / l) S_i.
+    The exponential kernel over sorted b is two running sums, one up and one down: decay[j] is the kernel between
+    neighbours of rank j - 1 and j, so the cost is O(J), not O(B J).
+    """
+    width = offset.shape[1]
+    source = np.zeros(width)
+    up = np.zeros(width)
+    for r in range(items.shape[0]):
+        z = offset[r]
+        if forgetting[r] != 0.0:
+            keep = 1.0 - forgetting[r]
+            for j in range(width):
+                z[j] *= keep
+        if gain_self[r] != 0.0:
+            for i in range(items.shape[1]):
+                z[items[r, i]] += gain_self[r] * signals[r, i]
+        if gain_near[r] != 0.0:
+            d = decay[decay_row[r]]
+            place, back = rank[row[r]], by_rank[row[r]]
+            source[:] = 0.0
+            for i in range(items.shape[1]):
+                source[place[items[r, i]]] += signals[r, i]
+            rising, falling = 0.0, 0.0
+            for j in range(width):  # both directions in one loop: their chains of additions overlap
+                rising = rising * d[j] + source[j]
+                up[j] = rising
+            for j in range(width - 1, -1, -1):
+                z[back[j]] += gain_near[r] * (up[j] + falling)
+                falling = (falling + source[j]) * d[j]

@@ -1,0 +1,82 @@
+"""Lanes: independent runs side by side in one array program, and what may come in at their doors.
+
+A controller or a learner has R lanes. With one seed and no number of lanes it is "single": users see no lane axis,
+the code inside always has one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.errors import InputError, check_count
+from workbench.streams import seed_array
+
+Floats: TypeAlias = NDArray[np.float64]
+Items: TypeAlias = NDArray[np.int64]
+Lanes: TypeAlias = float | Floats  # a hyper-parameter: one number, or one per lane
+
+
+def per_lane(field: str, value: Lanes, lanes: int) -> Floats:
+    """A hyper-parameter as (R,) float64; InputError if it is an array of another length."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim and array.shape != (lanes,):
+        raise InputError(f"{field}: must be one number or {lanes} numbers, one per lane, got shape {array.shape}")
+    return np.ascontiguousarray(np.broadcast_to(array, (lanes,)))
+
+
+def lane_seeds(seed: ArrayLike, lanes: int | None) -> tuple[NDArray[np.uint64], bool]:
+    """Seeds (R,) and whether there is no lane axis: one seed and no `lanes`."""
+    seeds = seed_array(seed)
+    if np.ndim(seed) == 0 and lanes is not None:
+        seeds = np.repeat(seeds, check_count("lanes", lanes))
+    if lanes is not None and lanes != len(seeds):
+        raise InputError(f"lanes: must equal the number of seeds, {len(seeds)}, got {lanes}")
+    if len(seeds) == 0:
+        raise InputError("seed: must be at least one whole number, got none")
+    return seeds, np.ndim(seed) == 0 and lanes is None
+
+
+def check_items(items: ArrayLike, size: int, lanes: int, single: bool) -> Items:
+    """Positions as (R, B) int64; InputError unless whole numbers in [0, size) of the right shape."""
+    from workbench import kernels
+
+    array = np.asarray(items)
+    shape = "(B,)" if single else f"({lanes}, B)"
+    if array.ndim != (1 if single else 2) or array.size == 0 or (not single and len(array) != lanes):
+        raise InputError(f"items: must have shape {shape} with B >= 1, got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise InputError(f"items: must be whole numbers in [0, {size}), got {array.dtype}")
+    positions = np.ascontiguousarray(array, dtype=np.int64)
+    if not kernels.positions_valid(positions, size):
+        bad = positions[(positions < 0) | (positions >= size)][0]
+        raise InputError(f"items: must be whole numbers in [0, {size}), got {bad}")
+    return positions[None] if single else positions
+
+
+def check_rewards(rewards: ArrayLike, shape: tuple[int, ...], single: bool) -> NDArray[np.float32]:
+    """Rewards as (R, B, G) float32; InputError if the shape does not fit the items (R, B)."""
+    array = np.asarray(rewards)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"rewards: must be numbers in [0, 1], got {array.dtype}")
+    want = shape[1:] if single else shape
+    if array.shape[: len(want)] != want or array.ndim not in (len(want), len(want) + 1) or array.size == 0:
+        raise InputError(f"rewards: must have shape {want} or {(*want, 'G')}, like the items, got {array.shape}")
+    return np.ascontiguousarray(array, dtype=np.float32).reshape(*shape, -1)
+
+
+def raise_bad_reward(rewards: NDArray[np.float32]) -> None:
+    bad = rewards[~((rewards >= 0) & (rewards <= 1))][0]
+    raise InputError(f"rewards: must be numbers in [0, 1], got {bad}")
+
+
+def check_state(given: dict[str, Any], mine: dict[str, Any], free: set[str]) -> None:
+    """InputError unless a state dict has my fields and, apart from `free` ones, my shapes."""
+    if given.keys() != mine.keys():
+        odd = sorted(given.keys() ^ mine.keys())
+        raise InputError(f"state: must have the fields {', '.join(sorted(mine))}; differs in {', '.join(odd)}")
+    for name, value in mine.items():
+        if name not in free and np.shape(given[name]) != np.shape(value):
+            raise InputError(f"state.{name}: must have shape {np.shape(value)}, got {np.shape(given[name])}")

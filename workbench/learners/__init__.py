@@ -1,0 +1,22 @@
+"""Simulated learners: laws of learning, one file per law, and the SimLearner that binds one to a pool."""
+
+from workbench.learners.kernel import KernelTransfer, Tabular
+from workbench.learners.law import Law
+from workbench.learners.learner import SimLearner, difficulty_to_logit
+from workbench.learners.scalar import ScalarIRT
+from workbench.learners.signals import GRPO, RLOO, Critic, MeanBaseline, Signal, SuccessOnly
+
+__all__ = [
+    "GRPO",
+    "RLOO",
+    "Critic",
+    "KernelTransfer",
+    "Law",
+    "MeanBaseline",
+    "ScalarIRT",
+    "Signal",
+    "SimLearner",
+    "SuccessOnly",
+    "Tabular",
+    "difficulty_to_logit",
+]

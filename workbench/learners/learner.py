@@ -1,0 +1,233 @@
+"""The simulated learner: a law bound to a pool, with its state and its luck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.errors import InputError, check_count, check_number
+from workbench.lanes import Floats, check_items, check_rewards, check_state, lane_seeds, per_lane
+from workbench.learners.law import Gradient, ItemBank, Law, LearnerState
+from workbench.pool import GRID, Pool
+from workbench.streams import Role, generator, uniforms
+
+STRATA = 10  # difficulty deciles that `evaluate` reports
+HELDOUT_PER_STRATUM = 32
+
+
+def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Floats:
+    """Difficulty in [0, 100] from m attempts -> b in logits: ln((m - k + 1/2) / (k + 1/2)), k = m (1 - d/100).
+
+    Haldane-Anscombe: finite for items never or always solved. b = 0 where the labelling model succeeds half the time.
+    """
+    m = np.asarray(attempts, dtype=np.float64)
+    k = m * (1.0 - np.asarray(difficulty, dtype=np.float64) / 100.0)
+    return np.asarray(np.log((m - k + 0.5) / (k + 0.5)))
+
+
+class SimLearner:
+    """Attempts items, learns from rewards: arithmetic in place of a language model.
+
+    law: how success follows from skill and skill from rewards. pool: the items. seed, lanes: as in Controller.
+    b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
+    A controller never sees b, theta or p. Luck is keyed by (seed, role, step, slot): it does not depend on which
+    items a controller chose, so runs of different controllers with one seed are paired.
+    """
+
+    def __init__(
+        self, law: Law, pool: Pool, seed: ArrayLike = 0, lanes: int | None = None, b: ArrayLike | None = None
+    ) -> None:
+        self.law, self.pool = law, pool
+        self.seeds, self._single = lane_seeds(seed, lanes)
+        count = len(self.seeds)
+        self._bank = _item_bank(law, pool, self.seeds, b)
+        self._curve = [per_lane(n, v, count) for n, v in zip(("a", "floor", "ceiling"), law.curve(), strict=True)]
+        self._gamma = per_lane("gamma", law.gamma, count)
+        for name in ("kappa", "forgetting"):
+            per_lane(name, getattr(law, name), count)
+        self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
+        self._cache: dict[str, Any] = {}
+        self._tables: dict[int, NDArray[np.float32]] = {}
+        self._strata = _strata(law, pool)
+        self.state: LearnerState = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
+        self.step = 0  # batches attempted
+        self.updates = 0
+
+    @property
+    def lanes(self) -> int:
+        return len(self.seeds)
+
+    def success(self, items: ArrayLike) -> NDArray[np.float32]:
+        """True success probabilities of the items, (B,) or (R, B): for tests and figures, not for controllers."""
+        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        p = self._success(positions)
+        return p[0] if self._single else p
+
+    def attempt(self, items: ArrayLike, rollouts: int = 8) -> NDArray[np.float32]:
+        """Rewards of `rollouts` attempts at each item, 0 or 1: (B, G), with lanes (R, B, G)."""
+        from workbench import kernels
+
+        check_count("rollouts", rollouts)
+        self.law.signal.check_rollouts(rollouts)
+        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        rewards = np.empty((*positions.shape, rollouts), np.float32)
+        kernels.attempt(
+            positions,
+            self._bank.b,
+            self._bank.row,
+            self.state.offset,
+            self.state.theta,
+            *self._curve,
+            self.seeds,
+            Role.ROLLOUT,
+            self.step,
+            rewards,
+        )
+        self.step += 1
+        return rewards[0] if self._single else rewards
+
+    def learn(self, items: ArrayLike, rewards: ArrayLike, admitted: ArrayLike | None = None) -> None:
+        """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default)."""
+        from workbench import kernels
+
+        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        groups = check_rewards(rewards, positions.shape, self._single)
+        mask = self._admitted(admitted, positions.shape)
+        n = groups.shape[2]
+        self.law.signal.check_rollouts(n)
+        table, uses_p, power = self._table(n)
+        signals = np.empty(positions.shape, np.float32)
+        weight, hits = np.empty(self.lanes), np.empty(self.lanes, np.int64)
+        binary = kernels.item_signals(
+            positions,
+            groups,
+            mask,
+            self._bank.b,
+            self._bank.row,
+            self.state.offset,
+            self.state.theta,
+            *self._curve,
+            table,
+            uses_p,
+            power,
+            signals,
+            weight,
+            hits,
+        )
+        if not binary:
+            bad = groups[(groups != 0) & (groups != 1)][0]
+            raise InputError(f"rewards: a simulated learner learns from 0 or 1, got {bad}")
+        gradient = Gradient(positions, signals, weight, self._optimiser_noise())
+        state = self.law.advance(self.state, gradient, self._bank, self._cache)
+        if self.law.signal.uses_value:
+            rate = getattr(self.law.signal, "rate", 0.0)
+            state = state._replace(value=state.value + rate * (hits / groups[0].size - state.value))
+        self.state = state
+        self.updates += 1
+
+    def evaluate(self) -> Floats:
+        """Mean success per difficulty decile, (10,) or (R, 10), exact, without learning.
+
+        Over 32 held-out items per decile, spread evenly over it; laws without transfer: over the pool's own items,
+        NaN for deciles the pool does not have.
+        """
+        items, starts, counts = self._strata
+        p = self._success(items[None])
+        result = np.full((self.lanes, STRATA), np.nan)
+        filled = counts > 0
+        result[:, filled] = np.add.reduceat(p, starts[filled], axis=1, dtype=np.float64) / counts[filled]
+        return result[0] if self._single else result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
+        fields = {name: np.array(value) for name, value in self.state._asdict().items()}
+        return fields | {"step": self.step, "updates": self.updates, "seeds": self.seeds.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict` of a learner with the same law, pool and seeds."""
+        check_state(state, self.state_dict(), free=set())
+        if not np.array_equal(state["seeds"], self.seeds):
+            raise InputError(f"state.seeds: must be this learner's seeds {self.seeds}, got {state['seeds']}")
+        self.state = LearnerState(*(np.array(state[name], np.float64) for name in LearnerState._fields))
+        self.step, self.updates = int(state["step"]), int(state["updates"])
+
+    def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        from workbench import kernels
+
+        out = np.empty((self.lanes, positions.shape[1]), np.float32)
+        bank = self._bank
+        kernels.success(positions, bank.b, bank.row, self.state.offset, self.state.theta, *self._curve, out)
+        return out
+
+    def _table(self, n: int) -> tuple[NDArray[np.float32], bool, Floats]:
+        """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top."""
+        signal = self.law.signal
+        if signal.exact:
+            polynomial: Any = signal.mean_field
+            reference = signal.reference ** (1 / signal.mean_field_power)
+            power = self._gamma * signal.mean_field_power
+        else:
+            polynomial = signal.sampled(np.arange(n + 1, dtype=np.float64), n, self.state.value[:, None])
+            reference, power = signal.reference, self._gamma
+        uses_p = any(np.any(np.asarray(c) != 0) for c in polynomial[1:])
+        if n not in self._tables or signal.uses_value:
+            table = np.empty((self.lanes, 3, n + 1))
+            for degree, coefficient in enumerate(polynomial):
+                table[:, degree] = coefficient
+            table /= reference
+            if not uses_p:
+                table[:, 0] **= power[:, None]
+            self._tables[n] = table.astype(np.float32)
+        return self._tables[n], uses_p, power
+
+    def _admitted(self, admitted: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        if admitted is None:
+            return np.empty((0, 0), bool)
+        mask = np.asarray(admitted)
+        want = shape[1:] if self._single else shape
+        if mask.dtype != bool or mask.shape != want:
+            raise InputError(f"admitted: must be booleans of shape {want}, got {mask.dtype} of shape {mask.shape}")
+        return np.ascontiguousarray(mask).reshape(shape)
+
+    def _optimiser_noise(self) -> Floats:
+        """(R,) standard normals of this update (Box-Muller), zeros where the law has no noise."""
+        if not self._noise.any():
+            return np.zeros(self.lanes)
+        u = uniforms(self.seeds, Role.NOISE, self.updates, 2).astype(np.float64)
+        return np.asarray(np.sqrt(-2 * np.log1p(-u[:, 0])) * np.cos(2 * np.pi * u[:, 1]))
+
+
+def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | None) -> ItemBank:
+    """True difficulties of the pool's items and of the held-out ones; one row per distinct (seed, label noise)."""
+    if b is None:
+        label = difficulty_to_logit(pool.difficulty, GRID if pool.attempts is None else pool.attempts)
+    else:
+        check_number("b", b)
+        label = np.asarray(b, dtype=np.float64)
+        if label.shape != (len(pool),):
+            raise InputError(f"b: must be one number per item, shape ({len(pool)},), got {label.shape}")
+    heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)
+    sd = per_lane("label_noise", law.label_noise, len(seeds))
+    luck = np.where(sd > 0, seeds, 0)  # without noise all lanes share one row
+    pairs, row = np.unique(np.stack([luck.astype(np.uint64), sd.view(np.uint64)], axis=1), axis=0, return_inverse=True)
+    rows = []
+    for seed, noise in zip(pairs[:, 0], pairs[:, 1].copy().view(np.float64), strict=True):
+        own = generator(seed, Role.ITEM).standard_normal(len(label)) * (noise if b is None else 0.0)
+        unseen = generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
+        rows.append(np.concatenate([label + own, heldout + unseen]))
+    return ItemBank(np.array(rows, dtype=np.float32), row.ravel(), len(pool))
+
+
+def _heldout_difficulty() -> Floats:
+    return 100.0 * (np.arange(STRATA * HELDOUT_PER_STRATUM) + 0.5) / (STRATA * HELDOUT_PER_STRATUM)
+
+
+def _strata(law: Law, pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Items to evaluate, sorted by difficulty decile; start and number of each decile's."""
+    difficulty = _heldout_difficulty() if law.heldout else pool.difficulty
+    decile = np.minimum(difficulty // (100 / STRATA), STRATA - 1).astype(np.int64)
+    items = np.argsort(decile, kind="stable") + (len(pool) if law.heldout else 0)
+    counts = np.bincount(decile, minlength=STRATA)
+    return items, np.cumsum(counts) - counts, counts

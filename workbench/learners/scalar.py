@@ -1,0 +1,55 @@
+"""L1: one skill for everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import InputError, check_number
+from workbench.lanes import Lanes
+from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to
+
+
+@dataclass(frozen=True)
+class ScalarIRT(Law):
+    """Scalar skill: whatever is learned on one item helps with all.
+
+    p = c + (u - c) P,  P = sigma(a (theta - b))                                             (4PL, Birnbaum 1968)
+    theta <- theta + kappa a mean_i S_i D_i - forgetting (theta - theta0) + noise xi,   xi ~ N(0, 1)
+    D = (u - c) P (1 - P) / (p (1 - p)): the share of the reward gradient that is skill; 1 for c = 0, u = 1.
+
+    a: discrimination, 1/logit, > 0. floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
+    noise: sd of optimiser noise, logits per update, >= 0.
+    Over-rates easy items: they teach hard ones in full.
+    """
+
+    a: Lanes = 1.0
+    floor: Lanes = 0.0
+    ceiling: Lanes = 1.0
+    noise: Lanes = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("a", self.a, 0, open_low=True)
+        check_number("floor", self.floor, 0, 1, open_high=True)
+        check_number("ceiling", self.ceiling, 0, 1, open_low=True)
+        check_number("noise", self.noise, 0)
+        if np.any(np.asarray(self.floor) >= np.asarray(self.ceiling)):
+            raise InputError(f"floor, ceiling: must have floor < ceiling, got {self.floor!r} and {self.ceiling!r}")
+
+    def curve(self) -> tuple[Lanes, Lanes, Lanes]:
+        return self.a, self.floor, self.ceiling
+
+    def start(self, theta0: Any, bank: ItemBank) -> LearnerState:
+        return LearnerState(theta0, np.full(len(theta0), 0.5), np.empty((0, 0)))
+
+    def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
+        from workbench import kernels
+
+        total = np.empty(len(state.theta))
+        kernels.row_sums(gradient.signals, total)
+        gain = self.kappa * self.a * gradient.weight * total
+        theta = state.theta + gain - decay_to(self.theta0, state.theta, self.forgetting) + self.noise * gradient.noise
+        return state._replace(theta=theta)

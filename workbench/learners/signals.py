@@ -1,0 +1,142 @@
+"""What a group of rollouts says to the learner: policy-gradient signals of one item, k successes of n.
+
+For a binary reward and a policy with logit z and success probability p, the score is 1 - p after a success and
+-p after a failure, and the gradient of p is p (1 - p). Every estimator below is a polynomial of degree 2 in p whose
+coefficients depend on k, n and, for a critic, its value V; written so, one compiled loop serves them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.errors import InputError, check_number
+
+Floats: TypeAlias = NDArray[np.float64]
+Polynomial: TypeAlias = tuple[Any, Any, Any]  # c0 + c1 p + c2 p^2
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal estimator. exact: use its mean over infinitely many rollouts at the true p (mean field) instead."""
+
+    exact: bool = False
+
+    reference: ClassVar[float] = 0.25  # expected(1/2): signals are measured in units of it
+    mean_field: ClassVar[Polynomial] = (0.0, 1.0, -1.0)  # p (1 - p)
+    mean_field_power: ClassVar[float] = 1.0
+    needs_group: ClassVar[bool] = False  # undefined, or always 0, for a single rollout
+    uses_value: ClassVar[bool] = False  # depends on a critic's state
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        """The signal of a group of n rollouts with k successes, as a polynomial in p; `value` is the critic's V."""
+        raise NotImplementedError
+
+    def group(self, k: ArrayLike, n: int, p: ArrayLike, value: ArrayLike = 0.5) -> Floats:
+        """The signal of groups with k successes of n at success probability p."""
+        self.check_rollouts(n)
+        c0, c1, c2 = self.sampled(np.asarray(k, dtype=np.float64), n, np.asarray(value))
+        p = np.asarray(p, dtype=np.float64)
+        return np.asarray(c0 + p * (c1 + p * c2), dtype=np.float64)
+
+    def expected(self, p: ArrayLike) -> Floats:
+        """The mean-field signal: its mean for n to infinity at success probability p."""
+        c0, c1, c2 = self.mean_field
+        p = np.asarray(p, dtype=np.float64)
+        return np.asarray((c0 + p * (c1 + p * c2)) ** self.mean_field_power, dtype=np.float64)
+
+    def check_rollouts(self, n: int) -> None:
+        if n < 2 and self.needs_group and not self.exact:
+            name = type(self).__name__
+            raise InputError(f"rollouts: must be >= 2 for signal {name} (Critic takes single rollouts), got {n}")
+
+
+@dataclass(frozen=True)
+class RLOO(Signal):
+    """Leave-one-out baseline: k (n - k) / (n (n - 1)), unbiased for p (1 - p).
+
+    Source: Kool et al. 2019; Ahmadian et al. 2024, arXiv 2402.14740.
+    """
+
+    needs_group: ClassVar[bool] = True
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        return k * (n - k) / (n * (n - 1)), 0.0, 0.0
+
+
+@dataclass(frozen=True)
+class MeanBaseline(Signal):
+    """Group mean as baseline, no division by the std: k (n - k) / n^2, mean p (1 - p) (1 - 1/n).
+
+    Source: Dr. GRPO, Liu et al. 2025, arXiv 2503.20783.
+    """
+
+    needs_group: ClassVar[bool] = True
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        return k * (n - k) / n**2, 0.0, 0.0
+
+
+@dataclass(frozen=True)
+class GRPO(Signal):
+    """Group mean as baseline, divided by the group's population std: sqrt(k (n - k)) / n, the group std itself.
+
+    Source: Shao et al. 2024, arXiv 2402.03300; the identity in Bay & Yearick, arXiv 2607.00152.
+    """
+
+    reference: ClassVar[float] = 0.5
+    mean_field_power: ClassVar[float] = 0.5  # sqrt(p (1 - p))
+    needs_group: ClassVar[bool] = True
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        return np.sqrt(k * (n - k)) / n, 0.0, 0.0
+
+
+@dataclass(frozen=True)
+class SuccessOnly(Signal):
+    """Imitate the successes of a group (rejection sampling): mean score over successes, (1 - p) [k > 0].
+
+    Mean field 1 - p, the gradient of log p. Source: Davis & Recht 2025, arXiv 2510.13651.
+    """
+
+    reference: ClassVar[float] = 0.5
+    mean_field: ClassVar[Polynomial] = (1.0, -1.0, 0.0)
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        any_success = np.asarray(k > 0, dtype=np.float64)
+        return any_success, -any_success, 0.0
+
+
+@dataclass(frozen=True)
+class Critic(Signal):
+    """PPO's critic form, for any n: mean_j (r_j - V)(r_j - p) = (k/n) (1 - V)(1 - p) + (1 - k/n) V p.
+
+    Mean p (1 - p) for every V. perfect: V = p. Otherwise V is the learner's running mean of batch rewards,
+    V <- V + rate (R - V), rate in [0, 1], started at 1/2: one value for all items, as a young critic has.
+    """
+
+    rate: float = 0.1
+    perfect: bool = False
+    uses_value: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_number("rate", self.rate, 0, 1)
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        right = k / n
+        if self.perfect:
+            return right, -2 * right, np.ones_like(right)
+        up, down = right * (1 - value), (1 - right) * value
+        return up, down - up, 0.0
+
+
+SIGNALS: dict[str, type[Signal]] = {
+    "rloo": RLOO,
+    "mean": MeanBaseline,
+    "grpo": GRPO,
+    "success": SuccessOnly,
+    "critic": Critic,
+}

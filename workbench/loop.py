@@ -1,0 +1,133 @@
+"""train(): the one loop, the same for simulated learners and real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.controllers.controller import Controller
+from workbench.errors import InputError, check_count
+from workbench.lanes import Floats, Items
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Learner(Protocol):
+    """Anything that attempts items, learns from their rewards, can be evaluated, and can be saved."""
+
+    def attempt(self, items: Items, rollouts: int = 8) -> NDArray[np.float32]: ...
+    def learn(self, items: Items, rewards: NDArray[np.float32], admitted: NDArray[np.bool_]) -> None: ...
+    def evaluate(self) -> Floats: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+# Series of a record: name -> unit. reward, silent_share and batch_difficulty are means since the record before.
+SERIES = {
+    "target": "difficulty 0-100",
+    "reward": "share",
+    "batch_difficulty": "difficulty 0-100",
+    "silent_share": "share of groups",
+    "coverage": "share of pool",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What happened: E records of R lanes, S difficulty strata.
+
+    steps, rollouts: (E,) training steps and rollouts per lane so far; the first is the state before training.
+    seeds: (R,). success: (E, R, S) held-out success per stratum. series: the names in SERIES -> (E, R), also as
+    attributes; NaN where there is nothing to report (a rule without target, no step yet, single rollouts).
+    """
+
+    steps: NDArray[np.int64]
+    rollouts: NDArray[np.int64]
+    seeds: NDArray[np.uint64]
+    success: Floats
+    series: dict[str, Floats]
+
+    def __getattr__(self, name: str) -> Floats:
+        if name in SERIES and "series" in self.__dict__:
+            return self.series[name]
+        raise AttributeError(name)
+
+    @property
+    def mean_success(self) -> Floats:
+        """(E, R) mean over the strata that have items, all weighted equally."""
+        filled = np.isfinite(self.success).any(axis=(0, 1))
+        return np.asarray(self.success[:, :, filled].mean(axis=2))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy table, one row per record and lane: seed, step, rollouts, success, success_0.., and the series."""
+        import pandas as pd
+
+        records, lanes = self.success.shape[:2]
+        columns: dict[str, Any] = {
+            "seed": np.tile(self.seeds, records),
+            "step": np.repeat(self.steps, lanes),
+            "rollouts": np.repeat(self.rollouts, lanes),
+            "success": self.mean_success.ravel(),
+        }
+        for stratum in range(self.success.shape[2]):
+            columns[f"success_{stratum}"] = self.success[:, :, stratum].ravel()
+        return pd.DataFrame(columns | {name: self.series[name].ravel() for name in SERIES})
+
+
+def train(
+    controller: Controller, learner: Learner, steps: int, batch: int = 256, rollouts: int = 8, eval_every: int = 5
+) -> Record:
+    """Train `learner` on the batches `controller` picks, and record what happens.
+
+    steps: updates, >= 1. batch: items per step. rollouts: attempts per item. eval_every: steps between records, >= 1.
+    Controller and learner keep their state: calling again continues where they are.
+    Raises InputError for a setting out of its domain and for a learner with another number of lanes.
+    """
+    check_count("steps", steps)
+    check_count("eval_every", eval_every)
+    lanes = controller.lanes
+    if getattr(learner, "lanes", lanes) != lanes:
+        raise InputError(f"learner: must have {lanes} lanes like the controller, got {getattr(learner, 'lanes', 1)}")
+    log = _Log(lanes)
+    log.record(controller, learner, rollouts=0)
+    for step in range(1, steps + 1):
+        items = controller.next_batch(batch)
+        rewards = learner.attempt(items, rollouts)
+        admitted = controller.observe(items, rewards)
+        learner.learn(items, rewards, admitted)
+        log.watch(controller)
+        if step % eval_every == 0 or step == steps:
+            log.record(controller, learner, rollouts=step * batch * rollouts)
+    return log.finish(controller.seeds)
+
+
+class _Log:
+    """Means between records, and the records."""
+
+    def __init__(self, lanes: int) -> None:
+        self._lanes = lanes
+        self._sums = np.zeros((3, lanes))
+        self._count = 0
+        self._rows: list[tuple[int, int, Floats, Floats]] = []
+
+    def watch(self, controller: Controller) -> None:
+        self._sums += controller.batch_summary()
+        self._count += 1
+
+    def record(self, controller: Controller, learner: Learner, rollouts: int) -> None:
+        reward, silent, difficulty = self._sums / self._count if self._count else np.full((3, self._lanes), np.nan)
+        series = np.stack([controller.target(), reward, difficulty, silent, controller.coverage()])
+        success = np.asarray(learner.evaluate(), dtype=np.float64).reshape(self._lanes, -1)
+        self._rows.append((controller.step, rollouts, success, series))
+        self._sums[:], self._count = 0.0, 0
+
+    def finish(self, seeds: NDArray[np.uint64]) -> Record:
+        steps, rollouts, success, series = zip(*self._rows, strict=True)
+        table = np.stack(series, axis=1)  # (series, E, R)
+        return Record(
+            np.array(steps), np.array(rollouts), seeds.copy(), np.stack(success), dict(zip(SERIES, table, strict=True))
+        )

@@ -1,0 +1,263 @@
+"""The pool: the items a curriculum chooses from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.errors import InputError, check_choice, check_count
+from workbench.streams import Role, generator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GRID = 128  # attempts per item behind the released difficulties: d = 100 (1 - successes / 128)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """I items with a known difficulty label.
+
+    difficulty: (I,) in [0, 100]; 100 (1 - pass rate) of a reference model where it comes from attempts.
+    ids, category, level: (I,) each, optional. successes, attempts: (I,) pass counts behind the labels, optional.
+    payload: what a real run needs, a mapping of (I,) columns such as "prompt" and "answer"; not used in simulation.
+
+    Raises InputError for an empty pool, a difficulty that is not a number in [0, 100], columns of other lengths,
+    and counts with successes > attempts.
+    """
+
+    difficulty: NDArray[np.float64]
+    ids: NDArray[Any] | None = None
+    category: NDArray[Any] | None = None
+    level: NDArray[Any] | None = None
+    successes: NDArray[np.int64] | None = None
+    attempts: NDArray[np.int64] | None = None
+    payload: Mapping[str, Sequence[Any]] | None = None
+    name: str = field(default="pool", kw_only=True)
+
+    def __post_init__(self) -> None:
+        try:
+            d = np.array(self.difficulty, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"difficulty: must be numbers in [0, 100], got {self.difficulty!r}") from None
+        if d.ndim != 1 or d.size == 0:
+            raise InputError(f"difficulty: must be one number per item for >= 1 items, got shape {d.shape}")
+        bad = np.flatnonzero(~((d >= 0) & (d <= 100)))
+        if bad.size:
+            raise InputError(
+                f"difficulty: must be a number in [0, 100], got {d[bad[0]]} at row {bad[0]} "
+                f"({bad.size} of {d.size} rows are out)"
+            )
+        d.flags.writeable = False
+        object.__setattr__(self, "difficulty", d)
+        for column in ("ids", "category", "level", "successes", "attempts"):
+            value = getattr(self, column)
+            if value is not None:
+                self._check_length(column, value)
+                object.__setattr__(self, column, np.asarray(value))
+        for column, values in (self.payload or {}).items():
+            self._check_length(f"payload.{column}", values)
+        if (self.successes is None) != (self.attempts is None):
+            raise InputError("successes, attempts: must be given together, got only one of them")
+        if self.successes is not None and self.attempts is not None:
+            s, n = self.successes, self.attempts
+            wrong = np.flatnonzero(~((n >= 1) & (s >= 0) & (s <= n)))
+            if wrong.size:
+                row = wrong[0]
+                raise InputError(
+                    f"successes: must be in [0, attempts] with attempts >= 1, got {s[row]} of {n[row]} at row {row}"
+                )
+
+    def _check_length(self, column: str, values: Any) -> None:
+        if len(values) != len(self.difficulty):
+            raise InputError(f"{column}: must have {len(self.difficulty)} rows like difficulty, got {len(values)}")
+
+    def __len__(self) -> int:
+        return len(self.difficulty)
+
+    def __repr__(self) -> str:
+        d = self.difficulty
+        return f"Pool({self.name!r}, {len(self):,} items, difficulty {d.min():g} to {d.max():g}, mean {d.mean():.1f})"
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """(I,) positions from the easiest to the hardest item, ties by position."""
+        return np.argsort(self.difficulty, kind="stable")
+
+    @cached_property
+    def sorted_difficulty(self) -> NDArray[np.float64]:
+        """(I,) difficulty[order]."""
+        return self.difficulty[self.order]
+
+    @cached_property
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Start and end (exclusive) rank of the run of equal difficulty that each rank lies in."""
+        d = self.sorted_difficulty
+        return np.searchsorted(d, d, side="left"), np.searchsorted(d, d, side="right")
+
+    @property
+    def pass_rate(self) -> NDArray[np.float64]:
+        """(I,) successes / attempts where counts are known, else 1 - difficulty / 100."""
+        if self.successes is not None and self.attempts is not None:
+            return np.asarray(self.successes / self.attempts)
+        return 1.0 - self.difficulty / 100.0
+
+    def without_payload(self) -> Pool:
+        """The same items without prompts and answers: all that a simulation needs."""
+        return self if self.payload is None else replace(self, payload=None)
+
+    @cached_property
+    def _first_seen(self) -> NDArray[np.int64]:
+        """(I,) row at which each row's prompt appears first; the row itself where there are no prompts."""
+        prompts = (self.payload or {}).get("prompt")
+        if prompts is None:
+            return np.arange(len(self))
+        first: dict[str, int] = {}
+        keys = (p if isinstance(p, str) else json.dumps(p, sort_keys=True, default=str) for p in prompts)
+        return np.array([first.setdefault(key, row) for row, key in enumerate(keys)])
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose prompt text appears in an earlier row."""
+        return int((self._first_seen != np.arange(len(self))).sum())
+
+    @property
+    def conflicts(self) -> int:
+        """Rows whose prompt text first appears in an earlier row with another difficulty."""
+        return int((self.difficulty != self.difficulty[self._first_seen]).sum())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Pool:
+        """A pool from a .parquet, .jsonl or .csv file.
+
+        Difficulty is the column `difficulty` or `extra_info.difficulty` (the released AdaRFT rows), else it is
+        100 (1 - successes / attempts). Known columns (ids or id, category, level, successes, attempts) fill the
+        fields of the same name; `prompt` and `answer` (or reward_model.ground_truth) go to the payload.
+        """
+        path = Path(path)
+        readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}
+        if path.suffix not in readers:
+            raise InputError(f"pool file: must end in .parquet, .jsonl or .csv, got '{path}'")
+        if not path.is_file():
+            raise InputError(f"pool file: must be a file that exists, got '{path}'")
+        try:
+            frame = readers[path.suffix](path)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"pool file: must be a readable {path.suffix} file, got '{path}' ({reason})") from None
+        try:
+            return cls.from_frame(frame, name=path.stem)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, name: str = "pool") -> Pool:
+        """A pool from a pandas table with the columns described in `load` (a Hugging Face dataset: `ds.to_pandas()`)."""
+        columns = {c: frame[c].to_numpy() for c in frame.columns}
+        for parent in ("extra_info", "reward_model"):  # nested rows, as in the released files
+            for child in ("difficulty", "ground_truth"):
+                if parent in columns and all(isinstance(row, Mapping) for row in columns[parent]):
+                    values = [row.get(child) for row in columns[parent]]
+                    if any(v is not None for v in values):
+                        columns[f"{parent}.{child}"] = np.array(values, dtype=object)
+        known = {c: columns[c] for c in ("category", "level", "successes", "attempts") if c in columns}
+        ids = next((columns[c] for c in ("ids", "id") if c in columns), None)
+        difficulty = next((columns[c] for c in ("difficulty", "extra_info.difficulty") if c in columns), None)
+        if difficulty is None and {"successes", "attempts"} <= known.keys():
+            counts = cls(np.zeros(len(frame)), successes=known["successes"], attempts=known["attempts"])
+            difficulty = 100.0 * (1.0 - counts.pass_rate)
+        if difficulty is None:
+            raise InputError(
+                "difficulty: must be a column 'difficulty' or 'extra_info.difficulty', or 'successes' and 'attempts'; "
+                f"the columns are {', '.join(map(str, frame.columns))}"
+            )
+        payload = {c: list(columns[c]) for c in ("prompt", "answer") if c in columns}
+        if "answer" not in payload and "reward_model.ground_truth" in columns:
+            payload["answer"] = list(columns["reward_model.ground_truth"])
+        return cls(difficulty, ids=ids, payload=payload or None, name=name, **known)
+
+    @classmethod
+    def synthetic(cls, name: str, size: int = 10_000, seed: int = 0) -> Pool:
+        """A pool with the difficulty distribution of one of the sets released with AdaRFT, on the k/128 grid.
+
+        name: skew-difficult | uniform | skew-easy | easy-extreme | hard-extreme: decile counts, and counts of
+        items never or always solved, as published (`PRESETS`), scaled to `size` by largest remainder; inside a
+        decile all grid values are equally likely. narrow: 40 <= d <= 60, ours, where no order can matter much.
+        """
+        check_choice("pool", name, tuple(PRESETS))
+        check_count("size", size)
+        bins = PRESETS[name]
+        rng = generator(seed, Role.POOL)
+        shares = np.array([count for _, count in bins], dtype=np.float64)
+        failures = [
+            rng.choice(levels, n) for (levels, _), n in zip(bins, _apportion(shares, size), strict=True)
+        ]
+        k = rng.permutation(np.concatenate(failures))  # position says nothing about difficulty
+        return cls(100.0 * k / GRID, successes=GRID - k, attempts=np.full(size, GRID), name=name)
+
+
+def _bins(deciles: Sequence[int], never_failed: int = 0, always_failed: int = 0) -> list[tuple[NDArray[np.int64], int]]:
+    """(grid levels, count) of the ten deciles, with the items at d = 0 and d = 100 counted apart."""
+    k = np.arange(GRID + 1)  # failures of 128
+    decile = np.minimum(10 * k // GRID, 9)
+    bins = [(k[:1], never_failed), (k[-1:], always_failed)]
+    for index, count in enumerate(deciles):
+        inside = k[(decile == index) & (k > 0) & (k < GRID)]
+        bins.append((inside, count - never_failed * (index == 0) - always_failed * (index == 9)))
+    return [(levels, count) for levels, count in bins if count > 0]
+
+
+# Counts per decile of the released files (arXiv 2504.05520, section 4.2, and its public data files).
+PRESETS: dict[str, list[tuple[NDArray[np.int64], int]]] = {
+    "skew-difficult": _bins([128, 247, 289, 369, 382, 467, 635, 803, 1215, 5460], 0, 2647),
+    "uniform": _bins([978, 995, 1027, 950, 1011, 1028, 1016, 1004, 999, 992], 203, 0),
+    "skew-easy": _bins([3408, 1712, 1100, 917, 672, 601, 539, 462, 369, 220], 711, 0),
+    # the files end at d = 14.8 (k = 19) and start at d = 97.7 (k = 125)
+    "easy-extreme": [(np.array([0]), 1216), (np.arange(1, 13), 5910 - 1216), (np.arange(13, 20), 1880)],
+    "hard-extreme": [(np.array([128]), 6279), (np.arange(125, 128), 9262 - 6279)],
+    "narrow": [(np.arange(52, 77), 1)],
+}
+
+
+def _apportion(shares: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Whole numbers that sum to `size` in the proportions of `shares` (largest remainder)."""
+    exact = shares * size / shares.sum()
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: size - counts.sum()]] += 1
+    return counts
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    wanted = {"difficulty", "extra_info", "reward_model", "id", "ids", "category", "level"}
+    wanted |= {"successes", "attempts", "prompt", "answer"}
+    with pq.ParquetFile(path) as file:
+        columns = [c for c in file.schema_arrow.names if c in wanted or c.startswith("extra_info.")]
+        table = file.read(columns=columns) if columns else file.read()
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    with path.open(encoding="utf-8") as file:
+        return pd.DataFrame([json.loads(line) for line in file if line.strip()])
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(path)
+
+
+__all__ = ["PRESETS", "Pool"]

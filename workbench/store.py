@@ -1,0 +1,106 @@
+"""Records on disk: written whole or not at all, checked when read, one writer per folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workbench.errors import InputError
+
+LOCK = ".lock"
+
+
+class StorageError(OSError):
+    """The disk refused: says which file and why; nothing half-written is left."""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: to a temporary file beside it, flushed, then renamed over it."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet bytes; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+class CellStore:
+    """Finished cells of a sweep, in files named by the SHA-256 of their content.
+
+    A file that does not hash to its name is truncated or corrupt: it is named, removed, and its cells are computed
+    again. Writers never touch each other's files, so a killed one leaves at worst an unnamed temporary file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Keep the records of finished cells: a `cell` column and one row per record."""
+        data = to_parquet(frame)
+        write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()}.parquet", data)
+
+    def read(self, wanted: set[str]) -> tuple[pd.DataFrame, list[str]]:
+        """Records of the wanted cells, each once, and a line for each damaged file."""
+        parts, damaged, found = [], [], set[str]()
+        for path in sorted(self.folder.glob("*.parquet")):
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != path.stem:
+                damaged.append(f"damaged result file {path}: its cells will be computed again")
+                path.unlink()
+                continue
+            frame = pq.read_table(pa.BufferReader(data)).to_pandas()
+            fresh = frame["cell"].isin(wanted - found)
+            if fresh.any():
+                frame = frame[fresh]
+                found.update(frame["cell"])
+                parts.append(frame)
+        return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"cell": []})), damaged
+
+    def sweep_up(self) -> None:
+        """Remove what killed writers left. Only for the holder of the folder's lock."""
+        for path in self.folder.glob(".part-*"):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; InputError if another holds it. The system frees it when the holder dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "a+")  # noqa: SIM115
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--out: must be a folder that can be written, got '{folder}' ({reason})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"--out: must be free, but another sweep is writing to '{folder}'") from None
+        for path in folder.glob(".part-*"):
+            path.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,58 @@
+"""Where every random number is born: counter-based streams keyed by (seed, role, step).
+
+Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a 128-bit
+counter and a 64-bit key to four 32-bit words. Here key = seed and counter = (block, 0, step, role), so two
+streams that differ in seed, role or step never share a block, no state has to be saved, and what one part of
+a run draws cannot shift the luck of another: common random numbers come for free.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.errors import InputError
+
+
+class Role(IntEnum):
+    """What a stream is used for. The numbers are part of every result: append, never renumber."""
+
+    ROLLOUT = 1  # which attempts succeed
+    ITEM = 2  # true item difficulties around their labels
+    HELDOUT = 3  # the same for held-out items
+    TIES = 4  # which of equally near items enter a batch
+    SHUFFLE = 5  # order of an epoch
+    POOL = 6  # synthetic pools
+    NOISE = 7  # optimiser noise
+    BOOTSTRAP = 8
+    SIGN_FLIP = 9
+    DESIGN = 10  # points of a space-filling sweep design
+
+
+def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
+    """A NumPy generator for the stream (seed, role, step), for draws outside the compiled loops."""
+    (checked,) = seed_array(seed)
+    return np.random.Generator(np.random.Philox(key=[int(checked), int(role)], counter=[0, 0, step, 0]))
+
+
+def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.float32]:
+    """(R, count) float32 uniforms in [0, 1), row r from the stream (seeds[r], role, step).
+
+    Entry e is word e % 4 of block e // 4, its upper 24 bits times 2^-24: every value is exact in float32.
+    """
+    from workbench import kernels
+
+    keys = seed_array(seeds)
+    out = np.empty((len(keys), count), np.float32)
+    kernels.fill_uniforms(keys, int(role), int(step), out)
+    return out
+
+
+def seed_array(seeds: ArrayLike) -> NDArray[np.uint64]:
+    """Seeds as (R,) uint64; InputError unless whole numbers in [0, 2^64)."""
+    values = np.atleast_1d(np.asarray(seeds))
+    if values.ndim != 1 or values.dtype.kind not in "iu" or (values.dtype.kind == "i" and (values < 0).any()):
+        raise InputError(f"seed: must be whole numbers in [0, 2^64), got {seeds!r}")
+    return values.astype(np.uint64)

@@ -1,0 +1,181 @@
+"""Curves to runs to summary: what a sweep says, with intervals and with what it cannot say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import stats
+from workbench.errors import check_number
+from workbench.sweep import BASELINE
+
+ARM = ["pool", "learner", "controller"]
+
+
+def runs_table(curves: pd.DataFrame, threshold: float = 0.8) -> pd.DataFrame:
+    """One row per run: when it reached the threshold, its area under the curve and its end.
+
+    threshold: share of the gain of the uniform baseline, in (0, 1]. For each pool and learner the level to reach is
+    start + threshold (end - start) of uniform's mean curve; NaN where uniform gains nothing.
+    auc: mean of held-out success over the steps (trapezoids). silent_share: mean over the run.
+    """
+    check_number("threshold", threshold, 0, 1, open_low=True)
+    keys = list(curves.columns[: curves.columns.get_loc("seed")])
+    rows = []
+    for (_, _), block in curves.groupby(["pool", "learner"], sort=False):
+        steps = np.sort(block["step"].unique())
+        base = block[block["rule"] == BASELINE].groupby("step")["success"].mean()
+        gain = base.iloc[-1] - base.iloc[0]
+        level = base.iloc[0] + threshold * gain if gain > 1e-9 else np.nan
+        for _, arm in block.groupby("controller", sort=False):
+            width = len(steps)
+            success = arm["success"].to_numpy().reshape(-1, width)  # (N, E): rows are sorted by seed, then step
+            first = arm.iloc[::width]
+            rollouts = arm["rollouts"].to_numpy()[width - 1] / steps[-1]
+            if np.isfinite(level):
+                time, reached = stats.steps_to_threshold(steps, success, level)
+            else:
+                time, reached = np.full(len(success), np.nan), np.zeros(len(success), bool)
+            silent = arm["silent_share"].to_numpy().reshape(-1, width)[:, 1:]
+            rows.append(
+                first[[*keys, "seed"]].assign(
+                    threshold=level,
+                    steps_to_threshold=time,
+                    reached=reached,
+                    rollouts_to_threshold=time * rollouts,
+                    auc=np.trapezoid(success, steps, axis=1) / (steps[-1] - steps[0]),
+                    final=success[:, -1],
+                    silent_share=silent.mean(axis=1),
+                    coverage=arm["coverage"].to_numpy()[width - 1 :: width],
+                )
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.DataFrame:
+    """One row per arm: estimates with intervals, and how the arm compares with uniform on the same seeds.
+
+    steps: restricted mean steps to threshold, censored runs counting as `horizon`. speedup: uniform's over the
+    arm's. auc, final: interquartile means. auc_gain: paired difference of interquartile means to uniform.
+    p: paired sign-flip test on the area under the curve; p_holm: adjusted over all comparisons of the study.
+    verdict: better or worse than uniform where p_holm <= 1 - level, else no difference shown.
+    """
+    keys = list(runs.columns[: runs.columns.get_loc("seed")])
+    rows = []
+    for _, block in runs.groupby(["pool", "learner"], sort=False):
+        base = block[block["rule"] == BASELINE]
+        for _, arm in block.groupby("controller", sort=False):
+            rows.append({key: arm[key].iloc[0] for key in keys} | _arm_row(arm, base, horizon, level))
+    table = pd.DataFrame(rows)
+    table["p_holm"] = stats.holm(table["p"].to_numpy())
+    better, sure = table["auc_gain"] > 0, table["p_holm"] <= 1 - level
+    table["verdict"] = np.select(
+        [table["rule"] == BASELINE, sure & better, sure & ~better], ["baseline", "better", "worse"], "no difference"
+    )
+    return table
+
+
+def _arm_row(arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float) -> dict[str, Any]:
+    """Estimates of one arm against its baseline; both have one row per seed, in the same order."""
+    is_base = arm["rule"].iloc[0] == BASELINE
+    row: dict[str, Any] = {"seeds": len(arm), "threshold": arm["threshold"].iloc[0]}
+    none = stats.Estimate(np.nan, np.nan, np.nan)
+    steps = speedup = none
+    if np.isfinite(row["threshold"]):
+        steps = stats.interval(arm["steps_to_threshold"].to_numpy(), np.mean, level)
+        if not is_base:
+            speedup = stats.speedup(_crossing(base), _crossing(arm), horizon, level)
+    row |= _named("steps", steps) | {"censored": int((~arm["reached"]).sum())}
+    row["rollouts"] = arm["rollouts_to_threshold"].mean()
+    row |= _named("speedup", speedup)
+    auc, base_auc = arm["auc"].to_numpy(), base["auc"].to_numpy()
+    row |= _named("auc", stats.interval(auc, level=level))
+    row |= _named("auc_gain", none if is_base else stats.paired_interval(auc, base_auc, _iqm_difference, level))
+    row["p"] = np.nan if is_base else stats.sign_flip_test(auc - base_auc)
+    row["improvement"] = np.nan if is_base else stats.probability_of_improvement(auc, base_auc)
+    row |= _named("final", stats.interval(arm["final"].to_numpy(), level=level))
+    row["silent_share"], row["coverage"] = arm["silent_share"].mean(), arm["coverage"].mean()
+    return row
+
+
+def _iqm_difference(x: Any, y: Any, axis: int) -> Any:
+    return stats.iqm(x, axis) - stats.iqm(y, axis)
+
+
+def _crossing(runs: pd.DataFrame) -> stats.Crossing:
+    return stats.Crossing(runs["steps_to_threshold"].to_numpy(), runs["reached"].to_numpy())
+
+
+def _named(name: str, estimate: stats.Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def report(summary: pd.DataFrame, horizon: int) -> str:
+    """The summary as text for a person: a block per pool and learner, then where AdaRFT does not win."""
+    lines = []
+    width = max(10, summary["controller"].str.len().max())
+    head = (
+        f"{'':2}{'controller':<{width}}  {'steps to threshold':>20}  {'censored':>8}  {'rollouts':>9}  "
+        f"{'speed-up':>17}  {'area':>5}  {'final':>5}  {'silent':>6}  {'covered':>7}  against uniform"
+    )
+    for (pool, learner), block in summary.groupby(["pool", "learner"], sort=False):
+        threshold = block["threshold"].iloc[0]
+        goal = f"threshold: success {threshold:.3f}" if np.isfinite(threshold) else "no threshold: uniform gains nothing"
+        lines += ["", f"{pool} / {learner}  ({goal})", head]
+        for row in block.to_dict("records"):
+            lines.append(
+                f"{'':2}{row['controller']:<{width}}  {_interval(row, 'steps', '.0f'):>20}  "
+                f"{row['censored']:>3}/{row['seeds']:<4}  {_number(row['rollouts'], ',.0f'):>9}  "
+                f"{_interval(row, 'speedup', '.2f'):>17}  {row['auc']:.3f}  {row['final']:.3f}  "
+                f"{_number(row['silent_share'], '.0%'):>6}  {row['coverage']:>7.0%}  {_verdict(row)}"
+            )
+    lines += ["", *_where_adarft_does_not_win(summary)]
+    lines += [
+        "",
+        f"steps: mean, runs that never got there counting as {horizon} (censored: how many); [95 % interval]. "
+        "speed-up: uniform's steps over the rule's,",
+        "same seeds. area, final: interquartile mean of held-out success, all difficulty deciles equally weighted. "
+        "silent: groups whose rollouts",
+        "all agree. covered: share of the pool drawn. against uniform: sign-flip test on the area, Holm-adjusted "
+        "over the whole table at 5 %.",
+    ]
+    return "\n".join(lines)
+
+
+def _where_adarft_does_not_win(summary: pd.DataFrame) -> list[str]:
+    lines = []
+    for (pool, learner), block in summary.groupby(["pool", "learner"], sort=False):
+        for row in block[block["rule"] == "adarft"].to_dict("records"):
+            rivals = block[(block["rule"] != "adarft") & (block["auc"] > row["auc_high"])]
+            reasons = []
+            if row["verdict"] != "better":
+                reasons.append("no better than uniform" if row["verdict"] == "no difference" else "worse than uniform")
+            if len(rivals):
+                best = rivals.loc[rivals["auc"].idxmax()]
+                reasons.append(f"{best['controller']} is above its interval ({best['auc']:.3f} > {row['auc']:.3f})")
+            if reasons:
+                lines.append(f"  {pool} / {learner} / {row['controller']}: {'; '.join(reasons)}")
+    if not (summary["rule"] == "adarft").any():
+        return []
+    if not lines:
+        return ["AdaRFT wins everywhere here: distrust a comparison that it cannot lose."]
+    return ["Where AdaRFT does not win (area under the curve):", *lines]
+
+
+def _interval(row: dict[str, Any], name: str, form: str) -> str:
+    if not np.isfinite(row[name]):
+        return "-"
+    return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "-"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["verdict"] == "baseline":
+        return "baseline"
+    p = row["p_holm"]
+    return f"{row['verdict']} (p {'< .001' if p < 0.001 else f'= {p:.3f}'})"

@@ -1,0 +1,391 @@
+"""Sweeps: cells to lanes to processes to records.
+
+A cell is one run: pool, learner, controller, seed. Cells that differ only in numbers (seed and hyper-parameters)
+become lanes of one array program; chunks of lanes go to worker processes; each finished chunk is kept on disk at
+once. A cell's result depends on nothing but the cell, so neither chunks, nor processes, nor interruptions show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.controllers import Controller, Rule
+from workbench.errors import InputError, check_count, check_number
+from workbench.learners import Law, SimLearner
+from workbench.loop import train
+from workbench.pool import Pool
+from workbench.presets import LAWS, RULES, make_law, make_rule
+from workbench.store import CellStore
+from workbench.streams import Role, generator
+
+BASELINE = "uniform"
+ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: large enough to hide Python, small enough to stay in cache
+
+Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: a rule and a law on a pool, with the swept settings that apply to them."""
+
+    pool: str
+    law: str
+    law_settings: tuple[tuple[str, Any], ...]
+    rule: str
+    rule_settings: tuple[tuple[str, Any], ...]
+
+    @property
+    def learner(self) -> str:
+        return _label(self.law, self.law_settings)
+
+    @property
+    def controller(self) -> str:
+        return _label(self.rule, self.rule_settings)
+
+    @property
+    def settings(self) -> Point:
+        """The swept settings of this arm, by their full names."""
+        mine = [(self.law, self.law_settings), (self.rule, self.rule_settings)]
+        return {f"{name}.{key}": value for name, settings in mine for key, value in settings}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run. `key` is the SHA-256 of everything its result depends on, the code included."""
+
+    arm: Arm
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to run: every pool x learner x controller x point of the design x seed.
+
+    pools: Pool objects. learners, controllers: names in `presets`; the baseline `uniform` always runs.
+    points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}; equal cells run once.
+    seeds: seeds 0 .. seeds - 1, shared by all arms. steps: updates. batch: items per update. rollouts: per item.
+    eval_every: steps between records. Raises InputError before any work.
+    """
+
+    pools: Sequence[Pool]
+    learners: Sequence[str]
+    controllers: Sequence[str]
+    points: Sequence[Point] = field(default_factory=lambda: [{}])
+    seeds: int = 16
+    steps: int = 200
+    batch: int = 256
+    rollouts: int = 8
+    eval_every: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "steps", "batch", "rollouts", "eval_every"):
+            check_count(name, getattr(self, name))
+        for option, names, known in (
+            ("controllers", self.controllers, RULES),
+            ("learners", self.learners, LAWS),
+        ):
+            for name in names:
+                if name not in known:
+                    raise InputError(f"{option}: must be among {', '.join(known)}, got '{name}'")
+            if not names or len(set(names)) < len(names):
+                raise InputError(f"{option}: must be one or more different names, got {', '.join(names) or 'none'}")
+        object.__setattr__(self, "pools", [pool.without_payload() for pool in self.pools])  # workers need no prompts
+        names = [pool.name for pool in self.pools]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"pools: must be one or more pools with different names, got {', '.join(names) or 'none'}")
+        for parameter in {name for point in self.points for name in point}:
+            owner = parameter.split(".")[0]
+            if owner not in (*self.learners, *self.controllers):
+                running = ", ".join((*self.controllers, *self.learners))
+                raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
+        tried = set[tuple[Any, ...]]()
+        for arm in self.arms:
+            law = make_law(arm.law, dict(arm.law_settings))
+            if not law.signal.exact:
+                law.signal.check_rollouts(self.rollouts)
+            if (arm.pool, arm.rule, arm.rule_settings) not in tried:
+                tried.add((arm.pool, arm.rule, arm.rule_settings))
+                rule = make_rule(arm.rule, dict(arm.rule_settings), self.steps)
+                Controller(rule, self._pool(arm.pool)).next_batch(self.batch)
+
+    def _pool(self, name: str) -> Pool:
+        return next(pool for pool in self.pools if pool.name == name)
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """Every distinct arm, in the order of the lists."""
+        rules = [BASELINE, *(name for name in self.controllers if name != BASELINE)]
+        arms: dict[Arm, None] = {}
+        for pool, law, rule, point in itertools.product(self.pools, self.learners, rules, self.points):
+            arms[Arm(pool.name, law, _settings(point, law), rule, _settings(point, rule))] = None
+        return list(arms)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell, arm by arm, in the order of the final tables."""
+        digests = {pool.name: pool_digest(pool) for pool in self.pools}
+        shared = {name: getattr(self, name) for name in ("steps", "batch", "rollouts", "eval_every")}
+        cells = []
+        for arm in self.arms:
+            config = shared | {
+                "code": code_digest(),
+                "pool": digests[arm.pool],
+                "law": describe(make_law(arm.law, dict(arm.law_settings))),
+                "rule": describe(make_rule(arm.rule, dict(arm.rule_settings), self.steps)),
+            }
+            text = json.dumps(config, sort_keys=True)
+            for seed in range(self.seeds):
+                key = hashlib.sha256(f"{text} seed {seed}".encode()).hexdigest()[:32]
+                cells.append(Cell(arm, seed, key))
+        return cells
+
+    def run(self, store: CellStore, jobs: int = 1, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+        """Compute the cells that `store` lacks and return the curves of all, in the order of `cells`.
+
+        jobs: worker processes. progress: called with (cells done, cells in all).
+        """
+        check_count("jobs", jobs)
+        wanted = {cell.key for cell in self.cells}
+        kept, damaged = store.read(wanted)
+        for line in damaged:
+            print(line, file=sys.stderr)
+        have = set(kept["cell"])
+        todo = [cell for cell in self.cells if cell.key not in have]
+        done = len(self.cells) - len(todo)
+        if progress:
+            progress(done, len(self.cells))
+        for finished in _execute(self, _chunks(self, todo, jobs), store, jobs):
+            done += finished
+            if progress:
+                progress(done, len(self.cells))
+        frame = store.read(wanted)[0] if todo else kept
+        return self._tidy(frame)
+
+    def _tidy(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Stored records -> the curves table: keys of each cell in front, canonical order."""
+        place = {cell.key: index for index, cell in enumerate(self.cells)}
+        order = frame["cell"].map(place).to_numpy()
+        frame = frame.iloc[np.lexsort((frame["step"].to_numpy(), order))].reset_index(drop=True)
+        index = np.sort(order)
+        swept = list(dict.fromkeys(name for point in self.points for name in point))
+        arms = [cell.arm for cell in self.cells]
+        keys = {
+            "pool": [arm.pool for arm in arms],
+            "learner": [arm.learner for arm in arms],
+            "controller": [arm.controller for arm in arms],
+            "law": [arm.law for arm in arms],
+            "rule": [arm.rule for arm in arms],
+        }
+        for name in swept:
+            values = [arm.settings.get(name) for arm in arms]
+            text = any(isinstance(value, str) for value in values)
+            keys[name] = values if text else [np.nan if value is None else value for value in values]  # type: ignore[misc]
+        table = pd.DataFrame(keys).iloc[index].reset_index(drop=True)
+        return pd.concat([table, frame.drop(columns="cell")], axis=1)
+
+
+# ------------------------------------------------------------------------------------------------------ designs
+
+
+def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
+    """Every combination of the values of each parameter."""
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: str, points: int) -> list[Point]:
+    """`points` settings spread over ranges (low, high, logarithmic): scrambled Sobol or Latin hypercube.
+
+    Sobol needs a power of two to keep its balance. Source: Owen 1998; McKay, Beckman & Conover 1979; scipy.stats.qmc.
+    """
+    from scipy.stats import qmc
+
+    check_count("points", points)
+    if design == "sobol" and points & (points - 1):
+        raise InputError(f"points: must be a power of two for a sobol design, got {points}")
+    engine = {"sobol": qmc.Sobol, "lhs": qmc.LatinHypercube}[design]
+    for name, (low, high, logarithmic) in ranges.items():
+        check_number(f"set {name}", [low, high])
+        if low >= high or (logarithmic and low <= 0):
+            raise InputError(f"set {name}: must be low:high with low < high, low > 0 for log, got {low:g}:{high:g}")
+    unit = engine(len(ranges), rng=generator(0, Role.DESIGN)).random(points)
+    columns = {}
+    for column, (name, (low, high, logarithmic)) in zip(unit.T, ranges.items(), strict=True):
+        values = low * (high / low) ** column if logarithmic else low + (high - low) * column
+        columns[name] = [float(f"{value:.6g}") for value in values]  # short labels, still distinct
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+# -------------------------------------------------------------------------------------------- identity of a cell
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the source of everything a cell's result depends on: results of other code are not reused."""
+    root = Path(__file__).parent
+    sources = ["streams.py", "lanes.py", "kernels.py", "pool.py", "loop.py", "controllers", "learners"]
+    digest = hashlib.sha256()
+    for name in sources:
+        path = root / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def pool_digest(pool: Pool) -> str:
+    """SHA-256 over what a simulation uses of a pool: difficulties and pass counts."""
+    digest = hashlib.sha256(pool.difficulty.tobytes())
+    for counts in (pool.successes, pool.attempts):
+        digest.update(b"|" if counts is None else np.asarray(counts, np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def describe(settings: Rule | Law | Any) -> dict[str, Any]:
+    """A dataclass of settings as plain JSON values, with its class name."""
+    values = {}
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        values[item.name] = describe(value) if hasattr(value, "__dataclass_fields__") else value
+    return {"class": type(settings).__name__} | values
+
+
+def _settings(point: Point, owner: str) -> tuple[tuple[str, Any], ...]:
+    return tuple((name.split(".", 1)[1], value) for name, value in point.items() if name.split(".")[0] == owner)
+
+
+def _label(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
+    return " ".join([name, *(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings)])
+
+
+# ------------------------------------------------------------------------------------------- chunks and workers
+
+
+def _chunks(study: Study, cells: list[Cell], jobs: int) -> list[list[Cell]]:
+    """Cells in chunks that can run as lanes of one program: same pool, classes and names; only numbers differ."""
+
+    def program(cell: Cell) -> tuple[Any, ...]:
+        arm = cell.arm
+        named = [s for s in (*arm.law_settings, *arm.rule_settings) if isinstance(s[1], str)]
+        return arm.pool, arm.law, arm.rule, tuple(named)
+
+    lanes = max(1, ROLLOUTS_IN_CACHE // (study.batch * study.rollouts))
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.seed):  # lanes of one seed share their item difficulties
+        groups.setdefault(program(cell), []).append(cell)
+    chunks = [list(chunk) for group in groups.values() for chunk in _split(group, lanes)]
+    return sorted(chunks, key=lambda chunk: LAWS[chunk[0].arm.law].heldout and chunk[0].arm.law != "kernel")
+
+
+def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
+    """Chunks of nearly equal length, at most `size`."""
+    count = -(-len(cells) // size)
+    for part in np.array_split(np.arange(len(cells)), count):
+        yield [cells[index] for index in part]
+
+
+def _execute(study: Study, chunks: list[list[Cell]], store: CellStore, jobs: int) -> Iterator[int]:
+    """Run the chunks; yields the number of cells of each finished one."""
+    if jobs == 1 or len(chunks) <= 1:
+        for chunk in chunks:
+            store.add(run_chunk(study, chunk))
+            yield len(chunk)
+        return
+    with ProcessPoolExecutor(
+        min(jobs, len(chunks)), multiprocessing.get_context("spawn"), _start_worker, (study, store)
+    ) as workers:
+        waiting = iter(chunks)
+        running: set[Future[int]] = set()
+        try:
+            for chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: little is lost on interruption
+                running.add(workers.submit(_work, chunk))
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for chunk in itertools.islice(waiting, len(finished)):
+                    running.add(workers.submit(_work, chunk))
+                for future in finished:
+                    yield future.result()
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
+    """Train the cells of a chunk as lanes; their records, with a `cell` column."""
+    first = chunk[0].arm
+    pool = study._pool(first.pool)
+    law = make_law(first.law, _lanes_of([dict(cell.arm.law_settings) for cell in chunk]))
+    rule = make_rule(first.rule, _lanes_of([dict(cell.arm.rule_settings) for cell in chunk]), study.steps)
+    seeds = np.array([cell.seed for cell in chunk], np.uint64)
+    record = train(
+        Controller(rule, pool, seeds),
+        SimLearner(law, pool, seeds),
+        study.steps,
+        study.batch,
+        study.rollouts,
+        study.eval_every,
+    )
+    frame = record.to_frame()
+    frame.insert(0, "cell", np.tile([cell.key for cell in chunk], len(record.steps)))
+    return frame
+
+
+def _lanes_of(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Settings of each lane -> one array per number; names are the same in all lanes."""
+    columns = {name: [lane[name] for lane in settings] for name in settings[0]}
+    return {
+        name: values[0] if isinstance(values[0], str) else np.array(values, np.float64)
+        for name, values in columns.items()
+    }
+
+
+_job: tuple[Study, CellStore] | None = None  # a worker's own, set once when it starts
+
+
+def _start_worker(study: Study, store: CellStore) -> None:
+    global _job
+    _job = study, store
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(chunk: list[Cell]) -> int:
+    assert _job is not None
+    study, store = _job
+    store.add(run_chunk(study, chunk))
+    return len(chunk)
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with "+changes" if files differ from it; None outside a checkout."""
+    import subprocess
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+    return None
