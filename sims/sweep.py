@@ -43,28 +43,36 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"controllers: {', '.join(RULES)}. learners: {', '.join(LAWS)}. pools: {', '.join(PRESETS)}. "
         f"signals: {', '.join(SIGNALS)}. The hyper-parameters of each are in its docstring.",
     )
-    p.add_argument("--pools", metavar="A,B", help=f"preset names or .parquet/.jsonl/.csv files (default: {joined('pools')})")
-    p.add_argument("--controllers", metavar="A,B", help=f"rules; uniform, the baseline, always runs (default: {joined('controllers')})")
-    p.add_argument("--learners", metavar="A,B", help=f"simulated learners (default: {joined('learners')})")
-    p.add_argument("--seeds", metavar="N", help=f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
-    p.add_argument("--steps", metavar="N", help=f"training updates per run (default: {DEFAULT['steps']})")
-    p.add_argument("--batch", metavar="N", help=f"items per update (default: {DEFAULT['batch']})")
-    p.add_argument("--rollouts", metavar="N", help=f"attempts per item and update (default: {DEFAULT['rollouts']})")
-    p.add_argument("--eval-every", metavar="N", default="5", help="updates between records (default: %(default)s)")
-    p.add_argument(
+    def add(flag: str, metavar: str, text: str, **how: Any) -> None:
+        p.add_argument(flag, metavar=metavar, help=text, **how)
+
+    add("--pools", "A,B", f"preset names or .parquet, .jsonl or .csv files (default: {joined('pools')})")
+    add("--controllers", "A,B", f"rules; uniform, the baseline, always runs (default: {joined('controllers')})")
+    add("--learners", "A,B", f"simulated learners (default: {joined('learners')})")
+    add("--seeds", "N", f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
+    add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
+    add("--batch", "N", f"items per update (default: {DEFAULT['batch']})")
+    add("--rollouts", "N", f"attempts per item and update (default: {DEFAULT['rollouts']})")
+    add("--eval-every", "N", "updates between records (default: %(default)s)", default="5")
+    add(
         "--set",
-        metavar="NAME=VALUES",
+        "NAME=VALUES",
+        "a hyper-parameter of a rule or learner: values to cross, adarft.eta=5,10,20,50 or scalar.signal=rloo,grpo; "
+        "with --design sobol or lhs a range, adarft.eta=5:50 or 5:50:log (repeatable; default: none)",
         action="append",
         default=[],
-        help="a hyper-parameter of a rule or learner: values to cross, adarft.eta=5,10,20,50 or scalar.signal=rloo,grpo; "
-        "with --design sobol or lhs a range, adarft.eta=5:50 or 5:50:log (repeatable; default: none)",
     )
-    p.add_argument("--design", metavar="D", default="grid", help="grid, sobol or lhs: how --set spreads (default: %(default)s)")
-    p.add_argument("--points", metavar="N", default="64", help="points of a sobol or lhs design (default: %(default)s)")
-    p.add_argument("--threshold", metavar="X", default="0.8", help="level to reach, as a share in (0, 1] of the gain in held-out success that uniform makes (default: %(default)s)")
-    p.add_argument("--heat", metavar="X,Y", help="two swept hyper-parameters for the heat maps (default: the first two)")
-    p.add_argument("--jobs", metavar="N", help="worker processes (default: the processors this process may use)")
-    p.add_argument("--out", metavar="DIR", default="results/sweep", help="folder for tables and figures (default: %(default)s)")
+    add("--design", "D", "how --set spreads: grid, sobol or lhs (default: %(default)s)", default="grid")
+    add("--points", "N", "points of a sobol (a power of 2) or lhs design (default: %(default)s)", default="64")
+    add(
+        "--threshold",
+        "X",
+        "success to reach, as a share in (0, 1] of the gain that uniform makes over the run (default: %(default)s)",
+        default="0.8",
+    )
+    add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
+    add("--jobs", "N", "worker processes (default: the processors this process may use)")
+    add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
     p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
     return p
 
@@ -105,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
         write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
         write_whole(out / "manifest.json", manifest(study, threshold).encode())
         written = draw(curves, summary, heat, out)
-    print(report(summary, study.steps))
+    print(report(runs, summary, study.steps))
     print(f"\n{out}: runs.parquet curves.parquet summary.csv manifest.json {' '.join(written)}")
 
 
@@ -206,7 +214,8 @@ def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | No
         return (swept[0], swept[1]) if len(swept) > 1 else None
     axes = names("--heat", options.heat, [])
     if len(axes) != 2 or not set(axes) <= set(swept) or axes[0] == axes[1]:
-        raise InputError(f"--heat: must be two of the swept parameters ({', '.join(swept) or 'none'}), got '{options.heat}'")
+        known = ", ".join(swept) or "none"
+        raise InputError(f"--heat: must be two of the swept parameters ({known}), got '{options.heat}'")
     return axes[0], axes[1]
 
 

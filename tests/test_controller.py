@@ -481,9 +481,14 @@ def test_a_state_of_another_run_shape_is_refused():
     with pytest.raises(InputError):
         wb.Controller(wb.AdaRFT(), coarse_pool(12), seed=SEEDS).load_state_dict(state)
     with pytest.raises(InputError):
-        wb.Controller(wb.AdaRFT(), coarse_pool(81), seed=SEEDS).load_state_dict(state)
-    with pytest.raises(InputError):
         wb.Controller(wb.AdaRFT(), coarse_pool(), seed=SEEDS).load_state_dict({})
+
+
+def test_a_state_of_a_pool_of_another_size_is_refused_whatever_the_sizes():
+    for size in (89, 91, 12, 900):
+        state = wb.Controller(wb.AdaRFT(), coarse_pool(90), seed=SEEDS).state_dict()
+        with pytest.raises(InputError):
+            wb.Controller(wb.AdaRFT(), coarse_pool(size), seed=SEEDS).load_state_dict(state)
 
 
 # --- late, repeated, partial feedback

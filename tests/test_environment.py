@@ -3,6 +3,7 @@
 import ast
 import sys
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def bounds(lines: list[str]) -> dict[str, str]:
 
 
 def declared(*extras: str) -> dict[str, str]:
-    lines = PROJECT["dependencies"] + [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
-    return bounds(lines)
+    groups = [PROJECT["dependencies"]] + [PROJECT["optional-dependencies"][extra] for extra in extras]
+    return bounds([line for group in groups for line in group])
 
 
 def test_every_extra_is_compared():
@@ -42,15 +43,15 @@ def test_conda_environment_has_the_same_packages_and_bounds():
     conda = bounds([line for line in CONDA["dependencies"] if isinstance(line, str)])
     assert conda.pop("pip") == ""
     assert conda.pop("python") == PROJECT["requires-python"]
-    wanted = {CONDA_NAME.get(name, name): bound for name, bound in declared(*EXTRAS).items() if name not in PIP_ONLY}
-    assert conda == wanted
+    wanted = declared(*EXTRAS)
+    assert conda == {CONDA_NAME.get(name, name): wanted[name] for name in wanted.keys() - PIP_ONLY}
 
 
 def test_conda_environment_takes_the_rest_and_the_project_itself_through_pip():
     (section,) = (line["pip"] for line in CONDA["dependencies"] if isinstance(line, dict))
     assert section.count("-e .") == 1
-    pip = bounds([line for line in section if line != "-e ."])
-    assert pip == {name: bound for name, bound in declared(*EXTRAS).items() if name in PIP_ONLY}
+    wanted = declared(*EXTRAS)
+    assert bounds([line for line in section if line != "-e ."]) == {name: wanted[name] for name in PIP_ONLY}
 
 
 def test_constraints_pin_declared_packages_inside_their_bounds():
@@ -65,9 +66,11 @@ def test_constraints_pin_declared_packages_inside_their_bounds():
 
 def imports(folder: Path) -> set[str]:
     """Top-level names of the third-party modules imported anywhere in the folder."""
-    own = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for path in folder.rglob("*.py")}
+    files = list(folder.rglob("*.py"))
+    assert files, f"no code in {folder}"
+    own = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for path in files}
     names = set()
-    for path in folder.rglob("*.py"):
+    for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
@@ -76,18 +79,21 @@ def imports(folder: Path) -> set[str]:
     return names - own - set(sys.stdlib_module_names)
 
 
+@pytest.fixture(scope="module")
+def distributions() -> Mapping[str, list[str]]:
+    """Module name -> the installed distributions that bring it."""
+    return packages_distributions()
+
+
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [("workbench", ()), ("sims", ()), ("notebooks", ("notebooks",)), ("tests", EXTRAS)],
 )
-def test_code_imports_only_what_its_install_brings(folder, extras):
-    modules = imports(ROOT / folder)
-    assert modules, f"found no import in {folder}"
-    distributions = packages_distributions()
+def test_code_imports_only_what_its_install_brings(folder, extras, distributions):
     allowed = declared(*extras)
     undeclared = {
         module
-        for module in modules
+        for module in imports(ROOT / folder)
         if not any(canonicalize_name(name) in allowed for name in distributions.get(module, [module]))
     }
     assert not undeclared, f"{folder} imports what pyproject.toml does not bring there: {sorted(undeclared)}"

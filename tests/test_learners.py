@@ -52,7 +52,9 @@ def pool_of(size):
 
 def learner_of(law, b, lanes=None, seed=0):
     """A learner whose items have exactly the true difficulties b (logits)."""
-    return wb.SimLearner(law, wb.Pool(difficulty=np.full(len(b), 50.0)), seed=seed, lanes=lanes, b=np.asarray(b))
+    return wb.SimLearner(
+        law, wb.Pool(difficulty=np.full(len(b), 50.0)), seed=seed, lanes=lanes, b=np.asarray(b)
+    )
 
 
 def exact(law):
@@ -82,7 +84,7 @@ def step(learner, items, rollouts=4):
 
 def assert_same_state(one, other):
     for field in one.state._fields:
-        assert np.array_equal(np.ravel(getattr(one.state, field)), np.ravel(getattr(other.state, field))), field
+        assert np.array_equal(getattr(one.state, field), getattr(other.state, field)), field
 
 
 def z_of(learner, size):
@@ -90,10 +92,10 @@ def z_of(learner, size):
     return logit(np.asarray(learner.success(np.arange(size)), np.float64))
 
 
-# --------------------------------------------------- one item: the closed forms of the mean-field dynamics
+# ------------------------------------------------------ one item: the closed forms of the mean-field dynamics
 #
-# dz/dt = kappa (p (1-p))^gamma and, for training on successes, dz/dt = kappa (1-p). A law's own kappa is the step
-# at p = 1/2, so a time step dt of the equation is law.kappa = dt * reference^gamma.
+# dz/dt = kappa (p (1-p))^gamma and, for training on successes, dz/dt = kappa (1-p). A law's own kappa is the
+# step at p = 1/2, so a time step dt of the equation is law.kappa = dt * reference^gamma.
 
 FLOWS = {  # signal, gamma
     "gamma 1": (wb.RLOO(exact=True), 1.0),
@@ -145,7 +147,12 @@ def path(flow, p0, dt, steps, law=wb.ScalarIRT):
 
 @pytest.mark.parametrize(
     ("flow", "t", "p"),
-    [("gamma 1", 60, 0.9661007), ("gamma 1/2", 10, 0.6995465), ("log p", 10, 0.8441978), ("natural", 3, 0.5138867)],
+    [
+        ("gamma 1", 60, 0.9661007),
+        ("gamma 1/2", 10, 0.6995465),
+        ("log p", 10, 0.8441978),
+        ("natural", 3, 0.5138867),
+    ],
 )
 def test_success_from_five_percent_follows_the_closed_form_with_first_order_error(flow, t, p):
     assert expit(solution(flow, 0.05, t)) == pytest.approx(p, abs=6e-8)
@@ -226,7 +233,7 @@ def test_mean_field_learning_does_not_look_at_the_rewards():
     assert skill(right)[0] > -1.5
 
 
-# ------------------------------------------------------------------------------------- sampled groups
+# --------------------------------------------------------------------------------------------- sampled groups
 
 GROUP_SIGNALS = {  # signal, the value of a group with k successes of n at success probability p
     "rloo": (wb.RLOO(), lambda k, n, p: k * (n - k) / (n * (n - 1)), 0.25),
@@ -373,14 +380,15 @@ def test_dropping_silent_groups_speeds_a_step_up_by_the_share_of_mixed_groups():
     assert skill(learner)[0] - logit(p) == pytest.approx(expected, rel=0.02)
 
 
-# ------------------------------------------------------------------------------------- scalar skill
+# ----------------------------------------------------------------------------------------------- scalar skill
 
 
 @pytest.mark.parametrize("a", [1.0, 1.5])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
 def test_on_matched_items_skill_grows_linearly_at_kappa_times_a(gamma, a):
     steps, kappa = 40, 0.05
-    b = -1.5 + kappa * a * np.arange(steps)  # item t is matched at step t only if skill grew linearly until then
+    # item t is matched at step t only if skill grew linearly until then
+    b = -1.5 + kappa * a * np.arange(steps)
     learner = learner_of(
         wb.ScalarIRT(theta0=-1.5, kappa=kappa, gamma=gamma, a=a, signal=wb.RLOO(exact=True)), b
     )
@@ -414,7 +422,8 @@ def uniform_gain(theta, gamma, a=1.0, kappa=1.0, lo=GRID):
 @pytest.mark.parametrize("theta", [-3.0, 0.0, 3.5])
 def test_gain_on_a_uniform_interval_is_the_exact_integral(theta, a):
     lo, hi = -WIDTH / 2, WIDTH / 2
-    expected = 4 / WIDTH * (expit(a * (theta - lo)) - expit(a * (theta - hi)))  # kappa = 4 kappa' at gamma = 1
+    # kappa / W [sigma(a (theta - lo)) - sigma(a (theta - hi))] with kappa = 4 kappa'
+    expected = 4 / WIDTH * (expit(a * (theta - lo)) - expit(a * (theta - hi)))
     assert uniform_gain(theta, 1.0, a) == pytest.approx(expected, rel=1e-5)
 
 
@@ -442,7 +451,7 @@ def test_discrimination_multiplies_the_gain():
     assert skill(fast)[0] == pytest.approx(0.02 * 2.0)
 
 
-# ----------------------------------------------------------------------------- guessing and ceilings
+# -------------------------------------------------------------------------------------- guessing and ceilings
 
 bounded = settings(deadline=None, max_examples=40)
 logits = st.floats(-8, 8)
@@ -458,7 +467,7 @@ def success_of(theta, b, a=1.0, floor=0.0, ceiling=1.0):
 
 @bounded
 @given(theta=logits, b=logits, a=slopes, floor=floors, ceiling=ceilings)
-def test_success_is_the_four_parameter_logistic_and_stays_between_floor_and_ceiling(theta, b, a, floor, ceiling):
+def test_success_is_the_four_parameter_logistic_within_floor_and_ceiling(theta, b, a, floor, ceiling):
     (p,) = success_of(theta, b, a, floor, ceiling)
     assert floor - NEAR_P <= p <= ceiling + NEAR_P
     assert p == pytest.approx(floor + (ceiling - floor) * expit(a * (theta - b)), abs=NEAR_P)
@@ -481,7 +490,9 @@ def test_success_falls_with_difficulty_and_rises_with_skill(b, a, floor, ceiling
 
 
 def test_success_far_above_and_far_below_an_item_reaches_ceiling_and_floor():
-    assert success_of(0.0, [-200.0, 200.0], floor=0.25, ceiling=0.875) == pytest.approx([0.875, 0.25], abs=NEAR_P)
+    assert success_of(0.0, [-200.0, 200.0], floor=0.25, ceiling=0.875) == pytest.approx(
+        [0.875, 0.25], abs=NEAR_P
+    )
     assert success_of(0.0, [-200.0, 200.0]) == pytest.approx([1.0, 0.0], abs=1e-30)
 
 
@@ -498,7 +509,9 @@ def gains_by_success(floor, ceiling, a=1.0, gamma=1.0):
     return b, p, skill(learner)
 
 
-@pytest.mark.parametrize(("floor", "ceiling", "best"), [(0.25, 1.0, 0.625), (0.0, 0.8, 0.4), (0.2, 0.9, 0.55), (0, 1, 0.5)])
+@pytest.mark.parametrize(
+    ("floor", "ceiling", "best"), [(0.25, 1.0, 0.625), (0.0, 0.8, 0.4), (0.2, 0.9, 0.55), (0, 1, 0.5)]
+)
 def test_the_best_target_success_is_halfway_between_floor_and_ceiling(floor, ceiling, best):
     _, p, gain = gains_by_success(floor, ceiling)
     assert p[np.argmax(gain)] == pytest.approx(best, abs=2e-3)
@@ -508,7 +521,7 @@ def test_the_best_target_success_is_halfway_between_floor_and_ceiling(floor, cei
 @pytest.mark.parametrize("a", [0.7, 1.0, 1.8])
 @pytest.mark.parametrize(("floor", "ceiling"), [(0.25, 1.0), (0.0, 0.8), (0.2, 0.9)])
 def test_only_the_skill_share_of_the_reward_gradient_teaches(floor, ceiling, a):
-    b, p, gain = gains_by_success(floor, ceiling, a)
+    b, _, gain = gains_by_success(floor, ceiling, a)
     share = expit(-a * b)
     # kappa a (p (1-p) / 0.25) D with D = (u-c) P (1-P) / (p (1-p)): the slope of success in skill
     expected = a * (ceiling - floor) * share * (1 - share) / 0.25
@@ -540,7 +553,7 @@ def test_sampled_guessing_learns_by_the_skill_share_too():
     assert skill(learner)[0] == pytest.approx(0.1 * 1.4 * np.mean(k * (8 - k) / 56 / 0.25 * d), rel=1e-4)
 
 
-# -------------------------------------------------------------------------------- forgetting and noise
+# --------------------------------------------------------------------------------------- forgetting and noise
 
 
 @pytest.mark.parametrize("forgetting", [0.05, 1.0])
@@ -554,7 +567,9 @@ def test_without_signal_skill_decays_to_its_start_by_one_minus_forgetting_per_up
         assert skill(learner)[0] + 1.5 == pytest.approx(gained * (1 - forgetting) ** t, abs=1e-12)
 
 
-@pytest.mark.parametrize("law", [wb.Tabular(kappa=4.0, forgetting=0.1), wb.KernelTransfer(kappa=4.0, forgetting=0.1)])
+@pytest.mark.parametrize(
+    "law", [wb.Tabular(kappa=4.0, forgetting=0.1), wb.KernelTransfer(kappa=4.0, forgetting=0.1)]
+)
 def test_every_item_forgets_even_when_it_is_not_trained(law):
     b = np.array([-1.0, 0.0, 1.0])
     learner = learner_of(law, b)
@@ -592,7 +607,7 @@ def test_noise_is_the_same_luck_for_every_strength_and_every_batch():
     assert skill(small)[0] != 0
 
 
-# ----------------------------------------------------------------------------------------- symmetries
+# ------------------------------------------------------------------------------------------------- symmetries
 
 
 def run_exact(law, b, items_per_step, seed=0):
@@ -652,10 +667,12 @@ def test_without_forgetting_no_item_ever_gets_worse():
             assert np.all(learner.success(np.arange(40)) >= before), name
 
 
-# -------------------------------------------------------------------------------------------- transfer
+# --------------------------------------------------------------------------------------------------- transfer
 
 
-@pytest.mark.parametrize("law", [wb.Tabular(), wb.KernelTransfer(kappa=8.0, transfer_near=0.0, transfer_self=1.0)])
+@pytest.mark.parametrize(
+    "law", [wb.Tabular(), wb.KernelTransfer(kappa=8.0, transfer_near=0.0, transfer_self=1.0)]
+)
 def test_without_transfer_untrained_items_stay_exactly_where_they_were(law):
     learner = learner_of(law, np.linspace(-3, 0, 50), seed=2)
     before = learner.success(np.arange(50)).copy()
@@ -730,7 +747,10 @@ def test_kernel_learner_is_the_dense_matrix_formula():
     ]
     pool = pool_of(size)
     law = wb.KernelTransfer(
-        theta0=-1.0, kappa=kappa, label_noise=0.0, **{k: np.array([lane[k] for lane in lanes]) for k in lanes[0]}
+        theta0=-1.0,
+        kappa=kappa,
+        label_noise=0.0,
+        **{k: np.array([lane[k] for lane in lanes]) for k in lanes[0]},
     )
     learner = wb.SimLearner(law, pool, seed=np.array([5, 6, 7, 8]))
     b = difficulty_to_logit(pool.difficulty)
@@ -762,7 +782,7 @@ def test_near_transfer_falls_by_e_per_length():
     assert z_of(learner, 4) == pytest.approx(-b + 2.0 * np.exp([0, -0.5, -1.0, -1.5]), abs=1e-5)
 
 
-# ------------------------------------------------------------------------------- items and their difficulty
+# --------------------------------------------------------------------------------- items and their difficulty
 
 
 def test_difficulty_to_logit_is_the_half_success_corrected_log_odds_of_failure():
@@ -819,7 +839,7 @@ def test_label_noise_is_the_same_for_every_law_with_one_seed_and_differs_between
     assert not np.any(np.isclose(true_b(0.7, 3, 100), true_b(0.7, 4, 100), atol=1e-6))
 
 
-# ------------------------------------------------------------------------------------------- evaluation
+# ------------------------------------------------------------------------------------------------- evaluation
 
 
 @pytest.mark.parametrize(
@@ -874,7 +894,7 @@ def test_tabular_evaluates_its_own_training_items_and_says_nan_where_it_has_none
     assert np.allclose(learner.evaluate(), expected, atol=NEAR_P, equal_nan=True)
 
 
-# -------------------------------------------------------------------------- common random numbers
+# -------------------------------------------------------------------------------------- common random numbers
 
 
 def test_a_reward_is_a_uniform_of_the_seeds_rollout_stream_below_success():
@@ -949,16 +969,15 @@ def test_attempt_returns_zeros_and_ones_of_the_shape_asked_for(rollouts):
 
 
 def test_the_global_numpy_generator_is_left_alone():
-    np.random.seed(0)
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     for law in LAWS.values():
         learner = wb.SimLearner(law, pool_of(30), seed=4)
         step(learner, np.arange(10))
         learner.evaluate()
-    assert np.array_equal(np.random.get_state()[1], before)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-# ------------------------------------------------------------------------------------------------- lanes
+# ------------------------------------------------------------------------------------------------------ lanes
 
 
 def run_lanes(law, pool, seeds, batches, lane_slice=slice(None)):
@@ -1068,7 +1087,7 @@ def test_a_hyper_parameter_may_differ_between_lanes(law, field, values):
         assert skill(single)[0] == skill(lanes)[r]
 
 
-# --------------------------------------------------------------------------------------- saving and resuming
+# ---------------------------------------------------------------------------------------- saving and resuming
 
 
 def through_disk(state, folder):
@@ -1139,7 +1158,8 @@ def test_a_state_dict_is_a_copy_that_later_learning_does_not_touch(law, tmp_path
 def test_another_process_computes_the_same_bits():
     code = (
         "import numpy as np, workbench as wb\n"
-        "learner = wb.SimLearner(wb.KernelTransfer(transfer_self=.3), wb.Pool.synthetic('uniform', 200), seed=3)\n"
+        "pool = wb.Pool.synthetic('uniform', 200)\n"
+        "learner = wb.SimLearner(wb.KernelTransfer(transfer_self=.3), pool, seed=3)\n"
         "for t in range(5):\n"
         "    items = np.arange(t, t + 20)\n"
         "    learner.learn(items, learner.attempt(items, rollouts=8))\n"
@@ -1157,7 +1177,7 @@ def test_another_process_computes_the_same_bits():
     assert other.stdout.strip() == here
 
 
-# --------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(

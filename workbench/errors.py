@@ -29,10 +29,11 @@ def check_number(
         raise InputError(f"{field}: must be {domain}, got {value!r}") from None
     above = x > low if open_low else x >= low
     below = x < high if open_high else x <= high
-    bad = ~(above & below & np.isfinite(x))
-    if isinstance(value, bool) or x.ndim > 1 or x.size == 0 or bad.any():
-        shown = x[bad].flat[0] if x.ndim and bad.any() else value
-        raise InputError(f"{field}: must be {domain}, got {shown!r}".replace("np.float64(", "").rstrip(")"))
+    bad = np.atleast_1d(~(above & below & np.isfinite(x)))
+    if x.ndim > 1 or x.size == 0 or np.asarray(value).dtype == bool:
+        raise InputError(f"{field}: must be {domain}, or one per lane, got {value!r}")
+    if bad.any():
+        raise InputError(f"{field}: must be {domain}, got {np.atleast_1d(x)[bad][0]}")
 
 
 def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -> int:

@@ -61,12 +61,12 @@ def fill_uniforms(keys, role, step, out):
 
 
 @njit(inline="always")
-def _unit53(key, role, step, index):
-    """The index-th float64 uniform of a stream (53 bits, two words): exact ranges up to 2^53."""
-    a, b, c, d = _philox(u64(index // 2), u64(0), u64(step), u64(role), key)
-    if index % 2 == 0:
-        return f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53
-    return f64(i64((c << u64(21)) ^ (d >> u64(11)))) * _TWO_M53
+def _unit53_row(key, role, step, count, out):
+    """out[:count] = float64 uniforms with 53 bits, two words each; room for count rounded up to even."""
+    for block in range((count + 1) // 2):
+        a, b, c, d = _philox(u64(block), u64(0), u64(step), u64(role), key)
+        out[2 * block] = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53
+        out[2 * block + 1] = f64(i64((c << u64(21)) ^ (d >> u64(11)))) * _TWO_M53
 
 
 # --------------------------------------------------------------------------------------------- choosing items
@@ -98,6 +98,7 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
         mask *= 2
     table = np.empty(mask, np.int64)
     mask -= 1
+    luck = np.empty(batch + 1)
     for r in range(out.shape[0]):
         t = target[r]
         lo, high = i64(0), i64(size - batch)
@@ -145,9 +146,10 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
                 n += 1
         else:  # Floyd's algorithm: a uniform `need`-subset of the tied items
             table[:] = -1
+            _unit53_row(keys[r], role, step, need, luck)
             for draw in range(need):
                 top = tied - need + draw
-                pick = i64(_unit53(keys[r], role, step, draw) * (top + 1))
+                pick = i64(luck[draw] * (top + 1))
                 if not _insert(table, mask, pick):
                     pick = top
                     _insert(table, mask, pick)
@@ -165,22 +167,21 @@ def window(order, lo, out):
 
 @njit(nogil=True, cache=True)
 def needs_shuffle(cursor, size, batch):
-    for r in range(len(cursor)):
-        if cursor[r] + batch > size[r]:
-            return True
-    return False
+    return (cursor + batch > size).any()
 
 
 @njit(nogil=True, cache=True)
 def reshuffle(deck, cursor, epoch, size, batch, keys, role):
     """Start a new epoch, in place, in each lane with fewer than `batch` items left: Fisher-Yates, step = epoch."""
+    luck = np.empty(deck.shape[1] + 1)
     for r in range(deck.shape[0]):
         if cursor[r] + batch <= size[r]:
             continue
         cursor[r], epoch[r] = 0, epoch[r] + 1
         row = deck[r]
+        _unit53_row(keys[r], role, epoch[r], size[r], luck)
         for i in range(size[r] - 1, 0, -1):
-            j = i64(_unit53(keys[r], role, epoch[r], size[r] - 1 - i) * (i + 1))
+            j = i64(luck[i] * (i + 1))
             row[i], row[j] = row[j], row[i]
 
 
@@ -206,18 +207,18 @@ def positions_valid(items, size):
     return bad == 0
 
 
-@njit(nogil=True, cache=True)
-def mark_seen(items, seen, count):
-    """Set each item's bit in seen (R, ceil(I / 64)) and add the new ones to count (R,)."""
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def watch(items, difficulty, seen, mean):
+    """Set each item's bit in seen (R, ceil(I / 64)); mean (R,) = mean difficulty of the batch."""
     for r in range(items.shape[0]):
-        fresh = i64(0)
         bits = seen[r]
         for i in range(items.shape[1]):
             item = u64(items[r, i])
-            word, bit = item >> u64(6), u64(1) << (item & u64(63))
-            fresh += i64((bits[word] & bit) == u64(0))
-            bits[word] |= bit
-        count[r] += fresh
+            bits[item >> u64(6)] |= u64(1) << (item & u64(63))
+        total = 0.0
+        for i in range(items.shape[1]):
+            total += difficulty[u64(items[r, i])]
+        mean[r] = total / items.shape[1]
 
 
 @njit(nogil=True, cache=True)
@@ -233,16 +234,6 @@ def repeats(items, before, size):
             same += i64(stamp[item] == r)
         share[r] = same / items.shape[1]
     return share
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
-def gather_mean(values, items, out):
-    """out[r] = mean of values over the batch of lane r."""
-    for r in range(items.shape[0]):
-        total = 0.0
-        for i in range(items.shape[1]):
-            total += values[u64(items[r, i])]
-        out[r] = total / items.shape[1]
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
@@ -323,15 +314,13 @@ def success(items, b, row, offset, theta, a, floor, ceiling, out):
         _success_row(items[r % items.shape[0]], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], out[r])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, rewards):
-    """rewards (R, B, G) = [U < p], U keyed by (seed, role, step) at entry slot * G + rollout."""
+@njit(nogil=True, cache=True)
+def attempt(chance, keys, role, step, rewards):
+    """rewards (R, B, G) = [U < chance (R, B)], U keyed by (seed, role, step) at entry slot * G + rollout."""
     lanes, batch, group = rewards.shape
-    p = np.empty(batch, np.float32)
     u = np.empty(batch * group + 4, np.float32)
     for r in range(lanes):
-        own = offset[r] if offset.shape[0] else offset.ravel()
-        _success_row(items[r], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], p)
+        p = chance[r]
         _unit_row(keys[r], role, step, batch * group, u)
         out = rewards[r].reshape(batch * group)
         if group == 1:
@@ -344,44 +333,39 @@ def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, r
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
-def item_signals(
-    items, rewards, admitted, b, row, offset, theta, a, floor, ceiling, table, uses_p, power, out, weight, hits
-):
+def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power, out, weight, hits):
     """Each group's effective signal, (v / reference)^gamma times the skill's share D of the reward gradient.
 
-    v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes.
-    out (R, B): signals, 0 where not admitted; weight (R,): 1 / number of admitted groups, 0 if none;
-    hits (R,): successes of the lane. Returns False if a reward is neither 0 nor 1.
+    v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes,
+    p = chance (R, B). out (R, B): signals, 0 where not admitted; weight (R,): 1 / number of admitted groups, 0 if
+    none; hits (R,): successes of the lane. Returns False if a reward is neither 0 nor 1.
     """
     lanes, batch, group = rewards.shape
-    p = np.empty(batch, np.float32)
-    k = np.empty(batch, np.int64)
-    bad = 0
+    k = np.empty(batch, np.int32)
     for r in range(lanes):
+        p = chance[r]
         flat = rewards[r].reshape(batch * group)
+        bad = i32(0)
         for i in range(flat.size):
-            bad += 1 - (i64(flat[i] == f32(0)) | i64(flat[i] == f32(1)))
+            bad += i32(flat[i] != f32(0)) & i32(flat[i] != f32(1))
         if bad:
             return False
         if group == 1:
             for i in range(batch):
-                k[i] = i64(flat[i])
+                k[i] = i32(flat[i])
         else:
             for i in range(batch):
                 total = f32(0)
                 for g in range(group):
                     total += flat[i * group + g]
-                k[i] = i64(total)
-        total_hits = i64(0)
+                k[i] = i32(total)
+        total_hits = i32(0)
         for i in range(batch):
             total_hits += k[i]
         hits[r] = total_hits
-        own = offset[r] if offset.shape[0] else offset.ravel()
         shaped = floor[r] > 0.0 or ceiling[r] < 1.0
         signal = out[r]
         t0, t1, t2 = table[r, 0], table[r, 1], table[r, 2]
-        if uses_p or shaped:
-            _success_row(items[r], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], p)
         if uses_p:
             for i in range(batch):
                 j = u64(k[i])

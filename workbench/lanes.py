@@ -39,6 +39,13 @@ def lane_seeds(seed: ArrayLike, lanes: int | None) -> tuple[NDArray[np.uint64], 
     return seeds, np.ndim(seed) == 0 and lanes is None
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written: whoever gets it back unchanged need not check it again."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def check_items(items: ArrayLike, size: int, lanes: int, single: bool) -> Items:
     """Positions as (R, B) int64; InputError unless whole numbers in [0, size) of the right shape."""
     from workbench import kernels

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from workbench.errors import InputError, check_choice, check_count
 from workbench.streams import Role, generator
@@ -160,7 +160,7 @@ class Pool:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, name: str = "pool") -> Pool:
-        """A pool from a pandas table with the columns described in `load` (a Hugging Face dataset: `ds.to_pandas()`)."""
+        """A pool from a pandas table with the columns described in `load` (a Hugging Face dataset: `.to_pandas()`)."""
         columns = {c: frame[c].to_numpy() for c in frame.columns}
         for parent in ("extra_info", "reward_model"):  # nested rows, as in the released files
             for child in ("difficulty", "ground_truth"):
@@ -179,7 +179,7 @@ class Pool:
                 "difficulty: must be a column 'difficulty' or 'extra_info.difficulty', or 'successes' and 'attempts'; "
                 f"the columns are {', '.join(map(str, frame.columns))}"
             )
-        payload = {c: list(columns[c]) for c in ("prompt", "answer") if c in columns}
+        payload: dict[str, list[Any]] = {c: list(columns[c]) for c in ("prompt", "answer") if c in columns}
         if "answer" not in payload and "reward_model.ground_truth" in columns:
             payload["answer"] = list(columns["reward_model.ground_truth"])
         return cls(difficulty, ids=ids, payload=payload or None, name=name, **known)
@@ -230,7 +230,7 @@ PRESETS: dict[str, list[tuple[NDArray[np.int64], int]]] = {
 def _apportion(shares: NDArray[np.float64], size: int) -> NDArray[np.int64]:
     """Whole numbers that sum to `size` in the proportions of `shares` (largest remainder)."""
     exact = shares * size / shares.sum()
-    counts = np.floor(exact).astype(np.int64)
+    counts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: size - counts.sum()]] += 1
     return counts
 

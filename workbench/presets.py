@@ -16,7 +16,17 @@ from workbench.controllers import (
     Uniform,
 )
 from workbench.errors import InputError, check_choice
-from workbench.learners import GRPO, RLOO, Critic, KernelTransfer, Law, MeanBaseline, ScalarIRT, SuccessOnly, Tabular
+from workbench.learners import (
+    GRPO,
+    RLOO,
+    Critic,
+    KernelTransfer,
+    Law,
+    MeanBaseline,
+    ScalarIRT,
+    SuccessOnly,
+    Tabular,
+)
 from workbench.learners.signals import Signal
 
 RULES: dict[str, Rule] = {
@@ -35,7 +45,7 @@ LAWS: dict[str, Law] = {
     "grpo": ScalarIRT(signal=GRPO()),  # one skill, std-normalised advantages
     "natural": ScalarIRT(gamma=0.0),  # one skill, natural gradient: no schedule can matter
     "guess": ScalarIRT(floor=0.25, ceiling=0.9),  # four-option answers, imperfect verifier
-    "kernel": KernelTransfer(kappa=0.05, forgetting=0.005),  # local transfer, and forgetting
+    "kernel": KernelTransfer(kappa=0.1, length=0.5, forgetting=0.01),  # local transfer, and forgetting
     "tabular": Tabular(),  # no transfer
 }
 
@@ -58,13 +68,15 @@ def make_rule(name: str, settings: dict[str, Any] | None = None, horizon: int | 
     settings = dict(settings or {})
     if horizon is not None and "horizon" in (f.name for f in fields(RULES[name])):  # type: ignore[arg-type]
         settings.setdefault("horizon", horizon)
-    return _with(RULES[name], name, settings)
+    rule: Rule = _with(RULES[name], name, settings)
+    return rule
 
 
 def make_law(name: str, settings: dict[str, Any] | None = None) -> Law:
     """The learner law of that name with some hyper-parameters set."""
     check_choice("learner", name, tuple(LAWS))
-    return _with(LAWS[name], name, dict(settings or {}))
+    law: Law = _with(LAWS[name], name, dict(settings or {}))
+    return law
 
 
 def _with(preset: Any, name: str, settings: dict[str, Any]) -> Any:

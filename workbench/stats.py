@@ -1,7 +1,8 @@
 """Records to estimates with intervals: N seeds (runs), T tasks, E records per curve, M comparisons.
 
-A sweep compares curricula on few seeds, with runs that may never reach the threshold. So: a robust mean (IQM),
-intervals that stay honest at N = 8, tests on paired seeds, and time-to-threshold with censored runs kept in.
+A sweep compares curricula on few seeds, with runs that may never reach the threshold. So: a robust mean
+(IQM), intervals that stay honest at N = 8, tests on paired seeds, and time to threshold with censored runs
+kept in.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ class Estimate(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """When curves reached a threshold: time (...) in steps, reached (...); not reached = censored at `time`."""
+    """When curves reached a threshold: time (...) in steps; reached (...), False = censored at `time`."""
 
     time: FloatArray
     reached: BoolArray
 
 
-# -- means ----------------------------------------------------------------------------------------------------
+# -- means -----------------------------------------------------------------------------------------
 
 
 def iqm(x: ArrayLike, axis: int = 0) -> Any:
     """Interquartile mean along `axis`: the mean without the lowest and the highest floor(n / 4) of n values.
 
-    As robust to one wild run as the median, nearly as precise as the mean. Equals scipy.stats.trim_mean(x, 0.25).
+    Robust to wild runs like the median, nearly as precise as the mean. Equals scipy.stats.trim_mean(x, 0.25).
     Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
     """
     ordered = np.sort(_finite("x", x, dimensions=None), axis=axis)
@@ -55,32 +56,45 @@ def iqm(x: ArrayLike, axis: int = 0) -> Any:
     return ordered.take(range(cut, count - cut), axis=axis).mean(axis=axis)
 
 
-# -- intervals ------------------------------------------------------------------------------------------------
+# -- intervals -------------------------------------------------------------------------------------
 
 
 def interval(
     scores: ArrayLike, statistic: Statistic = iqm, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """Confidence interval of statistic(all N * T scores) by the stratified, expanded percentile bootstrap.
+    """Confidence interval of statistic(all N * T scores): stratified, expanded percentile bootstrap.
 
-    scores: (N,) or (N, T). Within each task the N runs are resampled independently of the other tasks; the
-    statistic is taken over the pooled N * T scores. Tasks are fixed: the interval speaks of new runs on the same
-    tasks. Columns measured on the same run (difficulty strata) are not independent: average them first.
+    scores: (N,) or (N, T). Within each task the N runs are resampled independently of the other tasks, and
+    the statistic is taken over the pooled N * T scores. Tasks are fixed: the interval speaks of new runs on
+    the same tasks. Columns measured on one run (difficulty strata) are not independent: average them first.
+    statistic(x, axis=-1) reduces the last axis of resampled scores, as iqm, numpy.mean and numpy.median do.
 
-    The ends are the quantiles a and 1 - a of the resampled statistic, with
-        a = Phi(-sqrt(N / (N - 1)) * t),    t = Student quantile at 1 - (1 - level) / 2 with T (N - 1) degrees of freedom.
-    The plain percentile (a = 0.025) is too narrow at few runs, as a bootstrap sees the variance with divisor N and
-    forgets that it is an estimate. Like it, this one respects bounds and monotone transforms of the statistic.
+    The ends are the quantiles a and 1 - a of the resampled statistic,
 
-    Measured coverage of 95 % intervals of (N,) scores, 4000 samples each, in % (plain percentile in brackets):
-                       N = 5        N = 8       N = 16      N = 32
-    TABLE
-    The rest of the gap for the mean of skewed data is that of Student's t (90 % at N = 8); a bootstrap-t closes
-    half of it but needs a standard error in each resample and has wild ends with tied scores. BCa was no better
-    than the plain percentile (86 to 94 % at N = 8). One run has no interval: low = high = NaN.
+        a = Phi(-sqrt(N / (N - 1)) t),    t = Student quantile (1 + level) / 2, T (N - 1) degrees of freedom.
 
-    Source: Hesterberg 2015, "What teachers should know about the bootstrap", section 5; strata as in rliable
-    (Agarwal et al. 2021).
+    The plain percentile, a = (1 - level) / 2, is too narrow at few runs: a bootstrap's variance has divisor
+    N, and it forgets that this variance is itself an estimate. Both respect bounds and monotone transforms.
+
+    Measured coverage in % of 95 % intervals of (N,) scores, 4000 samples each (plain percentile in brackets):
+
+        N                     5             8             16            32
+        IQM, normal           94.2 (90.7)   96.8 (92.6)   96.6 (94.0)   95.9 (95.0)
+        IQM, exponential      94.2 (90.3)   96.7 (92.7)   96.5 (94.1)   96.0 (95.0)
+        IQM, Beta(1/2, 1/2)   94.2 (91.0)   96.9 (92.0)   96.5 (93.4)   95.8 (94.8)
+        mean, normal          93.2 (84.3)   93.6 (87.8)   95.0 (92.1)   95.5 (94.1)
+        mean, exponential     88.3 (78.9)   90.4 (83.6)   92.1 (89.0)   93.6 (92.5)
+        mean, Beta(1/2, 1/2)  93.3 (86.5)   94.6 (90.0)   95.7 (92.7)   95.5 (94.4)
+
+    IQM over T = 10 normal tasks of unequal means, 2000 samples: 95.0 (91.1) at N = 5, 95.3 (93.2) at N = 8.
+
+    The rest of the gap for the mean of skewed scores is that of Student's t (90 % too at N = 8). In a smaller
+    simulation a bootstrap-t won most of it back (94 %), but it needs a standard error in every resample, and
+    that may be 0 at few runs; BCa stayed near the plain percentile (86 to 94 %). One run has no interval:
+    low = high = NaN.
+
+    Source: Hesterberg 2015, "What teachers should know about the bootstrap" (expanded percentile); strata as
+    in Agarwal et al. 2021.
     """
     values = _finite("scores", scores, dimensions=(1, 2))
     values = values.reshape(len(values), -1)
@@ -106,7 +120,8 @@ def paired_interval(
 
     Seeds are resampled, each with both of its runs, so luck that the arms share cancels. The statistic gets
     resampled arms (resamples, N) and axis=-1, for example lambda x, y, axis: iqm(x, axis) - iqm(y, axis).
-    Interval as in `interval` (T = 1). Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", ch. 8.
+    Interval as in `interval` with T = 1.
+    Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 8.
     """
     first, second = _finite("x", x), _finite("y", y)
     if len(first) != len(second):
@@ -138,7 +153,7 @@ def _bootstrap(
 def _expanded_percentile(value: float, replicates: FloatArray, runs: int, tasks: int, level: float) -> Estimate:
     """Ends of the interval; the equation is in the docstring of `interval`."""
     check_number("level", level, 0.0, 1.0, open_low=True, open_high=True)
-    if runs == 1:
+    if runs == 1:  # zero degrees of freedom
         return Estimate(value, np.nan, np.nan)
     t = stdtrit(tasks * (runs - 1), (1.0 + level) / 2.0)
     tail = ndtr(-np.sqrt(runs / (runs - 1)) * t)
@@ -148,7 +163,7 @@ def _expanded_percentile(value: float, replicates: FloatArray, runs: int, tasks:
     return Estimate(value, float(ordered[outside]), float(ordered[-1 - outside]))
 
 
-# -- comparisons ----------------------------------------------------------------------------------------------
+# -- comparisons -----------------------------------------------------------------------------------
 
 
 def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
@@ -175,8 +190,8 @@ def sign_flip_test(differences: ArrayLike, resamples: int = 10_000, seed: int = 
 
         |mean(s * differences)| >= |mean(differences)|.
 
-    All 2^N patterns up to N = 16, so p >= 2^(1 - N) (0.0625 at N = 5, 0.03125 at N = 6: plan N >= 6); beyond that
-    `resamples` random ones, p = (1 + count) / (1 + resamples).
+    All 2^N patterns up to N = 16, so p >= 2^(1 - N): 0.0625 at N = 5, 0.03125 at N = 6, so plan for N >= 6.
+    Beyond that `resamples` random ones, p = (1 + count) / (1 + resamples).
     Source: Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010 (the 1 + ).
     """
     d = _finite("differences", differences)
@@ -199,24 +214,29 @@ def sign_flip_test(differences: ArrayLike, resamples: int = 10_000, seed: int = 
 def holm(p: ArrayLike) -> FloatArray:
     """p (M,) adjusted so that rejecting where <= level keeps the chance of any false rejection <= level.
 
-    adjusted_(i) = max over j <= i of min(1, (M - j + 1) p_(j)), p_(1) <= ... <= p_(M). NaN (not tested) stays NaN
-    and does not count in M. Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+        adjusted_(i) = max over j <= i of min(1, (M - j + 1) p_(j)),    p_(1) <= ... <= p_(M).
+
+    NaN (not tested) stays NaN and does not count in M.
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
     adjusted = _numbers("p", p).copy()
     tested = np.flatnonzero(~np.isnan(adjusted))
-    if adjusted.ndim != 1 or ((adjusted[tested] < 0) | (adjusted[tested] > 1)).any():
-        raise InputError(f"p: must be one axis of numbers in [0, 1] or NaN, got {p!r}")
+    if adjusted.ndim != 1:
+        raise InputError(f"p: must have 1 axis, got shape {adjusted.shape}")
+    if tested.size:
+        for end in (adjusted[tested].min(), adjusted[tested].max()):
+            check_number("p", end, 0.0, 1.0)
     order = tested[np.argsort(adjusted[tested], kind="stable")]
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * adjusted[order]))
     return adjusted
 
 
-# -- time to threshold ----------------------------------------------------------------------------------------
+# -- time to threshold -----------------------------------------------------------------------------
 
 
 def steps_to_threshold(steps: ArrayLike, curves: ArrayLike, threshold: float) -> Crossing:
-    """First time, in steps, that each curve (..., E) is >= threshold, linear between its records at `steps` (E,).
+    """First time, in steps, that each curve (..., E) is >= threshold, linear between records at `steps` (E,).
 
     A curve that never gets there is right-censored: time = steps[-1], reached = False.
     """
@@ -224,7 +244,8 @@ def steps_to_threshold(steps: ArrayLike, curves: ArrayLike, threshold: float) ->
     y = _finite("curves", curves, dimensions=None)
     check_number("threshold", threshold)
     if (np.diff(grid) <= 0).any():
-        raise InputError(f"steps: must increase, got {steps!r}")
+        e = int((np.diff(grid) <= 0).argmax())
+        raise InputError(f"steps: must increase, got {grid[e]:g} before {grid[e + 1]:g}")
     if y.shape[-1:] != grid.shape:
         raise InputError(f"curves: must have {len(grid)} records on the last axis, one per step, got shape {y.shape}")
     above = y >= threshold
@@ -240,12 +261,12 @@ def steps_to_threshold(steps: ArrayLike, curves: ArrayLike, threshold: float) ->
 
 
 def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Distinct times t and survival S(t) = P(threshold not reached by t), from N runs of which some are censored:
+    """Distinct times t and survival S(t) = P(threshold not reached by t) from N runs, some of them censored:
 
-        S(t) = product over crossings at t_i <= t of 1 - d_i / n_i,    d_i crossings among n_i runs still under way.
+        S(t) = product over t_i <= t of 1 - d_i / n_i,    d_i crossings at t_i among n_i runs under way.
 
-    times (N,) in steps; reached (N,) False where the run ended at `times` without crossing. S is 1 before t[0],
-    constant between times and after the last. A run censored at t_i still counts as under way there.
+    times (N,) in steps; reached (N,), False where the run ended at `times` without crossing. S is 1 before
+    t[0] and constant between times and after the last. A run censored at t_i counts as under way there.
     Source: Kaplan and Meier 1958, "Nonparametric estimation from incomplete observations".
     """
     t, survival = _survival(*_runs(times, reached))
@@ -254,10 +275,10 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> tuple[FloatArray, Floa
 
 
 def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> float:
-    """Mean of min(time to threshold, horizon), in steps: the area under the Kaplan-Meier curve from 0 to horizon.
+    """Mean of min(time to threshold, horizon) in steps: area under the Kaplan-Meier curve from 0 to horizon.
 
-    With no run censored before the horizon this is the plain mean of min(times, horizon). Where the last run is
-    censored earlier, S is taken as constant from there to the horizon.
+    With no run censored before the horizon this is the plain mean of min(times, horizon). Where the last run
+    is censored earlier, S is taken as constant from there to the horizon.
     Source: Irwin 1949, "The standard error of an estimate of expectation of life"; Royston and Parmar 2013.
     """
     check_number("horizon", horizon, 0.0, open_low=True)
@@ -265,7 +286,7 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> flo
 
 
 def median_time(times: ArrayLike, reached: ArrayLike) -> float:
-    """Steps by which half of the runs reach the threshold: the first t with S(t) <= 1/2, inf if S stays above."""
+    """Steps by which half of the runs reach the threshold: first t with S(t) <= 1/2, inf if S stays above."""
     t, survival = kaplan_meier(times, reached)
     half = survival <= 0.5 + 1e-12  # the product may miss 1/2 by rounding
     return float(t[half.argmax()]) if half.any() else np.inf
@@ -276,9 +297,13 @@ def speedup(
 ) -> Estimate:
     """How many times faster `other` reaches the threshold: restricted_mean(base) / restricted_mean(other).
 
-    base, other: N runs each on the same N seeds, resampled jointly; interval as in `interval`. Censored runs count
-    as the horizon, so where many are, the ratio is drawn towards 1 (exactly 1 if neither arm ever gets there).
-    Measured coverage at N = 8 of 95 % intervals: SPEEDUP
+    base, other: N runs each on the same N seeds, resampled jointly; interval as in `interval`. Censored runs
+    count as the horizon, so where many are, the ratio is drawn towards 1 (exactly 1 if neither arm ever gets
+    there). An arm that is there at step 0 takes no time: the ratio is then inf, NaN if both are.
+
+    Measured coverage of 95 % intervals, log-normal times with spread 30 to 80 % of the mean, correlation 0.6
+    within a seed, 0 to 49 % censored: 92.7 to 94.4 % at N = 8, 94.2 to 95.4 % at N = 16.
+    Source: Uno et al. 2014, "Moving beyond the hazard ratio in quantifying the between-group difference".
     """
     check_number("horizon", horizon, 0.0, open_low=True)
     slow, fast = _runs(*base), _runs(*other)
@@ -287,7 +312,7 @@ def speedup(
         raise InputError(f"base, other: must be paired, one run per seed in each, got {count} and {len(fast[0])}")
 
     def ratio(weights: NDArray[np.int64]) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore"):  # an arm above the threshold at step 0 takes no time
+        with np.errstate(divide="ignore", invalid="ignore"):  # no time at all: inf or NaN, as documented
             return _area(*_survival(*slow, weights), horizon) / _area(*_survival(*fast, weights), horizon)
 
     def replicate(seeds: NDArray[np.int64]) -> Any:
@@ -303,13 +328,14 @@ def _survival(
 ) -> tuple[FloatArray, FloatArray]:
     """Sorted times (N,) and S just after each (N, ...), run i taken weights[i, ...] times.
 
-    Bootstrap counts as weights: one sort serves all resamples. Run by run, tied crossings multiply to 1 - d / n.
+    Bootstrap counts as weights: one sort serves all resamples. Run by run, tied crossings multiply to
+    1 - d / n.
     """
     order = np.lexsort((~reached, times))  # at equal times crossings come before censored runs
     w = np.ones(len(times), np.int64) if weights is None else weights[order]
     under_way = np.cumsum(w[::-1], axis=0)[::-1]
     crossed = (w.T * reached[order]).T
-    return times[order], np.cumprod(1.0 - crossed / np.maximum(under_way, 1), axis=0)
+    return times[order], np.cumprod(1.0 - crossed / np.maximum(under_way, 1), axis=0, dtype=np.float64)
 
 
 def _area(t: FloatArray, survival: FloatArray, horizon: float) -> Any:
@@ -318,7 +344,7 @@ def _area(t: FloatArray, survival: FloatArray, horizon: float) -> Any:
     return widths[0] + widths[1:] @ survival
 
 
-# -- input ----------------------------------------------------------------------------------------------------
+# -- input -----------------------------------------------------------------------------------------
 
 
 def _numbers(field: str, value: ArrayLike) -> FloatArray:
@@ -326,7 +352,8 @@ def _numbers(field: str, value: ArrayLike) -> FloatArray:
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{field}: must be numbers, got {value!r}") from None
+        shown = " ".join(f"{value!r:.60}".split())
+        raise InputError(f"{field}: must be numbers, got {shown}") from None
 
 
 def _finite(field: str, value: ArrayLike, dimensions: tuple[int, ...] | None = (1,)) -> FloatArray:

@@ -46,7 +46,7 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     """A table as Parquet bytes; the same table gives the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 class CellStore:

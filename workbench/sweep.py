@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.controllers import Controller, Rule
+from workbench.controllers import Controller
 from workbench.errors import InputError, check_count, check_number
-from workbench.learners import Law, SimLearner
+from workbench.learners import KernelTransfer, SimLearner
 from workbench.loop import train
 from workbench.pool import Pool
 from workbench.presets import LAWS, RULES, make_law, make_rule
@@ -186,7 +186,7 @@ class Study:
         index = np.sort(order)
         swept = list(dict.fromkeys(name for point in self.points for name in point))
         arms = [cell.arm for cell in self.cells]
-        keys = {
+        keys: dict[str, list[Any]] = {
             "pool": [arm.pool for arm in arms],
             "learner": [arm.learner for arm in arms],
             "controller": [arm.controller for arm in arms],
@@ -196,7 +196,7 @@ class Study:
         for name in swept:
             values = [arm.settings.get(name) for arm in arms]
             text = any(isinstance(value, str) for value in values)
-            keys[name] = values if text else [np.nan if value is None else value for value in values]  # type: ignore[misc]
+            keys[name] = values if text else [np.nan if value is None else value for value in values]
         table = pd.DataFrame(keys).iloc[index].reset_index(drop=True)
         return pd.concat([table, frame.drop(columns="cell")], axis=1)
 
@@ -256,7 +256,7 @@ def pool_digest(pool: Pool) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe(settings: Rule | Law | Any) -> dict[str, Any]:
+def describe(settings: Any) -> dict[str, Any]:
     """A dataclass of settings as plain JSON values, with its class name."""
     values = {}
     for item in fields(settings):
@@ -270,7 +270,8 @@ def _settings(point: Point, owner: str) -> tuple[tuple[str, Any], ...]:
 
 
 def _label(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
-    return " ".join([name, *(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings)])
+    shown = (f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings)
+    return " ".join([name, *shown])
 
 
 # ------------------------------------------------------------------------------------------- chunks and workers
@@ -289,7 +290,7 @@ def _chunks(study: Study, cells: list[Cell], jobs: int) -> list[list[Cell]]:
     for cell in sorted(cells, key=lambda cell: cell.seed):  # lanes of one seed share their item difficulties
         groups.setdefault(program(cell), []).append(cell)
     chunks = [list(chunk) for group in groups.values() for chunk in _split(group, lanes)]
-    return sorted(chunks, key=lambda chunk: LAWS[chunk[0].arm.law].heldout and chunk[0].arm.law != "kernel")
+    return sorted(chunks, key=lambda chunk: not isinstance(LAWS[chunk[0].arm.law], KernelTransfer))  # slowest first
 
 
 def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:

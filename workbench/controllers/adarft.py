@@ -19,7 +19,7 @@ class AdaRFT(Rule):
     batch = the B items with the smallest |d_i - T| over the whole pool (used items stay in)
     T <- clip(T + eta tanh(alpha (R - beta)), low, high),   R = mean reward of the batch over all its rollouts
 
-    beta: target reward in [0, 1]. alpha: sensitivity, > 0, per unit reward. eta: largest move, difficulty per step, >= 0.
+    beta: target reward in [0, 1]. alpha: sensitivity per unit reward, > 0. eta: largest move in one step, >= 0.
     start: T before the first batch. low, high: bounds of T, 0 <= low < high <= 100; start lies between them.
     ties: difficulties sit on a coarse grid, so many items are equally near; those at the largest distance that
     still fits are drawn at random ("random"), or by lowest position ("first": same T, same batch).

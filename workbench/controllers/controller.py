@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
 from workbench.errors import InputError, check_count
-from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward
+from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward, read_only
 from workbench.pool import Pool
 
 
@@ -33,9 +33,10 @@ class Controller:
         self.step = 0
         self.late_feedback = 0
         self._seen = np.zeros((count, -(-len(pool) // 64)), np.uint64)
-        self._seen_count = np.zeros(count, np.int64)
+        self._batch_difficulty = np.full(count, np.nan)
         empty = np.empty((count, 0), np.int64)
-        self._batch, self._batch_before = empty, empty
+        self._batch, self._batch_before, self._handed_out = empty, empty, empty
+        self._admitted = np.ones((count, 0), bool)
         self._mean_reward = np.full(count, np.nan)
         self._silent = np.full(count, np.nan)
 
@@ -51,10 +52,11 @@ class Controller:
         if batch > len(self.pool):
             raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
         items, self.state = self.rule.select(self.state, Draw(self.pool, self.seeds, self.step), batch)
-        kernels.mark_seen(items, self._seen, self._seen_count)
+        kernels.watch(items, self.pool.difficulty, self._seen, self._batch_difficulty)
         self._batch_before, self._batch = self._batch, items
         self.step += 1
-        return items[0] if self._single else items
+        self._handed_out = read_only(items[0] if self._single else items)
+        return self._handed_out
 
     def observe(self, items: ArrayLike, rewards: ArrayLike) -> NDArray[np.bool_]:
         """Take the rewards of a batch; returns which groups to train on, (B,) or (R, B).
@@ -63,20 +65,19 @@ class Controller:
         """
         from workbench import kernels
 
-        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        just_drawn = items is self._handed_out
+        positions = self._batch if just_drawn else check_items(items, len(self.pool), self.lanes, self._single)
         groups = check_rewards(rewards, positions.shape, self._single)
         mean, silent = np.empty(self.lanes), np.empty(self.lanes)
         if not kernels.reward_stats(groups, mean, silent):
             raise_bad_reward(groups)
-        if positions.shape != self._batch.shape or not (
-            np.shares_memory(positions, self._batch) or np.array_equal(positions, self._batch)
-        ):
-            self.late_feedback += 1
+        self.late_feedback += not just_drawn and not np.array_equal(positions, self._batch)
         self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
         self._mean_reward = mean
         self._silent = silent if groups.shape[2] > 1 else np.full(self.lanes, np.nan)
-        admitted = np.ones(positions.shape, bool)
-        return admitted[0] if self._single else admitted
+        if self._admitted.shape != positions.shape:
+            self._admitted = read_only(np.ones(positions.shape, bool))
+        return self._admitted[0] if self._single else self._admitted
 
     def metrics(self) -> dict[str, Any]:
         """Numbers to log: floats, or (R,) arrays with lanes. Shares are in [0, 1], difficulties in [0, 100].
@@ -112,15 +113,11 @@ class Controller:
 
     def coverage(self) -> Floats:
         """(R,) share of the pool drawn so far."""
-        return np.asarray(self._seen_count / len(self.pool))
+        return np.asarray(np.bitwise_count(self._seen).sum(axis=1) / len(self.pool))
 
     def batch_summary(self) -> Floats:
         """(3, R): mean reward and silent share of the last feedback, mean difficulty of the batch drawn last."""
-        from workbench import kernels
-
-        difficulty = np.empty(self.lanes)
-        kernels.gather_mean(self.pool.difficulty, self._batch, difficulty)
-        return np.stack([self._mean_reward, self._silent, difficulty])
+        return np.stack([self._mean_reward, self._silent, self._batch_difficulty])
 
     def state_dict(self) -> dict[str, Any]:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
@@ -129,7 +126,7 @@ class Controller:
             "late_feedback": self.late_feedback,
             "seeds": self.seeds.copy(),
             "seen": self._seen.copy(),
-            "seen_count": self._seen_count.copy(),
+            "batch_difficulty": self._batch_difficulty.copy(),
             "batch": self._batch.copy(),
             "batch_before": self._batch_before.copy(),
             "mean_reward": self._mean_reward.copy(),
@@ -143,7 +140,8 @@ class Controller:
         check_state(state, mine, free={"batch", "batch_before"})
         self.step, self.late_feedback = int(state["step"]), int(state["late_feedback"])
         self.seeds = np.array(state["seeds"], np.uint64)
-        self._seen, self._seen_count = np.array(state["seen"], np.uint64), np.array(state["seen_count"], np.int64)
+        self._seen = np.array(state["seen"], np.uint64)
+        self._batch_difficulty = np.array(state["batch_difficulty"], np.float64)
         self._batch = np.array(state["batch"], np.int64)
         self._batch_before = np.array(state["batch_before"], np.int64)
         self._mean_reward, self._silent = np.array(state["mean_reward"]), np.array(state["silent"])

@@ -25,9 +25,8 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
 
     pool = draw.pool
     out = np.empty((len(target), count), np.int64)
-    kernels.nearest(
-        pool.sorted_difficulty, pool.order, *pool.runs, target, ties == "random", draw.seeds, Role.TIES, draw.step, out
-    )
+    luck = draw.seeds, int(Role.TIES), draw.step
+    kernels.nearest(pool.sorted_difficulty, pool.order, *pool.runs, target, ties == "random", *luck, out)
     return out
 
 

@@ -49,7 +49,7 @@ class Uniform(Rule):
             )
         if kernels.needs_shuffle(cursor, size, count):
             deck, cursor, epoch = deck.copy(), cursor.copy(), epoch.copy()
-            kernels.reshuffle(deck, cursor, epoch, size, count, draw.seeds, Role.SHUFFLE)
+            kernels.reshuffle(deck, cursor, epoch, size, count, draw.seeds, int(Role.SHUFFLE))
         out = np.empty((len(deck), count), np.int64)
         kernels.deal(deck, cursor, out)
         return out, DeckState(deck, size, cursor + count, epoch)

@@ -52,6 +52,7 @@ class SimLearner:
         self._tables: dict[int, NDArray[np.float32]] = {}
         self._strata = _strata(law, pool)
         self.state: LearnerState = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
+        self._attempted: tuple[object, NDArray[np.int64], NDArray[np.float32]] | None = None
         self.step = 0  # batches attempted
         self.updates = 0
 
@@ -73,18 +74,10 @@ class SimLearner:
         self.law.signal.check_rollouts(rollouts)
         positions = check_items(items, len(self.pool), self.lanes, self._single)
         rewards = np.empty((*positions.shape, rollouts), np.float32)
-        kernels.attempt(
-            positions,
-            self._bank.b,
-            self._bank.row,
-            self.state.offset,
-            self.state.theta,
-            *self._curve,
-            self.seeds,
-            Role.ROLLOUT,
-            self.step,
-            rewards,
-        )
+        chance = self._success(positions)
+        kernels.attempt(chance, self.seeds, int(Role.ROLLOUT), self.step, rewards)
+        if isinstance(items, np.ndarray) and not items.flags.writeable:
+            self._attempted = items, positions, chance
         self.step += 1
         return rewards[0] if self._single else rewards
 
@@ -92,7 +85,12 @@ class SimLearner:
         """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default)."""
         from workbench import kernels
 
-        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        if self._attempted is not None and items is self._attempted[0]:  # skill has not moved since the attempt
+            _, positions, chance = self._attempted
+        else:
+            positions = check_items(items, len(self.pool), self.lanes, self._single)
+            chance = self._success(positions)
+        self._attempted = None
         groups = check_rewards(rewards, positions.shape, self._single)
         mask = self._admitted(admitted, positions.shape)
         n = groups.shape[2]
@@ -100,21 +98,9 @@ class SimLearner:
         table, uses_p, power = self._table(n)
         signals = np.empty(positions.shape, np.float32)
         weight, hits = np.empty(self.lanes), np.empty(self.lanes, np.int64)
+        _, floor, ceiling = self._curve
         binary = kernels.item_signals(
-            positions,
-            groups,
-            mask,
-            self._bank.b,
-            self._bank.row,
-            self.state.offset,
-            self.state.theta,
-            *self._curve,
-            table,
-            uses_p,
-            power,
-            signals,
-            weight,
-            hits,
+            groups, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, hits
         )
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
@@ -151,6 +137,7 @@ class SimLearner:
         if not np.array_equal(state["seeds"], self.seeds):
             raise InputError(f"state.seeds: must be this learner's seeds {self.seeds}, got {state['seeds']}")
         self.state = LearnerState(*(np.array(state[name], np.float64) for name in LearnerState._fields))
+        self._attempted = None
         self.step, self.updates = int(state["step"]), int(state["updates"])
 
     def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -189,7 +176,7 @@ class SimLearner:
         want = shape[1:] if self._single else shape
         if mask.dtype != bool or mask.shape != want:
             raise InputError(f"admitted: must be booleans of shape {want}, got {mask.dtype} of shape {mask.shape}")
-        return np.ascontiguousarray(mask).reshape(shape)
+        return np.empty((0, 0), bool) if mask.all() else np.array(mask).reshape(shape)
 
     def _optimiser_noise(self) -> Floats:
         """(R,) standard normals of this update (Box-Muller), zeros where the law has no noise."""

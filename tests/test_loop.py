@@ -1,0 +1,537 @@
+"""The one training loop: what it records, that it resumes and pairs, what a curriculum can and cannot do."""
+
+from dataclasses import replace
+from math import atanh, sqrt, tanh
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import ttest_ind
+
+import workbench as wb
+
+SEEDS = np.arange(8)
+RULES = {
+    "adarft": wb.AdaRFT(eta=10.0),
+    "uniform": wb.Uniform(),
+    "filter": wb.OfflineFilter(),
+    "band": wb.MiddleBand(),
+    "frozen": wb.FrozenTarget(40.0),
+    "linear": wb.LinearSchedule(horizon=60),
+    "sorted": wb.SortedEasyToHard(horizon=60),
+}
+LAWS = {
+    "tabular": wb.Tabular(),
+    "scalar": wb.ScalarIRT(kappa=0.05),
+    "grpo": wb.ScalarIRT(kappa=0.05, signal=wb.GRPO()),
+    "natural": wb.ScalarIRT(gamma=0.0),
+    "guess": wb.ScalarIRT(kappa=0.05, floor=0.25, noise=0.01, forgetting=0.001, signal=wb.Critic()),
+    "kernel": wb.KernelTransfer(kappa=0.2, transfer_all=0.1, transfer_self=0.2, forgetting=0.001),
+}
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+every_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return wb.Pool.synthetic("uniform", size=1000, seed=0)
+
+
+def pair(rule, law, pool, seed=SEEDS, lanes=None):
+    return wb.Controller(rule, pool, seed=seed, lanes=lanes), wb.SimLearner(law, pool, seed=seed, lanes=lanes)
+
+
+def run(rule, law, pool, steps=60, batch=32, rollouts=8, seed=SEEDS, eval_every=5):
+    controller, learner = pair(rule, law, pool, seed)
+    return wb.train(
+        controller, learner, steps, batch=batch, rollouts=rollouts, eval_every=eval_every
+    ), learner
+
+
+class Watched:
+    """Forwards to an object and writes down the calls made to it, with arguments and answer."""
+
+    def __init__(self, inner, calls, methods):
+        self._inner, self._calls, self._methods = inner, calls, methods
+
+    def __getattr__(self, name):
+        value = getattr(self._inner, name)
+        if name not in self._methods:
+            return value
+
+        def call(*args, **kwargs):
+            answer = value(*args, **kwargs)
+            copies = [np.array(a) for a in args if a is not None]
+            self._calls.append((name, copies, None if answer is None else np.array(answer)))
+            return answer
+
+        return call
+
+
+def watch(controller, learner):
+    calls = []
+    return (
+        calls,
+        Watched(controller, calls, {"next_batch", "observe"}),
+        Watched(learner, calls, {"attempt", "learn"}),
+    )
+
+
+# ---------------------------------------------------------------------------------------- the order of things
+
+
+def test_each_step_draws_attempts_observes_and_learns_in_that_order(pool):
+    calls, controller, learner = watch(*pair(RULES["adarft"], LAWS["scalar"], pool))
+    wb.train(controller, learner, 4, batch=32, rollouts=8)
+    assert [name for name, _, _ in calls] == ["next_batch", "attempt", "observe", "learn"] * 4
+
+
+def test_controller_and_learner_see_the_same_items_rewards_and_mask(pool):
+    calls, controller, learner = watch(*pair(RULES["adarft"], LAWS["scalar"], pool))
+    wb.train(controller, learner, 3, batch=32, rollouts=8)
+    for drawn, attempted, observed, learned in zip(*[iter(calls)] * 4, strict=True):
+        items, rewards, mask = drawn[2], attempted[2], observed[2]
+        assert items.shape == (8, 32)
+        assert rewards.shape == (8, 32, 8)
+        assert np.array_equal(attempted[1][0], items)
+        assert len(observed[1]) == 2  # outcomes only: no skill, no true difficulty
+        assert np.array_equal(observed[1][0], items)
+        assert np.array_equal(observed[1][1], rewards)
+        for given, expected in zip(learned[1], (items, rewards, mask), strict=True):
+            assert np.array_equal(given, expected)
+
+
+def test_watching_the_loop_changes_nothing(pool):
+    _, controller, learner = watch(*pair(RULES["adarft"], LAWS["scalar"], pool))
+    watched = wb.train(controller, learner, 10, batch=32, rollouts=8)
+    plain, _ = run(RULES["adarft"], LAWS["scalar"], pool, steps=10)
+    assert np.array_equal(watched.success, plain.success)
+
+
+def test_the_batch_after_an_observation_is_the_nearest_to_the_target_that_observation_made():
+    pool = wb.Pool.synthetic("skew-difficult", size=1000, seed=0)
+    d, target = pool.difficulty, 30.0
+    rule = wb.AdaRFT(beta=0.5, alpha=2.0, eta=50.0, start=target)
+    calls, controller, learner = watch(*pair(rule, LAWS["scalar"], pool, seed=4))
+    record = wb.train(controller, learner, 25, batch=32, rollouts=8, eval_every=1)
+    targets = [target]
+    for step in range(25):
+        items, rewards = calls[4 * step][2], calls[4 * step + 1][2]
+        distance = np.abs(d - target)
+        assert np.allclose(np.sort(distance[items]), np.sort(distance)[:32], atol=1e-9)
+        target = float(np.clip(target + 50 * np.tanh(2 * (rewards.mean(dtype=np.float64) - 0.5)), 0, 100))
+        targets.append(target)
+    assert record.target[:, 0] == pytest.approx(targets, abs=1e-9)
+    assert np.ptp(targets) > 20
+
+
+# ------------------------------------------------------------------------------------------------- the record
+
+
+@pytest.mark.parametrize(
+    ("steps", "eval_every", "expected"),
+    [
+        (20, 5, [0, 5, 10, 15, 20]),
+        (12, 5, [0, 5, 10, 12]),
+        (3, 5, [0, 3]),
+        (4, 1, [0, 1, 2, 3, 4]),
+        (1, 1, [0, 1]),
+        (7, 7, [0, 7]),
+    ],
+)
+def test_records_fall_on_step_zero_every_eval_every_and_the_last(pool, steps, eval_every, expected):
+    record, _ = run(wb.Uniform(), LAWS["scalar"], pool, steps=steps, eval_every=eval_every)
+    assert record.steps.tolist() == expected
+
+
+def test_a_record_has_an_entry_per_record_lane_and_stratum(pool):
+    record, _ = run(RULES["adarft"], LAWS["scalar"], pool, steps=12)
+    assert record.success.shape == (4, 8, 10)
+    assert record.mean_success.shape == (4, 8)
+    for series in (
+        record.target,
+        record.reward,
+        record.batch_difficulty,
+        record.silent_share,
+        record.coverage,
+    ):
+        assert series.shape == (4, 8)
+    assert record.seeds.tolist() == list(range(8))
+    assert np.all((record.success >= 0) & (record.success <= 1))
+
+
+def test_rollouts_are_steps_times_batch_times_group(pool):
+    record, _ = run(wb.Uniform(), LAWS["scalar"], pool, steps=12, batch=16, rollouts=4)
+    assert record.rollouts.tolist() == [0, 5 * 16 * 4, 10 * 16 * 4, 12 * 16 * 4]
+
+
+@every_law
+def test_success_is_what_the_learner_evaluates_before_and_after_training(pool, law):
+    record, learner = run(wb.Uniform(), law, pool, steps=6)
+    fresh = wb.SimLearner(law, pool, seed=SEEDS)
+    assert np.array_equal(record.success[0], fresh.evaluate())
+    assert np.array_equal(record.success[-1], learner.evaluate())
+    assert np.allclose(record.mean_success, np.nanmean(record.success, axis=2), rtol=1e-12)
+
+
+def test_mean_success_is_over_the_strata_that_have_items():
+    narrow = wb.Pool.synthetic("narrow", size=300)
+    record, _ = run(wb.Uniform(), wb.Tabular(), narrow, steps=5)
+    assert np.isnan(record.success).any()
+    assert np.allclose(record.mean_success, np.nanmean(record.success, axis=2), rtol=1e-12)
+
+
+def test_series_are_means_over_the_steps_since_the_record_before(pool):
+    calls, controller, learner = watch(*pair(RULES["adarft"], LAWS["scalar"], pool))
+    record = wb.train(controller, learner, 12, batch=32, rollouts=8, eval_every=5)
+    items = np.array([call[2] for call in calls if call[0] == "next_batch"])  # (T, R, B)
+    rewards = np.array([call[2] for call in calls if call[0] == "attempt"])  # (T, R, B, G)
+    reward = rewards.mean(axis=(2, 3))
+    silent = ((rewards.min(axis=3) == 1) | (rewards.max(axis=3) == 0)).mean(axis=2)
+    difficulty = pool.difficulty[items].mean(axis=2)
+    for name, per_step in (("reward", reward), ("silent_share", silent), ("batch_difficulty", difficulty)):
+        series = getattr(record, name)
+        assert np.all(np.isnan(series[0])), name
+        for row, (first, last) in enumerate([(0, 5), (5, 10), (10, 12)], start=1):
+            assert np.allclose(series[row], per_step[first:last].mean(axis=0), rtol=1e-6), name
+    for row, last in enumerate([0, 5, 10, 12]):
+        seen = [len(np.unique(items[:last, r])) / len(pool) for r in range(8)]
+        assert record.coverage[row] == pytest.approx(seen)
+
+
+def test_the_target_is_nan_for_a_rule_without_one_and_starts_where_the_rule_starts(pool):
+    assert np.all(np.isnan(run(wb.Uniform(), LAWS["scalar"], pool, steps=3)[0].target))
+    assert np.all(run(wb.AdaRFT(start=35.0), LAWS["scalar"], pool, steps=3)[0].target[0] == 35.0)
+    assert np.all(run(wb.FrozenTarget(40.0), LAWS["scalar"], pool, steps=3)[0].target == 40.0)
+
+
+def test_silent_share_is_nan_for_single_rollouts(pool):
+    record, _ = run(wb.Uniform(), replace(LAWS["scalar"], signal=wb.Critic()), pool, steps=5, rollouts=1)
+    assert np.all(np.isnan(record.silent_share))
+    assert np.all(np.isfinite(record.reward[1:]))
+
+
+def test_silent_share_agrees_with_its_formula_at_known_success():
+    flat = wb.Pool(difficulty=np.full(2000, 50.0))
+    learner = wb.SimLearner(wb.ScalarIRT(theta0=logit(0.2), kappa=0.0), flat, seed=SEEDS, b=np.zeros(2000))
+    record = wb.train(
+        wb.Controller(wb.Uniform(), flat, seed=SEEDS), learner, 25, batch=64, rollouts=8, eval_every=25
+    )
+    expected = 0.2**8 + 0.8**8
+    error = sqrt(expected * (1 - expected) / (8 * 25 * 64))
+    assert record.silent_share[-1].mean() == pytest.approx(expected, abs=5 * error)
+    assert record.reward[-1].mean() == pytest.approx(0.2, abs=5 * sqrt(0.2 * 0.8 / (8 * 25 * 64 * 8)))
+
+
+def test_to_frame_is_one_row_per_record_and_lane(pool):
+    record, _ = run(RULES["adarft"], LAWS["scalar"], pool, steps=12, seed=np.array([4, 9]))
+    frame = record.to_frame()
+    assert len(frame) == 4 * 2
+    assert set(map(tuple, frame[["step", "seed"]].to_numpy().tolist())) == {
+        (s, r) for s in (0, 5, 10, 12) for r in (4, 9)
+    }
+    for e, step in enumerate(record.steps):
+        for r, seed in enumerate(record.seeds):
+            row = frame[(frame.step == step) & (frame.seed == seed)].iloc[0]
+            assert row.rollouts == record.rollouts[e]
+            assert row.success == record.mean_success[e, r]
+            assert [row[f"success_{s}"] for s in range(10)] == record.success[e, r].tolist()
+            for name in ("target", "reward", "batch_difficulty", "silent_share", "coverage"):
+                assert np.array_equal(row[name], getattr(record, name)[e, r], equal_nan=True)
+
+
+# ------------------------------------------------------------------------------------- same run, other shapes
+
+
+def same_record(one, other):
+    assert np.array_equal(one.steps, other.steps)
+    assert np.array_equal(one.success, other.success, equal_nan=True)
+    for name in ("target", "reward", "batch_difficulty", "silent_share", "coverage"):
+        assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True), name
+
+
+@every_rule
+def test_the_same_seed_gives_the_same_record_and_another_seed_another(pool, rule):
+    one, again, other = (run(rule, LAWS["scalar"], pool, steps=10, seed=s)[0] for s in (3, 3, 4))
+    same_record(one, again)
+    assert not np.array_equal(one.reward[1:], other.reward[1:])
+    assert not np.array_equal(one.success, other.success)
+
+
+@every_rule
+def test_lanes_are_single_runs_bit_for_bit_whatever_the_rule(pool, rule):
+    lanes, _ = run(rule, LAWS["guess"], pool, steps=20, seed=np.array([5, 0, 11]))
+    for r, seed in enumerate([5, 0, 11]):
+        single, _ = run(rule, LAWS["guess"], pool, steps=20, seed=seed)
+        assert single.success.shape == (5, 1, 10)
+        assert np.array_equal(single.success[:, 0], lanes.success[:, r])
+        assert np.array_equal(single.reward[:, 0], lanes.reward[:, r], equal_nan=True)
+        assert np.array_equal(single.target[:, 0], lanes.target[:, r], equal_nan=True)
+
+
+@every_law
+def test_lanes_are_single_runs_bit_for_bit_whatever_the_law(pool, law):
+    lanes, _ = run(RULES["adarft"], law, pool, steps=20, seed=np.array([5, 0, 11]))
+    for r, seed in enumerate([5, 0, 11]):
+        single, _ = run(RULES["adarft"], law, pool, steps=20, seed=seed)
+        assert np.array_equal(single.success[:, 0], lanes.success[:, r], equal_nan=True)
+
+
+def resumed_record(rule, law, pool, steps):
+    """Two halves of a run, the second in fresh objects that know only the saved states."""
+    controller, learner = pair(rule, law, pool)
+    first = wb.train(controller, learner, steps, batch=32, rollouts=8)
+    fresh_controller, fresh_learner = pair(rule, law, pool)
+    fresh_controller.load_state_dict(controller.state_dict())
+    fresh_learner.load_state_dict(learner.state_dict())
+    wb.train(controller, learner, 3, batch=32, rollouts=8)  # going on with the old objects must not leak
+    second = wb.train(fresh_controller, fresh_learner, steps, batch=32, rollouts=8)
+    return first, second
+
+
+def assert_halves_make_the_whole(whole, first, second):
+    half = len(first.steps)
+    assert np.array_equal(whole.steps, [*first.steps, *second.steps[1:]])
+    assert np.array_equal(whole.success[:half], first.success, equal_nan=True)
+    assert np.array_equal(whole.success[half - 1 :], second.success, equal_nan=True)
+    for name in ("target", "reward", "batch_difficulty", "silent_share", "coverage"):
+        joined = np.concatenate([getattr(first, name), getattr(second, name)[1:]])
+        assert np.array_equal(getattr(whole, name), joined, equal_nan=True), name
+
+
+@every_rule
+def test_sixty_steps_are_thirty_and_thirty_more_bit_for_bit_whatever_the_rule(pool, rule):
+    whole, _ = run(rule, LAWS["scalar"], pool, steps=60)
+    assert_halves_make_the_whole(whole, *resumed_record(rule, LAWS["scalar"], pool, 30))
+
+
+@every_law
+def test_sixty_steps_are_thirty_and_thirty_more_bit_for_bit_whatever_the_law(pool, law):
+    whole, _ = run(RULES["adarft"], law, pool, steps=60)
+    assert_halves_make_the_whole(whole, *resumed_record(RULES["adarft"], law, pool, 30))
+
+
+def test_calling_train_again_continues(pool):
+    whole, _ = run(RULES["adarft"], LAWS["scalar"], pool, steps=20)
+    controller, learner = pair(RULES["adarft"], LAWS["scalar"], pool)
+    first = wb.train(controller, learner, 10, batch=32, rollouts=8)
+    second = wb.train(controller, learner, 10, batch=32, rollouts=8)
+    assert_halves_make_the_whole(whole, first, second)
+
+
+def test_a_continued_record_counts_its_rollouts_on_from_the_steps_it_continues(pool):
+    first, second = resumed_record(wb.Uniform(), LAWS["scalar"], pool, 10)
+    assert first.rollouts.tolist() == [0, 5 * 32 * 8, 10 * 32 * 8]
+    assert second.steps.tolist() == [10, 15, 20]
+    assert second.rollouts.tolist() == [10 * 32 * 8, 15 * 32 * 8, 20 * 32 * 8]
+
+
+class Coin:
+    """The least a learner is: four methods, no lanes, no skill worth the name."""
+
+    def __init__(self):
+        self.heads = 0
+
+    def attempt(self, items, rollouts=8):
+        return np.tile(np.arange(rollouts) % 2, (len(items), 1)).astype(np.float32)
+
+    def learn(self, items, rewards, admitted=None):
+        self.heads += int(rewards.sum())
+
+    def evaluate(self):
+        return np.array([self.heads, 2.0 * self.heads, np.nan])
+
+    def state_dict(self):
+        return {"heads": self.heads}
+
+    def load_state_dict(self, state):
+        self.heads = state["heads"]
+
+
+def test_anything_with_the_four_methods_is_a_learner(pool):
+    record = wb.train(
+        wb.Controller(wb.AdaRFT(start=50.0), pool), Coin(), 6, batch=10, rollouts=4, eval_every=3
+    )
+    assert record.success.shape == (3, 1, 3)
+    assert record.mean_success[:, 0].tolist() == [0.0, 1.5 * 3 * 20, 1.5 * 6 * 20]
+    assert record.target[:, 0].tolist() == [50.0, 50.0, 50.0]  # reward is beta: the target rests
+    assert record.reward[1:, 0].tolist() == [0.5, 0.5]
+
+
+# -------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("steps", 0),
+        ("steps", 2.5),
+        ("eval_every", 0),
+        ("batch", 0),
+        ("batch", 1001),
+        ("rollouts", 0),
+        ("rollouts", 1),
+    ],
+)
+def test_a_setting_out_of_its_domain_is_refused_before_anything_is_learned(pool, setting, value):
+    controller, learner = pair(wb.Uniform(), LAWS["scalar"], pool)
+    before = learner.state.theta.copy()
+    with pytest.raises(wb.InputError, match=rf"{setting}: must be .*got {value}"):
+        wb.train(
+            controller, learner, **{"steps": 5, "batch": 32, "rollouts": 8, "eval_every": 5, setting: value}
+        )
+    assert np.array_equal(learner.state.theta, before)
+
+
+def test_a_learner_with_another_number_of_lanes_is_refused(pool):
+    controller = wb.Controller(wb.Uniform(), pool, seed=SEEDS)
+    with pytest.raises(wb.InputError, match=r"lanes.*got 3"):
+        wb.train(controller, wb.SimLearner(wb.ScalarIRT(), pool, lanes=3), 5, batch=32)
+
+
+# ---------------------------------------------------------------------------------------------------- pairing
+
+
+@pytest.mark.parametrize("law", [wb.ScalarIRT(), wb.KernelTransfer()], ids=["scalar", "kernel"])
+def test_pairing_by_seed_makes_the_difference_of_two_controllers_less_noisy(pool, law):
+    seeds = np.arange(48)
+    final = {
+        r: run(RULES[r], law, pool, steps=40, seed=seeds)[0].mean_success[-1] for r in ("adarft", "uniform")
+    }
+    paired = np.var(final["adarft"] - final["uniform"], ddof=1)
+    unpaired = np.var(final["adarft"], ddof=1) + np.var(final["uniform"], ddof=1)
+    assert paired < 0.5 * unpaired
+    assert np.corrcoef(final["adarft"], final["uniform"])[0, 1] > 0.5
+
+
+def test_two_controllers_share_the_luck_of_a_seed_before_they_part(pool):
+    easy_first, also_easy = wb.AdaRFT(start=0.0, ties="first"), wb.FrozenTarget(0.0, ties="first")
+    adaptive, frozen = (
+        run(rule, LAWS["scalar"], pool, steps=3, eval_every=1)[0] for rule in (easy_first, also_easy)
+    )
+    assert np.array_equal(adaptive.success[:2], frozen.success[:2])  # one batch in common
+    assert np.array_equal(adaptive.reward[1], frozen.reward[1])
+    assert not np.array_equal(adaptive.success[3], frozen.success[3])
+
+
+# ----------------------------------------------------------------------------------- what a curriculum can do
+
+
+@every_law
+@every_rule
+def test_training_raises_held_out_success(pool, rule, law):
+    record, _ = run(rule, law, pool, steps=60)
+    assert np.all(record.mean_success[-1] > record.mean_success[0])
+
+
+def skill_gained(rule, law, pool, **settings):
+    _, learner = run(rule, law, pool, **settings)
+    return learner.state.theta - law.theta0
+
+
+@pytest.mark.parametrize(
+    "law", [wb.ScalarIRT(kappa=0.05, gamma=0.0, signal=wb.RLOO(exact=True)), LAWS["natural"]]
+)
+def test_under_natural_gradient_no_controller_changes_skill_at_all(pool, law):
+    records = {name: run(rule, law, pool, steps=60) for name, rule in RULES.items()}
+    _, baseline = records["uniform"]
+    for name, (record, learner) in records.items():
+        assert np.array_equal(learner.state.theta, baseline.state.theta), name
+        assert np.array_equal(record.success, records["uniform"][0].success), name
+    assert baseline.state.theta == pytest.approx(law.theta0 + 60 * law.kappa)
+
+
+def test_adarft_beats_uniform_clearly_for_a_scalar_learner_on_a_uniform_pool(pool):
+    law = wb.ScalarIRT()
+    adaptive, uniform = (run(rule, law, pool, steps=100)[0] for rule in (wb.AdaRFT(), wb.Uniform()))
+    gain = adaptive.mean_success[-1] - uniform.mean_success[-1]
+    assert np.all(gain > 0.05)
+    assert gain.mean() > 10 * gain.std(ddof=1) / sqrt(len(gain))
+    assert np.all(skill_gained(wb.AdaRFT(), law, pool) > 1.3 * skill_gained(wb.Uniform(), law, pool))
+
+
+def test_on_a_narrow_pool_at_its_level_no_gain_can_be_detected():
+    narrow, law = wb.Pool.synthetic("narrow", size=1000), wb.ScalarIRT(theta0=-0.5)
+    adaptive, _ = run(wb.AdaRFT(), law, narrow, seed=np.arange(8))
+    # two separate groups of runs, as a study without pairing would have
+    uniform, _ = run(wb.Uniform(), law, narrow, seed=np.arange(100, 108))
+    assert ttest_ind(adaptive.mean_success[-1], uniform.mean_success[-1]).pvalue > 0.05
+    ratio = skill_gained(wb.AdaRFT(), law, narrow).mean() / skill_gained(wb.Uniform(), law, narrow).mean()
+    assert ratio < 1.1
+
+
+def test_the_speed_up_shrinks_with_the_signals_exponent_down_to_none(pool):
+    ratios = []
+    for gamma in (1.0, 0.5, 0.0):
+        law = wb.ScalarIRT(gamma=gamma, label_noise=0.0, signal=wb.RLOO(exact=True))
+        ratios.append(
+            skill_gained(wb.AdaRFT(), law, pool).mean() / skill_gained(wb.Uniform(), law, pool).mean()
+        )
+    vanilla, whitened, natural = ratios
+    assert vanilla > whitened + 0.1
+    assert whitened > natural + 0.1
+    assert natural == 1.0
+
+
+def test_training_on_the_hardest_items_only_is_worse_than_uniform_for_a_scalar_learner(pool):
+    hardest = run(wb.FrozenTarget(100.0), LAWS["scalar"], pool)[0].mean_success[-1]
+    uniform = run(wb.Uniform(), LAWS["scalar"], pool)[0].mean_success[-1]
+    assert np.all(hardest < uniform)
+
+
+# ----------------------------------------------------------------- AdaRFT in closed loop with a Rasch learner
+
+
+def linear_pool(slope, size=50_000):
+    """Labels evenly spread over 0..100 and true difficulty slope (d - 50): a locally linear world."""
+    d = 100 * (np.arange(size) + 0.5) / size
+    return wb.Pool(difficulty=d), slope * (d - 50)
+
+
+@pytest.mark.parametrize("beta", [0.3, 0.5, 0.7])
+def test_reward_settles_at_beta_for_a_learner_at_rest(beta):
+    pool, b = linear_pool(0.05)
+    learner = wb.SimLearner(wb.ScalarIRT(theta0=0.0, kappa=0.0), pool, seed=SEEDS, b=b)
+    controller = wb.Controller(wb.AdaRFT(beta=beta, eta=20.0), pool, seed=SEEDS)
+    record = wb.train(controller, learner, 40, batch=256, rollouts=8, eval_every=20)
+    assert record.reward[-1].mean() == pytest.approx(beta, abs=3e-3)
+    assert record.target[-1].mean() == pytest.approx(50 - logit(beta) / 0.05, abs=1.0)
+
+
+@pytest.mark.parametrize(("drift", "reward"), [(0.5, 0.512495), (2.0, 0.549669), (8.0, 0.681260)])
+def test_while_the_learner_improves_reward_stays_above_beta_by_the_tracking_lag(drift, reward):
+    # v = drift R (1 - R) difficulty units per step must equal eta tanh(alpha (R - beta))
+    steady = brentq(lambda r: drift * r * (1 - r) - 5 * tanh(2 * (r - 0.5)), 0.5, 0.9)
+    assert steady == pytest.approx(reward, abs=1e-6)
+    assert steady == pytest.approx(0.5 + atanh(drift * steady * (1 - steady) / 5) / 2)
+    slope = 0.08
+    pool, b = linear_pool(slope)
+    law = wb.ScalarIRT(theta0=slope * (10 - 50), kappa=drift * slope * 0.25, signal=wb.RLOO(exact=True))
+    seeds = np.arange(24)
+    learner = wb.SimLearner(law, pool, seed=seeds, b=b)
+    controller = wb.Controller(wb.AdaRFT(eta=5.0, alpha=2.0, start=10.0), pool, seed=seeds)
+    record = wb.train(controller, learner, 45, batch=256, rollouts=8, eval_every=15)
+    assert np.all(record.target[-1] < 100)
+    assert record.reward[-1].mean() == pytest.approx(reward, abs=4e-3)
+
+
+def plain_loop(slope, steps):
+    """Reward of the noise-free loop, from a small push off its fixed point."""
+    target, rewards = 51.0, []
+    for _ in range(steps):
+        rewards.append(expit(-slope * (target - 50)))
+        target = min(max(target + 50 * np.tanh(2 * (rewards[-1] - 0.5)), 0), 100)
+    return np.array(rewards)
+
+
+def test_the_loop_settles_below_a_gain_of_two_and_cycles_above_it():
+    for slope, gain in ((0.05, 1.25), (0.12, 3.0)):
+        assert 50 * 2 * slope / 4 == pytest.approx(gain)  # eta alpha s / 4
+        pool, b = linear_pool(slope)
+        learner = wb.SimLearner(wb.ScalarIRT(theta0=0.0, kappa=0.0), pool, seed=SEEDS, b=b)
+        controller = wb.Controller(wb.AdaRFT(start=51.0), pool, seed=SEEDS)
+        record = wb.train(controller, learner, 60, batch=256, rollouts=8, eval_every=1)
+        swing = np.ptp(record.reward[-6:], axis=0).mean()
+        assert swing == pytest.approx(np.ptp(plain_loop(slope, 60)[-6:]), abs=0.06)
+        assert (swing > 0.5) == (gain > 2)
