@@ -83,6 +83,13 @@ def test_interval_of_equal_scores_has_no_width():
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.25, 0.25, 0.25), abs=1e-12)
 
 
+@pytest.mark.parametrize("scores", [[0.25], [[0.2, 0.3, 0.25]]])
+def test_one_run_has_a_value_and_no_interval(scores):
+    estimate = stats.interval(scores, statistic=np.mean)
+    assert estimate.value == pytest.approx(0.25)
+    assert np.isnan([estimate.low, estimate.high]).all()
+
+
 def test_interval_follows_a_change_of_units():
     x = np.random.default_rng(3).normal(size=10)
     plain, scaled = stats.interval(x), stats.interval(40.0 * x - 7.0)
@@ -153,9 +160,7 @@ def test_paired_interval_covers_a_difference(statistic, runs, least, most):
     shared = rng.normal(size=(500, runs))  # luck common to both arms
     x = 1.0 + shared + 0.5 * rng.normal(size=(500, runs))
     y = shared + 0.5 * rng.normal(size=(500, runs))
-    estimates = [
-        stats.paired_interval(x[i], y[i], statistic=statistic, resamples=400, seed=i) for i in range(len(x))
-    ]
+    estimates = [stats.paired_interval(x[i], y[i], statistic=statistic, resamples=400, seed=i) for i in range(len(x))]
     assert least <= covered(estimates, 1.0) <= most
 
 
@@ -482,6 +487,25 @@ def test_speedup_pairs_the_seeds(factor):
     times = np.random.default_rng(22).uniform(5.0, 45.0, size=10)
     estimate = stats.speedup(crossing(factor * times), crossing(times), 100.0)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((factor,) * 3, rel=1e-9)
+
+
+def test_speedup_over_an_arm_that_is_there_at_step_zero_is_infinite():
+    late, instant = crossing([40, 80, 60, 50]), crossing([0, 0, 0, 0])
+    assert stats.speedup(late, instant, 100.0).value == np.inf
+    assert stats.speedup(instant, late, 100.0).value == 0.0
+
+
+def test_speedup_interval_matches_a_plain_bootstrap_under_early_censoring():
+    rng = np.random.default_rng(27)
+    arms = []
+    for mean in (60.0, 30.0):
+        times, ends = rng.exponential(mean, size=60), rng.uniform(20.0, 150.0, size=60)
+        arms.append(stats.Crossing(time=np.minimum(times, ends), reached=times < ends))
+    seeds = rng.integers(60, size=(1500, 60))
+    base, other = [np.array([stats.restricted_mean(a.time[s], a.reached[s], 100.0) for s in seeds]) for a in arms]
+    low, high = np.quantile(base / other, [0.025, 0.975])
+    estimate = stats.speedup(*arms, 100.0)
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
 def test_speedup_interval_covers_the_true_ratio():

@@ -2,6 +2,7 @@ from . import figures as figures
 from . import learners as learners
 from . import stats as stats
 from . import streams as streams
+from . import summary as summary
 from . import sweep as sweep
 from .controllers import AdaRFT as AdaRFT
 from .controllers import Controller as Controller

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
@@ -309,9 +310,11 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
         marks.add(bound)
         ends = np.clip([row["speedup_low"], row["speedup_high"]], *limits)  # NaN stays NaN: no whisker
         ax.plot(ends, [y, y], color=look.color, linewidth=1.2, solid_capstyle="butt")
-        if bound:
+        if bound:  # beyond the whisker, and clear of the point where there is hardly a whisker
             tip = float(np.nan_to_num(ends[(bound + 1) // 2], nan=value))
-            ax.plot(tip, y, marker=_arrow(bound), markersize=5, color=look.color, markeredgewidth=0)
+            beyond = offset_copy(ax.transData, fig=figure, x=5.5 * bound, units="points")
+            arrow = {"marker": _arrow(bound), "markersize": 5, "markeredgewidth": 0}
+            ax.plot(tip, y, **arrow, color=look.color, transform=beyond, clip_on=False)
         ax.plot(
             value, y, label=row["controller"], linestyle="none", marker=look.marker,
             markersize=_size(look, 4.5), markeredgecolor=look.color,
@@ -713,7 +716,7 @@ def _log_limits(values: NDArray[np.float64]) -> tuple[float, float]:
     """Limits of a log axis around 1 and all finite positive values, with a margin."""
     logs = np.log2(values[np.isfinite(values) & (values > 0)])
     low, high = logs.min(initial=-0.15), logs.max(initial=0.15)
-    margin = 0.06 * (high - low)
+    margin = 0.08 * (high - low)
     return float(2 ** (low - margin)), float(2 ** (high + margin))
 
 

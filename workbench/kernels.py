@@ -42,63 +42,46 @@ def _unit32(word):
 
 
 @njit(inline="always")
-def _unit_row(key, role, step, count, out):
-    """out[:count] = uniforms of one stream; `out` has room for count rounded up to a multiple of 4."""
-    for block in range((count + 3) // 4):
+def _unit_row(key, role, step, out):
+    """out (blocks, 4) = uniforms of one stream."""
+    for block in range(out.shape[0]):
         a, b, c, d = _philox(u64(block), u64(0), u64(step), u64(role), key)
-        out[4 * block] = _unit32(a)
-        out[4 * block + 1] = _unit32(b)
-        out[4 * block + 2] = _unit32(c)
-        out[4 * block + 3] = _unit32(d)
+        out[block, 0], out[block, 1], out[block, 2], out[block, 3] = _unit32(a), _unit32(b), _unit32(c), _unit32(d)
 
 
 @njit(nogil=True, cache=True)
 def fill_uniforms(keys, role, step, out):
-    row = np.empty(out.shape[1] + 4, np.float32)
+    row = np.empty(((out.shape[1] + 3) // 4, 4), np.float32)
     for r in range(out.shape[0]):
-        _unit_row(keys[r], role, step, out.shape[1], row)
-        out[r] = row[: out.shape[1]]
+        _unit_row(keys[r], role, step, row)
+        out[r] = row.reshape(row.size)[: out.shape[1]]
 
 
 @njit(inline="always")
-def _unit53_row(key, role, step, count, out):
-    """out[:count] = float64 uniforms with 53 bits, two words each; room for count rounded up to even."""
-    for block in range((count + 1) // 2):
+def _unit53_row(key, role, step, out):
+    """out (blocks, 2) = float64 uniforms with 53 bits, two words each."""
+    for block in range(out.shape[0]):
         a, b, c, d = _philox(u64(block), u64(0), u64(step), u64(role), key)
-        out[2 * block] = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53
-        out[2 * block + 1] = f64(i64((c << u64(21)) ^ (d >> u64(11)))) * _TWO_M53
+        out[block, 0] = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53
+        out[block, 1] = f64(i64((c << u64(21)) ^ (d >> u64(11)))) * _TWO_M53
 
 
 # --------------------------------------------------------------------------------------------- choosing items
 
 
-@njit(inline="always")
-def _insert(table, mask, value):
-    """Add `value` >= 0 to an open-addressing hash set; False if it was there."""
-    slot = (value * i64(0x9E3779B1)) & mask
-    while table[slot] >= 0:
-        if table[slot] == value:
-            return False
-        slot = (slot + 1) & mask
-    table[slot] = value
-    return True
-
-
 @njit(nogil=True, cache=True)
-def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role, step, out):
+def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role, step, taken, out):
     """out[r] = positions of the B items nearest target[r], in O(log I + B).
 
     The nearest B items are a window [lo, lo + B) of the sorted pool: lo is the first with
     target - d[lo] <= d[lo + B] - target. Only items at exactly the window's largest distance can be exchanged;
     they are the ties: whole runs of equal difficulty at the window's left and right ends.
+    taken: scratch bits, one per item, all 0 before and after.
     """
     size, batch = len(sorted_d), out.shape[1]
-    mask = i64(1)
-    while mask < 2 * batch:
-        mask *= 2
-    table = np.empty(mask, np.int64)
-    mask -= 1
-    luck = np.empty(batch + 1)
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    picks = np.empty(batch, np.int64)
     for r in range(out.shape[0]):
         t = target[r]
         lo, high = i64(0), i64(size - batch)
@@ -124,8 +107,9 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
         tied = (le - ls) + (re - rs)
         need = batch - inner
         row = out[r]
+        nearer = order[le:rs]
         for i in range(inner):
-            row[i] = order[le + i]
+            row[i] = nearer[i]
         n = inner
         if need == tied:
             for i in range(ls, le):
@@ -145,24 +129,27 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
                     j += 1
                 n += 1
         else:  # Floyd's algorithm: a uniform `need`-subset of the tied items
-            table[:] = -1
-            _unit53_row(keys[r], role, step, need, luck)
+            _unit53_row(keys[r], role, step, pairs[: (need + 1) // 2])
             for draw in range(need):
                 top = tied - need + draw
                 pick = i64(luck[draw] * (top + 1))
-                if not _insert(table, mask, pick):
+                if taken[pick >> 6] & (u64(1) << u64(pick & 63)):
                     pick = top
-                    _insert(table, mask, pick)
-                row[n] = order[ls + pick] if pick < le - ls else order[rs + pick - (le - ls)]
-                n += 1
+                taken[pick >> 6] |= u64(1) << u64(pick & 63)
+                picks[draw] = pick
+            for draw in range(need):
+                pick = picks[draw]
+                taken[pick >> 6] = u64(0)
+                row[n + draw] = order[ls + pick] if pick < le - ls else order[rs + pick - (le - ls)]
 
 
 @njit(nogil=True, cache=True)
 def window(order, lo, out):
     """out[r] = the B items from rank lo[r] on."""
     for r in range(out.shape[0]):
+        ranks = order[lo[r] : lo[r] + out.shape[1]]
         for i in range(out.shape[1]):
-            out[r, i] = order[lo[r] + i]
+            out[r, i] = ranks[i]
 
 
 @njit(nogil=True, cache=True)
@@ -173,13 +160,14 @@ def needs_shuffle(cursor, size, batch):
 @njit(nogil=True, cache=True)
 def reshuffle(deck, cursor, epoch, size, batch, keys, role):
     """Start a new epoch, in place, in each lane with fewer than `batch` items left: Fisher-Yates, step = epoch."""
-    luck = np.empty(deck.shape[1] + 1)
+    pairs = np.empty((deck.shape[1] // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
     for r in range(deck.shape[0]):
         if cursor[r] + batch <= size[r]:
             continue
         cursor[r], epoch[r] = 0, epoch[r] + 1
         row = deck[r]
-        _unit53_row(keys[r], role, epoch[r], size[r], luck)
+        _unit53_row(keys[r], role, epoch[r], pairs[: (size[r] + 1) // 2])
         for i in range(size[r] - 1, 0, -1):
             j = i64(luck[i] * (i + 1))
             row[i], row[j] = row[j], row[i]
@@ -189,9 +177,9 @@ def reshuffle(deck, cursor, epoch, size, batch, keys, role):
 def deal(deck, cursor, out):
     """out[r] = the next B items of the lane's shuffled epoch."""
     for r in range(out.shape[0]):
-        start = cursor[r]
+        cards = deck[r, cursor[r] : cursor[r] + out.shape[1]]
         for i in range(out.shape[1]):
-            out[r, i] = deck[r, start + i]
+            out[r, i] = cards[i]
 
 
 # ------------------------------------------------------------------------------------------- watching a batch
@@ -253,7 +241,7 @@ def reward_stats(rewards, mean, silent):
             for i in range(batch):
                 same = 1
                 for g in range(1, group):
-                    same &= i64(flat[i * group + g] == flat[i * group])
+                    same &= i64(rewards[r, i, g] == rewards[r, i, 0])
                 equal += same
         silent[r] = equal / batch
     return bad == 0
@@ -306,7 +294,7 @@ def _success_row(items, b, offset, theta, a, floor, ceiling, p):
         p[i] = low + span / (f32(1) + _exp32(p[i]))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def success(items, b, row, offset, theta, a, floor, ceiling, out):
     """out (R, B): true success probabilities of the items (R, B), or of the same items (1, B) in every lane."""
     for r in range(out.shape[0]):
@@ -314,22 +302,26 @@ def success(items, b, row, offset, theta, a, floor, ceiling, out):
         _success_row(items[r % items.shape[0]], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], out[r])
 
 
-@njit(nogil=True, cache=True)
-def attempt(chance, keys, role, step, rewards):
-    """rewards (R, B, G) = [U < chance (R, B)], U keyed by (seed, role, step) at entry slot * G + rollout."""
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, chance, rewards):
+    """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
+    stream (seed, role, step)."""
     lanes, batch, group = rewards.shape
-    u = np.empty(batch * group + 4, np.float32)
+    blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
+    u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
     for r in range(lanes):
+        own = offset[r] if offset.shape[0] else offset.ravel()
         p = chance[r]
-        _unit_row(keys[r], role, step, batch * group, u)
-        out = rewards[r].reshape(batch * group)
-        if group == 1:
+        _success_row(items[r], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], p)
+        _unit_row(keys[r], role, step, blocks)
+        out = rewards[r]
+        if group == 1:  # a loop of its own, which vectorises over the batch
             for i in range(batch):
-                out[i] = f32(1) if u[i] < p[i] else f32(0)
+                out[i, 0] = f32(1) if u[i, 0] < p[i] else f32(0)
         else:
             for i in range(batch):
                 for g in range(group):
-                    out[i * group + g] = f32(1) if u[i * group + g] < p[i] else f32(0)
+                    out[i, g] = f32(1) if u[i, g] < p[i] else f32(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
@@ -337,49 +329,57 @@ def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power
     """Each group's effective signal, (v / reference)^gamma times the skill's share D of the reward gradient.
 
     v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes,
-    p = chance (R, B). out (R, B): signals, 0 where not admitted; weight (R,): 1 / number of admitted groups, 0 if
-    none; hits (R,): successes of the lane. Returns False if a reward is neither 0 nor 1.
+    p = chance (R, B). Where signals do not depend on p (uses_p False) the table holds v^gamma itself.
+    out (R, B): signals, 0 where not admitted. weight (R,): 1 / number of admitted groups, 0 if none. hits (R,):
+    successes of the lane. Returns False if a reward is neither 0 nor 1.
     """
     lanes, batch, group = rewards.shape
     k = np.empty(batch, np.int32)
     for r in range(lanes):
         p = chance[r]
-        flat = rewards[r].reshape(batch * group)
-        bad = i32(0)
-        for i in range(flat.size):
-            bad += i32(flat[i] != f32(0)) & i32(flat[i] != f32(1))
-        if bad:
-            return False
-        if group == 1:
-            for i in range(batch):
-                k[i] = i32(flat[i])
-        else:
-            for i in range(batch):
-                total = f32(0)
-                for g in range(group):
-                    total += flat[i * group + g]
-                k[i] = i32(total)
-        total_hits = i32(0)
-        for i in range(batch):
-            total_hits += k[i]
-        hits[r] = total_hits
         shaped = floor[r] > 0.0 or ceiling[r] < 1.0
         signal = out[r]
-        t0, t1, t2 = table[r, 0], table[r, 1], table[r, 2]
-        if uses_p:
+        c0, c1, c2 = table[r, 0], table[r, 1], table[r, 2]
+        bad, total = i32(0), f32(0)
+        if group == 1:  # one rollout: a choice between two polynomials, without look-ups
+            flat = rewards[r].reshape(batch)
+            wrong0, wrong1, wrong2, right0, right1, right2 = c0[0], c1[0], c2[0], c0[1], c1[1], c2[1]
             for i in range(batch):
-                j = u64(k[i])
-                v = t0[j] + p[i] * (t1[j] + p[i] * t2[j])
+                right = flat[i] == f32(1)
+                bad += i32(not right) & i32(flat[i] != f32(0))
+                total += flat[i]
+                x0, x1, x2 = (right0 if right else wrong0), (right1 if right else wrong1), (right2 if right else wrong2)
+                v = x0 + p[i] * (x1 + p[i] * x2)
                 signal[i] = v if v > f32(0) else f32(0)
-            if power[r] == 0.5:
-                for i in range(batch):
-                    signal[i] = np.sqrt(signal[i])
-            elif power[r] != 1.0:
-                for i in range(batch):
-                    signal[i] = f32(f64(signal[i]) ** power[r])
-        else:  # the power is already in the table
+        else:
+            flat = rewards[r].reshape(batch * group)
+            for i in range(flat.size):
+                bad += i32(flat[i] != f32(0)) & i32(flat[i] != f32(1))
+                total += flat[i]
+            if bad:
+                return False  # before the sums of such rewards are used to look anything up
             for i in range(batch):
-                signal[i] = t0[u64(k[i])]
+                successes = f32(0)
+                for g in range(group):
+                    successes += rewards[r, i, g]
+                k[i] = i32(successes)
+            if uses_p:
+                for i in range(batch):
+                    j = u64(k[i])
+                    v = c0[j] + p[i] * (c1[j] + p[i] * c2[j])
+                    signal[i] = v if v > f32(0) else f32(0)
+            else:
+                for i in range(batch):
+                    signal[i] = c0[u64(k[i])]
+        if bad:
+            return False
+        hits[r] = i64(total)
+        if uses_p and power[r] == 0.5:
+            for i in range(batch):
+                signal[i] = np.sqrt(signal[i])
+        elif uses_p and power[r] != 1.0:
+            for i in range(batch):
+                signal[i] = f32(f64(signal[i]) ** power[r])
         if shaped:
             low, span = f32(floor[r]), f32(ceiling[r] - floor[r])
             for i in range(batch):

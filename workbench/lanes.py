@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import kernels
 from workbench.errors import InputError, check_count
 from workbench.streams import seed_array
 
@@ -48,8 +49,6 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 def check_items(items: ArrayLike, size: int, lanes: int, single: bool) -> Items:
     """Positions as (R, B) int64; InputError unless whole numbers in [0, size) of the right shape."""
-    from workbench import kernels
-
     array = np.asarray(items)
     shape = "(B,)" if single else f"({lanes}, B)"
     if array.ndim != (1 if single else 2) or array.size == 0 or (not single and len(array) != lanes):

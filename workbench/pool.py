@@ -98,10 +98,12 @@ class Pool:
         return self.difficulty[self.order]
 
     @cached_property
-    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Start and end (exclusive) rank of the run of equal difficulty that each rank lies in."""
+    def index(self) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """What a search by difficulty needs, (I,) each by rank: difficulty, position, and the start and end
+        (exclusive) of the run of equal difficulty that the rank lies in."""
         d = self.sorted_difficulty
-        return np.searchsorted(d, d, side="left"), np.searchsorted(d, d, side="right")
+        start, end = np.searchsorted(d, d, side="left"), np.searchsorted(d, d, side="right")
+        return d, self.order.astype(np.int32), start.astype(np.int32), end.astype(np.int32)
 
     @property
     def pass_rate(self) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import kernels
 from workbench.errors import InputError
 
 
@@ -42,8 +43,6 @@ def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.
 
     Entry e is word e % 4 of block e // 4, its upper 24 bits times 2^-24: every value is exact in float32.
     """
-    from workbench import kernels
-
     keys = seed_array(seeds)
     out = np.empty((len(keys), count), np.float32)
     kernels.fill_uniforms(keys, int(role), int(step), out)

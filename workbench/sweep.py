@@ -35,7 +35,7 @@ from workbench.store import CellStore
 from workbench.streams import Role, generator
 
 BASELINE = "uniform"
-ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: large enough to hide Python, small enough to stay in cache
+ROLLOUTS_IN_CACHE = 262_144  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
 
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
 from workbench.errors import InputError, check_count
 from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward, read_only
@@ -46,8 +47,6 @@ class Controller:
 
     def next_batch(self, batch: int) -> Items:
         """(B,) distinct positions in the pool, (R, B) with lanes."""
-        from workbench import kernels
-
         check_count("batch", batch, 1)
         if batch > len(self.pool):
             raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
@@ -63,8 +62,6 @@ class Controller:
 
         items: as drawn. rewards: (B,) or (B, G), with lanes (R, B) or (R, B, G), in [0, 1].
         """
-        from workbench import kernels
-
         just_drawn = items is self._handed_out
         positions = self._batch if just_drawn else check_items(items, len(self.pool), self.lanes, self._single)
         groups = check_rewards(rewards, positions.shape, self._single)
@@ -86,8 +83,6 @@ class Controller:
         batch_difficulty_mean, _min, _max; overlap (share of the last batch also in the one before); coverage (share
         of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last. Then the rule's.
         """
-        from workbench import kernels
-
         values: dict[str, Floats] = {
             "mean_reward": self._mean_reward,
             "silent_share": self._silent,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from workbench import kernels
 from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import check_choice, check_number
 from workbench.pool import Pool
@@ -21,12 +22,11 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
     ties: items at exactly the largest distance are drawn at random ("random") or by lowest position ("first").
     O(log I + count) per lane.
     """
-    from workbench import kernels
-
     pool = draw.pool
     out = np.empty((len(target), count), np.int64)
     luck = draw.seeds, int(Role.TIES), draw.step
-    kernels.nearest(pool.sorted_difficulty, pool.order, *pool.runs, target, ties == "random", *luck, out)
+    taken = np.zeros(len(pool) // 64 + 1, np.uint64)
+    kernels.nearest(*pool.index, target, ties == "random", *luck, taken, out)
     return out
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from workbench import kernels
 from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import check_number
 from workbench.pool import Pool
@@ -35,8 +36,6 @@ class SortedEasyToHard(Rule):
         return RankState(per_lane("horizon", self.horizon, lanes))
 
     def select(self, state: RankState, draw: Draw, count: int) -> tuple[Items, RankState]:
-        from workbench import kernels
-
         progress = np.minimum(draw.step / np.maximum(state.horizon - 1, 1), 1.0)
         lo = np.rint((len(draw.pool) - count) * progress).astype(np.int64)
         out = np.empty((len(lo), count), np.int64)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench import kernels
 from workbench.controllers.rule import Draw, Items, Lanes, Rule, per_lane
 from workbench.errors import InputError, check_number
 from workbench.pool import Pool
@@ -40,8 +41,6 @@ class Uniform(Rule):
         return DeckState(deck, size, size.copy(), np.full(lanes, -1))
 
     def select(self, state: DeckState, draw: Draw, count: int) -> tuple[Items, DeckState]:
-        from workbench import kernels
-
         deck, size, cursor, epoch = state
         if size.min() < count:
             raise InputError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench import kernels
 from workbench.errors import check_number
 from workbench.lanes import Floats, Lanes, per_lane
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to
@@ -41,8 +42,6 @@ class KernelTransfer(Law):
         return LearnerState(theta0, np.full(lanes, 0.5), np.zeros((lanes, bank.b.shape[1])))
 
     def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
-        from workbench import kernels
-
         lanes = len(state.theta)
         if not cache:
             cache.update(_sorted_bank(bank, per_lane("length", self.length, lanes)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench import kernels
 from workbench.errors import InputError, check_count, check_number
 from workbench.lanes import Floats, check_items, check_rewards, check_state, lane_seeds, per_lane
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState
@@ -49,7 +50,7 @@ class SimLearner:
             per_lane(name, getattr(law, name), count)
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._cache: dict[str, Any] = {}
-        self._tables: dict[int, NDArray[np.float32]] = {}
+        self._tables: dict[int, tuple[NDArray[np.float32], bool, Floats]] = {}
         self._strata = _strata(law, pool)
         self.state: LearnerState = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
         self._attempted: tuple[object, NDArray[np.int64], NDArray[np.float32]] | None = None
@@ -68,14 +69,13 @@ class SimLearner:
 
     def attempt(self, items: ArrayLike, rollouts: int = 8) -> NDArray[np.float32]:
         """Rewards of `rollouts` attempts at each item, 0 or 1: (B, G), with lanes (R, B, G)."""
-        from workbench import kernels
-
         check_count("rollouts", rollouts)
         self.law.signal.check_rollouts(rollouts)
         positions = check_items(items, len(self.pool), self.lanes, self._single)
         rewards = np.empty((*positions.shape, rollouts), np.float32)
-        chance = self._success(positions)
-        kernels.attempt(chance, self.seeds, int(Role.ROLLOUT), self.step, rewards)
+        chance = np.empty(positions.shape, np.float32)
+        luck = self.seeds, int(Role.ROLLOUT), self.step
+        kernels.attempt(positions, *self._skill(), *luck, chance, rewards)
         if isinstance(items, np.ndarray) and not items.flags.writeable:
             self._attempted = items, positions, chance
         self.step += 1
@@ -83,8 +83,6 @@ class SimLearner:
 
     def learn(self, items: ArrayLike, rewards: ArrayLike, admitted: ArrayLike | None = None) -> None:
         """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default)."""
-        from workbench import kernels
-
         if self._attempted is not None and items is self._attempted[0]:  # skill has not moved since the attempt
             _, positions, chance = self._attempted
         else:
@@ -141,15 +139,18 @@ class SimLearner:
         self.step, self.updates = int(state["step"]), int(state["updates"])
 
     def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        from workbench import kernels
-
         out = np.empty((self.lanes, positions.shape[1]), np.float32)
-        bank = self._bank
-        kernels.success(positions, bank.b, bank.row, self.state.offset, self.state.theta, *self._curve, out)
+        kernels.success(positions, *self._skill(), out)
         return out
+
+    def _skill(self) -> tuple[NDArray[Any], ...]:
+        """What the compiled response curve takes: items, skill, and a, floor, ceiling per lane."""
+        return self._bank.b, self._bank.row, self.state.offset, self.state.theta, *self._curve
 
     def _table(self, n: int) -> tuple[NDArray[np.float32], bool, Floats]:
         """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top."""
+        if n in self._tables:
+            return self._tables[n]
         signal = self.law.signal
         if signal.exact:
             polynomial: Any = signal.mean_field
@@ -159,15 +160,16 @@ class SimLearner:
             polynomial = signal.sampled(np.arange(n + 1, dtype=np.float64), n, self.state.value[:, None])
             reference, power = signal.reference, self._gamma
         uses_p = any(np.any(np.asarray(c) != 0) for c in polynomial[1:])
-        if n not in self._tables or signal.uses_value:
-            table = np.empty((self.lanes, 3, n + 1))
-            for degree, coefficient in enumerate(polynomial):
-                table[:, degree] = coefficient
-            table /= reference
-            if not uses_p:
-                table[:, 0] **= power[:, None]
-            self._tables[n] = table.astype(np.float32)
-        return self._tables[n], uses_p, power
+        table = np.empty((self.lanes, 3, n + 1))
+        for degree, coefficient in enumerate(polynomial):
+            table[:, degree] = coefficient
+        table /= reference
+        if not uses_p:
+            table[:, 0] **= power[:, None]
+        result = table.astype(np.float32), uses_p, power
+        if not signal.uses_value:
+            self._tables[n] = result
+        return result
 
     def _admitted(self, admitted: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         if admitted is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench import kernels
 from workbench.errors import InputError, check_number
 from workbench.lanes import Lanes
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to
@@ -46,8 +47,6 @@ class ScalarIRT(Law):
         return LearnerState(theta0, np.full(len(theta0), 0.5), np.empty((0, 0)))
 
     def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
-        from workbench import kernels
-
         total = np.empty(len(state.theta))
         kernels.row_sums(gradient.signals, total)
         gain = self.kappa * self.a * gradient.weight * total

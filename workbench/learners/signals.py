@@ -29,7 +29,11 @@ class Signal:
     mean_field: ClassVar[Polynomial] = (0.0, 1.0, -1.0)  # p (1 - p)
     mean_field_power: ClassVar[float] = 1.0
     needs_group: ClassVar[bool] = False  # undefined, or always 0, for a single rollout
-    uses_value: ClassVar[bool] = False  # depends on a critic's state
+
+    @property
+    def uses_value(self) -> bool:
+        """Whether it depends on a critic's state."""
+        return False
 
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         """The signal of a group of n rollouts with k successes, as a polynomial in p; `value` is the critic's V."""
@@ -120,7 +124,10 @@ class Critic(Signal):
 
     rate: float = 0.1
     perfect: bool = False
-    uses_value: ClassVar[bool] = True
+
+    @property
+    def uses_value(self) -> bool:
+        return not (self.perfect or self.exact)
 
     def __post_init__(self) -> None:
         check_number("rate", self.rate, 0, 1)

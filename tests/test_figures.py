@@ -1,0 +1,541 @@
+"""Figures: what is drawn equals the plain pandas expression, looks hold across figures, files are whole."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from workbench import figures
+from workbench.errors import InputError
+
+RULES = ("uniform", "linear", "adarft")
+KEY = ["pool", "learner", "controller"]
+
+
+def make_curves(pools=("easy", "hard"), learners=("scalar", "grpo"), controllers=RULES, seeds=5) -> pd.DataFrame:
+    """Noisy curves; a rule is the first word of its controller; only linear and adarft have a target."""
+    rng = np.random.default_rng(0)
+    steps = np.arange(0, 101, 20)
+    rows = []
+    for pool, learner, name, seed in itertools.product(pools, learners, controllers, range(seeds)):
+        rule = name.split()[0]
+        success = 0.2 + 0.005 * steps * rng.uniform(0.5, 1.0)
+        target = steps * rng.uniform(0.8, 1.0) if rule in ("linear", "adarft") else np.full(len(steps), np.nan)
+        keys = {"pool": pool, "learner": learner, "controller": name, "rule": rule, "seed": seed}
+        rows.append(pd.DataFrame(keys | {"step": steps, "success": success, "target": target}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def make_summary(pools=("easy", "hard"), learners=("scalar", "grpo"), controllers=RULES) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    rows = []
+    for pool, learner, name in itertools.product(pools, learners, controllers):
+        base = name == "uniform"
+        speedup = np.nan if base else np.exp(rng.normal(0.2, 0.4))
+        rows.append(
+            {"pool": pool, "learner": learner, "controller": name, "rule": name.split()[0], "seeds": 8}
+            | {"threshold": 0.5, "censored": 0, "verdict": "baseline" if base else "better"}
+            | {"speedup": speedup, "speedup_low": speedup * 0.8, "speedup_high": speedup * 1.3}
+        )
+    return pd.DataFrame(rows)
+
+
+def make_grid(pools=("easy",), etas=(5.0, 50.0, 500.0), kappas=(0.01, 0.1)) -> pd.DataFrame:
+    """A sweep over adarft.eta and scalar.kappa with its uniform rows, whose eta is NaN."""
+    parts = []
+    for eta, kappa in itertools.product(etas, kappas):
+        part = make_summary(pools, [f"scalar kappa={kappa:g}"], ["uniform", f"adarft eta={eta:g}"])
+        parts.append(
+            part.assign(**{"adarft.eta": np.where(part["rule"] == "adarft", eta, np.nan), "scalar.kappa": kappa})
+        )
+    table = pd.concat(parts, ignore_index=True)
+    speedup = np.where(table["rule"] == "adarft", 1 + np.arange(len(table)) / 10, np.nan)
+    return table.assign(speedup=speedup, speedup_low=speedup - 0.05, speedup_high=speedup + 0.05)
+
+
+def legend_texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def lines(figure: Figure) -> dict[str, list]:
+    """Controller -> its labelled lines, over all panels in order."""
+    found: dict[str, list] = {}
+    for ax in figure.axes:
+        for line in ax.get_lines():
+            if not line.get_label().startswith("_"):
+                found.setdefault(line.get_label(), []).append(line)
+    return found
+
+
+# ---- curves ------------------------------------------------------------------------------------------------
+
+
+def test_one_line_per_controller_and_panel_holding_the_mean_over_seeds():
+    curves = make_curves()
+    figure = figures.learning_curves(curves)
+    assert {name: len(found) for name, found in lines(figure).items()} == dict.fromkeys(RULES, 4)
+    panels = itertools.product(["scalar", "grpo"], ["easy", "hard"])  # rows are learners, columns pools
+    for ax, (learner, pool) in zip(figure.axes, panels, strict=True):
+        for line in ax.get_lines():
+            rows = curves.query("pool == @pool and learner == @learner and controller == @line.get_label()")
+            expected = rows.groupby("step")["success"].mean()
+            np.testing.assert_array_equal(line.get_xdata(), expected.index)
+            np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-12)
+
+
+def test_band_is_the_t_interval_of_the_mean():
+    curves = make_curves(pools=["easy"], learners=["scalar"], controllers=["adarft"])
+    runs = curves.pivot(index="step", columns="seed", values="success").to_numpy()  # (steps, seeds)
+    low, high = scipy.stats.t.interval(0.95, 4, runs.mean(1), scipy.stats.sem(runs, axis=1))
+    outline = figures.learning_curves(curves).axes[0].collections[0].get_paths()[0].vertices
+    for step, a, b in zip(np.unique(curves["step"]), low, high, strict=True):
+        at_step = outline[outline[:, 0] == step, 1]
+        assert at_step.min() == pytest.approx(a, rel=1e-9)
+        assert at_step.max() == pytest.approx(b, rel=1e-9)
+
+
+def test_missing_values_leave_the_mean_and_its_seed_count():
+    curves = make_curves(pools=["easy"], learners=["scalar"], controllers=["adarft"])
+    curves.loc[(curves["seed"] == 0) & (curves["step"] == 20), "success"] = np.nan
+    band = figures.mean_and_band(curves, "success").set_index("step")
+    rest = curves.query("step == 20 and seed > 0")["success"]
+    low, high = scipy.stats.t.interval(0.95, 3, rest.mean(), scipy.stats.sem(rest))
+    assert band.loc[20, ["mean", "low", "high", "seeds"]].tolist() == pytest.approx([rest.mean(), low, high, 4])
+    assert band.loc[40, "seeds"] == 5
+
+
+def test_one_seed_has_a_mean_but_no_band():
+    figure = figures.learning_curves(make_curves(seeds=1))
+    assert all(not ax.collections for ax in figure.axes)
+    assert figure.legends[0].get_title().get_text() == "mean over 1 seed"
+
+
+def test_titles_axis_labels_and_legend_are_there():
+    figure = figures.learning_curves(make_curves())
+    assert [ax.get_title() for ax in figure.axes] == ["easy", "hard", "", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["", "scalar", "", "grpo"]
+    assert figure.get_supxlabel() == "training step"
+    assert figure.get_supylabel() == "held-out success (mean over difficulty deciles)"
+    assert legend_texts(figure) == list(RULES)
+    assert figure.legends[0].get_title().get_text() == "mean and 95 % interval (t) over 5 seeds"
+
+
+def test_legend_tells_when_arms_have_different_numbers_of_seeds():
+    curves = make_curves()
+    figure = figures.learning_curves(curves[(curves["rule"] != "linear") | (curves["seed"] < 3)])
+    assert figure.legends[0].get_title().get_text().endswith("over 3 to 5 seeds")
+
+
+def test_a_panel_without_runs_says_so():
+    curves = make_curves()
+    figure = figures.learning_curves(curves[(curves["pool"] == "easy") | (curves["learner"] == "grpo")])
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no runs"]
+    assert not figure.axes[1].get_lines()
+
+
+def test_only_controllers_with_a_target_have_a_trajectory():
+    curves = make_curves()
+    figure = figures.target_trajectories(curves)
+    assert legend_texts(figure) == ["linear", "adarft"]
+    expected = (
+        curves.query("pool == 'easy' and learner == 'scalar' and rule == 'adarft'").groupby("step")["target"].mean()
+    )
+    np.testing.assert_allclose(lines(figure)["adarft"][0].get_ydata(), expected, rtol=1e-12)
+    with pytest.raises(InputError, match="^curves: must have a controller with a finite target, got none$"):
+        figures.target_trajectories(make_curves(controllers=["uniform"]))
+
+
+# ---- looks -------------------------------------------------------------------------------------------------
+
+
+def test_no_two_rules_share_a_colour_dashes_or_a_marker():
+    looks = figures.LOOKS.values()
+    for part in ("color", "dashes", "marker"):
+        assert len({getattr(look, part) for look in looks}) == len(looks)
+
+
+def test_a_rule_looks_the_same_in_every_figure():
+    curves, summary = make_curves(controllers=[*RULES, "plr"]), make_summary(controllers=[*RULES, "plr"])
+    plots = [
+        figures.learning_curves(curves),
+        figures.learning_curves(curves[curves["rule"] == "plr"]),
+        figures.target_trajectories(curves),
+        figures.speedup_forest(summary),
+    ]
+    for name in [*RULES, "plr"]:
+        drawn = [line for plot in plots for line in lines(plot).get(name, [])]
+        want = figures.rule_look(name)
+        assert drawn
+        assert {line.get_marker() for line in drawn} == {want.marker}
+        colors = {
+            to_hex(line.get_markeredgecolor() if line.get_linestyle() == "None" else line.get_color()) for line in drawn
+        }
+        assert colors == {want.color.lower()}
+
+
+def test_an_unknown_rule_gets_its_look_from_its_name_alone():
+    assert figures.rule_look("plr") == figures.Look("#882255", figures.SOLID, "h")  # sha256("plr") = a3 d8 75 ...
+    assert figures.rule_look("plr") != figures.rule_look("mixing")
+    assert figures.rule_look("plr").marker not in {look.marker for look in figures.LOOKS.values()}
+
+
+def test_variants_share_hue_and_marker_from_light_to_dark_in_order_of_their_numbers():
+    names = ["adarft eta=500", "adarft", "adarft eta=5", "uniform", "adarft eta=50", "zeta", "beta"]
+    looks = figures.controller_looks(make_curves(controllers=names, seeds=1))
+    assert list(looks) == ["uniform", "adarft", "adarft eta=5", "adarft eta=50", "adarft eta=500", "beta", "zeta"]
+    assert looks["adarft"] == figures.LOOKS["adarft"]
+    variants = [looks[f"adarft eta={eta}"] for eta in (5, 50, 500)]
+    rgb = np.array([to_rgb(look.color) for look in variants])
+    assert (np.diff(rgb.sum(1)) < 0).all()
+    np.testing.assert_allclose(rgb_to_hsv(rgb)[:, 0], rgb_to_hsv(to_rgb(figures.COLORS["adarft"]))[0], atol=0.01)
+    assert {look.marker for look in variants} == {"*"}
+    assert len({look.dashes for look in variants}) == 3
+
+
+def test_looks_of_a_whole_table_hold_in_a_part_of_it():
+    curves = make_curves(controllers=["uniform", "adarft eta=5", "adarft eta=50"], seeds=1)
+    looks = figures.controller_looks(curves)
+    part = figures.learning_curves(curves[curves["controller"] != "adarft eta=5"], looks)
+    assert legend_texts(part) == ["uniform", "adarft eta=50"]
+    assert lines(part)["adarft eta=50"][0].get_color() == looks["adarft eta=50"].color
+    with pytest.raises(InputError, match="^looks: must have every controller of the table, got none for 'uniform'$"):
+        figures.learning_curves(curves, {"adarft eta=5": looks["adarft eta=5"]})
+
+
+def test_long_labels_keep_what_tells_them_apart():
+    settings = "adarft beta=0.5 alpha=2.0 eta={} start=0 low=0 high=100 ties=random"
+    controllers = [settings.format(5), settings.format(50), "uniform"]
+    figure = figures.learning_curves(make_curves(controllers=controllers, seeds=1))
+    assert legend_texts(figure) == ["uniform", "adarft eta=5 …", "adarft eta=50 …"]
+    clones = figures.learning_curves(
+        make_curves(controllers=["x" * 60 + "a" + "y" * 60, "x" * 60 + "b" + "y" * 60], seeds=1)
+    )
+    first, second = legend_texts(clones)
+    assert first != second
+    assert max(len(first), len(second)) < 40
+
+
+# ---- forest ------------------------------------------------------------------------------------------------
+
+
+def test_forest_puts_point_and_whisker_of_each_controller_in_its_row():
+    summary = make_summary()
+    figure = figures.speedup_forest(summary)
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == ["scalar", "linear", "adarft", "grpo", "linear", "adarft"]  # uniform is the line at 1
+    assert [ax.get_title() for ax in figure.axes] == ["easy", "hard"]
+    for ax, pool in zip(figure.axes, ["easy", "hard"], strict=True):
+        assert ax.get_xscale() == "log"
+        assert ax.xaxis.get_transform().base == 2
+        assert any(list(line.get_xdata()) == [1, 1] for line in ax.get_lines())
+        points = {line.get_ydata()[0]: line for line in ax.get_lines() if line.get_label() in RULES}
+        whiskers = {line.get_ydata()[0]: line for line in ax.get_lines() if line.get_solid_capstyle() == "butt"}
+        for y, (learner, name) in enumerate(itertools.product(["scalar", "grpo"], ["", "linear", "adarft"])):
+            if name:
+                row = summary.query("pool == @pool and learner == @learner and controller == @name").iloc[0]
+                assert points[y].get_xdata() == [row["speedup"]]
+                np.testing.assert_allclose(whiskers[y].get_xdata(), [row["speedup_low"], row["speedup_high"]])
+        assert len(points) == len(whiskers) == 4
+    low, high = figure.axes[0].get_ylim()
+    assert low > high  # the first row is on top
+
+
+def test_forest_names_threshold_interval_and_seeds():
+    figure = figures.speedup_forest(make_summary())
+    assert figure.get_supxlabel() == "speed-up over uniform (×, ratio of mean steps to success 0.5; log scale)"
+    assert figure.legends[0].get_title().get_text() == "point and 95 % bootstrap interval over 8 seeds"
+    mixed = make_summary()
+    mixed["threshold"] = np.where(mixed["pool"] == "easy", 0.5, 0.4)
+    assert "ratio of mean steps to the success threshold" in figures.speedup_forest(mixed).get_supxlabel()
+
+
+@pytest.mark.parametrize(
+    ("own", "base", "hollow", "arrow", "text"),
+    [
+        (0, 0, False, None, "all seeds reached the threshold"),
+        (3, 0, True, "<", "some seeds of the rule fell short: an upper bound"),
+        (0, 2, True, ">", "some seeds of uniform fell short: a lower bound"),
+        (3, 2, True, None, "some seeds of both fell short"),
+    ],
+)
+def test_censoring_is_marked_with_the_way_it_biases(own, base, hollow, arrow, text):
+    summary = make_summary(pools=["easy"], learners=["scalar"], controllers=["uniform", "adarft"])
+    figure = figures.speedup_forest(summary.assign(censored=[base, own]))
+    point = lines(figure)["adarft"][0]
+    assert (to_hex(point.get_markerfacecolor()) == "#ffffff") == hollow
+    assert to_hex(point.get_markeredgecolor()) == figures.COLORS["adarft"].lower()
+    arrows = [line.get_marker() for line in figure.axes[0].get_lines() if line.get_marker() in ("<", ">")]
+    assert arrows == ([arrow] if arrow else [])
+    assert legend_texts(figure) == [text]
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "n/a"), (np.inf, "∞"), (0.0, "0")])
+def test_a_speedup_without_a_place_on_the_axis_is_text(value, text):
+    summary = make_summary(pools=["easy"], learners=["scalar"])
+    columns = ["speedup", "speedup_low", "speedup_high"]
+    summary.loc[summary["rule"] == "adarft", columns] = value
+    ax = figures.speedup_forest(summary).axes[0]
+    assert [(t.get_text(), t.get_position()) for t in ax.texts] == [(text, (1.0, 2))]
+    assert "adarft" not in {line.get_label() for line in ax.get_lines()}
+
+
+def test_a_point_without_interval_has_no_whisker():
+    summary = make_summary(pools=["easy"], learners=["scalar"], controllers=["uniform", "adarft"])
+    figure = figures.speedup_forest(summary.assign(speedup_low=np.nan, speedup_high=np.nan))
+    whisker = next(line for line in figure.axes[0].get_lines() if line.get_solid_capstyle() == "butt")
+    assert np.isnan(whisker.get_xdata()).all()
+    assert len(lines(figure)["adarft"]) == 1
+
+
+# ---- heat map ----------------------------------------------------------------------------------------------
+
+
+def test_heat_map_is_the_pivot_with_value_and_interval_in_each_cell():
+    summary = make_grid()
+    figure = figures.heat_map(summary, "adarft.eta", "scalar.kappa")
+    ax, mesh = figure.axes[0], figure.axes[0].collections[0]
+    pivot = summary.dropna(subset="adarft.eta").pivot(index="scalar.kappa", columns="adarft.eta", values="speedup")
+    np.testing.assert_array_equal(mesh.get_array(), pivot)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["5", "50", "500"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0.01", "0.1"]
+    texts = {t.get_position(): t.get_text() for t in ax.texts}
+    assert texts[0, 0] == "1.10\n[1.05, 1.15]"
+    assert texts[2, 1] == f"{pivot.loc[0.1, 500]:.2f}\n[2.05, 2.15]"
+    assert ax.get_xlabel() == "adarft.eta (difficulty points)"
+    assert ax.get_ylabel() == "scalar.kappa\n(logits per update at p = 1/2)"
+    assert figure.axes[1].get_ylabel().startswith("speed-up over uniform\n(×")
+    assert figure.get_suptitle() == "value [95 % interval over 8 seeds]"
+
+
+def test_speedup_colours_are_symmetric_in_ratio_about_one():
+    mesh = figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa").axes[0].collections[0]
+    assert mesh.norm(1.0) == pytest.approx(0.5)
+    assert mesh.norm(1 / 1.7) == pytest.approx(1 - mesh.norm(1.7))
+    gain = make_grid().assign(auc_gain=lambda t: t["speedup"] - 1.2)
+    mesh = figures.heat_map(gain, "adarft.eta", "scalar.kappa", "auc_gain").axes[0].collections[0]
+    assert mesh.norm(0.0) == pytest.approx(0.5)
+
+
+def test_a_nan_cell_says_so_and_an_absent_cell_stays_empty():
+    summary = make_grid()
+    here = (summary["adarft.eta"] == 50) & (summary["scalar.kappa"] == 0.1)
+    summary.loc[here, ["speedup", "speedup_low", "speedup_high"]] = np.nan
+    ax = figures.heat_map(summary, "adarft.eta", "scalar.kappa").axes[0]
+    assert {t.get_position(): t.get_text() for t in ax.texts}[1, 1] == "n/a"
+    assert ax.collections[0].get_array().mask[1, 1]
+    assert len(figures.heat_map(summary[~here], "adarft.eta", "scalar.kappa").axes[0].texts) == 5
+
+
+def test_other_keys_are_averaged_only_when_asked():
+    summary = make_grid(pools=["easy", "hard"])
+    with pytest.raises(InputError, match=r"select rows, or average=True\), got several that differ in pool$"):
+        figures.heat_map(summary, "adarft.eta", "scalar.kappa")
+    figure = figures.heat_map(summary, "adarft.eta", "scalar.kappa", average=True)
+    cell = summary.query("`adarft.eta` == 5 and `scalar.kappa` == 0.01")["speedup"]
+    text = {t.get_position(): t.get_text() for t in figure.axes[0].texts}[0, 0]
+    assert text == f"{scipy.stats.gmean(cell):.2f}\n[{cell.min():.2f}, {cell.max():.2f}]"
+    assert figure.get_suptitle() == "geometric mean over 2 summary rows [range]"
+    single = figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa", average=True)
+    assert single.get_suptitle() == "value [95 % interval over 8 seeds]"  # nothing to average: intervals stay
+
+
+def test_names_make_a_grid_in_order_of_appearance_from_the_top():
+    summary = make_summary(pools=["z", "a"])
+    figure = figures.heat_map(summary[summary["rule"] == "adarft"], "pool", "learner")
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["z", "a"]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["grpo", "scalar"]  # bottom to top
+
+
+def test_a_scattered_design_is_drawn_as_points():
+    unit = scipy.stats.qmc.Sobol(2, rng=0).random(16)
+    design = pd.DataFrame({"adarft.eta": 5 * 100 ** unit[:, 0], "scalar.kappa": 0.05 * unit[:, 1]})
+    design = design.assign(speedup=np.linspace(0.8, 2.0, 16), pool="easy")
+    design = design.assign(speedup_low=design["speedup"] - 0.1, speedup_high=design["speedup"] + 0.1)
+    design.loc[3, "speedup"] = np.nan
+    figure = figures.heat_map(design, "adarft.eta", "scalar.kappa")
+    ax, points = figure.axes[0], figure.axes[0].collections[0]
+    rest = design.drop(index=3)
+    np.testing.assert_allclose(points.get_offsets(), rest[["adarft.eta", "scalar.kappa"]])
+    np.testing.assert_allclose(points.get_array(), rest["speedup"])
+    assert points.norm(1.0) == pytest.approx(0.5)
+    clear = (rest["speedup_low"] > 1) | (rest["speedup_high"] < 1)
+    assert [to_hex(c) == "#000000" for c in points.get_edgecolors()] == clear.tolist()
+    (missing,) = (line for line in ax.get_lines() if line.get_label() == "n/a")
+    assert missing.get_xdata() == [design.loc[3, "adarft.eta"]]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    assert figure.get_suptitle() == "16 design points\nblack edge: 95 % interval excludes 1"
+
+
+# ---- errors ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.learning_curves(make_curves().drop(columns="seed")), "curves: must have the column 'seed'"),
+        (lambda: figures.target_trajectories(make_curves().drop(columns="target")), "the column 'target'"),
+        (lambda: figures.learning_curves(make_curves()[:0]), "curves: must have rows, got none"),
+        (lambda: figures.learning_curves(pd.concat([make_curves()] * 2)), "one row per pool, learner, controller, seed"),
+        (lambda: figures.learning_curves(make_curves(learners=[str(i) for i in range(31)], seeds=1)), "at most 60 pairs"),
+        (lambda: figures.learning_curves(make_curves(controllers=[f"r {i}" for i in range(41)])), "at most 40 contr"),
+        (lambda: figures.controller_looks(make_curves().assign(controller="x")), "belong to one rule, got 'x'"),
+        (lambda: figures.speedup_forest(make_summary().drop(columns="censored")), "summary: must have the column"),
+        (lambda: figures.speedup_forest(make_summary(controllers=["uniform"])), "a controller beside the baseline"),
+        (lambda: figures.speedup_forest(pd.concat([make_summary()] * 2)), "one row per pool, learner, controller"),
+        (lambda: figures.heat_map(make_grid(), "adarft.beta", "scalar.kappa"), "the column 'adarft.beta'"),
+        (lambda: figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa", "luck"), "the column 'luck'"),
+        (lambda: figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa", "verdict"), "value: must be a numeric"),
+        (lambda: figures.heat_map(make_grid(), "adarft.eta", "adarft.eta"), "y: must be another column than x"),
+        (lambda: figures.heat_map(make_grid().query("rule == 'uniform'"), "adarft.eta", "pool"), "both adarft.eta and"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused_in_one_line(call, message):
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# ---- layout ------------------------------------------------------------------------------------------------
+
+
+def printed_texts(figure: Figure) -> list[Text]:
+    """Every text the page shows."""
+    texts = [*figure.findobj(lambda a: isinstance(a, Text) and a not in ticks)] if (ticks := all_ticks(figure)) else []
+    shown = [text for text, inside in ticks.items() if inside]
+    return [text for text in (*texts, *shown) if text.get_visible() and text.get_text().strip()]
+
+
+def all_ticks(figure: Figure) -> dict[Text, bool]:
+    """Tick label -> whether its tick lies inside the axis; matplotlib keeps others without drawing them."""
+    found = {}
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+            inside = low <= tick.get_loc() <= high
+            found |= {tick.label1: inside and tick.label1.get_visible(), tick.label2: False}
+    return found
+
+
+SIX = ["scalar kappa=0.02", "grpo", "natural", "guess floor=0.25", "kernel length=1 transfer_all=0.1", "tabular"]
+FOUR = ["skew-difficult", "uniform", "skew-easy", "hard-extreme"]
+SEVEN = list(figures.LOOKS)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.learning_curves(make_curves(FOUR, SIX, SEVEN, seeds=2)),
+        lambda: figures.target_trajectories(make_curves(FOUR, SIX, SEVEN, seeds=2)),
+        lambda: figures.learning_curves(make_curves(FOUR[:1], SIX[:1], SEVEN, seeds=2)),
+        lambda: figures.speedup_forest(make_summary(FOUR, SIX, SEVEN).assign(censored=[0, 0, 1, 2] * 42)),
+        lambda: figures.heat_map(make_grid(etas=(5, 10, 20, 50, 100, 200, 500)), "adarft.eta", "scalar.kappa"),
+        lambda: figures.heat_map(make_summary(FOUR, SIX, ["adarft"]), "pool", "learner"),
+    ],
+    ids=["curves 6x4", "targets 6x4", "curves 1x1", "forest 6x4", "heat map", "heat map of names"],
+)
+def test_texts_are_8_points_inside_the_page_and_clear_of_each_other(draw):
+    figure = draw()
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    assert width <= figures.PAGE_WIDTH
+    assert height <= figures.PAGE_HEIGHT + 0.01
+    texts = printed_texts(figure)
+    assert len(texts) > 10
+    assert min(text.get_fontsize() for text in texts) >= 8
+    boxes = [text.get_window_extent() for text in texts]
+    for text, box in zip(texts, boxes, strict=True):
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, f"{text.get_text()!r} is cut"
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, f"{text.get_text()!r} is cut"
+    for (a, box_a), (b, box_b) in itertools.combinations(zip(texts, boxes, strict=True), 2):
+        across = min(box_a.x1, box_b.x1) - max(box_a.x0, box_b.x0)
+        up = min(box_a.y1, box_b.y1) - max(box_a.y0, box_b.y0)
+        assert min(across, up) <= 1.0, f"{a.get_text()!r} overlaps {b.get_text()!r}"  # pixels at 150 dpi
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def test_equal_tables_give_equal_bytes_whatever_the_caller_set(tmp_path):
+    for name, rc in (
+        ("a", {}),
+        ("b", {"font.size": 20, "axes.facecolor": "red", "pdf.fonttype": 3, "savefig.dpi": 50}),
+    ):
+        with mpl.rc_context(rc):
+            figures.save(figures.learning_curves(make_curves()), tmp_path / name)
+    for kind in ("pdf", "png"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert b"CreationDate" not in pdf
+    assert b"/Type3" not in pdf
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+
+
+def test_another_process_gives_the_same_bytes_and_never_loads_pyplot(tmp_path):
+    figure = figures.speedup_forest(make_summary(controllers=[*RULES, "plr"]))
+    figures.save(figure, tmp_path / "here")
+    program = (
+        "import sys; sys.path.insert(0, 'tests'); import test_figures as t; from workbench import figures\n"
+        "figure = figures.speedup_forest(t.make_summary(controllers=[*t.RULES, 'plr']))\n"
+        f"figures.save(figure, {str(tmp_path / 'there')!r}); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    env = os.environ | {"PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1], env=env)
+    for kind in ("pdf", "png"):
+        assert (tmp_path / f"here.{kind}").read_bytes() == (tmp_path / f"there.{kind}").read_bytes()
+
+
+def test_saving_twice_gives_the_same_bytes_under_any_stem(tmp_path):
+    figure = figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa")
+    first = figures.save(figure, tmp_path / "new folder" / "eta=0.5")
+    assert first == (tmp_path / "new folder" / "eta=0.5.pdf", tmp_path / "new folder" / "eta=0.5.png")
+    before = [path.read_bytes() for path in first]
+    assert [path.read_bytes() for path in figures.save(figure, str(tmp_path / "new folder" / "eta=0.5"))] == before
+    assert sorted(path.name for path in (tmp_path / "new folder").iterdir()) == ["eta=0.5.pdf", "eta=0.5.png"]
+
+
+def test_a_failed_save_leaves_the_old_files_and_nothing_else(tmp_path, monkeypatch):
+    figure = figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa")
+    (tmp_path / "f.pdf").write_text("old")
+    write = Figure.savefig
+
+    def fail_on_png(self: Figure, path: Path, **options: object) -> None:
+        write(self, path, **options)
+        if path.suffix == ".png":
+            raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail_on_png)
+    with pytest.raises(OSError, match="disk full"):
+        figures.save(figure, tmp_path / "f")
+    assert [path.name for path in tmp_path.iterdir()] == ["f.pdf"]
+    assert (tmp_path / "f.pdf").read_text() == "old"
+
+
+def test_the_callers_settings_are_untouched_also_by_an_error(tmp_path):
+    with mpl.rc_context({"font.size": 13, "lines.linewidth": 7}):
+        before = mpl.rcParams.copy()
+        figures.save(figures.learning_curves(make_curves()), tmp_path / "f")
+        with pytest.raises(InputError):
+            figures.heat_map(make_grid(), "adarft.eta", "nowhere")
+        assert dict(mpl.rcParams) == dict(before)
+
+
+def test_tables_are_not_changed():
+    curves, summary, grid = make_curves(), make_summary(), make_grid()
+    copies = [table.copy() for table in (curves, summary, grid)]
+    figures.target_trajectories(curves)
+    figures.speedup_forest(summary)
+    figures.heat_map(grid, "adarft.eta", "scalar.kappa")
+    for table, copy in zip((curves, summary, grid), copies, strict=True):
+        pd.testing.assert_frame_equal(table, copy)
