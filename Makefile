@@ -5,7 +5,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+EXTRAS := real,notebooks,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help sweep test notebooks clean
@@ -46,13 +46,17 @@ $(VENV)/.made:
 
 $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 	@echo 'installing what a sweep needs'
-	@$(PIP) --editable .
+	@$(call install,.)
 	@touch $@
 
 $(VENV)/.full: $(VENV)/.made pyproject.toml constraints.txt
 	@echo 'installing everything: torch, transformers, jupyterlab and the test tools (minutes the first time)'
-	@$(PIP) --editable '.[real,notebooks,test]'
+	@$(call install,.[$(EXTRAS)])
 	@touch $(VENV)/.core $@
+
+# pip takes a package whose installation was cut off before RECORD for installed: forget it, so that it comes again.
+install = for d in $(VENV)/lib/python*/site-packages/*.dist-info; do test -e "$$d/RECORD" || rm -rf "$$d"; done; \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'
 
 # Empty when $(PYTHON) will do, else one line that says why not.
 python_fault = $(shell $(PYTHON) -c 'import sys; v = "%d.%d.%d" % sys.version_info[:3]; \

@@ -39,9 +39,7 @@ def target_of(controller):
 def after(rule, state, mean_reward):
     """The shipped update, given lanes that saw these mean rewards on one item each."""
     mean = np.atleast_1d(np.asarray(mean_reward, dtype=np.float64))
-    feedback = Feedback(
-        np.zeros((mean.size, 1), dtype=np.int64), mean[:, None, None].astype(np.float32), mean
-    )
+    feedback = Feedback(np.zeros((mean.size, 1), dtype=np.int64), mean[:, None, None].astype(np.float32), mean)
     return rule.update(state, feedback)
 
 
@@ -115,9 +113,7 @@ def test_the_bounds_clip_the_target_and_at_bound_tells():
     assert rule.metrics(state)["at_bound"].tolist() == [1, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("beta", "up", "down"), [(0.5, 38.08, -38.08), (0.2, 46.08, -19.00), (0.8, 19.00, -46.08)]
-)
+@pytest.mark.parametrize(("beta", "up", "down"), [(0.5, 38.08, -38.08), (0.2, 46.08, -19.00), (0.8, 19.00, -46.08)])
 def test_the_largest_moves_are_those_of_an_all_right_and_an_all_wrong_batch(beta, up, down):
     assert moved(1.0, beta=beta) == pytest.approx(up, abs=0.005)
     assert moved(0.0, beta=beta) == pytest.approx(down, abs=0.005)

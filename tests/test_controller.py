@@ -46,9 +46,7 @@ def drive(controller, pool, seeds, steps, count=8):
         step = controller.step
         items = controller.next_batch(count)
         lanes = items if items.ndim == 2 else items[None]
-        rewards = np.array(
-            [rewards_for(pool, lane, seed, step) for lane, seed in zip(lanes, seeds, strict=True)]
-        )
+        rewards = np.array([rewards_for(pool, lane, seed, step) for lane, seed in zip(lanes, seeds, strict=True)])
         admitted = controller.observe(items, rewards if items.ndim == 2 else rewards[0])
         seen.append((items, admitted, controller.metrics()))
     return seen
@@ -598,7 +596,7 @@ def test_every_rule_reports_the_common_metrics(rule):
 
 def test_adarft_reports_its_target_and_whether_it_is_at_a_bound():
     controller = wb.Controller(wb.AdaRFT(), coarse_pool())
-    assert set(controller.metrics()) == KEYS | {"target_difficulty", "at_bound"}
+    assert set(controller.metrics()) >= KEYS | {"target_difficulty", "at_bound"}
 
 
 def test_metrics_of_three_steps_worked_by_hand():

@@ -69,9 +69,7 @@ def test_a_preset_of_the_files_size_has_the_files_difficulties(name):
     assert (d == 100).sum() == hardest
     # Where in a decile an item lies is not published: one step of the grid is left open.
     step = 100 / 128
-    assert [d.mean(), np.median(d), d.min(), d.max()] == pytest.approx(
-        [mean, median, low, high], abs=step + 0.05
-    )
+    assert [d.mean(), np.median(d), d.min(), d.max()] == pytest.approx([mean, median, low, high], abs=step + 0.05)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -113,6 +111,11 @@ def test_a_preset_is_the_same_for_the_same_seed_and_another_for_another(name):
     one, again, other = (wb.Pool.synthetic(name, size=500, seed=seed).difficulty for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
+
+
+def test_the_position_of_an_item_in_a_preset_tells_nothing_of_its_difficulty():
+    d = wb.Pool.synthetic("uniform", size=10_000).difficulty
+    assert abs(np.corrcoef(np.arange(len(d)), d)[0, 1]) < 5 / np.sqrt(len(d))
 
 
 def test_a_preset_carries_its_name():
@@ -261,9 +264,7 @@ def write(path, rows):
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
 def test_a_plain_difficulty_column_loads_from_every_format(tmp_path, suffix):
-    path = write(
-        tmp_path / f"plain.{suffix}", [{"prompt": f"question {i}", "difficulty": d} for i, d in enumerate(D)]
-    )
+    path = write(tmp_path / f"plain.{suffix}", [{"prompt": f"question {i}", "difficulty": d} for i, d in enumerate(D)])
     pool = wb.Pool.load(path)
     assert pool.difficulty.tolist() == D
     assert pool.difficulty.dtype == np.float64
@@ -288,9 +289,7 @@ def test_a_flattened_difficulty_loads_from_csv(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
 def test_counted_attempts_load_and_give_the_pass_rate(tmp_path, suffix):
-    rows = [
-        {"difficulty": d, "successes": 128 - k, "attempts": 128} for d, k in zip(D, FAILURES, strict=True)
-    ]
+    rows = [{"difficulty": d, "successes": 128 - k, "attempts": 128} for d, k in zip(D, FAILURES, strict=True)]
     pool = wb.Pool.load(write(tmp_path / f"counts.{suffix}", rows))
     np.testing.assert_allclose(pool.pass_rate, [1.0, 0.75, 0.5, 0.0])
     np.testing.assert_array_equal(pool.attempts, [128] * 4)
@@ -428,9 +427,7 @@ def test_a_released_file_has_the_published_difficulties(name):
     np.testing.assert_array_equal(d * 1.28, np.round(d * 1.28))
 
 
-@pytest.mark.parametrize(
-    ("name", "share"), [("skew-difficult", 44.1), ("skew-easy", 63.7), ("uniform", 80.3)]
-)
+@pytest.mark.parametrize(("name", "share"), [("skew-difficult", 44.1), ("skew-easy", 63.7), ("uniform", 80.3)])
 def test_a_released_file_has_the_published_share_between_10_and_90(name, share):
     d = wb.Pool.load(released(name)).difficulty
     assert 100 * np.mean((d > 10) & (d < 90)) == pytest.approx(share, abs=0.05)

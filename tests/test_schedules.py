@@ -229,9 +229,7 @@ def test_sorted_easy_to_hard_goes_by_rank_not_by_position():
     horizon=st.integers(2, 12),
     data=st.data(),
 )
-def test_sorted_easy_to_hard_never_gets_easier_and_runs_from_the_easiest_to_the_hardest(
-    failures, horizon, data
-):
+def test_sorted_easy_to_hard_never_gets_easier_and_runs_from_the_easiest_to_the_hardest(failures, horizon, data):
     d = np.array(failures) / 128 * 100
     count = data.draw(st.integers(1, len(d)))
     drawn = batches(wb.SortedEasyToHard(horizon=horizon), wb.Pool(difficulty=d), count, horizon + 3)
@@ -288,9 +286,7 @@ def test_a_hyper_parameter_out_of_its_range_is_refused_with_its_domain_and_value
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(
-    "value", [-1.0, np.float64(-1), np.float32(-1), np.array(-1.0), np.array([2.0, -1.0])]
-)
+@pytest.mark.parametrize("value", [-1.0, np.float64(-1), np.float32(-1), np.array(-1.0), np.array([2.0, -1.0])])
 def test_the_refusal_reads_as_field_domain_value(value):
     with pytest.raises(InputError) as caught:
         wb.AdaRFT(eta=value)

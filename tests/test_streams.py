@@ -173,9 +173,7 @@ def test_streams_leave_the_global_numpy_state_alone():
     assert global_state() == before
 
 
-@pytest.mark.parametrize(
-    "seeds", [[2**64 - 1], [3, 2**63 + 11], (0, 2**64 - 1), np.array([2**63], dtype=np.uint64)]
-)
+@pytest.mark.parametrize("seeds", [[2**64 - 1], [3, 2**63 + 11], (0, 2**64 - 1), np.array([2**63], dtype=np.uint64)])
 def test_a_list_of_seeds_may_hold_any_64_bit_integers(seeds):
     together = streams.uniforms(seeds, Role.TIES, 2, 6)
     expected = [expected_uniforms(int(seed), Role.TIES, 2, 6) for seed in seeds]

@@ -23,15 +23,15 @@ def check_number(
 ) -> None:
     """Raise InputError unless every entry of `value` is a finite number in the interval from low to high."""
     domain = _interval(low, high, open_low, open_high)
-    try:
-        x = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{field}: must be {domain}, got {value!r}") from None
+    given = np.asarray(value)
+    if given.dtype.kind not in "iuf":
+        raise InputError(f"{field}: must be {domain}, got {shown(value)}")
+    x = given.astype(np.float64)
     above = x > low if open_low else x >= low
     below = x < high if open_high else x <= high
     bad = np.atleast_1d(~(above & below & np.isfinite(x)))
-    if x.ndim > 1 or x.size == 0 or np.asarray(value).dtype == bool:
-        raise InputError(f"{field}: must be {domain}, or one per lane, got {value!r}")
+    if x.ndim > 1 or x.size == 0:
+        raise InputError(f"{field}: must be {domain}, or one per lane, got shape {x.shape}")
     if bad.any():
         raise InputError(f"{field}: must be {domain}, got {np.atleast_1d(x)[bad][0]}")
 
@@ -41,14 +41,20 @@ def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -
     domain = f"a whole number >= {low}" if high is None else f"a whole number in [{low}, {high}]"
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
-        raise InputError(f"{field}: must be {domain}, got {value!r}")
+        raise InputError(f"{field}: must be {domain}, got {shown(value)}")
     return int(value)
 
 
 def check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raise InputError unless `value` is one of the allowed names."""
     if value not in allowed:
-        raise InputError(f"{field}: must be one of {', '.join(allowed)}, got {value!r}")
+        raise InputError(f"{field}: must be one of {', '.join(allowed)}, got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: its repr on one line, cut after 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:

@@ -2,7 +2,8 @@
 
 Every figure gives a rule the same look (`LOOKS`: Okabe-Ito colour, line style, marker), prints no text below
 8 pt, and says on itself what its bands and whiskers are. Only matplotlib's object interface is used, so there
-is no pyplot state; the caller's rcParams do not change, and do not steer a saved figure.
+is no pyplot state; the caller's rcParams neither change nor steer a saved figure. A figure is laid out when it is
+made: `figure.set_layout_engine("constrained")` makes room for what is added later.
 """
 
 from __future__ import annotations
@@ -227,7 +228,7 @@ def _panels(
     seeds = _count(band["seeds"], "seed")
     title = f"mean over {seeds}" if band["seeds"].max() == 1 else f"mean and 95 % interval (t) over {seeds}"
     _legend(figure, [_line_key(look) for look in looks.values()], list(names.values()), columns, title)
-    return figure
+    return _laid_out(figure)
 
 
 def _line(ax: Axes, band: pd.DataFrame, name: str, look: Look, shift: float) -> None:
@@ -328,7 +329,7 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
     title = f"point and 95 % bootstrap interval over {_count(table['seeds'], 'seed')}"
     columns_of_key = 2 if len(pools) > 1 and len(seen) > 1 else 1
     _legend(figure, [_mark_key(m) for m in seen], [FOREST_KEY[m] for m in seen], columns_of_key, title)
-    return figure
+    return _laid_out(figure)
 
 
 def _arrow(bound: int) -> str:
@@ -434,7 +435,7 @@ def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", *, a
     bar = figure.colorbar(image, ax=figure.axes[0], label=how.label)
     if how.log:
         _log_ticks(bar.ax.yaxis, image.norm.vmin, image.norm.vmax)
-    return figure
+    return _laid_out(figure)
 
 
 def _cells(summary: pd.DataFrame, x: str, y: str, value: str, how: Value, average: bool) -> pd.DataFrame:
@@ -635,6 +636,13 @@ def _present(table: pd.DataFrame, looks: Mapping[str, Look] | None) -> dict[str,
 def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """Lay out once, under our style, and keep that: each further draw would move things by a hair."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     return figure
 
 

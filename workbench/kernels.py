@@ -325,20 +325,22 @@ def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, c
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
-def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power, out, weight, hits):
+def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power, out, weight, mean, hits):
     """Each group's effective signal, (v / reference)^gamma times the skill's share D of the reward gradient.
 
     v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes,
     p = chance (R, B). Where signals do not depend on p (uses_p False) the table holds v^gamma itself.
-    out (R, B): signals, 0 where not admitted. weight (R,): 1 / number of admitted groups, 0 if none. hits (R,):
-    successes of the lane. Returns False if a reward is neither 0 nor 1.
+    out (R, B): signals, 0 where not admitted; (0, B) if only their means are wanted. weight (R,): 1 / number of
+    admitted groups, 0 if none. mean (R,): mean signal over these. hits (R,): successes of the lane. Returns False
+    if a reward is neither 0 nor 1.
     """
     lanes, batch, group = rewards.shape
     k = np.empty(batch, np.int32)
+    scratch = np.empty(batch, np.float32)
     for r in range(lanes):
         p = chance[r]
         shaped = floor[r] > 0.0 or ceiling[r] < 1.0
-        signal = out[r]
+        signal = out[r] if out.shape[0] else scratch
         c0, c1, c2 = table[r, 0], table[r, 1], table[r, 2]
         bad, total = i32(0), f32(0)
         if group == 1:  # one rollout: a choice between two polynomials, without look-ups
@@ -393,16 +395,11 @@ def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power
                 count += i64(admitted[r, i])
                 signal[i] = signal[i] if admitted[r, i] else f32(0)
         weight[r] = 1.0 / count if count else 0.0
+        strength = 0.0
+        for i in range(batch):
+            strength += signal[i]
+        mean[r] = weight[r] * strength
     return True
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
-def row_sums(x, out):
-    for r in range(x.shape[0]):
-        total = 0.0
-        for i in range(x.shape[1]):
-            total += x[r, i]
-        out[r] = total
 
 
 @njit(nogil=True, cache=True)

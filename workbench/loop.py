@@ -93,7 +93,7 @@ def train(
     if getattr(learner, "lanes", lanes) != lanes:
         raise InputError(f"learner: must have {lanes} lanes like the controller, got {getattr(learner, 'lanes', 1)}")
     log = _Log(lanes)
-    log.record(controller, learner, rollouts=0)
+    log.record(controller, learner)
     for step in range(1, steps + 1):
         items = controller.next_batch(batch)
         rewards = learner.attempt(items, rollouts)
@@ -101,7 +101,7 @@ def train(
         learner.learn(items, rewards, admitted)
         log.watch(controller)
         if step % eval_every == 0 or step == steps:
-            log.record(controller, learner, rollouts=step * batch * rollouts)
+            log.record(controller, learner)
     return log.finish(controller.seeds)
 
 
@@ -118,11 +118,11 @@ class _Log:
         self._sums += controller.batch_summary()
         self._count += 1
 
-    def record(self, controller: Controller, learner: Learner, rollouts: int) -> None:
+    def record(self, controller: Controller, learner: Learner) -> None:
         reward, silent, difficulty = self._sums / self._count if self._count else np.full((3, self._lanes), np.nan)
         series = np.stack([controller.target(), reward, difficulty, silent, controller.coverage()])
         success = np.asarray(learner.evaluate(), dtype=np.float64).reshape(self._lanes, -1)
-        self._rows.append((controller.step, rollouts, success, series))
+        self._rows.append((controller.step, controller.rollouts, success, series))
         self._sums[:], self._count = 0.0, 0
 
     def finish(self, seeds: NDArray[np.uint64]) -> Record:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, check_choice, check_count
+from workbench.errors import InputError, check_choice, check_count, shown
 from workbench.streams import Role, generator
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Pool:
         try:
             d = np.array(self.difficulty, dtype=np.float64)
         except (TypeError, ValueError):
-            raise InputError(f"difficulty: must be numbers in [0, 100], got {self.difficulty!r}") from None
+            raise InputError(f"difficulty: must be numbers in [0, 100], got {shown(self.difficulty)}") from None
         if d.ndim != 1 or d.size == 0:
             raise InputError(f"difficulty: must be one number per item for >= 1 items, got shape {d.shape}")
         bad = np.flatnonzero(~((d >= 0) & (d <= 100)))
@@ -63,12 +63,16 @@ class Pool:
             if value is not None:
                 self._check_length(column, value)
                 object.__setattr__(self, column, np.asarray(value))
+        if self.payload is not None and not isinstance(self.payload, Mapping):
+            raise InputError(f"payload: must map column names to columns, got a {type(self.payload).__name__}")
         for column, values in (self.payload or {}).items():
             self._check_length(f"payload.{column}", values)
         if (self.successes is None) != (self.attempts is None):
             raise InputError("successes, attempts: must be given together, got only one of them")
         if self.successes is not None and self.attempts is not None:
-            s, n = self.successes, self.attempts
+            s, n = _counts("successes", self.successes), _counts("attempts", self.attempts)
+            object.__setattr__(self, "successes", s)
+            object.__setattr__(self, "attempts", n)
             wrong = np.flatnonzero(~((n >= 1) & (s >= 0) & (s <= n)))
             if wrong.size:
                 row = wrong[0]
@@ -219,7 +223,12 @@ def _bins(deciles: Sequence[int], never_failed: int = 0, always_failed: int = 0)
 
 # Counts per decile of the released files (arXiv 2504.05520, section 4.2, and its public data files).
 PRESETS: dict[str, list[tuple[NDArray[np.int64], int]]] = {
-    "skew-difficult": _bins([128, 247, 289, 369, 382, 467, 635, 803, 1215, 5460], 0, 2647),
+    # the last decile of skew-difficult is split so that the median is the published 93.0 (k = 119)
+    "skew-difficult": [
+        *_bins([128, 247, 289, 369, 382, 467, 635, 803, 1215, 2647], 0, 2647),
+        (np.arange(116, 119), 462),
+        (np.arange(119, 128), 5460 - 2647 - 462),
+    ],
     "uniform": _bins([978, 995, 1027, 950, 1011, 1028, 1016, 1004, 999, 992], 203, 0),
     "skew-easy": _bins([3408, 1712, 1100, 917, 672, 601, 539, 462, 369, 220], 711, 0),
     # the files end at d = 14.8 (k = 19) and start at d = 97.7 (k = 125)
@@ -227,6 +236,13 @@ PRESETS: dict[str, list[tuple[NDArray[np.int64], int]]] = {
     "hard-extreme": [(np.array([128]), 6279), (np.arange(125, 128), 9262 - 6279)],
     "narrow": [(np.arange(52, 77), 1)],
 }
+
+
+def _counts(column: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """Counts as int64; InputError unless whole numbers (as floats too: tables with gaps hold floats)."""
+    if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)) or np.any(values != np.floor(values)):
+        raise InputError(f"{column}: must be whole numbers >= 0, got {shown(values)}")
+    return values.astype(np.int64)
 
 
 def _apportion(shares: NDArray[np.float64], size: int) -> NDArray[np.int64]:
@@ -253,7 +269,11 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     with path.open(encoding="utf-8") as file:
-        return pd.DataFrame([json.loads(line) for line in file if line.strip()])
+        rows = [json.loads(line) for line in file if line.strip()]
+    odd = [row for row in rows if not isinstance(row, dict)]
+    if odd or not rows:
+        raise ValueError(f"every line must be a JSON object, got {odd[0]!r}" if odd else "it has no lines")
+    return pd.DataFrame(rows)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workbench.errors import InputError
@@ -65,21 +66,27 @@ class CellStore:
         write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()}.parquet", data)
 
     def read(self, wanted: set[str]) -> tuple[pd.DataFrame, list[str]]:
-        """Records of the wanted cells, each once, and a line for each damaged file."""
-        parts, damaged, found = [], [], set[str]()
+        """Records of the wanted cells, each once, and a line for each damaged file. `cell` is categorical."""
+        parts: list[pa.Table] = []
+        damaged, found = [], set[str]()
         for path in sorted(self.folder.glob("*.parquet")):
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != path.stem:
                 damaged.append(f"damaged result file {path}: its cells will be computed again")
                 path.unlink()
                 continue
-            frame = pq.read_table(pa.BufferReader(data)).to_pandas()
-            fresh = frame["cell"].isin(wanted - found)
-            if fresh.any():
-                frame = frame[fresh]
-                found.update(frame["cell"])
-                parts.append(frame)
-        return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"cell": []})), damaged
+            table = pq.read_table(pa.BufferReader(data), read_dictionary=["cell"])
+            cells = set(table["cell"].unique().to_pylist())
+            fresh = (cells & wanted) - found
+            if fresh:
+                if fresh != cells:
+                    table = table.filter(pc.is_in(table["cell"].cast(pa.string()), pa.array(sorted(fresh))))
+                parts.append(table)
+                found |= fresh
+        if not parts:
+            return pd.DataFrame({"cell": pd.Categorical([])}), damaged
+        frame: pd.DataFrame = pa.concat_tables(parts).unify_dictionaries().to_pandas()
+        return frame, damaged
 
     def sweep_up(self) -> None:
         """Remove what killed writers left. Only for the holder of the folder's lock."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.errors import InputError
+from workbench.errors import InputError, shown
 
 
 class Role(IntEnum):
@@ -35,7 +35,8 @@ class Role(IntEnum):
 def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
     """A NumPy generator for the stream (seed, role, step), for draws outside the compiled loops."""
     (checked,) = seed_array(seed)
-    return np.random.Generator(np.random.Philox(key=[int(checked), int(role)], counter=[0, 0, step, 0]))
+    key = np.array([checked, role], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, 0], np.uint64)))
 
 
 def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.float32]:
@@ -51,7 +52,8 @@ def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.
 
 def seed_array(seeds: ArrayLike) -> NDArray[np.uint64]:
     """Seeds as (R,) uint64; InputError unless whole numbers in [0, 2^64)."""
-    values = np.atleast_1d(np.asarray(seeds))
-    if values.ndim != 1 or values.dtype.kind not in "iu" or (values.dtype.kind == "i" and (values < 0).any()):
-        raise InputError(f"seed: must be whole numbers in [0, 2^64), got {seeds!r}")
+    values = np.atleast_1d(np.asarray(seeds) if isinstance(seeds, np.ndarray) else np.asarray(seeds, dtype=object))
+    whole = values.ndim == 1 and all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values)
+    if not whole or any(not 0 <= v < 2**64 for v in values):
+        raise InputError(f"seed: must be whole numbers in [0, 2^64), got {shown(seeds)}")
     return values.astype(np.uint64)

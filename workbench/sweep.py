@@ -166,7 +166,7 @@ class Study:
         kept, damaged = store.read(wanted)
         for line in damaged:
             print(line, file=sys.stderr)
-        have = set(kept["cell"])
+        have = set(kept["cell"].cat.categories)
         todo = [cell for cell in self.cells if cell.key not in have]
         done = len(self.cells) - len(todo)
         if progress:
@@ -181,7 +181,8 @@ class Study:
     def _tidy(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Stored records -> the curves table: keys of each cell in front, canonical order."""
         place = {cell.key: index for index, cell in enumerate(self.cells)}
-        order = frame["cell"].map(place).to_numpy()
+        names = frame["cell"].cat
+        order = np.array([place.get(name, -1) for name in names.categories], np.int64)[names.codes.to_numpy()]
         frame = frame.iloc[np.lexsort((frame["step"].to_numpy(), order))].reset_index(drop=True)
         index = np.sort(order)
         swept = list(dict.fromkeys(name for point in self.points for name in point))
@@ -342,8 +343,9 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
         study.eval_every,
     )
     frame = record.to_frame()
-    frame.insert(0, "cell", np.tile([cell.key for cell in chunk], len(record.steps)))
-    return frame
+    lanes = np.tile(np.arange(len(chunk)), len(record.steps))
+    cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
+    return frame.assign(cell=cells)
 
 
 def _lanes_of(settings: list[dict[str, Any]]) -> dict[str, Any]:

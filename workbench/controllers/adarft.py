@@ -45,7 +45,15 @@ class AdaRFT(Rule):
         check_number("high", self.high, 0, 100)
         if np.any(np.asarray(self.low) >= np.asarray(self.high)):
             raise InputError(f"low, high: must have low < high, got {self.low!r} and {self.high!r}")
-        check_number("start", self.start, float(np.max(self.low)), float(np.min(self.high)))
+        check_number("start", self.start, 0, 100)
+        low, high, start = np.broadcast_arrays(self.low, self.high, self.start)
+        outside = np.flatnonzero((start < low) | (start > high))
+        if outside.size:
+            lane = outside[0]
+            raise InputError(
+                f"start: must be a number in [low, high] = [{low.flat[lane]:g}, {high.flat[lane]:g}], "
+                f"got {start.flat[lane]:g}"
+            )
         check_choice("ties", self.ties, TIES)
 
     def init(self, pool: Pool, lanes: int) -> TargetState:

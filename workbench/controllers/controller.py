@@ -33,6 +33,7 @@ class Controller:
         self.state = rule.init(pool, count)
         self.step = 0
         self.late_feedback = 0
+        self.rollouts = 0  # rewards seen per lane
         self._seen = np.zeros((count, -(-len(pool) // 64)), np.uint64)
         self._batch_difficulty = np.full(count, np.nan)
         empty = np.empty((count, 0), np.int64)
@@ -68,7 +69,9 @@ class Controller:
         mean, silent = np.empty(self.lanes), np.empty(self.lanes)
         if not kernels.reward_stats(groups, mean, silent):
             raise_bad_reward(groups)
-        self.late_feedback += not just_drawn and not np.array_equal(positions, self._batch)
+        if not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0:
+            self.late_feedback += 1  # some of it is not from the batch drawn last
+        self.rollouts += groups[0].size
         self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
         self._mean_reward = mean
         self._silent = silent if groups.shape[2] > 1 else np.full(self.lanes, np.nan)
@@ -97,7 +100,7 @@ class Controller:
                 statistic(difficulty, axis=1) if self.step else np.full(self.lanes, np.nan)
             )
         values |= self.rule.metrics(self.state)
-        counts = {"step": float(self.step), "late_feedback": float(self.late_feedback)}
+        counts = {name: float(getattr(self, name)) for name in ("step", "late_feedback")}
         if self._single:
             return counts | {name: float(value[0]) for name, value in values.items()}
         return counts | values
@@ -119,6 +122,8 @@ class Controller:
         own = {
             "step": self.step,
             "late_feedback": self.late_feedback,
+            "rollouts": self.rollouts,
+            "items": len(self.pool),
             "seeds": self.seeds.copy(),
             "seen": self._seen.copy(),
             "batch_difficulty": self._batch_difficulty.copy(),
@@ -133,7 +138,10 @@ class Controller:
         """Continue from a `state_dict` of a controller with the same rule, pool and number of lanes."""
         mine = self.state_dict()
         check_state(state, mine, free={"batch", "batch_before"})
+        if int(state["items"]) != len(self.pool):
+            raise InputError(f"state.items: must be {len(self.pool)}, the size of the pool, got {state['items']}")
         self.step, self.late_feedback = int(state["step"]), int(state["late_feedback"])
+        self.rollouts = int(state["rollouts"])
         self.seeds = np.array(state["seeds"], np.uint64)
         self._seen = np.array(state["seen"], np.uint64)
         self._batch_difficulty = np.array(state["batch_difficulty"], np.float64)

@@ -46,9 +46,7 @@ class KernelTransfer(Law):
         if not cache:
             cache.update(_sorted_bank(bank, per_lane("length", self.length, lanes)))
         step = self.kappa * gradient.weight
-        total = np.empty(lanes)
-        kernels.row_sums(gradient.signals, total)
-        shared = self.kappa * self.transfer_all * gradient.weight * total
+        shared = self.kappa * self.transfer_all * gradient.mean
         kernels.spread_transfer(
             gradient.items,
             gradient.signals,

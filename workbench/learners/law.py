@@ -12,7 +12,7 @@ K, the transfer between items, and in what decays.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +41,13 @@ class ItemBank:
 
 
 class Gradient(NamedTuple):
-    """A batch as the law sees it: positions (R, B), signals S (R, B) float32 (0 where not admitted), weight (R,)
-    = 1 / number of admitted groups, and standard normal noise (R,)."""
+    """A batch as the law sees it."""
 
-    items: NDArray[np.int64]
-    signals: NDArray[np.float32]
-    weight: Floats
-    noise: Floats
+    items: NDArray[np.int64]  # (R, B) positions
+    signals: NDArray[np.float32]  # (R, B) S, 0 where not admitted; (0, B) for a law that needs the mean only
+    weight: Floats  # (R,) 1 / number of admitted groups, 0 if none
+    mean: Floats  # (R,) mean of S over the admitted groups
+    noise: Floats  # (R,) standard normals
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Law:
     label_noise: Lanes = 0.7
     signal: Signal = field(default_factory=RLOO)
 
-    heldout = True  # whether skill carries over to items that are never trained on
+    heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
+    per_item: ClassVar[bool] = True  # whether the update needs each item's signal, not only their mean
 
     def __post_init__(self) -> None:
         check_number("theta0", self.theta0)

@@ -23,6 +23,8 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
 
     Haldane-Anscombe: finite for items never or always solved. b = 0 where the labelling model succeeds half the time.
     """
+    check_number("attempts", np.ravel(attempts), 1)
+    check_number("difficulty", np.ravel(difficulty), 0, 100)
     m = np.asarray(attempts, dtype=np.float64)
     k = m * (1.0 - np.asarray(difficulty, dtype=np.float64) / 100.0)
     return np.asarray(np.log((m - k + 0.5) / (k + 0.5)))
@@ -94,16 +96,16 @@ class SimLearner:
         n = groups.shape[2]
         self.law.signal.check_rollouts(n)
         table, uses_p, power = self._table(n)
-        signals = np.empty(positions.shape, np.float32)
-        weight, hits = np.empty(self.lanes), np.empty(self.lanes, np.int64)
+        signals = np.empty((self.lanes if self.law.per_item else 0, positions.shape[1]), np.float32)
+        weight, mean, hits = np.empty(self.lanes), np.empty(self.lanes), np.empty(self.lanes, np.int64)
         _, floor, ceiling = self._curve
         binary = kernels.item_signals(
-            groups, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, hits
+            groups, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, mean, hits
         )
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
             raise InputError(f"rewards: a simulated learner learns from 0 or 1, got {bad}")
-        gradient = Gradient(positions, signals, weight, self._optimiser_noise())
+        gradient = Gradient(positions, signals, weight, mean, self._optimiser_noise())
         state = self.law.advance(self.state, gradient, self._bank, self._cache)
         if self.law.signal.uses_value:
             rate = getattr(self.law.signal, "rate", 0.0)

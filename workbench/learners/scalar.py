@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from workbench import kernels
 from workbench.errors import InputError, check_number
 from workbench.lanes import Lanes
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to
@@ -31,6 +30,8 @@ class ScalarIRT(Law):
     ceiling: Lanes = 1.0
     noise: Lanes = 0.0
 
+    per_item = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("a", self.a, 0, open_low=True)
@@ -47,8 +48,6 @@ class ScalarIRT(Law):
         return LearnerState(theta0, np.full(len(theta0), 0.5), np.empty((0, 0)))
 
     def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
-        total = np.empty(len(state.theta))
-        kernels.row_sums(gradient.signals, total)
-        gain = self.kappa * self.a * gradient.weight * total
+        gain = self.kappa * self.a * gradient.mean
         theta = state.theta + gain - decay_to(self.theta0, state.theta, self.forgetting) + self.noise * gradient.noise
         return state._replace(theta=theta)

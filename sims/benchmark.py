@@ -1,0 +1,170 @@
+"""How fast the simulator is: python sims/benchmark.py [--floor path/to/limit.c]
+
+Prints ratios measured side by side in one run, never bare times to compare with another machine's:
+- a sweep of AdaRFT on scalar learners, through Study, Controller and SimLearner, against a C program that does the
+  least such a sweep can do (when its source is there and a C compiler is), and against a NumPy loop over single runs;
+- the same on one process and on all processors; peak memory;
+- import, --tiny, the default study, and one selection from 10,000 and from 1,000,000 items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from workbench import Controller, Pool, presets
+from workbench.learners import difficulty_to_logit
+from workbench.store import CellStore
+from workbench.sweep import Study, grid_points
+
+STEPS, BATCH, ITEMS = 200, 256, 10_000
+ROOT = Path(__file__).parent.parent
+
+
+def make_sweep(runs: int) -> Study:
+    """`runs` AdaRFT runs, one rollout per item, 50 seeds at many (eta, alpha); plus one uniform baseline per seed."""
+    settings = runs // 50
+    etas, alphas = np.linspace(5, 50, settings // 4), [0.5, 1.0, 2.0, 4.0]
+    return Study(
+        [Pool.synthetic("uniform", ITEMS)],
+        ["scalar"],
+        ["adarft"],
+        grid_points({"adarft.eta": list(etas), "adarft.alpha": alphas, "scalar.signal": ["critic-perfect"]}),
+        seeds=50,
+        steps=STEPS,
+        batch=BATCH,
+        rollouts=1,
+        eval_every=20,
+    )
+
+
+def sweep_rate(runs: int, jobs: int) -> float:
+    """Simulated rollouts per second of a whole sweep, start of the processes and storage included."""
+    study = make_sweep(runs)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = clock(lambda: study.run(CellStore(Path(folder)), jobs))
+    return len(study.cells) * STEPS * BATCH / seconds
+
+
+def numpy_rate(runs: int) -> float:
+    """The plain NumPy loop a researcher would write: one run at a time, one rollout per item."""
+    pool = Pool.synthetic("uniform", ITEMS)
+    d, b = pool.difficulty, difficulty_to_logit(pool.difficulty)
+
+    def one(seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        target, theta = 0.0, -1.5
+        for _ in range(STEPS):
+            items = np.argpartition(np.abs(d - target), BATCH)[:BATCH]
+            p = 1 / (1 + np.exp(b[items] - theta))
+            reward = rng.random(BATCH) < p
+            theta += 0.02 * np.mean((reward - p) ** 2) / 0.25
+            target = np.clip(target + 50 * np.tanh(2 * (reward.mean() - 0.5)), 0, 100)
+        return theta
+
+    return runs * STEPS * BATCH / clock(lambda: [one(seed) for seed in range(runs)])
+
+
+def floor_rate(program: Path, runs: int, threads: int) -> float:
+    arguments = [str(program), str(runs), str(STEPS), str(BATCH), str(ITEMS)]
+    command = subprocess.run(
+        arguments, env={"OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True, check=True
+    )
+    return 1e6 * float(command.stdout.split()[2])
+
+
+def compile_floor(source: Path, folder: Path) -> Path | None:
+    compiler = shutil.which("cc")
+    if compiler is None or not source.is_file():
+        return None
+    program = folder / "limit"
+    flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp"]
+    subprocess.run([compiler, *flags, str(source), "-lm", "-o", str(program)], check=True)
+    return program
+
+
+def selection_seconds(size: int) -> float:
+    """Median cost of AdaRFT's next_batch of 256 items at targets all over the pool."""
+    controller = Controller(presets.make_rule("adarft"), Pool.synthetic("uniform", size))
+    targets = np.linspace(0, 100, 500)
+    times = []
+    for target in targets:
+        controller.state = type(controller.state)(np.array([target]))
+        times.append(clock(lambda: controller.next_batch(BATCH)))
+    return float(np.median(times))
+
+
+def clock(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def command_seconds(*arguments: str) -> float:
+    """Seconds of a Python command, best of three after one to warm up."""
+    runs = [clock(lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True))]
+    runs += [clock(lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True))]
+    runs += [clock(lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True))]
+    return min(runs[1:])
+
+
+def fresh_sweep_seconds(*arguments: str) -> float:
+    """Seconds of sims/sweep.py into an empty folder, the second time, when the kernels are compiled."""
+    seconds = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(ROOT / "sims" / "sweep.py"), *arguments, "--out", folder]
+            seconds.append(clock(lambda: subprocess.run(command, capture_output=True, check=True)))  # noqa: B023
+    return seconds[-1]
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    floor_source = str(ROOT.parent / "shared" / "bench" / "limit.c")
+    p.add_argument("--floor", default=floor_source, help="C source of the floor (default: %(default)s)")
+    p.add_argument("--runs", type=int, default=10_000, help="runs, a multiple of 200 (default: %(default)s)")
+    p.add_argument("--quick", action="store_true", help="only the sweep and the selection, not whole commands")
+    options = p.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    sweep_rate(400, 1)  # compile and warm up
+    with tempfile.TemporaryDirectory() as folder:
+        floor = compile_floor(Path(options.floor), Path(folder))
+        rates: dict[str, list[float]] = {"all": [], "one": [], "floor": [], "numpy": []}
+        for _ in range(3):  # in turn, so that a change of the machine's speed meets all
+            rates["all"].append(sweep_rate(options.runs, cores))
+            rates["one"].append(sweep_rate(options.runs // 2, 1))
+            rates["numpy"].append(numpy_rate(10))
+            if floor:
+                rates["floor"].append(floor_rate(floor, options.runs, cores))
+    best = {name: float(np.median(values)) for name, values in rates.items() if values}
+    print(f"{options.runs:,} AdaRFT x scalar runs, {STEPS} steps, batch {BATCH}, one rollout, {cores} processes; medians of 3")
+    print(f"  rollouts per second                         {best['all'] / 1e6:8.0f} million")
+    if "floor" in best:
+        print(f"  share of the C floor ({best['floor'] / 1e6:,.0f} million)           {best['all'] / best['floor']:8.1%}")
+    print(f"  times the NumPy loop over single runs       {best['one'] / best['numpy']:8.1f}  (one process each)")
+    print(f"  scale-out over {cores} processes                  {best['all'] / best['one']:8.2f}")
+    own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(f"  peak memory, this process / largest worker  {own / 2**10:5.0f} / {children / 2**10:.0f} MiB")
+    small, large = selection_seconds(10_000), selection_seconds(1_000_000)
+    print(f"AdaRFT next_batch(256): 10,000 items {small * 1e6:.0f} us; 1,000,000 items {large / small:.2f} times that")
+    if not options.quick:
+        bare = command_seconds("-c", "pass")
+        print(f"import workbench: {command_seconds('-c', 'import workbench') - bare:.3f} s on top of Python's start")
+        everything = "import workbench as wb; wb.Controller, wb.SimLearner, wb.Pool"
+        print(f"  with the simulator's classes: {command_seconds('-c', everything) - bare:.2f} s")
+        print(f"sims/sweep.py --tiny: {fresh_sweep_seconds('--tiny'):.1f} s")
+        print(f"sims/sweep.py (default study): {fresh_sweep_seconds():.1f} s")
+
+
+if __name__ == "__main__":
+    main()

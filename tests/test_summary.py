@@ -1,0 +1,396 @@
+"""From curves to runs to summary to words: every number against a plain expression on hand-made curves."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import trim_mean
+
+from workbench import stats
+from workbench.errors import InputError
+from workbench.summary import report, rivals_table, runs_table, summary_table
+
+STEPS = (0, 4, 8, 10)  # the last record comes early, as where steps is no multiple of eval_every
+PER_STEP = 32  # rollouts
+HORIZON = STEPS[-1]
+
+
+def arm(controller, success, *, learner="scalar", pool="p", silent=0.25, **swept):
+    """Curves of one arm: success (N seeds, E records)."""
+    success = np.asarray(success, dtype=float)
+    seeds, records = success.shape
+    frame = pd.DataFrame({"seed": np.repeat(np.arange(seeds), records), "step": np.tile(STEPS, seeds)})
+    frame = frame.assign(
+        rollouts=frame["step"] * PER_STEP,
+        success=success.ravel(),
+        silent_share=np.broadcast_to(silent, success.shape).ravel(),
+        coverage=frame["step"] / 100,
+    )
+    frame.loc[frame["step"] == 0, "silent_share"] = np.nan
+    law, rule = learner.split()[0], controller.split()[0]
+    keys = {"pool": pool, "learner": learner, "controller": controller, "law": law, "rule": rule} | swept
+    return pd.concat([pd.DataFrame(keys, index=frame.index), frame], axis=1)
+
+
+def table(*arms):
+    return pd.concat(arms, ignore_index=True)
+
+
+# Uniform climbs from 0.2 to 0.7 on average, so 80 % of its gain is success 0.6.
+UNIFORM = [[0.2, 0.4, 0.5, 0.8], [0.2, 0.3, 0.4, 0.6], [0.2, 0.4, 0.5, 0.7], [0.2, 0.3, 0.6, 0.7]]
+FAST = [[0.2, 0.6, 0.7, 0.9], [0.2, 0.5, 0.7, 0.8], [0.2, 0.7, 0.7, 0.8], [0.2, 0.6, 0.8, 0.9]]
+STUCK = [[0.2, 0.2, 0.3, 0.4], [0.2, 0.3, 0.3, 0.3], [0.2, 0.3, 0.4, 0.5], [0.2, 0.3, 0.5, 0.7]]
+CURVES = table(arm("uniform", UNIFORM), arm("filter", STUCK), arm("adarft", FAST))
+RUNS = runs_table(CURVES)
+SUMMARY = summary_table(RUNS, HORIZON)
+
+
+def of(frame, controller, column):
+    return frame.loc[frame["controller"] == controller, column].to_numpy()
+
+
+# ---- runs
+
+
+def test_one_row_per_run_with_the_keys_in_front_and_the_columns_of_the_contract():
+    keys = ["pool", "learner", "controller", "law", "rule", "seed"]
+    measured = ["threshold", "steps_to_threshold", "reached", "rollouts_to_threshold", "auc", "final"]
+    assert list(RUNS.columns) == [*keys, *measured, "silent_share", "coverage"]
+    assert len(RUNS) == 12
+    assert list(RUNS["controller"].unique()) == ["uniform", "filter", "adarft"]
+    assert not RUNS.duplicated(["controller", "seed"]).any()
+
+
+def test_the_threshold_is_a_share_of_what_uniform_gains_on_average():
+    mean = np.mean(UNIFORM, axis=0)
+    for share in (0.1, 0.8, 1.0):
+        level = mean[0] + share * (mean[-1] - mean[0])
+        assert runs_table(CURVES, share)["threshold"].to_numpy() == pytest.approx(level)
+
+
+def test_steps_to_threshold_by_hand():
+    # success 0.6, linear between records: 0.5 -> 0.8 over steps 8 to 10, and so on
+    assert of(RUNS, "uniform", "steps_to_threshold") == pytest.approx([8 + 2 / 3, 10, 9, 8])
+    assert of(RUNS, "adarft", "steps_to_threshold") == pytest.approx([4, 6, 3.2, 4])
+    assert of(RUNS, "filter", "steps_to_threshold") == pytest.approx([10, 10, 10, 9])
+
+
+def test_a_run_that_never_gets_there_is_censored_at_the_last_step():
+    assert of(RUNS, "filter", "reached").tolist() == [False, False, False, True]
+    assert of(RUNS, "adarft", "reached").all()
+
+
+def test_a_run_that_starts_above_the_threshold_is_there_at_step_zero():
+    curves = table(arm("uniform", UNIFORM), arm("adarft", np.full((4, 4), 0.65)))
+    assert of(runs_table(curves), "adarft", "steps_to_threshold").tolist() == [0, 0, 0, 0]
+
+
+def test_rollouts_to_threshold_are_the_steps_times_the_rollouts_of_a_step():
+    assert RUNS["rollouts_to_threshold"].to_numpy() == pytest.approx(PER_STEP * RUNS["steps_to_threshold"].to_numpy())
+
+
+def test_the_area_is_the_mean_height_of_trapezoids_over_unequal_steps():
+    for controller, success in (("uniform", UNIFORM), ("filter", STUCK), ("adarft", FAST)):
+        area = [4 * (a + b) / 2 + 4 * (b + c) / 2 + 2 * (c + d) / 2 for a, b, c, d in success]
+        assert of(RUNS, controller, "auc") == pytest.approx(np.array(area) / 10)
+
+
+def test_final_and_coverage_are_those_of_the_last_record():
+    assert of(RUNS, "adarft", "final").tolist() == [row[-1] for row in FAST]
+    assert RUNS["coverage"].tolist() == [0.1] * 12
+
+
+def test_the_silent_share_of_a_run_weighs_each_record_with_the_steps_it_speaks_for():
+    curves = table(arm("uniform", UNIFORM, silent=[np.nan, 0.1, 0.2, 0.8]))
+    assert runs_table(curves)["silent_share"].to_numpy() == pytest.approx((4 * 0.1 + 4 * 0.2 + 2 * 0.8) / 10)
+
+
+@pytest.mark.parametrize("end", [0.2, 0.1], ids=["level", "down"])
+def test_where_uniform_gains_nothing_there_is_no_threshold_and_nobody_reaches_it(end):
+    flat = np.tile(np.linspace(0.2, end, 4), (4, 1))
+    runs = runs_table(table(arm("uniform", flat), arm("adarft", FAST)))
+    assert runs[["threshold", "steps_to_threshold", "rollouts_to_threshold"]].isna().all(axis=None)
+    assert not runs["reached"].any()
+    assert of(runs, "adarft", "auc") == pytest.approx(of(RUNS, "adarft", "auc"))
+    summary = summary_table(runs, HORIZON)
+    assert summary[["threshold", "steps", "rollouts", "speedup"]].isna().all(axis=None)
+    assert "no threshold: uniform gains nothing" in report(runs, summary, HORIZON)
+
+
+def test_each_pool_and_learner_has_a_threshold_of_its_own():
+    slower = np.array(UNIFORM) / 2
+    curves = table(
+        *(arm("uniform", y, pool=p, learner=lr) for y, p, lr in [(UNIFORM, "p", "scalar"), (slower, "q", "scalar")]),
+        arm("uniform", slower, pool="p", learner="scalar kappa=0.01"),
+    )
+    levels = runs_table(curves).groupby(["pool", "learner"])["threshold"].unique()
+    assert levels["p", "scalar"] == pytest.approx([0.6])
+    assert levels["q", "scalar"] == pytest.approx([0.3])
+    assert levels["p", "scalar kappa=0.01"] == pytest.approx([0.3])
+
+
+def test_swept_parameters_stay_beside_the_keys():
+    curves = table(arm("uniform", UNIFORM, **{"adarft.eta": np.nan}), arm("adarft eta=5", FAST, **{"adarft.eta": 5.0}))
+    runs = runs_table(curves)
+    summary = summary_table(runs, HORIZON)
+    assert list(summary.columns[:6]) == ["pool", "learner", "controller", "law", "rule", "adarft.eta"]
+    assert of(runs, "adarft eta=5", "adarft.eta").tolist() == [5.0] * 4
+    assert np.isnan(of(summary, "uniform", "adarft.eta")).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(shift=st.floats(-0.2, 0.1), share=st.floats(0.05, 1))
+def test_lifting_every_curve_lifts_areas_and_moves_no_crossing(shift, share):
+    runs = runs_table(CURVES, share)
+    lifted = runs_table(CURVES.assign(success=CURVES["success"] + shift), share)
+    for column in ("auc", "final", "threshold"):
+        assert lifted[column].to_numpy() == pytest.approx(runs[column].to_numpy() + shift)
+    # away from a tie: at share 1 a run may end exactly on the level, where rounding decides
+    clear = runs["reached"] & lifted["reached"]
+    assert lifted["steps_to_threshold"][clear].to_numpy() == pytest.approx(runs["steps_to_threshold"][clear].to_numpy())
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.01, np.nan])
+def test_a_threshold_outside_its_domain_is_refused(share):
+    with pytest.raises(InputError, match=r"threshold: must be a number in \(0, 1\]"):
+        runs_table(CURVES, share)
+
+
+# ---- summary
+
+
+def test_the_summary_has_the_columns_of_the_contract():
+    estimates = ["steps", "speedup", "auc", "auc_gain", "final"]
+    wanted = {"pool", "learner", "controller", "law", "rule", "seeds", "threshold", "censored", "rollouts"}
+    wanted |= {"p", "p_holm", "improvement", "silent_share", "coverage", "verdict"}
+    wanted |= {name + end for name in estimates for end in ("", "_low", "_high")}
+    assert set(SUMMARY.columns) == wanted
+    assert SUMMARY["controller"].tolist() == ["uniform", "filter", "adarft"]
+    assert SUMMARY["seeds"].tolist() == [4, 4, 4]
+
+
+def test_summary_values_are_the_plain_expressions():
+    row = SUMMARY.set_index("controller")
+    for name in ("uniform", "filter", "adarft"):
+        steps, auc, final = (of(RUNS, name, c) for c in ("steps_to_threshold", "auc", "final"))
+        assert row.at[name, "steps"] == pytest.approx(steps.mean())  # censored runs count as the horizon
+        assert row.at[name, "rollouts"] == pytest.approx(PER_STEP * steps.mean())
+        assert row.at[name, "auc"] == pytest.approx(trim_mean(auc, 0.25))
+        assert row.at[name, "final"] == pytest.approx(trim_mean(final, 0.25))
+        assert row.at[name, "silent_share"] == pytest.approx(0.25)
+        assert row.at[name, "coverage"] == pytest.approx(0.1)
+    assert row["censored"].tolist() == [0, 3, 0]
+
+
+def test_comparisons_with_uniform_are_the_plain_expressions():
+    row = SUMMARY.set_index("controller")
+    base_steps, base = of(RUNS, "uniform", "steps_to_threshold"), of(RUNS, "uniform", "auc")
+    for name in ("filter", "adarft"):
+        steps, auc = of(RUNS, name, "steps_to_threshold"), of(RUNS, name, "auc")
+        assert row.at[name, "speedup"] == pytest.approx(base_steps.mean() / steps.mean())
+        assert row.at[name, "auc_gain"] == pytest.approx(trim_mean(auc, 0.25) - trim_mean(base, 0.25))
+        wins = [(a > b) + (a == b) / 2 for a, b in itertools.product(auc, base)]
+        assert row.at[name, "improvement"] == pytest.approx(np.mean(wins))
+        d = auc - base
+        flips = [abs(np.dot(s, d)) for s in itertools.product((-1, 1), repeat=4)]
+        assert row.at[name, "p"] == pytest.approx(np.mean([f >= abs(d.sum()) - 1e-12 for f in flips]))
+    small, large = sorted(row.loc[["filter", "adarft"], "p"])
+    assert sorted(row.loc[["filter", "adarft"], "p_holm"]) == pytest.approx([2 * small, max(2 * small, large)])
+
+
+def test_the_baseline_is_not_compared_with_itself():
+    row = SUMMARY.set_index("controller").loc["uniform"]
+    assert row["verdict"] == "baseline"
+    assert row[["speedup", "auc_gain", "p", "p_holm", "improvement"]].isna().all()
+
+
+def test_intervals_are_those_of_the_statistics_module():
+    row = SUMMARY.set_index("controller").loc["adarft"]
+    auc = stats.interval(of(RUNS, "adarft", "auc"))
+    assert (row["auc"], row["auc_low"], row["auc_high"]) == auc
+    crossings = (
+        stats.Crossing(of(RUNS, c, "steps_to_threshold"), of(RUNS, c, "reached")) for c in ("uniform", "adarft")
+    )
+    assert (row["speedup"], row["speedup_low"], row["speedup_high"]) == stats.speedup(*crossings, HORIZON)
+
+
+def test_intervals_widen_with_the_level():
+    wide = summary_table(RUNS, HORIZON, level=0.99).set_index("controller").loc["adarft"]
+    narrow = summary_table(RUNS, HORIZON, level=0.5).set_index("controller").loc["adarft"]
+    assert wide["auc_low"] < narrow["auc_low"] <= narrow["auc"] <= narrow["auc_high"] < wide["auc_high"]
+
+
+def heights(seeds, gain):
+    """Success of `seeds` runs, after the start everywhere about `gain` above those of gain 0."""
+    luck = 0.01 * np.sin(np.arange(seeds))[:, None]
+    return np.linspace(0.2, 0.6, 4) + luck + gain * (1 + 10 * luck) * np.array([0, 1, 1, 1])
+
+
+def many(seeds, gain, controller="adarft", **keys):
+    return arm(controller, heights(seeds, gain), **keys)
+
+
+def judge(*arms):
+    runs = runs_table(table(*arms))
+    return runs, summary_table(runs, HORIZON)
+
+
+def test_a_verdict_needs_both_a_direction_and_a_small_adjusted_p():
+    _, summary = judge(many(8, 0, "uniform"), many(8, 0.05), many(8, -0.05, "filter"), many(8, 0, "band"))
+    row = summary.set_index("controller")
+    assert row["verdict"].to_dict() == {
+        "uniform": "baseline", "adarft": "better", "filter": "worse", "band": "no difference",
+    }  # fmt: skip
+    assert row.at["adarft", "p"] == pytest.approx(2 / 2**8)  # all differences have one sign
+    assert row.at["adarft", "p_holm"] == pytest.approx(3 * 2 / 2**8)
+    assert row.at["band", "p_holm"] == 1
+
+
+def test_four_seeds_prove_nothing():
+    _, summary = judge(many(4, 0, "uniform"), many(4, 0.2))
+    assert summary.set_index("controller").at["adarft", "verdict"] == "no difference"  # p = 1/8 at best
+
+
+def test_holm_counts_every_comparison_of_the_study():
+    alone = judge(many(8, 0, "uniform"), many(8, 0.05))[1]
+    block = [[many(8, 0, "uniform", pool=p), many(8, 0.05, pool=p)] for p in "pqrstuv"]
+    among = judge(*itertools.chain(*block))[1]
+    best = alone["p"].min()
+    assert alone["p_holm"].min() == pytest.approx(best)
+    assert among["p_holm"].min() == pytest.approx(7 * best)
+    assert set(among["verdict"]) == {"baseline", "no difference"}  # 7 * 2 / 2^8 > 0.05
+
+
+def test_one_seed_gives_values_without_intervals_or_verdicts():
+    _, summary = judge(many(1, 0, "uniform"), many(1, 0.05))
+    row = summary.set_index("controller").loc["adarft"]
+    assert np.isfinite([row["auc"], row["steps"], row["speedup"]]).all()
+    assert np.isnan([row["auc_low"], row["auc_high"], row["speedup_low"]]).all()
+    assert row["verdict"] == "no difference"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_report_shows_no_nan_where_seeds_are_too_few_for_an_interval(seeds):
+    runs, summary = judge(many(seeds, 0, "uniform"), many(seeds, 0.05))
+    assert "nan" not in report(runs, summary, HORIZON)
+
+
+# ---- rivals
+
+
+def test_rivals_are_compared_with_adarft_at_its_best_setting():
+    runs, _ = judge(
+        many(8, 0, "uniform"), many(8, 0.02, "adarft eta=5"), many(8, 0.05, "adarft eta=50"), many(8, 0.08, "band")
+    )
+    rivals = rivals_table(runs)
+    assert rivals["controller"].unique().tolist() == ["adarft eta=50"]
+    assert rivals["rival"].tolist() == ["uniform", "band"]
+    for rival, gain, p in rivals[["rival", "auc_gain", "p"]].itertuples(index=False):
+        d = of(runs, rival, "auc") - of(runs, "adarft eta=50", "auc")
+        assert gain == pytest.approx(d.mean())
+        assert p == pytest.approx(2 / 2**8)
+    assert rivals["p_holm"].to_numpy() == pytest.approx(2 * rivals["p"].to_numpy())
+
+
+def test_any_rule_can_be_the_one_that_rivals_are_compared_with():
+    runs, _ = judge(many(8, 0, "uniform"), many(8, 0.05), many(8, 0.02, "band"))
+    rivals = rivals_table(runs, rule="band").set_index("rival")
+    assert rivals.index.tolist() == ["uniform", "adarft"]
+    assert rivals.at["uniform", "auc_gain"] < 0 < rivals.at["adarft", "auc_gain"]
+
+
+def test_without_adarft_there_are_no_rivals():
+    runs, summary = judge(many(8, 0, "uniform"), many(8, 0.05, "band"))
+    assert rivals_table(runs).empty
+    assert "AdaRFT" not in report(runs, summary, HORIZON)
+
+
+# ---- words
+
+
+def words(*arms):
+    runs, summary = judge(*arms)
+    return report(runs, summary, HORIZON)
+
+
+def not_won(text):
+    """What the report says on AdaRFT, by arm."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("  ") and " / adarft" in line]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_the_report_names_the_rules_that_beat_adarft_and_by_how_much():
+    text = words(many(8, 0, "uniform"), many(8, 0.02), many(8, 0.08, "band"))
+    runs, _ = judge(many(8, 0, "uniform"), many(8, 0.02), many(8, 0.08, "band"))
+    gain = (of(runs, "band", "auc") - of(runs, "adarft", "auc")).mean()
+    assert "Where AdaRFT does not win" in text
+    assert not_won(text) == {"p / scalar / adarft": f"beaten by band (+{gain:.3f})"}
+
+
+def test_the_report_names_the_rules_that_adarft_is_level_with():
+    text = words(many(8, 0, "uniform"), many(8, 0.05), many(8, 0.05, "frozen"))
+    assert not_won(text) == {"p / scalar / adarft": "level with frozen"}
+
+
+def test_the_report_says_when_no_schedule_matters():
+    text = words(many(8, 0, "uniform"), many(8, 0), many(8, 0, "frozen"))
+    assert not_won(text) == {"p / scalar / adarft": "level with every rule"}
+
+
+def test_the_report_says_when_adarft_comes_first_but_hardly_saves_steps():
+    runs, summary = judge(many(8, 0, "uniform"), many(8, 0.004))
+    ratio = summary.set_index("controller").at["adarft", "speedup"]
+    assert 1 < ratio < 1.1
+    said = f"first, but only {ratio:.2f} times as fast as uniform"
+    assert not_won(report(runs, summary, HORIZON)) == {"p / scalar / adarft": said}
+
+
+def test_the_report_distrusts_a_comparison_that_adarft_cannot_lose():
+    text = words(many(8, 0, "uniform"), many(8, 0.2), many(8, 0.05, "band"))
+    assert "AdaRFT wins everywhere here: distrust" in text
+    assert not_won(text) == {}
+
+
+def test_the_report_has_a_block_per_pool_and_learner_and_a_line_per_controller():
+    text = words(
+        many(8, 0, "uniform"), many(8, 0.05),
+        many(8, 0, "uniform", pool="q", learner="kernel"), many(8, 0.05, pool="q", learner="kernel"),
+    )  # fmt: skip
+    lines = text.splitlines()
+    heads = [line for line in lines if line.startswith(("p / scalar", "q / kernel"))]
+    assert [head.split("  ")[0] for head in heads] == ["p / scalar", "q / kernel"]
+    assert all("threshold: success 0.5" in head for head in heads)
+    for name in ("uniform", "adarft"):
+        assert sum(line.startswith(f"  {name} ") for line in lines) == 2
+    for word in ("steps to threshold", "censored", "rollouts", "speed-up", "area", "final", "silent", "covered"):
+        assert text.count(word) >= 2
+
+
+def test_a_line_of_the_report_prints_the_numbers_of_the_summary():
+    text = report(RUNS, SUMMARY, HORIZON)
+    line = next(line for line in text.splitlines() if line.startswith("  filter"))
+    row = SUMMARY.set_index("controller").loc["filter"]
+    for part in (
+        f"{row['steps']:.0f} [{row['steps_low']:.0f}, {row['steps_high']:.0f}]",
+        "3/4",
+        f"{row['rollouts']:,.0f}",
+        f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]",
+        f"{row['auc']:.3f}",
+        f"{row['final']:.3f}",
+        "25%",
+        "10%",
+        f"no difference (p = {row['p_holm']:.3f})",
+    ):
+        assert part in line
+    base = next(line for line in text.splitlines() if line.startswith("  uniform"))
+    assert base.endswith("baseline")
+    assert f"counting as {HORIZON}" in text
+
+
+def test_columns_of_the_report_line_up_whatever_the_length_of_a_label():
+    text = words(many(8, 0, "uniform"), many(8, 0.05, "adarft eta=12.5 beta=0.625 ties=first"))
+    head, base, other = text.splitlines()[2:5]
+    assert head.index("against uniform") == base.index("baseline") == other.index("better")

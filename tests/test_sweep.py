@@ -1,0 +1,440 @@
+"""Studies: which cells they have, that each is an ordinary single run, and that how they are computed never shows."""
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+import workbench.sweep
+from workbench.errors import InputError
+from workbench.presets import LAWS, RULES, make_law, make_rule
+from workbench.store import CellStore
+from workbench.sweep import Arm, Study, git_commit, grid_points, space_filling_points
+
+POOL = wb.Pool.synthetic("uniform", size=150)
+SIZES = {"seeds": 2, "steps": 5, "batch": 12, "rollouts": 4, "eval_every": 2}
+RECORDS = 4  # steps 0, 2, 4, 5
+
+
+def study(learners=("scalar",), controllers=("adarft",), points=({},), pools=(POOL,), **sizes):
+    return Study(list(pools), list(learners), list(controllers), list(points), **(SIZES | sizes))
+
+
+@pytest.fixture
+def curves(tmp_path, monkeypatch):
+    """Function that computes a study from nothing and gives its curves; `lanes`: at most so many per chunk."""
+    folders = (tmp_path / str(n) for n in itertools.count())
+
+    def compute(what, lanes=None):
+        with monkeypatch.context() as patch:
+            if lanes is not None:
+                patch.setattr(workbench.sweep, "ROLLOUTS_IN_CACHE", lanes * what.batch * what.rollouts)
+            return what.run(CellStore(next(folders)))
+
+    return compute
+
+
+def same(one, other):
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def rows_of(table, arm):
+    mine = (table["pool"] == arm.pool) & (table["learner"] == arm.learner) & (table["controller"] == arm.controller)
+    return table[mine].reset_index(drop=True)
+
+
+# ---- how a cell is computed never shows
+
+EXACT = ["rloo-exact", "grpo-exact", "success-exact"]
+CASES = {  # learners, controllers, points that differ in every number that a lane can have of its own
+    "every rule": (
+        ["scalar"],
+        list(RULES),
+        [
+            {
+                "adarft.eta": eta, "adarft.beta": beta, "adarft.alpha": alpha, "adarft.start": start,
+                "adarft.low": low, "adarft.high": high, "adarft.ties": ties, "filter.low": low / 200, "band.low": low,
+                "linear.horizon": alpha + 2, "linear.end": high, "linear.ties": ties, "sorted.horizon": 2 + alpha,
+                "frozen.target": start, "frozen.ties": ties,
+            }
+            for eta, beta, alpha, start, low, high, ties in [
+                (50.0, 0.5, 2.0, 10.0, 0.0, 100.0, "random"),
+                (5.0, 0.3, 1.0, 40.0, 20.0, 80.0, "first"),
+                (0.0, 0.7, 3.0, 30.0, 5.0, 90.0, "random"),
+                (20.0, 0.5, 0.5, 35.0, 10.0, 95.0, "random"),
+            ]
+        ],
+    ),
+    "every law": (list(LAWS), ["adarft", "frozen"], [{}]),
+    "every signal": (
+        ["scalar"],
+        ["adarft"],
+        [
+            {"scalar.signal": signal, "scalar.gamma": gamma, "scalar.floor": floor}
+            for signal in ("rloo", "mean", "grpo", "success", "critic", "critic-perfect", *EXACT)
+            for gamma, floor in ((1.0, 0.0), (0.5, 0.25))
+        ],
+    ),
+    "one skill": (
+        ["scalar"],
+        ["adarft"],
+        [
+            {
+                "scalar.theta0": theta0, "scalar.kappa": kappa, "scalar.gamma": gamma, "scalar.a": a,
+                "scalar.floor": floor, "scalar.ceiling": ceiling, "scalar.forgetting": forgetting,
+                "scalar.noise": noise, "scalar.label_noise": label_noise,
+            }
+            for theta0, kappa, gamma, a, floor, ceiling, forgetting, noise, label_noise in [
+                (-1.5, 0.1, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.7),
+                (-1.0, 0.5, 0.5, 1.3, 0.25, 0.9, 0.05, 0.0, 0.7),
+                (-1.5, 0.1, 0.0, 1.0, 0.0, 0.9, 0.0, 0.1, 0.0),
+                (-2.0, 0.0, 1.0, 0.7, 0.1, 1.0, 0.01, 0.2, 0.3),
+            ]
+        ],
+    ),
+    "skill per item": (
+        ["kernel", "tabular"],
+        ["adarft"],
+        [
+            {
+                "kernel.kappa": kappa, "kernel.gamma": gamma, "kernel.transfer_all": everywhere,
+                "kernel.transfer_near": near, "kernel.transfer_self": own, "kernel.length": length,
+                "kernel.forgetting": forgetting, "kernel.label_noise": label_noise, "tabular.kappa": 100 * kappa,
+                "tabular.gamma": gamma, "tabular.forgetting": forgetting, "tabular.label_noise": label_noise,
+            }
+            for kappa, gamma, everywhere, near, own, length, forgetting, label_noise in [
+                (0.1, 1.0, 0.0, 1.0, 0.0, 0.5, 0.01, 0.7),
+                (0.5, 0.5, 0.2, 1.0, 0.0, 2.0, 0.0, 0.7),
+                (0.3, 0.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0),
+                (0.2, 1.0, 0.1, 0.5, 1.0, 0.3, 0.1, 0.3),
+            ]
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_cell_is_the_same_alone_in_a_chunk_and_as_a_plain_single_run(curves, case):
+    what = study(*CASES[case])
+    together = curves(what)
+    same(curves(what, lanes=1), together)
+    same(curves(what, lanes=3), together)
+    for index, cell in enumerate(what.cells):
+        law = make_law(cell.arm.law, dict(cell.arm.law_settings))
+        rule = make_rule(cell.arm.rule, dict(cell.arm.rule_settings), what.steps)
+        record = wb.train(
+            wb.Controller(rule, POOL, seed=cell.seed), wb.SimLearner(law, POOL, seed=cell.seed),
+            what.steps, what.batch, what.rollouts, what.eval_every,
+        ).to_frame()  # fmt: skip
+        mine = together.iloc[index * RECORDS : (index + 1) * RECORDS]
+        same(mine[list(record.columns)].reset_index(drop=True), record)
+
+
+def test_results_do_not_depend_on_the_order_of_anything(curves):
+    other = wb.Pool.synthetic("narrow", size=100)
+    points = grid_points({"adarft.eta": [5.0, 50.0], "kernel.kappa": [0.1, 0.2]})
+    what = study(["scalar", "kernel"], ["filter", "adarft"], points, pools=[POOL, other], seeds=3)
+    turned = study(["kernel", "scalar"], ["adarft", "filter"], points[::-1], pools=[other, POOL], seeds=3)
+    one, two = curves(what), curves(turned, lanes=4)
+    keys = ["pool", "learner", "controller", "seed", "step"]
+    same(one.sort_values(keys, ignore_index=True), two.sort_values(keys, ignore_index=True)[list(one.columns)])
+
+
+def test_arms_share_their_luck_so_differences_between_them_are_paired(curves):
+    table = curves(study(controllers=["adarft"], points=[{"adarft.eta": 0.0}, {"adarft.eta": 1e-9}]))
+    still, hardly = (rows_of(table, arm) for arm in study(points=[{"adarft.eta": 0.0}, {"adarft.eta": 1e-9}]).arms[1:])
+    same(still[["seed", "step", "success", "reward"]], hardly[["seed", "step", "success", "reward"]])
+
+
+def test_points_may_set_different_parameters(curves):
+    points = [{}, {"adarft.eta": 5.0}, {"adarft.beta": 0.2}, {"adarft.eta": 5.0, "adarft.beta": 0.2}]
+    mixed = curves(study(points=points))
+    for point in points[1:]:
+        (arm,) = (arm for arm in study(points=[point]).arms if arm.rule == "adarft")
+        alone = rows_of(curves(study(points=[point])), arm)
+        same(rows_of(mixed, arm)[["success", "target", "reward"]], alone[["success", "target", "reward"]])
+
+
+# ---- which cells a study has
+
+
+def test_uniform_always_runs_first_for_every_pool_and_learner():
+    other = wb.Pool.synthetic("narrow", size=100)
+    arms = study(["scalar", "kernel"], ["adarft", "filter"], pools=[POOL, other]).arms
+    assert [(arm.pool, arm.learner, arm.controller) for arm in arms] == list(
+        itertools.product(["uniform", "narrow"], ["scalar", "kernel"], ["uniform", "adarft", "filter"])
+    )
+    assert [arm.rule for arm in study(controllers=["filter", "uniform"]).arms] == ["uniform", "filter"]
+
+
+def test_every_arm_runs_on_the_same_seeds(curves):
+    table = curves(study(controllers=["adarft", "band"], seeds=3))
+    seeds = table.groupby("controller")["seed"].unique().map(list)
+    assert seeds.to_dict() == {"uniform": [0, 1, 2], "adarft": [0, 1, 2], "band": [0, 1, 2]}
+
+
+def test_grids_cross_rules_and_learners_and_equal_cells_run_once(curves):
+    points = grid_points({"adarft.eta": [5.0, 50.0], "scalar.kappa": [0.02, 0.05]})
+    what = study(["scalar", "natural"], ["filter", "adarft"], points)
+    kappas, etas = ["kappa=0.02", "kappa=0.05"], ["adarft eta=5", "adarft eta=50"]
+    wanted = {(f"scalar {kappa}", rule) for kappa in kappas for rule in ("uniform", "filter", *etas)}
+    wanted |= {("natural", rule) for rule in ("uniform", "filter", *etas)}
+    assert {(arm.learner, arm.controller) for arm in what.arms} == wanted
+    assert len(what.arms) == len(wanted)
+    assert len({cell.key for cell in what.cells}) == len(what.cells) == 2 * len(wanted)
+    table = curves(what)
+    assert len(table) == RECORDS * len(what.cells)
+    assert not table.duplicated(["pool", "learner", "controller", "seed", "step"]).any()
+
+
+def test_curves_have_the_columns_of_the_contract(curves):
+    points = grid_points({"adarft.eta": [5.0], "scalar.signal": ["rloo", "grpo"]})
+    table = curves(study(["scalar", "natural"], ["adarft"], points))
+    deciles = [f"success_{stratum}" for stratum in range(10)]
+    assert list(table.columns) == [
+        "pool", "learner", "controller", "law", "rule", "adarft.eta", "scalar.signal", "seed", "step", "rollouts",
+        "success", *deciles, "target", "reward", "batch_difficulty", "silent_share", "coverage",
+    ]  # fmt: skip
+    assert table["success"].to_numpy() == pytest.approx(table[deciles].mean(axis=1).to_numpy())
+    assert (table["rollouts"] == table["step"] * 12 * 4).all()
+    assert table["step"].unique().tolist() == [0, 2, 4, 5]
+    eta = table.groupby("rule")["adarft.eta"].unique()
+    assert eta["adarft"].tolist() == [5.0]
+    assert np.isnan(eta["uniform"]).all()  # it does not apply there
+    assert table["scalar.signal"][table["law"] == "natural"].isna().all()
+    assert set(table["scalar.signal"][table["law"] == "scalar"]) == {"rloo", "grpo"}
+
+
+def test_labels_name_the_rule_or_learner_and_its_swept_settings():
+    point = {"adarft.eta": 12.5, "adarft.ties": "first", "scalar.kappa": 0.05}
+    (arm,) = (arm for arm in study(points=[point]).arms if arm.rule == "adarft")
+    assert (arm.controller, arm.learner) == ("adarft eta=12.5 ties=first", "scalar kappa=0.05")
+    assert arm.settings == point
+    assert [(arm.controller, arm.learner) for arm in study().arms][-1] == ("adarft", "scalar")
+
+
+@settings(deadline=None)
+@given(value=st.floats(1e-6, 1e6), steps=st.integers(1, 5))
+def test_different_settings_never_share_a_label(value, steps):
+    other = value
+    for _ in range(steps):
+        other = math.nextafter(other, math.inf)
+    one, two = (Arm("p", "scalar", (), "adarft", (("eta", eta),)) for eta in (value, other))
+    assert one.controller != two.controller
+
+
+@pytest.mark.parametrize("twins", ["learners", "signals", "pools"])
+def test_cells_that_are_equal_under_two_names_run_once_and_show_under_both(tmp_path, twins):
+    learners, points, pools = ["scalar"], [{}], [POOL]
+    if twins == "learners":
+        learners, points = ["scalar", "natural"], grid_points({"scalar.gamma": [0.0, 1.0]})
+    elif twins == "signals":
+        learners, points = ["grpo", "scalar"], grid_points({"scalar.signal": ["rloo", "grpo"]})
+    else:
+        pools = [POOL, dataclasses.replace(POOL, name="copy")]
+    what = study(learners, ["adarft"], points, pools)
+    seen = []
+    table = what.run(CellStore(tmp_path), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(what.cells), len(what.cells))
+    for arm in what.arms:
+        assert len(rows_of(table, arm)) == 2 * RECORDS, arm
+    computed = pd.concat(pd.read_parquet(path)["cell"].astype(str) for path in tmp_path.glob("*.parquet"))
+    assert (computed.value_counts() == RECORDS).all()
+
+
+def test_a_cell_has_another_key_where_anything_differs_that_its_result_depends_on():
+    harder = wb.Pool(np.minimum(POOL.difficulty + 1, 100), name="uniform")
+    counted = wb.Pool(POOL.difficulty, name="uniform")  # labels as from 128 attempts, but no counts known
+    variants = [
+        study(), study(steps=6), study(batch=13), study(rollouts=5), study(eval_every=3), study(pools=[harder]),
+        study(pools=[counted]), study(["grpo"]), study(points=[{"scalar.kappa": 0.03}]),
+        study(controllers=["band"]), study(points=[{"adarft.eta": 49.0}]),
+    ]  # fmt: skip
+    keys = [what.cells[-1].key for what in variants]
+    assert len(set(keys)) == len(keys)
+    assert len({cell.key for cell in study(seeds=5).cells}) == 10
+    prompted = dataclasses.replace(POOL, payload={"prompt": [str(i) for i in range(150)]})
+    assert study(pools=[prompted]).cells[-1].key == study().cells[-1].key  # a simulation reads no prompt
+
+
+def test_workers_do_not_carry_prompts():
+    prompted = dataclasses.replace(POOL, payload={"prompt": ["?"] * 150})
+    assert all(pool.payload is None for pool in study(pools=[prompted]).pools)
+
+
+# ---- designs
+
+
+def test_grid_points_are_every_combination():
+    points = grid_points({"adarft.eta": [5.0, 50.0], "scalar.signal": ["rloo", "grpo", "mean"]})
+    assert [tuple(point.values()) for point in points] == [
+        (5.0, "rloo"), (5.0, "grpo"), (5.0, "mean"), (50.0, "rloo"), (50.0, "grpo"), (50.0, "mean"),
+    ]  # fmt: skip
+    assert grid_points({}) == [{}]
+
+
+RANGES = {"adarft.eta": (5.0, 80.0, False), "scalar.kappa": (0.001, 0.1, True)}
+
+
+@pytest.mark.parametrize(("design", "points"), [("sobol", 32), ("lhs", 32), ("lhs", 7), ("sobol", 1)])
+def test_space_filling_designs_put_one_point_in_each_slice_of_each_range(design, points):
+    made = space_filling_points(RANGES, design, points)
+    assert len(made) == points
+    for name, (low, high, logarithmic) in RANGES.items():
+        value = np.array([point[name] for point in made])
+        assert value.min() >= low
+        assert value.max() <= high
+        unit = np.log(value / low) / np.log(high / low) if logarithmic else (value - low) / (high - low)
+        assert sorted(np.floor(unit * points).astype(int)) == list(range(points))
+
+
+@pytest.mark.parametrize("design", ["sobol", "lhs"])
+def test_space_filling_designs_are_reproducible_and_touch_no_global_random_state(design):
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert space_filling_points(RANGES, design, 8) == space_filling_points(RANGES, design, 8)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("ranges", "design", "points", "said"),
+    [
+        ({"adarft.eta": (5.0, 80.0, False)}, "sobol", 6, r"points: must be a power of two .* got 6"),
+        ({"adarft.eta": (5.0, 80.0, False)}, "lhs", 0, r"points: must be a whole number >= 1, got 0"),
+        ({"adarft.eta": (80.0, 5.0, False)}, "lhs", 4, r"adarft\.eta: must be low:high with low < high.* got 80:5"),
+        ({"adarft.eta": (5.0, 5.0, False)}, "sobol", 4, r"adarft\.eta: .* got 5:5"),
+        ({"scalar.kappa": (0.0, 1.0, True)}, "lhs", 4, r"scalar\.kappa: .* low > 0 for log, got 0:1"),
+        ({"scalar.kappa": (0.1, math.inf, False)}, "lhs", 4, r"scalar\.kappa: must be a finite number, got inf"),
+    ],
+)
+def test_a_design_that_cannot_be_made_is_refused(ranges, design, points, said):
+    with pytest.raises(InputError, match=said):
+        space_filling_points(ranges, design, points)
+
+
+# ---- what is kept
+
+
+def test_a_study_with_more_seeds_computes_only_the_new_ones(tmp_path, curves):
+    store = CellStore(tmp_path / "cells")
+    study(seeds=2).run(store)
+    old = {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
+    seen = []
+    table = study(seeds=3).run(store, progress=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (4, 6)
+    assert seen[-1] == (6, 6)
+    assert {path: path.stat().st_mtime_ns for path in old} == old
+    fresh = [pd.read_parquet(path) for path in store.folder.iterdir() if path not in old]
+    assert set(pd.concat(fresh)["cell"]) == {cell.key for cell in study(seeds=3).cells if cell.seed == 2}
+    same(table, curves(study(seeds=3)))
+
+
+def test_a_finished_study_is_only_read(tmp_path):
+    store = CellStore(tmp_path)
+    first = study().run(store)
+    old = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    seen = []
+    same(study().run(store, progress=lambda *at: seen.append(at)), first)
+    assert seen == [(4, 4)]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == old
+
+
+def test_progress_counts_cells_up_to_all_of_them(tmp_path):
+    seen = []
+    what = study(["scalar", "kernel"], list(RULES))
+    what.run(CellStore(tmp_path), progress=lambda done, total: seen.append((done, total)))
+    done = [at for at, _ in seen]
+    assert done == sorted(set(done))
+    assert (done[0], done[-1]) == (0, len(what.cells))
+    assert {total for _, total in seen} == {len(what.cells)}
+    assert len(done) > 10  # not only at the end
+
+
+def test_a_damaged_file_is_named_and_its_cells_computed_again(tmp_path, capsys):
+    store = CellStore(tmp_path)
+    whole = study().run(store)
+    hurt = next(path for path in tmp_path.iterdir())
+    hurt.write_bytes(hurt.read_bytes()[:-1])
+    same(study().run(store), whole)
+    assert str(hurt) in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} >= {hurt.name}  # back, with the same content
+
+
+def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_files(curves):
+    what = study(["scalar", "tabular"], ["adarft", "band"])
+    table = curves(what, lanes=1)
+    wanted = [(cell.arm.learner, cell.arm.controller, cell.seed, s) for cell in what.cells for s in (0, 2, 4, 5)]
+    assert list(table[["learner", "controller", "seed", "step"]].itertuples(index=False, name=None)) == wanted
+
+
+# ---- refused before any work
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"controllers": ["foo"]}, r"controllers: must be among uniform, .*adarft, got 'foo'"),
+        ({"controllers": []}, r"controllers: must be one or more different names, got none"),
+        ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
+        ({"learners": ["foo"]}, r"learners: must be among scalar, .*tabular, got 'foo'"),
+        ({"learners": []}, r"learners: must be one or more different names, got none"),
+        ({"pools": []}, r"pools: must be one or more pools with different names, got none"),
+        ({"pools": [POOL, POOL]}, r"pools: .* different names, got uniform, uniform"),
+        ({"points": []}, r"points: must be .*, got "),
+        ({"points": [{"eta": 5.0}]}, r"'eta'"),
+        ({"points": [{"adarft": 5.0}]}, r"'adarft'"),
+        ({"points": [{"filter.low": 0.2}]}, r"'filter\.low' must belong to a controller or learner that runs"),
+        ({"points": [{"adarft.foo": 1.0}]}, r"adarft\.foo: must be a hyper-parameter of adarft \(beta, .*got 'foo'"),
+        ({"points": [{"adarft.eta": -1.0}]}, r"adarft\.eta: must be a number >= 0, got -1"),
+        ({"points": [{}, {"adarft.beta": 1.5}]}, r"adarft\.beta: must be a number in \[0, 1\], got 1\.5"),
+        ({"points": [{"adarft.ties": "last"}]}, r"adarft\.ties: must be one of random, first, got 'last'"),
+        ({"points": [{"scalar.signal": "x"}]}, r"scalar\.signal: must be one of rloo, .*, got 'x'"),
+        ({"points": [{"scalar.gamma": 2.0}]}, r"scalar\.gamma: must be a number in \[0, 1\], got 2"),
+        ({"seeds": 0}, r"seeds: must be a whole number >= 1, got 0"),
+        ({"steps": 0}, r"steps: must be a whole number >= 1, got 0"),
+        ({"steps": 2.5}, r"steps: must be a whole number >= 1, got 2\.5"),
+        ({"eval_every": 0}, r"eval_every: must be a whole number >= 1, got 0"),
+        ({"batch": 0}, r"batch: must be a whole number >= 1, got 0"),
+        ({"batch": 151}, r"batch: must be <= 150, the items of pool 'uniform', got 151"),
+        ({"rollouts": 1}, r"rollouts: must be >= 2 .*, got 1"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else None,
+)
+def test_a_study_that_cannot_run_is_refused_when_it_is_made(change, said):
+    with pytest.raises(InputError) as caught:
+        study(**change)
+    assert re.search(said, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_of_jobs_below_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="jobs: must be a whole number >= 1, got 0"):
+        study().run(CellStore(tmp_path), jobs=0)
+
+
+# ---- where the code comes from
+
+
+def test_the_commit_is_the_one_that_is_checked_out():
+    root = Path(workbench.sweep.__file__).parents[1]
+    head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        pytest.skip("not a git checkout")
+    assert git_commit() in (head.stdout.strip(), f"{head.stdout.strip()}+changes")
+
+
+def test_a_study_is_plain_settings():
+    """What the manifest says of a law and a rule is JSON and has every hyper-parameter."""
+    for preset in (*LAWS.values(), *RULES.values()):
+        told = json.loads(json.dumps(workbench.sweep.describe(preset)))
+        assert told["class"] == type(preset).__name__
+        assert {field.name for field in dataclasses.fields(preset)} == told.keys() - {"class"}
