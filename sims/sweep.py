@@ -25,6 +25,7 @@ from workbench.sweep import Study, describe, git_commit, grid_points, pool_diges
 sys.path.insert(0, str(Path(__file__).parent))
 from grids import DEFAULT, TINY
 
+MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 
 
@@ -246,16 +247,38 @@ def manifest(study: Study, threshold: float) -> str:
 def draw(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None, out: Path) -> list[str]:
     from workbench import figures
 
-    pictures = {
-        "learning_curves": figures.learning_curves(curves),
-        "target_difficulty": figures.target_trajectories(curves),
-        "speedup": figures.speedup_forest(summary),
-    }
+    shown = readable(summary)
+    looks = figures.controller_looks(summary)  # a controller looks the same whatever else is drawn
+    drawn = curves[curves["controller"].isin(shown["controller"]) & curves["learner"].isin(shown["learner"])]
+    pictures = {"learning_curves": figures.learning_curves(drawn, looks)}
+    if drawn["target"].notna().any():
+        pictures["target_difficulty"] = figures.target_trajectories(drawn, looks)
+    pictures["speedup"] = figures.speedup_forest(shown, looks)
     if heat:
         pictures["heat_map"] = figures.heat_map(summary, *heat, average=True)
     for name, figure in pictures.items():
         figures.save(figure, out / name)
     return [f"{name}.{{pdf,png}}" for name in pictures]
+
+
+def readable(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows that curves can show: of a rule or law with too many settings only the best, by mean area."""
+    area = summary.groupby(["rule", "controller"], sort=False)["auc"].mean()
+    controllers, learners = list(summary["controller"].unique()), list(summary["learner"].unique())
+    if len(controllers) > MOST_CONTROLLERS:
+        controllers = [name for _, name in area.groupby("rule", sort=False).idxmax()]
+    if len(learners) > MOST_LEARNERS:
+        area = summary.groupby(["law", "learner"], sort=False)["auc"].mean()
+        learners = [name for _, name in area.groupby("law", sort=False).idxmax()]
+    shown = summary[summary["controller"].isin(controllers) & summary["learner"].isin(learners)]
+    left_out = summary["controller"].nunique() - len(controllers), summary["learner"].nunique() - len(learners)
+    if any(left_out):
+        print(
+            f"curves and forest show the best setting of each rule and learner; {left_out[0]} controllers and "
+            f"{left_out[1]} learners are in the tables only",
+            file=sys.stderr,
+        )
+    return shown
 
 
 if __name__ == "__main__":

@@ -128,6 +128,15 @@ def test_one_seed_has_a_mean_but_no_band():
     assert figure.legends[0].get_title().get_text() == "mean over 1 seed"
 
 
+def test_the_axis_stays_in_the_domain_though_bands_of_two_seeds_do_not():
+    curves = make_curves(**ONE_PANEL, seeds=2)
+    assert figures.mean_and_band(curves, "success")["high"].max() > 1.1
+    low, high = figures.learning_curves(curves).axes[0].get_ylim()
+    assert -0.05 < low < high < 1.05
+    low, high = figures.target_trajectories(curves).axes[0].get_ylim()
+    assert low < 0 < 100 < high
+
+
 def test_titles_axis_labels_and_legend_are_there():
     figure = figures.learning_curves(make_curves())
     assert [ax.get_title() for ax in figure.axes] == ["easy", "hard", "", ""]
@@ -343,6 +352,12 @@ def test_a_nan_cell_says_so_and_an_absent_cell_stays_empty():
     assert {t.get_position(): t.get_text() for t in ax.texts}[1, 1] == "n/a"
     assert ax.collections[0].get_array().mask[1, 1]
     assert len(figures.heat_map(summary[~here], "adarft.eta", "scalar.kappa").axes[0].texts) == 5
+
+
+@pytest.mark.parametrize("value", ["speedup", "auc_gain", "steps"])
+def test_a_map_without_any_number_is_all_n_a(value):
+    figure = figures.heat_map(make_grid().assign(**{value: np.nan}), "adarft.eta", "scalar.kappa", value)
+    assert [t.get_text() for t in figure.axes[0].texts] == ["n/a"] * 6
 
 
 def test_other_keys_are_averaged_only_when_asked():

@@ -52,9 +52,7 @@ def pool_of(size):
 
 def learner_of(law, b, lanes=None, seed=0):
     """A learner whose items have exactly the true difficulties b (logits)."""
-    return wb.SimLearner(
-        law, wb.Pool(difficulty=np.full(len(b), 50.0)), seed=seed, lanes=lanes, b=np.asarray(b)
-    )
+    return wb.SimLearner(law, wb.Pool(difficulty=np.full(len(b), 50.0)), seed=seed, lanes=lanes, b=np.asarray(b))
 
 
 def exact(law):
@@ -322,6 +320,16 @@ def test_groups_all_right_or_all_wrong_teach_nothing(signal, gamma, value):
         assert np.array_equal(learner.success(np.arange(3)), before)
 
 
+@pytest.mark.parametrize("signal", [wb.Critic(perfect=True), wb.SuccessOnly(), wb.RLOO(exact=True)], ids=repr)
+def test_rounding_at_extreme_success_probabilities_never_makes_skill_nan_or_fall(signal):
+    b = np.linspace(-25, 25, 20_001)
+    for gamma, reward in ((0.3, 0.0), (0.5, 0.0), (0.3, 1.0), (0.5, 1.0)):
+        learner = learner_of(wb.ScalarIRT(theta0=0.0, kappa=1.0, gamma=gamma, signal=signal), b)
+        learner.learn(np.arange(len(b)), np.full((len(b), 4), reward, np.float32))
+        assert np.isfinite(skill(learner)[0])
+        assert skill(learner)[0] >= 0
+
+
 def test_natural_gradient_learns_the_same_from_every_group():
     learner = learner_of(wb.ScalarIRT(theta0=0.0, kappa=0.125, gamma=0.0), [-1.0, 0.0, 5.0])
     learner.learn(np.arange(3), np.array([[0, 0], [0, 1], [1, 1]], np.float32))
@@ -389,9 +397,7 @@ def test_on_matched_items_skill_grows_linearly_at_kappa_times_a(gamma, a):
     steps, kappa = 40, 0.05
     # item t is matched at step t only if skill grew linearly until then
     b = -1.5 + kappa * a * np.arange(steps)
-    learner = learner_of(
-        wb.ScalarIRT(theta0=-1.5, kappa=kappa, gamma=gamma, a=a, signal=wb.RLOO(exact=True)), b
-    )
+    learner = learner_of(wb.ScalarIRT(theta0=-1.5, kappa=kappa, gamma=gamma, a=a, signal=wb.RLOO(exact=True)), b)
     for t in range(steps):
         assert learner.success(np.array([t]))[0] == pytest.approx(0.5, abs=NEAR_P)
         learner.learn(np.array([t]), np.zeros((1, 2), np.float32))
@@ -490,9 +496,7 @@ def test_success_falls_with_difficulty_and_rises_with_skill(b, a, floor, ceiling
 
 
 def test_success_far_above_and_far_below_an_item_reaches_ceiling_and_floor():
-    assert success_of(0.0, [-200.0, 200.0], floor=0.25, ceiling=0.875) == pytest.approx(
-        [0.875, 0.25], abs=NEAR_P
-    )
+    assert success_of(0.0, [-200.0, 200.0], floor=0.25, ceiling=0.875) == pytest.approx([0.875, 0.25], abs=NEAR_P)
     assert success_of(0.0, [-200.0, 200.0]) == pytest.approx([1.0, 0.0], abs=1e-30)
 
 
@@ -567,9 +571,7 @@ def test_without_signal_skill_decays_to_its_start_by_one_minus_forgetting_per_up
         assert skill(learner)[0] + 1.5 == pytest.approx(gained * (1 - forgetting) ** t, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "law", [wb.Tabular(kappa=4.0, forgetting=0.1), wb.KernelTransfer(kappa=4.0, forgetting=0.1)]
-)
+@pytest.mark.parametrize("law", [wb.Tabular(kappa=4.0, forgetting=0.1), wb.KernelTransfer(kappa=4.0, forgetting=0.1)])
 def test_every_item_forgets_even_when_it_is_not_trained(law):
     b = np.array([-1.0, 0.0, 1.0])
     learner = learner_of(law, b)
@@ -670,9 +672,7 @@ def test_without_forgetting_no_item_ever_gets_worse():
 # --------------------------------------------------------------------------------------------------- transfer
 
 
-@pytest.mark.parametrize(
-    "law", [wb.Tabular(), wb.KernelTransfer(kappa=8.0, transfer_near=0.0, transfer_self=1.0)]
-)
+@pytest.mark.parametrize("law", [wb.Tabular(), wb.KernelTransfer(kappa=8.0, transfer_near=0.0, transfer_self=1.0)])
 def test_without_transfer_untrained_items_stay_exactly_where_they_were(law):
     learner = learner_of(law, np.linspace(-3, 0, 50), seed=2)
     before = learner.success(np.arange(50)).copy()
@@ -1136,6 +1136,31 @@ def test_a_learner_resumes_bit_for_bit_from_its_state_on_disk(law, lanes, tmp_pa
         assert np.array_equal(step(resumed, batches[t]), expected[t])
     assert_same_state(resumed, straight)
     assert np.array_equal(resumed.evaluate(), straight.evaluate(), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["guess", "kernel critic", "scalar mean field", "scalar success"])
+def test_every_update_uses_the_skill_of_its_own_moment_whatever_was_attempted_before(name):
+    items, other = np.arange(10), np.arange(10, 20)
+    items.flags.writeable = other.flags.writeable = False  # as a controller may hand them over
+    rewards = mixed(np.random.default_rng(0), (10, 4))
+    eager, plain = (wb.SimLearner(LAWS[name], pool_of(40), seed=1) for _ in range(2))
+    start = eager.state_dict()
+    eager.attempt(items, rollouts=4)
+    for learner in (eager, plain):
+        learner.learn(items, rewards)
+        learner.learn(items, rewards)  # skill has moved since the attempt
+    assert_same_state(eager, plain)
+    eager.attempt(items, rollouts=4)
+    eager.attempt(other, rollouts=4)
+    for learner in (eager, plain):
+        learner.learn(items, rewards)  # not the items attempted last
+    assert_same_state(eager, plain)
+    eager.attempt(items, rollouts=4)
+    eager.load_state_dict(start)  # another skill than at the attempt
+    eager.learn(items, rewards)
+    fresh = wb.SimLearner(LAWS[name], pool_of(40), seed=1)
+    fresh.learn(items, rewards)
+    assert_same_state(eager, fresh)
 
 
 @every_law

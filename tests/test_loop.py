@@ -44,9 +44,7 @@ def pair(rule, law, pool, seed=SEEDS, lanes=None):
 
 def run(rule, law, pool, steps=60, batch=32, rollouts=8, seed=SEEDS, eval_every=5):
     controller, learner = pair(rule, law, pool, seed)
-    return wb.train(
-        controller, learner, steps, batch=batch, rollouts=rollouts, eval_every=eval_every
-    ), learner
+    return wb.train(controller, learner, steps, batch=batch, rollouts=rollouts, eval_every=eval_every), learner
 
 
 class Watched:
@@ -215,9 +213,7 @@ def test_silent_share_is_nan_for_single_rollouts(pool):
 def test_silent_share_agrees_with_its_formula_at_known_success():
     flat = wb.Pool(difficulty=np.full(2000, 50.0))
     learner = wb.SimLearner(wb.ScalarIRT(theta0=logit(0.2), kappa=0.0), flat, seed=SEEDS, b=np.zeros(2000))
-    record = wb.train(
-        wb.Controller(wb.Uniform(), flat, seed=SEEDS), learner, 25, batch=64, rollouts=8, eval_every=25
-    )
+    record = wb.train(wb.Controller(wb.Uniform(), flat, seed=SEEDS), learner, 25, batch=64, rollouts=8, eval_every=25)
     expected = 0.2**8 + 0.8**8
     error = sqrt(expected * (1 - expected) / (8 * 25 * 64))
     assert record.silent_share[-1].mean() == pytest.approx(expected, abs=5 * error)
@@ -350,9 +346,7 @@ class Coin:
 
 
 def test_anything_with_the_four_methods_is_a_learner(pool):
-    record = wb.train(
-        wb.Controller(wb.AdaRFT(start=50.0), pool), Coin(), 6, batch=10, rollouts=4, eval_every=3
-    )
+    record = wb.train(wb.Controller(wb.AdaRFT(start=50.0), pool), Coin(), 6, batch=10, rollouts=4, eval_every=3)
     assert record.success.shape == (3, 1, 3)
     assert record.mean_success[:, 0].tolist() == [0.0, 1.5 * 3 * 20, 1.5 * 6 * 20]
     assert record.target[:, 0].tolist() == [50.0, 50.0, 50.0]  # reward is beta: the target rests
@@ -378,9 +372,7 @@ def test_a_setting_out_of_its_domain_is_refused_before_anything_is_learned(pool,
     controller, learner = pair(wb.Uniform(), LAWS["scalar"], pool)
     before = learner.state.theta.copy()
     with pytest.raises(wb.InputError, match=rf"{setting}: must be .*got {value}"):
-        wb.train(
-            controller, learner, **{"steps": 5, "batch": 32, "rollouts": 8, "eval_every": 5, setting: value}
-        )
+        wb.train(controller, learner, **{"steps": 5, "batch": 32, "rollouts": 8, "eval_every": 5, setting: value})
     assert np.array_equal(learner.state.theta, before)
 
 
@@ -396,9 +388,7 @@ def test_a_learner_with_another_number_of_lanes_is_refused(pool):
 @pytest.mark.parametrize("law", [wb.ScalarIRT(), wb.KernelTransfer()], ids=["scalar", "kernel"])
 def test_pairing_by_seed_makes_the_difference_of_two_controllers_less_noisy(pool, law):
     seeds = np.arange(48)
-    final = {
-        r: run(RULES[r], law, pool, steps=40, seed=seeds)[0].mean_success[-1] for r in ("adarft", "uniform")
-    }
+    final = {r: run(RULES[r], law, pool, steps=40, seed=seeds)[0].mean_success[-1] for r in ("adarft", "uniform")}
     paired = np.var(final["adarft"] - final["uniform"], ddof=1)
     unpaired = np.var(final["adarft"], ddof=1) + np.var(final["uniform"], ddof=1)
     assert paired < 0.5 * unpaired
@@ -407,9 +397,7 @@ def test_pairing_by_seed_makes_the_difference_of_two_controllers_less_noisy(pool
 
 def test_two_controllers_share_the_luck_of_a_seed_before_they_part(pool):
     easy_first, also_easy = wb.AdaRFT(start=0.0, ties="first"), wb.FrozenTarget(0.0, ties="first")
-    adaptive, frozen = (
-        run(rule, LAWS["scalar"], pool, steps=3, eval_every=1)[0] for rule in (easy_first, also_easy)
-    )
+    adaptive, frozen = (run(rule, LAWS["scalar"], pool, steps=3, eval_every=1)[0] for rule in (easy_first, also_easy))
     assert np.array_equal(adaptive.success[:2], frozen.success[:2])  # one batch in common
     assert np.array_equal(adaptive.reward[1], frozen.reward[1])
     assert not np.array_equal(adaptive.success[3], frozen.success[3])
@@ -430,9 +418,7 @@ def skill_gained(rule, law, pool, **settings):
     return learner.state.theta - law.theta0
 
 
-@pytest.mark.parametrize(
-    "law", [wb.ScalarIRT(kappa=0.05, gamma=0.0, signal=wb.RLOO(exact=True)), LAWS["natural"]]
-)
+@pytest.mark.parametrize("law", [wb.ScalarIRT(kappa=0.05, gamma=0.0, signal=wb.RLOO(exact=True)), LAWS["natural"]])
 def test_under_natural_gradient_no_controller_changes_skill_at_all(pool, law):
     records = {name: run(rule, law, pool, steps=60) for name, rule in RULES.items()}
     _, baseline = records["uniform"]
@@ -465,9 +451,7 @@ def test_the_speed_up_shrinks_with_the_signals_exponent_down_to_none(pool):
     ratios = []
     for gamma in (1.0, 0.5, 0.0):
         law = wb.ScalarIRT(gamma=gamma, label_noise=0.0, signal=wb.RLOO(exact=True))
-        ratios.append(
-            skill_gained(wb.AdaRFT(), law, pool).mean() / skill_gained(wb.Uniform(), law, pool).mean()
-        )
+        ratios.append(skill_gained(wb.AdaRFT(), law, pool).mean() / skill_gained(wb.Uniform(), law, pool).mean())
     vanilla, whitened, natural = ratios
     assert vanilla > whitened + 0.1
     assert whitened > natural + 0.1

@@ -201,9 +201,7 @@ def test_critic_is_unbiased_for_every_value(value, n):
 def test_critic_second_moment_of_one_rollout(value):
     for p in P:
         second = np.sum(binom.pmf([0, 1], 1, p) * wb.Critic().group(np.array([0, 1]), 1, p, value) ** 2)
-        assert second == pytest.approx(
-            p * (1 - value) ** 2 * (1 - p) ** 2 + (1 - p) * value**2 * p**2, rel=1e-9
-        )
+        assert second == pytest.approx(p * (1 - value) ** 2 * (1 - p) ** 2 + (1 - p) * value**2 * p**2, rel=1e-9)
 
 
 def test_a_perfect_critic_has_variance_p_times_one_minus_p_times_one_minus_two_p_squared():

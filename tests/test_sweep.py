@@ -150,12 +150,6 @@ def test_results_do_not_depend_on_the_order_of_anything(curves):
     same(one.sort_values(keys, ignore_index=True), two.sort_values(keys, ignore_index=True)[list(one.columns)])
 
 
-def test_arms_share_their_luck_so_differences_between_them_are_paired(curves):
-    table = curves(study(controllers=["adarft"], points=[{"adarft.eta": 0.0}, {"adarft.eta": 1e-9}]))
-    still, hardly = (rows_of(table, arm) for arm in study(points=[{"adarft.eta": 0.0}, {"adarft.eta": 1e-9}]).arms[1:])
-    same(still[["seed", "step", "success", "reward"]], hardly[["seed", "step", "success", "reward"]])
-
-
 def test_points_may_set_different_parameters(curves):
     points = [{}, {"adarft.eta": 5.0}, {"adarft.beta": 0.2}, {"adarft.eta": 5.0, "adarft.beta": 0.2}]
     mixed = curves(study(points=points))

@@ -156,17 +156,16 @@ def _by_number(label: str) -> list[tuple[float, str]]:
 
 def learning_curves(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None) -> Figure:
     """Held-out success over training: a row of panels per learner, a column per pool, a line per rule."""
-    return _panels(curves, "success", "held-out success (mean over difficulty deciles)", looks)
+    return _panels(curves, "success", "held-out success (mean over difficulty deciles)", (0, 1), looks)
 
 
 def target_trajectories(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None) -> Figure:
     """Target difficulty over training, panels as in learning_curves, for the rules that have a target."""
     _require(curves, "curves", ["controller", "rule", "target"])
-    looks = controller_looks(curves) if looks is None else looks  # of all controllers, as in learning_curves
     has_target = np.isfinite(curves["target"]).groupby(curves["controller"], observed=True).transform("any")
     if not has_target.any():
         raise InputError("curves: must have a controller with a finite target, got none")
-    return _panels(curves[has_target], "target", "target difficulty (0 easiest, 100 hardest)", looks, (0, 100))
+    return _panels(curves[has_target], "target", "target difficulty (0 easiest, 100 hardest)", (0, 100), looks)
 
 
 def mean_and_band(curves: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -187,8 +186,8 @@ def _panels(
     curves: pd.DataFrame,
     column: str,
     ylabel: str,
+    domain: tuple[int, int],
     looks: Mapping[str, Look] | None,
-    domain: tuple[float, float] | None = None,
 ) -> Figure:
     band = mean_and_band(curves, column)
     looks = _present(curves, looks)
@@ -220,9 +219,9 @@ def _panels(
     round_numbers = [1, 2, 2.5, 5, 10]
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(5 if len(pools) < 4 else 4, steps=round_numbers, integer=True))
     axes[0, 0].yaxis.set_major_locator(MaxNLocator(5, steps=round_numbers))
-    if domain:
-        margin = 0.04 * (domain[1] - domain[0])
-        axes[0, 0].set_ylim(domain[0] - margin, domain[1] + margin)
+    margin = 0.04 * (domain[1] - domain[0])
+    low, high = axes[0, 0].get_ylim() if column == "success" else (domain[0] - margin, domain[1] + margin)
+    axes[0, 0].set_ylim(max(low, domain[0] - margin), min(high, domain[1] + margin))  # bands of few seeds overshoot
     figure.supxlabel("training step")
     figure.supylabel(ylabel)
     seeds = _count(band["seeds"], "seed")
@@ -364,7 +363,7 @@ class Value:
         """Symmetric about no effect, in ratios or in differences; without a centre, the data's range."""
         v = v[self.shown(v)]
         if self.centre is None:
-            return Normalize(v.min(initial=np.inf), v.max(initial=-np.inf)) if v.size else Normalize(0, 1)
+            return Normalize(v.min(), v.max()) if v.size else Normalize(0, 1)
         if self.log:
             half = max(np.abs(np.log2(v / self.centre)).max(initial=0.0), 0.05)
             return LogNorm(self.centre * 2.0**-half, self.centre * 2.0**half)
@@ -422,10 +421,9 @@ def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", *, a
         entry, interval = f"{mean} over {_count(cells['rows'], 'summary row')}", "range"
     elif "seeds" in summary:
         interval += f" over {_count(summary.dropna(subset=[x, y])['seeds'], 'seed')}"
-    across, up = (
-        _levels(cells[x]),
-        _levels(cells[y])[:: 1 if _is_numeric(cells[y]) else -1],
-    )  # names from the top
+    across, up = _levels(cells[x]), _levels(cells[y])
+    if not _is_numeric(cells[y]):
+        up.reverse()  # names read from the top, numbers rise
     if _is_numeric(cells[x]) and _is_numeric(cells[y]) and len(cells) < 0.5 * len(across) * len(up):
         figure, image, note = _points(cells, x, y, how, entry, interval)
     else:
@@ -575,7 +573,7 @@ def _levels(column: pd.Series[Any]) -> list[Any]:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    return [v if isinstance(v, str) else f"{v:.4g}" for v in values]
+    return [f"{v:.4g}" if isinstance(v, (int, float, np.number)) else str(v) for v in values]
 
 
 def _with_unit(column: str, between: str) -> str:

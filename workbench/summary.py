@@ -61,24 +61,39 @@ def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.D
     steps: restricted mean steps to threshold, censored runs counting as `horizon`. speedup: uniform's over the
     arm's. auc, final: interquartile means. auc_gain: paired difference of interquartile means to uniform.
     p: paired sign-flip test on the area under the curve; p_holm: adjusted over all comparisons of the study.
-    verdict: better or worse than uniform where p_holm <= 1 - level, else no difference shown.
+    verdict: better or worse than uniform where p_holm <= 1 - level; else no difference, or, where no result could
+    have been significant with that many comparisons, too few seeds.
     """
     keys = list(runs.columns[: runs.columns.get_loc("seed")])
+    comparisons = len(runs.groupby(ARM)) - len(runs.groupby(["pool", "learner"]))
     rows = []
     for _, block in runs.groupby(["pool", "learner"], sort=False):
         base = block[block["rule"] == BASELINE]
         for _, arm in block.groupby("controller", sort=False):
-            rows.append({key: arm[key].iloc[0] for key in keys} | _arm_row(arm, base, horizon, level))
+            rows.append({key: arm[key].iloc[0] for key in keys} | _arm_row(arm, base, horizon, level, comparisons))
     table = pd.DataFrame(rows)
     table["p_holm"] = stats.holm(table["p"].to_numpy())
     better, sure = table["auc_gain"] > 0, table["p_holm"] <= 1 - level
+    undecided = "no difference" if enough_seeds(len(base), int(table["p"].count()), level) else "too few seeds"
     table["verdict"] = np.select(
-        [table["rule"] == BASELINE, sure & better, sure & ~better], ["baseline", "better", "worse"], "no difference"
+        [table["rule"] == BASELINE, sure & better, sure & ~better], ["baseline", "better", "worse"], undecided
     )
     return table
 
 
-def _arm_row(arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float) -> dict[str, Any]:
+def enough_seeds(seeds: int, comparisons: int, level: float = 0.95) -> bool:
+    """Whether a sign-flip test on so many seeds can be significant at all after Holm: 2^(1 - N) M <= 1 - level."""
+    return 2.0 ** (1 - seeds) * comparisons <= 1 - level
+
+
+def _sign_flip(differences: Any, comparisons: int) -> float:
+    """Sign-flip p with enough resamples to survive Holm over so many comparisons."""
+    return stats.sign_flip_test(differences, resamples=max(10_000, 100 * comparisons))
+
+
+def _arm_row(
+    arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float, comparisons: int
+) -> dict[str, Any]:
     """Estimates of one arm against its baseline; both have one row per seed, in the same order."""
     is_base = arm["rule"].iloc[0] == BASELINE
     row: dict[str, Any] = {"seeds": len(arm), "threshold": arm["threshold"].iloc[0]}
@@ -94,7 +109,7 @@ def _arm_row(arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float) 
     auc, base_auc = arm["auc"].to_numpy(), base["auc"].to_numpy()
     row |= _named("auc", stats.interval(auc, level=level))
     row |= _named("auc_gain", none if is_base else stats.paired_interval(auc, base_auc, _iqm_difference, level))
-    row["p"] = np.nan if is_base else stats.sign_flip_test(auc - base_auc)
+    row["p"] = np.nan if is_base else _sign_flip(auc - base_auc, comparisons)
     row["improvement"] = np.nan if is_base else stats.probability_of_improvement(auc, base_auc)
     row |= _named("final", stats.interval(arm["final"].to_numpy(), level=level))
     row["silent_share"], row["coverage"] = arm["silent_share"].mean(), arm["coverage"].mean()
@@ -119,6 +134,7 @@ def rivals_table(runs: pd.DataFrame, rule: str = "adarft") -> pd.DataFrame:
     auc_gain: mean paired difference of the areas, rival minus `rule`. p_holm: sign-flip test, adjusted over the table.
     """
     rows = []
+    comparisons = len(runs[runs["rule"] != rule].groupby(ARM))
     for (pool, learner), block in runs.groupby(["pool", "learner"], sort=False):
         mine = block[block["rule"] == rule]
         if mine.empty:
@@ -127,7 +143,7 @@ def rivals_table(runs: pd.DataFrame, rule: str = "adarft") -> pd.DataFrame:
         own = mine.loc[mine["controller"] == best, "auc"].to_numpy()
         for rival, arm in block[block["rule"] != rule].groupby("controller", sort=False):
             gain = arm["auc"].to_numpy() - own
-            rows.append((pool, learner, best, rival, gain.mean(), stats.sign_flip_test(gain)))
+            rows.append((pool, learner, best, rival, gain.mean(), _sign_flip(gain, comparisons)))
     table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival", "auc_gain", "p"])
     return table.assign(p_holm=stats.holm(table["p"].to_numpy()))
 
@@ -170,6 +186,9 @@ def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> lis
     rivals = rivals_table(runs)
     if rivals.empty:
         return []
+    seeds = runs["seed"].nunique()
+    if not enough_seeds(seeds, len(rivals)):
+        return [f"{seeds} seeds are too few to say where AdaRFT does not win: {len(rivals)} comparisons need more."]
     speedups = {tuple(row[key] for key in ARM): row["speedup"] for row in rows_of(summary)}
     lines = []
     for key, block in rivals.groupby(ARM, sort=False):
@@ -208,7 +227,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    if row["verdict"] == "baseline":
-        return "baseline"
+    if row["verdict"] in ("baseline", "too few seeds"):
+        return str(row["verdict"])
     p = row["p_holm"]
     return f"{row['verdict']} (p {'< .001' if p < 0.001 else f'= {p:.3f}'})"

@@ -225,7 +225,8 @@ def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: s
         check_number(f"set {name}", [low, high])
         if low >= high or (logarithmic and low <= 0):
             raise InputError(f"set {name}: must be low:high with low < high, low > 0 for log, got {low:g}:{high:g}")
-    unit = engine(len(ranges), rng=generator(0, Role.DESIGN)).random(points)
+    seed = int(generator(0, Role.DESIGN).integers(2**63))  # scipy wants a generator that it can split
+    unit = engine(len(ranges), rng=np.random.default_rng(seed)).random(points)
     columns = {}
     for column, (name, (low, high, logarithmic)) in zip(unit.T, ranges.items(), strict=True):
         values = low * (high / low) ** column if logarithmic else low + (high - low) * column

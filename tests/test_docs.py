@@ -1,0 +1,219 @@
+"""README.md and CONTRIBUTING.md say what is so: commands run, paths exist, tables name what the code names."""
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from workbench.pool import Pool
+from workbench.presets import LAWS, RULES
+from workbench.store import CellStore
+from workbench.summary import report, runs_table, summary_table
+from workbench.sweep import Study
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+
+# Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
+SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--points", "2", "--jobs", "1"]
+PLACEHOLDERS = {"<name>": "frozen"}  # what a reader is to fill in
+OUR_PYTHON = ("python", ".venv/bin/python")
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+
+def blocks(text: str) -> list[Block]:
+    """Fenced blocks, and indented ones, which are shell here."""
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    found = [Block(*match.groups()) for match in fenced.finditer(text)]
+    indented = re.findall(r"(?<=\n\n)(?: {4}\S.*\n)+", fenced.sub("", text))
+    return found + [Block("sh", re.sub("^ {4}", "", block, flags=re.MULTILINE)) for block in indented]
+
+
+def commands(text: str) -> list[str]:
+    """Every shell command: lines of shell blocks, and what stands in the text like `make test`."""
+    lines = [line for block in blocks(text) if block.language == "sh" for line in block.text.splitlines()]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += re.findall(r"`((?:make|source|python|\.venv/bin/\w+) [^`]+)`", prose)
+    for placeholder, value in PLACEHOLDERS.items():
+        lines = [line.replace(placeholder, value) for line in lines]
+    return [line for line in (re.sub(r"\s#.*", "", line).strip() for line in lines) if line]
+
+
+def section(heading: str) -> str:
+    """The README from a second-level heading to the next."""
+    return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the rows of the first table under a heading, without its head, backticks gone."""
+    rows = [line for line in section(heading).splitlines() if line.startswith("|")]
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def tree() -> list[str]:
+    """Paths of the README's tree."""
+    (block,) = (block for block in blocks(README) if block.language == "tree")
+    paths, folder = [], ""
+    for line in block.text.splitlines():
+        path, purpose = re.fullmatch(r"((?: {2})?\S+) +(\S.*)", line).groups()
+        assert purpose
+        if not path.startswith(" "):
+            folder = path
+        paths.append(folder + path.strip() if path.startswith(" ") else path)
+    return paths
+
+
+# ---- commands ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def environment():
+    """Ours without what a `make` around this test passes down; `workbench` is the one of this folder."""
+    passed_on = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return passed_on | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+
+
+def run(words, folder, environment):
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """We are in a folder with what a reader has who follows the documents: the code, and the items file in full."""
+    for name in ("sims", "workbench", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "docs").mkdir()
+    (items,) = (block.text for block in blocks(README) if block.language == "csv")
+    head, *rows = items.splitlines()
+    (tmp_path / "items.csv").write_text("\n".join([head, *rows * 100]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return monkeypatch
+
+
+def check_make(command, environment):
+    """Every target has a recipe, whether or not .venv is there already."""
+    words = [*shlex.split(command), f"PYTHON={sys.executable}"]  # the last one counts: a reader's may not be here
+    printed = run([*words, "--dry-run", "--always-make"], ROOT, environment)
+    assert printed.strip(), command
+    assert "Nothing to be done" not in printed, command
+
+
+def check_python(command, reader, environment, capsys):
+    """Run it; sweeps small, and in this process, where a warning is an error."""
+    words = shlex.split(command)[1:]
+    if words[:2] == ["-m", "pytest"]:
+        run([sys.executable, *words, "--collect-only", "--quiet"], ROOT, environment)
+    elif words[0] == "-c":
+        exec(words[1], {})
+    else:
+        reader.setattr(sys, "argv", [*words, *(SMALL if words[0] == "sims/sweep.py" else [])])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(words[0], run_name="__main__")
+        printed = capsys.readouterr()
+        assert end.value.code == 0, f"{command}\n{printed.err}"
+        if words[0] == "sims/sweep.py":
+            files = printed.out.splitlines()[-1].split(": ")[1].removesuffix(" heat_map.{pdf,png}")
+            assert f"results/default: {files}\n" in README, "the files that a sweep leaves"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_does_something(document, reader, environment, capsys):
+    found = commands((ROOT / document).read_text())
+    assert any(command.startswith("make test") for command in found)
+    for command in found:
+        first = command.split()[0]
+        if first == "make":
+            check_make(command, environment)
+        elif first in OUR_PYTHON:
+            check_python(command, reader, environment, capsys)
+        elif first == "source":
+            assert command == "source .venv/bin/activate"
+            assert "VENV := .venv\n" in (ROOT / "Makefile").read_text()
+        else:
+            assert first == "git", f"{document}: this test does not know how to check '{command}'"
+
+
+def test_readme_shows_both_commands():
+    assert {"make sweep", "make test"} <= set(commands(README))
+
+
+def test_every_python_block_runs(environment, tmp_path):
+    found = [block.text for name in DOCUMENTS for block in blocks((ROOT / name).read_text())
+             if block.language == "python"]  # fmt: skip
+    assert found
+    for code in found:
+        run([sys.executable, "-W", "error", "-c", code], tmp_path, environment)
+
+
+def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
+    study = Study([Pool.synthetic("narrow", 100)], ["scalar"], ["adarft"], seeds=2, steps=4, batch=16)
+    runs = runs_table(study.run(CellStore(tmp_path)))
+    printed = report(runs, summary_table(runs, study.steps), study.steps)
+    head = next(line for line in printed.splitlines() if line.split()[:1] == ["controller"])
+    assert head in section("Two commands").splitlines()
+    named = [row[0] for row in table("Reading the table")]
+    assert ["controller", *named] == re.split(" {2,}", head.strip()), "the columns, all and in this order"
+    (where,) = (line for line in printed.splitlines() if line.startswith("Where AdaRFT does not win"))
+    assert where in README.splitlines()
+
+
+# ---- the figure --------------------------------------------------------------------------------------------
+
+
+def test_the_figure_is_there_small_and_under_it_stands_how_it_is_made():
+    (image,) = re.findall(r"^!\[.+\]\((.+)\)$", README, re.MULTILINE)
+    picture = (ROOT / image).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 250_000
+    below = blocks(README.split(f"]({image})")[1])[0]
+    made, drawn = below.text.splitlines()
+    assert made.startswith("python sims/sweep.py ")
+    out = re.search(r"--out (\S+)", made)[1]
+    assert f"{out}/curves.parquet" in drawn
+    assert f"savefig('{image}')" in drawn
+
+
+# ---- tables and tree ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("heading", "presets"), [("Rules", RULES), ("Learners", LAWS)])
+def test_tables_name_exactly_the_presets(heading, presets):
+    rows = table(heading)
+    assert [(row[0], row[1]) for row in rows] == [(name, type(preset).__name__) for name, preset in presets.items()]
+    for row in rows:
+        assert all(row), f"an empty cell: {row}"
+
+
+def test_every_path_in_the_tree_exists():
+    paths = tree()
+    assert len(set(paths)) == len(paths)
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert not missing
+    for path in paths:
+        assert (ROOT / path).is_dir() == path.endswith("/"), f"a folder, and only a folder, ends with /: {path}"
+
+
+def test_the_tree_has_everything_at_the_top_and_every_module():
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line and line[0] != "#"]
+    top = [path.name for path in ROOT.iterdir() if not any(fnmatch(path.name, name) for name in [".git", *ignored])]
+    in_tree = tree()
+    assert set(top) == {path.split("/")[0] for path in in_tree}
+    modules = [path for folder in ("workbench", "sims", "notebooks") for path in (ROOT / folder).glob("*.py")]
+    modules = {str(path.relative_to(ROOT)) for path in modules if path.name != "__init__.py"}
+    folders = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "workbench").glob("*/__init__.py")}
+    assert modules | folders <= set(in_tree), f"not in the tree: {sorted((modules | folders) - set(in_tree))}"
