@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from workbench import figures
 from workbench.pool import Pool
 from workbench.presets import LAWS, RULES
 from workbench.store import CellStore
@@ -102,6 +103,7 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "items.csv").write_text("\n".join([head, *rows * 100]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(figures, "save", lambda figure, stem: None)  # slow, and test_figures.py has it
     return monkeypatch
 
 
@@ -161,7 +163,7 @@ def test_every_python_block_runs(environment, tmp_path):
 
 
 def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
-    study = Study([Pool.synthetic("narrow", 100)], ["scalar"], ["adarft"], seeds=2, steps=4, batch=16)
+    study = Study([Pool.synthetic("narrow", 100)], ["natural"], ["adarft"], seeds=6, steps=4, batch=16)
     runs = runs_table(study.run(CellStore(tmp_path)))
     printed = report(runs, summary_table(runs, study.steps), study.steps)
     head = next(line for line in printed.splitlines() if line.split()[:1] == ["controller"])

@@ -302,6 +302,24 @@ def test_critic_values_every_batch_with_what_it_learned_from_the_batches_before(
         assert skill(learner)[0] == pytest.approx(theta, abs=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["success", "perfect critic"])
+def test_single_rollouts_follow_the_same_formula(name, gamma):
+    signal, value, reference = GROUP_SIGNALS[name]
+    b = np.linspace(-3, 3, 50)
+    law = wb.ScalarIRT(theta0=0.25, kappa=0.3, gamma=gamma, floor=0.2, signal=signal)
+    learner = learner_of(law, b)
+    k = step(learner, np.arange(50), rollouts=1)[:, 0]
+    assert 0 < k.sum() < 50
+    share = expit(0.25 - b)
+    p = 0.2 + 0.8 * share
+    gain = power(value(k, 1, p) / reference, gamma) * 0.8 * share * (1 - share) / (p * (1 - p))
+    assert skill(learner)[0] - 0.25 == pytest.approx(0.3 * gain.mean(), rel=1e-4)
+    for bad in (np.nan, 0.5, 2.0):
+        with pytest.raises(wb.InputError, match=rf"rewards: .*got {bad}"):
+            learner.learn(np.array([0, 1]), np.array([[1.0], [bad]], np.float32))
+
+
 def test_critic_learns_from_a_single_rollout():
     learner = learner_of(wb.ScalarIRT(theta0=-1.0, kappa=0.1, signal=wb.Critic()), [0.0])
     learner.learn(np.zeros(2, np.int64), np.array([[1.0], [0.0]], np.float32))

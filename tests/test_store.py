@@ -187,9 +187,19 @@ def test_sweeping_up_removes_what_killed_writers_left_and_nothing_else(tmp_path)
     store.add(records("a"))
     before = names(tmp_path)
     (tmp_path / ".part-x1y2.parquet").write_bytes(b"half")
-    assert set(store.read({"a"})[0]["cell"]) == {"a"}  # a half-written file is not a result file
     store.sweep_up()
     assert names(tmp_path) == before
+
+
+def test_a_file_that_another_writer_is_still_writing_is_not_taken_for_a_damaged_one(tmp_path):
+    store = CellStore(tmp_path)
+    store.add(records("a"))
+    draft = tmp_path / ".part-x1y2.parquet"  # the name write_whole gives it
+    draft.write_bytes(b"half")
+    frame, damaged = store.read({"a"})
+    assert set(frame["cell"]) == {"a"}
+    assert damaged == []
+    assert draft.exists()
 
 
 # ---- one writer

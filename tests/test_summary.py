@@ -11,7 +11,7 @@ from scipy.stats import trim_mean
 
 from workbench import stats
 from workbench.errors import InputError
-from workbench.summary import report, rivals_table, runs_table, summary_table
+from workbench.summary import enough_seeds, report, rivals_table, runs_table, summary_table
 
 STEPS = (0, 4, 8, 10)  # the last record comes early, as where steps is no multiple of eval_every
 PER_STEP = 32  # rollouts
@@ -249,19 +249,29 @@ def test_a_verdict_needs_both_a_direction_and_a_small_adjusted_p():
     assert row.at["band", "p_holm"] == 1
 
 
-def test_four_seeds_prove_nothing():
-    _, summary = judge(many(4, 0, "uniform"), many(4, 0.2))
-    assert summary.set_index("controller").at["adarft", "verdict"] == "no difference"  # p = 1/8 at best
+@pytest.mark.parametrize(("seeds", "comparisons", "enough"), [(5, 1, False), (6, 1, True), (8, 6, True), (8, 7, False)])
+def test_seeds_are_enough_where_the_smallest_p_there_can_be_survives_holm(seeds, comparisons, enough):
+    smallest = stats.sign_flip_test(np.ones(seeds))
+    assert (stats.holm([smallest] * comparisons)[0] <= 0.05) == enough
+    assert enough_seeds(seeds, comparisons) == enough
+
+
+def test_too_few_seeds_prove_nothing_and_the_verdict_says_so():
+    runs, summary = judge(many(4, 0, "uniform"), many(4, 0.2))
+    assert summary.set_index("controller").at["adarft", "verdict"] == "too few seeds"  # p = 1/8 at best
+    text = report(runs, summary, HORIZON)
+    assert "4 seeds are too few to say where AdaRFT does not win" in text
+    assert not_won(text) == {}
 
 
 def test_holm_counts_every_comparison_of_the_study():
     alone = judge(many(8, 0, "uniform"), many(8, 0.05))[1]
     block = [[many(8, 0, "uniform", pool=p), many(8, 0.05, pool=p)] for p in "pqrstuv"]
     among = judge(*itertools.chain(*block))[1]
-    best = alone["p"].min()
-    assert alone["p_holm"].min() == pytest.approx(best)
-    assert among["p_holm"].min() == pytest.approx(7 * best)
-    assert set(among["verdict"]) == {"baseline", "no difference"}  # 7 * 2 / 2^8 > 0.05
+    assert alone["p_holm"].min() == alone["p"].min() == among["p"].min()
+    assert among["p_holm"].min() == pytest.approx(7 * alone["p"].min())
+    assert set(alone["verdict"]) == {"baseline", "better"}
+    assert set(among["verdict"]) == {"baseline", "too few seeds"}  # 7 * 2 / 2^8 > 0.05
 
 
 def test_one_seed_gives_values_without_intervals_or_verdicts():
@@ -269,7 +279,7 @@ def test_one_seed_gives_values_without_intervals_or_verdicts():
     row = summary.set_index("controller").loc["adarft"]
     assert np.isfinite([row["auc"], row["steps"], row["speedup"]]).all()
     assert np.isnan([row["auc_low"], row["auc_high"], row["speedup_low"]]).all()
-    assert row["verdict"] == "no difference"
+    assert row["verdict"] == "too few seeds"
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -382,12 +392,18 @@ def test_a_line_of_the_report_prints_the_numbers_of_the_summary():
         f"{row['final']:.3f}",
         "25%",
         "10%",
-        f"no difference (p = {row['p_holm']:.3f})",
     ):
         assert part in line
+    assert line.endswith("too few seeds")
     base = next(line for line in text.splitlines() if line.startswith("  uniform"))
     assert base.endswith("baseline")
     assert f"counting as {HORIZON}" in text
+
+
+def test_a_verdict_is_printed_with_its_p():
+    text = words(many(12, 0, "uniform"), many(12, 0.05), many(12, 0, "band"))
+    end = {line.split()[0]: line.split("%  ")[-1] for line in text.splitlines() if line.startswith("  ") and "%  " in line}
+    assert end == {"uniform": "baseline", "adarft": "better (p < .001)", "band": "no difference (p = 1.000)"}
 
 
 def test_columns_of_the_report_line_up_whatever_the_length_of_a_label():

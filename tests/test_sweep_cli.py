@@ -8,7 +8,6 @@ import re
 import resource
 import runpy
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,19 +21,21 @@ import pandas as pd
 import pytest
 
 from workbench.presets import LAWS, RULES
+from workbench.sweep import ROLLOUTS_IN_CACHE
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "sims" / "sweep.py"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 DEADLINE = 120  # seconds, for anything a test waits for
 
-# 24 cells of 0.1 s or so, each a chunk of its own, because a step of one cell fills the rollouts of a chunk.
+# 24 cells, each a chunk of its own because one step of it fills the rollouts of a chunk, and slow enough to be killed.
+ROLLOUTS = ROLLOUTS_IN_CACHE // 32
 STUDY = shlex.split(
-    "--pools items.csv --learners scalar --controllers filter,adarft --set adarft.eta=5,50 --set scalar.kappa=0.02,0.1 "
-    "--seeds 3 --steps 20 --batch 32 --rollouts 4096 --eval-every 10 --out study"
+    "--pools items.csv --learners scalar --controllers filter,adarft --set adarft.eta=5,50 "
+    f"--seeds 6 --steps 30 --batch 32 --rollouts {ROLLOUTS} --eval-every 15 --out study"
 )
 CELLS, RECORDS = 24, 3
-FIGURES = ["learning_curves", "target_difficulty", "speedup", "heat_map"]
+FIGURES = ["learning_curves", "target_difficulty", "speedup"]
 TABLES = ["curves.parquet", "manifest.json", "runs.parquet", "summary.csv"]
 FILES = {*TABLES, *(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png"))}
 SMALL = shlex.split(
@@ -83,7 +84,8 @@ def wait_until(true):
 
 
 def cell_files(folder):
-    return {path: path.stat().st_mtime_ns for path in (folder / "study" / "cells").glob("*.parquet")}
+    """Files of finished cells -> when they were written."""
+    return {path: path.stat().st_mtime_ns for path in (folder / "study" / "cells").glob("[!.]*.parquet")}
 
 
 def records_per_cell(folder):
@@ -121,10 +123,7 @@ def test_a_sweep_ends_well_and_leaves_these_files_and_no_others(undisturbed):
     assert undisturbed.result.code == 0, undisturbed.result.err
     assert tree(undisturbed.folder) == sorted([".lock", "cells", *FILES])
     assert contents(undisturbed.folder).pop(".lock") == b""
-    assert records_per_cell(undisturbed.folder).values() == {RECORDS} or set(
-        records_per_cell(undisturbed.folder).values()
-    ) == {RECORDS}
-    assert len(records_per_cell(undisturbed.folder)) == CELLS
+    assert sorted(records_per_cell(undisturbed.folder).values()) == [RECORDS] * CELLS
 
 
 def test_a_second_sweep_into_the_same_folder_is_refused_and_harms_nothing(undisturbed):
@@ -137,7 +136,7 @@ def test_a_second_sweep_into_the_same_folder_is_refused_and_harms_nothing(undist
 
 
 def test_the_tables_have_the_columns_of_the_contract_and_a_row_for_everything(undisturbed):
-    keys = ["pool", "learner", "controller", "law", "rule", "adarft.eta", "scalar.kappa"]
+    keys = ["pool", "learner", "controller", "law", "rule", "adarft.eta"]
     deciles = [f"success_{stratum}" for stratum in range(10)]
     curves = pd.read_parquet(undisturbed.out / "curves.parquet")
     assert list(curves.columns) == [
@@ -157,22 +156,19 @@ def test_the_tables_have_the_columns_of_the_contract_and_a_row_for_everything(un
         *keys, *(name + end for name in estimates for end in ("", "_low", "_high")), "seeds", "threshold", "censored",
         "rollouts", "p", "p_holm", "improvement", "silent_share", "coverage", "verdict",
     }  # fmt: skip
-    assert list(summary[["learner", "controller"]].itertuples(index=False, name=None)) == [
-        (f"scalar kappa={kappa}", controller)
-        for kappa in ("0.02", "0.1")
-        for controller in ("uniform", "filter", "adarft eta=5", "adarft eta=50")
-    ]
+    assert summary["controller"].tolist() == ["uniform", "filter", "adarft eta=5", "adarft eta=50"]
     assert set(summary["pool"]) == {"items"}
-    assert (summary["seeds"] == 3).all()
+    assert set(summary["learner"]) == {"scalar"}
+    assert (summary["seeds"] == 6).all()
     assert summary.set_index("controller")["adarft.eta"].dropna().to_dict() == {"adarft eta=5": 5, "adarft eta=50": 50}
-    assert summary["scalar.kappa"].tolist() == [0.02] * 4 + [0.1] * 4
 
 
 def test_the_summary_is_that_of_the_runs_and_the_runs_those_of_the_curves(undisturbed):
     curves = pd.read_parquet(undisturbed.out / "curves.parquet")
     runs = pd.read_parquet(undisturbed.out / "runs.parquet")
-    last = curves[curves["step"] == 20].reset_index(drop=True)
-    assert runs["final"].to_numpy() == pytest.approx(last["success"].to_numpy())
+    keys = ["pool", "learner", "controller", "seed"]
+    last = curves[curves["step"] == 30].set_index(keys)["success"]
+    assert runs.set_index(keys)["final"].to_dict() == last.to_dict()
     summary = pd.read_csv(undisturbed.out / "summary.csv")
     mean = runs.groupby(["learner", "controller"], sort=False)["steps_to_threshold"].mean()
     assert summary["steps"].to_numpy() == pytest.approx(mean.to_numpy(), rel=1e-5)
@@ -180,15 +176,15 @@ def test_the_summary_is_that_of_the_runs_and_the_runs_those_of_the_curves(undist
 
 def test_the_manifest_says_what_ran_on_what(undisturbed):
     told = json.loads((undisturbed.out / "manifest.json").read_text())
-    for name, value in {"seeds": 3, "steps": 20, "batch": 32, "rollouts": 4096, "eval_every": 10}.items():
+    for name, value in {"seeds": 6, "steps": 30, "batch": 32, "rollouts": ROLLOUTS, "eval_every": 15}.items():
         assert told[name] == value
     assert told["threshold"] == 0.8
     (pool,) = told["pools"]
     assert (pool["name"], pool["items"]) == ("items", 96)
-    assert len(told["arms"]) == 8
+    assert len(told["arms"]) == 4
     arm = told["arms"][-1]
     assert arm["rule"] | {"class": "AdaRFT", "eta": 50.0, "beta": 0.5, "alpha": 2.0, "ties": "random"} == arm["rule"]
-    assert arm["law"] | {"class": "ScalarIRT", "kappa": 0.1, "gamma": 1.0, "forgetting": 0.0} == arm["law"]
+    assert arm["law"] | {"class": "ScalarIRT", "kappa": 0.02, "gamma": 1.0, "forgetting": 0.0} == arm["law"]
     assert arm["law"]["signal"]["class"] == "RLOO"
     assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert told["versions"]["numpy"] == np.__version__
@@ -219,7 +215,7 @@ def test_the_printed_table_is_the_summary(undisturbed):
             assert word in lines[at + 1]
         for line, row in zip(lines[at + 2 :], block.to_dict("records"), strict=False):
             assert line.startswith(f"  {row['controller']} ")
-            for number in (f"{row['steps']:.0f} [", f"{row['censored']}/3", f"{row['auc']:.3f}", f"{row['final']:.3f}"):
+            for number in (f"{row['steps']:.0f} [", f"{row['censored']}/6", f"{row['auc']:.3f}", f"{row['final']:.3f}"):
                 assert number in line
             assert row["verdict"] in line
             if row["verdict"] != "baseline":
@@ -241,7 +237,7 @@ def test_rows_that_repeat_a_prompt_are_counted_not_hidden(undisturbed):
     assert line.startswith("items: 3 of 96 rows repeat an earlier prompt, 2 of them with another difficulty")
 
 
-# ---- killed
+# ---- killed, damaged, and out of disk
 
 
 def alive(group):
@@ -255,11 +251,18 @@ def alive(group):
     return found
 
 
+def largest_file(size):
+    """For a process whose disk is full: no file may grow beyond `size` bytes."""
+    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
+
+
 @pytest.fixture(scope="module")
-def killed(undisturbed, tmp_path_factory):
-    """The same command, killed at three moments and then left alone."""
-    folder = write_items(tmp_path_factory.mktemp("killed"))
-    steps = []
+def tormented(undisturbed, tmp_path_factory):
+    """One command in one folder: three times killed, twice without room, two files damaged, then left alone."""
+    folder = write_items(tmp_path_factory.mktemp("tormented"))
+
+    def look(result=None):
+        return SimpleNamespace(result=result, cells=cell_files(folder), names=set(tree(folder)), files=contents(folder))
 
     def start_and_kill(when, kill, jobs):
         process = start(folder, "--jobs", jobs)
@@ -267,120 +270,85 @@ def killed(undisturbed, tmp_path_factory):
         kill(process.pid, signal.SIGKILL)
         assert process.wait(DEADLINE) == -signal.SIGKILL, "it ended before it could be killed"
         if Path("/proc/self/stat").exists():
-            wait_until(lambda: not alive(process.pid))
+            wait_until(lambda: not alive(process.pid))  # no worker outlives its parent, however that dies
         process.stdout.close()
         process.stderr.close()
-        steps.append(SimpleNamespace(cells=cell_files(folder), names=set(tree(folder))))
+        return look()
 
     def drawing():
-        here = set(tree(folder)) if (folder / "study").exists() else set()
-        return here >= set(TABLES) and any(n.startswith(".") and n != ".lock" for n in here)
+        return any(name.startswith(".") and name != ".lock" for name in tree(folder))
 
-    start_and_kill(lambda: cell_files(folder), os.kill, "1")
-    start_and_kill(lambda: len(cell_files(folder)) > len(steps[0].cells) + 3, os.kill, "2")  # only the parent
-    start_and_kill(drawing, os.killpg, "2")
-    result = run(folder, "--jobs", "2")
-    return SimpleNamespace(folder=folder, steps=steps, result=result)
-
-
-def test_after_kill_9_the_same_command_ends_with_the_files_of_an_undisturbed_run(killed, undisturbed):
-    assert killed.result.code == 0, killed.result.err
-    assert contents(killed.folder) == contents(undisturbed.folder)
-    assert killed.result.out == undisturbed.result.out
-
-
-def test_nothing_that_a_killed_sweep_was_writing_stays_behind(killed, undisturbed):
-    assert tree(killed.folder) == tree(undisturbed.folder)
-    assert not [path for path in (killed.folder / "study").rglob("*") if path.name.startswith(".part-")]
-
-
-def test_a_killed_sweep_had_kept_some_cells_and_not_all(killed):
-    counts = [len(step.cells) for step in killed.steps]
-    assert 0 < counts[0] < counts[1] < CELLS
-    assert not killed.steps[0].names & FILES
-    assert not killed.steps[1].names & FILES
-
-
-def test_finished_cells_are_not_computed_again(killed):
-    now = cell_files(killed.folder)
-    for step in killed.steps:
-        assert step.cells.items() <= now.items()
-    assert set(records_per_cell(killed.folder).values()) == {RECORDS}
-
-
-def test_no_worker_outlives_its_killed_parent(killed):
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("no /proc to look for processes in")
-    assert len(killed.steps) == 3  # the fixture waited after each kill until none was left
-
-
-# ---- damaged files and a full disk
-
-
-def limited(size):
-    """For a process that must not grow a file beyond `size` bytes, as on a full disk."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-@pytest.fixture(scope="module")
-def starved(undisturbed, tmp_path_factory):
-    """Two cell files damaged, no final files; then no room for a cell, no room for a figure, and room."""
-    folder = write_items(tmp_path_factory.mktemp("starved"))
-    shutil.copytree(undisturbed.folder / "study" / "cells", folder / "study" / "cells")
-    cut, flipped, *kept = sorted(cell_files(folder))
+    one = start_and_kill(lambda: cell_files(folder), os.kill, "1")
+    two = start_and_kill(lambda: len(cell_files(folder)) > len(one.cells) + 2, os.kill, "2")  # the parent only
+    cut, flipped = sorted(two.cells)[:2]
     cut.write_bytes(cut.read_bytes()[:-100])
     data = bytearray(flipped.read_bytes())
     data[len(data) // 2] ^= 4
     flipped.write_bytes(data)
-    (folder / "study" / ".part-left").write_text("half")
-    (folder / "study" / "cells" / ".part-left.parquet").write_text("half")
-    before = cell_files(folder)
-    record = SimpleNamespace(folder=folder, damaged=[cut, flipped], kept={path: before[path] for path in kept})
-    record.no_cell = run(folder, "--jobs", "2", preexec_fn=limited(4_000))
-    record.names_no_cell = {path.name for path in (folder / "study").rglob("*")}
-    record.no_figure = run(folder, "--jobs", "1", preexec_fn=limited(36_000))
-    record.names_no_figure = set(tree(folder))
-    record.whole = {name: data for name, data in contents(folder).items() if name in FILES}
-    record.enough = run(folder, "--jobs", "1")
-    return record
+    for left in ("study/.part-left", "study/cells/.part-left.parquet"):
+        (folder / left).write_text("half")
+    no_cell = look(run(folder, "--jobs", "2", **largest_file(4_000)))
+    no_figure = look(run(folder, "--jobs", "2", **largest_file(36_000)))
+    three = start_and_kill(drawing, os.killpg, "1")
+    end = look(run(folder, "--jobs", "1"))
+    return SimpleNamespace(
+        folder=folder, one=one, two=two, damaged=[cut, flipped], no_cell=no_cell, no_figure=no_figure, three=three,
+        end=end,
+    )  # fmt: skip
 
 
-def test_a_damaged_cell_file_is_named_and_never_read(starved):
-    for path in starved.damaged:
-        (line,) = (line for line in said(starved.no_cell) if path.name in line)
-        assert "damaged" in line
-    assert not any(path.name in starved.enough.err for path in starved.damaged)
+def test_after_all_that_the_same_command_ends_with_the_files_of_an_undisturbed_run(tormented, undisturbed):
+    assert tormented.end.result.code == 0, tormented.end.result.err
+    assert tormented.end.files == contents(undisturbed.folder)  # made by one process there, mostly by two here
+    assert tormented.end.result.out == undisturbed.result.out
 
 
-def test_a_full_disk_ends_with_one_clear_line_and_no_half_written_file(starved):
-    assert starved.no_cell.code == 1
-    *_, line = said(starved.no_cell)
+def test_nothing_that_a_killed_sweep_was_writing_stays_behind(tormented, undisturbed):
+    assert tormented.end.names == set(tree(undisturbed.folder))
+    assert not list((tormented.folder / "study").rglob(".part-*"))
+
+
+def test_a_killed_sweep_keeps_what_was_finished(tormented):
+    assert 0 < len(tormented.one.cells) < len(tormented.two.cells) < CELLS
+    assert tormented.one.cells.items() <= tormented.two.cells.items()  # as they were, not written anew
+    for killed in (tormented.one, tormented.two):
+        assert killed.names == {".lock", "cells"}
+
+
+def test_only_cells_that_are_missing_or_damaged_are_computed(tormented):
+    whole = {path: at for path, at in tormented.two.cells.items() if path not in tormented.damaged}
+    for later in (tormented.no_cell, tormented.no_figure, tormented.three, tormented.end):
+        assert whole.items() <= later.cells.items()
+    assert tormented.no_figure.cells == tormented.three.cells == tormented.end.cells
+    assert sorted(records_per_cell(tormented.folder).values()) == [RECORDS] * CELLS
+
+
+def test_a_damaged_cell_file_is_named_on_a_line_of_its_own(tormented):
+    lines = [line for line in said(tormented.no_cell.result) if line.startswith("damaged result file")]
+    assert len(lines) == 2
+    for path in tormented.damaged:
+        assert any(path.name in line for line in lines)
+    assert "damaged" not in tormented.no_figure.result.err
+
+
+def test_a_full_disk_ends_with_one_clear_line_and_no_half_written_file(tormented):
+    result = tormented.no_cell.result
+    assert result.code == 1
+    (line,) = (line for line in said(result) if not line.startswith("items:") and "damaged" not in line)
     assert re.match(r"error: cannot write study/cells/\w+\.parquet: File too large; .*run the same command again", line)
-    assert "Traceback" not in starved.no_cell.err
-    assert starved.no_cell.out == ""
-    assert starved.names_no_cell == {".lock", "cells", *(path.name for path in starved.kept)}
+    assert result.out == ""
+    assert tormented.no_cell.cells.keys() == tormented.two.cells.keys() - set(tormented.damaged)
+    assert tormented.no_cell.names == {".lock", "cells"}
 
 
-def test_a_disk_that_fills_up_while_figures_are_drawn_ends_the_same_way(starved, undisturbed):
-    assert starved.no_figure.code == 1
-    assert "Traceback" not in starved.no_figure.err
-    *_, line = said(starved.no_figure)
+def test_a_disk_that_fills_up_while_figures_are_drawn_ends_the_same_way(tormented, undisturbed):
+    result = tormented.no_figure.result
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    (line,) = (line for line in said(result) if not line.startswith("items:"))
     assert re.match(r"error: cannot write study/\w+\.(png|pdf): File too large; .*run the same command again", line)
-    assert set(TABLES) <= starved.names_no_figure <= {".lock", "cells", *FILES}
-    assert starved.whole.items() <= contents(undisturbed.folder).items()
-
-
-def test_with_room_again_the_same_command_ends_with_the_same_files(starved, undisturbed):
-    assert starved.enough.code == 0, starved.enough.err
-    assert contents(starved.folder) == contents(undisturbed.folder)
-    assert tree(starved.folder) == tree(undisturbed.folder)
-    assert starved.enough.out == undisturbed.result.out
-
-
-def test_damage_and_a_full_disk_cost_only_the_damaged_cells(starved):
-    assert starved.kept.items() <= cell_files(starved.folder).items()
-    assert set(records_per_cell(starved.folder).values()) == {RECORDS}
-    assert len(records_per_cell(starved.folder)) == CELLS
+    assert {".lock", "cells", *TABLES} <= tormented.no_figure.names <= {".lock", "cells", *FILES}
+    assert tormented.no_figure.files.items() <= contents(undisturbed.folder).items()
 
 
 # ---- other studies; the script runs in this process, as `python sims/sweep.py` would
@@ -407,8 +375,8 @@ def sweep(tmp_path, monkeypatch):
     return command
 
 
-def test_settings_that_are_names_are_crossed_too(sweep):
-    result = sweep("--set", "adarft.ties=random,first", "--set", "scalar.signal=rloo,grpo")
+def test_settings_that_are_names_are_crossed_too_and_options_count_beside_tiny(sweep):
+    result = sweep("--tiny", "--set", "adarft.ties=random,first", "--set", "scalar.signal=rloo,grpo")
     assert result.code == 0, result.err
     assert set(zip(result.summary["learner"], result.summary["controller"], strict=True)) == {
         (f"scalar signal={signal}", controller)
@@ -420,9 +388,20 @@ def test_settings_that_are_names_are_crossed_too(sweep):
     assert (result.folder / "study" / "heat_map.pdf").exists()
 
 
-@pytest.mark.parametrize("design", ["sobol", "lhs"])
-def test_a_space_filling_design_stays_in_its_ranges(sweep, design):
-    options = ["--design", design, "--points", "4", "--seeds", "1", "--steps", "2"]
+def test_tiny_is_a_slice_of_the_default_study():
+    grids = runpy.run_path(str(SCRIPT.with_name("grids.py")))
+    tiny, whole = grids["TINY"], grids["DEFAULT"]
+    assert tiny.keys() == whole.keys()
+    for name in ("pools", "controllers", "learners"):
+        assert tiny[name] == whole[name][: len(tiny[name])] != []
+    for name in ("seeds", "steps", "batch", "rollouts"):
+        assert 1 <= tiny[name] <= whole[name]
+    assert set(whole["controllers"]) == set(RULES)
+    assert set(whole["learners"]) <= set(LAWS)
+
+
+def test_a_space_filling_design_stays_in_its_ranges(sweep):
+    options = ["--design", "sobol", "--points", "4", "--seeds", "1", "--steps", "2"]
     result = sweep(*options, "--set", "adarft.eta=5:50", "--set", "scalar.kappa=0.01:0.1:log")
     assert result.code == 0, result.err
     arms = result.summary[result.summary["rule"] == "adarft"]
@@ -432,17 +411,6 @@ def test_a_space_filling_design_stays_in_its_ranges(sweep, design):
     assert (result.folder / "study" / "heat_map.pdf").exists()
     points = json.loads((result.folder / "study" / "manifest.json").read_text())["points"]
     assert [point["adarft.eta"] for point in points] == pytest.approx(arms["adarft.eta"].tolist())
-
-
-def test_tiny_is_a_slice_of_the_default_study_and_options_still_count(sweep):
-    command = "--tiny --seeds 1 --steps 2 --batch 4 --rollouts 2"
-    result = sweep(*shlex.split(command))
-    assert result.code == 0, result.err
-    assert set(result.summary["pool"]) == {"items"}
-    told = json.loads((result.folder / "study" / "manifest.json").read_text())
-    assert {name: told[name] for name in ("seeds", "steps", "batch", "rollouts")} == {
-        "seeds": 1, "steps": 2, "batch": 4, "rollouts": 2,
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -476,11 +444,13 @@ def test_help_explains_every_option_with_its_default(sweep):
     assert result.code == 0
     text = " ".join(result.out.split("options:")[1].split())
     told = dict(re.findall(r" --([a-z-]+) (?:[A-Z,=]+ )?([^ -].*?)(?=(?: --[a-z-]+ [A-Z])|(?: --tiny)|$)", text))
+    assert told.pop("help")
+    assert told.pop("tiny")
     assert told.keys() == {
         "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "set", "design",
-        "points", "threshold", "heat", "jobs", "out", "tiny",
+        "points", "threshold", "heat", "jobs", "out",
     }  # fmt: skip
-    assert all("(default: " in line or "; default: " in line for option, line in told.items() if option != "tiny")
+    assert all("(default: " in line or "; default: " in line for line in told.values())
     for name in (*RULES, *LAWS, "skew-difficult", "rloo"):
         assert name in result.out
 
@@ -515,17 +485,17 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--pools items.csv,items.csv", "pools", "different names", "items, items"),
     ("--pools empty.csv", "empty.csv: difficulty", ">= 1 items", "(0,)"),
     ("--pools nothing.csv", "pool file", "readable .csv", "'nothing.csv'"),
-    ("--pools empty.jsonl", "empty.jsonl", "difficulty", ""),
+    ("--pools empty.jsonl", "empty.jsonl", "must be", "got"),
     ("--pools nan.csv", "nan.csv: difficulty", "[0, 100]", "nan at row 1"),
     ("--pools range.csv", "range.csv: difficulty", "[0, 100]", "101.0 at row 1"),
     ("--pools below.jsonl", "below.jsonl: difficulty", "[0, 100]", "-0.5 at row 1"),
     ("--pools words.csv", "words.csv: difficulty", "[0, 100]", "hard"),
-    ("--pools counts.csv", "counts.csv: successes", "attempts", "many"),
+    ("--pools counts.csv", "counts.csv: successes", "must be", "many"),
     ("--pools column.csv", "column.csv: difficulty", "'difficulty' or 'extra_info.difficulty'", "hardness"),
     ("--pools broken.jsonl", "pool file", "readable .jsonl", "'broken.jsonl'"),
     ("--pools broken.parquet", "pool file", "readable .parquet", "'broken.parquet'"),
     ("--batch 97", "batch", "<= 96", "97"),
-    ("--batch 90 --controllers filter", "batch", "<= 76, the items of pool 'items' that OfflineFilter", "90"),
+    ("--batch 90 --controllers filter", "batch", "<= 75, the items of pool 'items' that OfflineFilter", "90"),
     ("--batch 0", "--batch", "whole number >= 1", "'0'"),
     ("--seeds 0", "--seeds", "whole number >= 1", "'0'"),
     ("--seeds -1", "--seeds", "whole number >= 1", "'-1'"),

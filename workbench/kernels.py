@@ -236,14 +236,15 @@ def reward_stats(rewards, mean, silent):
             bad += 1 - i64((flat[i] >= f32(0)) & (flat[i] <= f32(1)))
             total += flat[i]
         mean[r] = total / flat.size
-        equal = 0
+        silent[r] = np.nan  # a single rollout has nobody to agree with
         if group > 1:
+            equal = 0
             for i in range(batch):
                 same = 1
                 for g in range(1, group):
                     same &= i64(rewards[r, i, g] == rewards[r, i, 0])
                 equal += same
-        silent[r] = equal / batch
+            silent[r] = equal / batch
     return bad == 0
 
 

@@ -25,7 +25,7 @@ def per_lane(field: str, value: Lanes, lanes: int) -> Floats:
     array = np.asarray(value, dtype=np.float64)
     if array.ndim and array.shape != (lanes,):
         raise InputError(f"{field}: must be one number or {lanes} numbers, one per lane, got shape {array.shape}")
-    return np.ascontiguousarray(np.broadcast_to(array, (lanes,)))
+    return np.array(np.broadcast_to(array, (lanes,)))  # a copy: ours to keep, and writable like all others
 
 
 def lane_seeds(seed: ArrayLike, lanes: int | None) -> tuple[NDArray[np.uint64], bool]:

@@ -110,20 +110,22 @@ class _Log:
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
-        self._sums = np.zeros((3, lanes))
+        self._sums = tuple(np.zeros(lanes) for _ in range(3))  # of what `batch_summary` gives
         self._count = 0
         self._rows: list[tuple[int, int, Floats, Floats]] = []
 
     def watch(self, controller: Controller) -> None:
-        self._sums += controller.batch_summary()
+        for total, value in zip(self._sums, controller.batch_summary(), strict=True):
+            total += value
         self._count += 1
 
     def record(self, controller: Controller, learner: Learner) -> None:
-        reward, silent, difficulty = self._sums / self._count if self._count else np.full((3, self._lanes), np.nan)
+        with np.errstate(invalid="ignore"):  # before the first step there is nothing to average: 0 / 0
+            reward, silent, difficulty = (total / self._count for total in self._sums)
         series = np.stack([controller.target(), reward, difficulty, silent, controller.coverage()])
         success = np.asarray(learner.evaluate(), dtype=np.float64).reshape(self._lanes, -1)
         self._rows.append((controller.step, controller.rollouts, success, series))
-        self._sums[:], self._count = 0.0, 0
+        self._sums, self._count = tuple(np.zeros(self._lanes) for _ in range(3)), 0
 
     def finish(self, seeds: NDArray[np.uint64]) -> Record:
         steps, rollouts, success, series = zip(*self._rows, strict=True)

@@ -66,7 +66,7 @@ class AdaRFT(Rule):
 
     def update(self, state: TargetState, feedback: Feedback) -> TargetState:
         move = self.eta * np.tanh(self.alpha * (feedback.mean_reward - self.beta))
-        return TargetState(np.clip(state.target + move, self.low, self.high))
+        return TargetState(np.minimum(np.maximum(state.target + move, self.low), self.high))
 
     def metrics(self, state: TargetState) -> dict[str, Floats]:
         at_bound = (state.target <= self.low) | (state.target >= self.high)

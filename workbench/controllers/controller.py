@@ -52,6 +52,7 @@ class Controller:
         if batch > len(self.pool):
             raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
         items, self.state = self.rule.select(self.state, Draw(self.pool, self.seeds, self.step), batch)
+        self._batch_difficulty = np.empty(self.lanes)
         kernels.watch(items, self.pool.difficulty, self._seen, self._batch_difficulty)
         self._batch_before, self._batch = self._batch, items
         self.step += 1
@@ -74,7 +75,7 @@ class Controller:
         self.rollouts += groups[0].size
         self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
         self._mean_reward = mean
-        self._silent = silent if groups.shape[2] > 1 else np.full(self.lanes, np.nan)
+        self._silent = silent
         if self._admitted.shape != positions.shape:
             self._admitted = read_only(np.ones(positions.shape, bool))
         return self._admitted[0] if self._single else self._admitted
@@ -113,9 +114,9 @@ class Controller:
         """(R,) share of the pool drawn so far."""
         return np.asarray(np.bitwise_count(self._seen).sum(axis=1) / len(self.pool))
 
-    def batch_summary(self) -> Floats:
-        """(3, R): mean reward and silent share of the last feedback, mean difficulty of the batch drawn last."""
-        return np.stack([self._mean_reward, self._silent, self._batch_difficulty])
+    def batch_summary(self) -> tuple[Floats, Floats, Floats]:
+        """(R,) each: mean reward and silent share of the last feedback, mean difficulty of the batch drawn last."""
+        return self._mean_reward, self._silent, self._batch_difficulty
 
     def state_dict(self) -> dict[str, Any]:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""

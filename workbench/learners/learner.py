@@ -51,11 +51,12 @@ class SimLearner:
         for name in ("kappa", "forgetting"):
             per_lane(name, getattr(law, name), count)
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
+        self._noisy, self._zeros = bool(self._noise.any()), np.zeros(count)
         self._cache: dict[str, Any] = {}
         self._tables: dict[int, tuple[NDArray[np.float32], bool, Floats]] = {}
         self._strata = _strata(law, pool)
         self.state: LearnerState = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
-        self._attempted: tuple[object, NDArray[np.int64], NDArray[np.float32]] | None = None
+        self._attempted: tuple[object, LearnerState, NDArray[np.int64], NDArray[np.float32]] | None = None
         self.step = 0  # batches attempted
         self.updates = 0
 
@@ -79,14 +80,14 @@ class SimLearner:
         luck = self.seeds, int(Role.ROLLOUT), self.step
         kernels.attempt(positions, *self._skill(), *luck, chance, rewards)
         if isinstance(items, np.ndarray) and not items.flags.writeable:
-            self._attempted = items, positions, chance
+            self._attempted = items, self.state, positions, chance
         self.step += 1
         return rewards[0] if self._single else rewards
 
     def learn(self, items: ArrayLike, rewards: ArrayLike, admitted: ArrayLike | None = None) -> None:
         """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default)."""
-        if self._attempted is not None and items is self._attempted[0]:  # skill has not moved since the attempt
-            _, positions, chance = self._attempted
+        if self._attempted and items is self._attempted[0] and self.state is self._attempted[1]:
+            _, _, positions, chance = self._attempted  # neither items nor skill have changed since the attempt
         else:
             positions = check_items(items, len(self.pool), self.lanes, self._single)
             chance = self._success(positions)
@@ -184,8 +185,8 @@ class SimLearner:
 
     def _optimiser_noise(self) -> Floats:
         """(R,) standard normals of this update (Box-Muller), zeros where the law has no noise."""
-        if not self._noise.any():
-            return np.zeros(self.lanes)
+        if not self._noisy:
+            return self._zeros
         u = uniforms(self.seeds, Role.NOISE, self.updates, 2).astype(np.float64)
         return np.asarray(np.sqrt(-2 * np.log1p(-u[:, 0])) * np.cos(2 * np.pi * u[:, 1]))
 
