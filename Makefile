@@ -28,7 +28,7 @@ sweep: $(VENV)/.core
 test: $(VENV)/.full
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 notebooks: $(VENV)/.full
 	$(BIN)/jupytext --set-kernel python3 --to ipynb --execute notebooks/*.py

@@ -159,7 +159,8 @@ def main() -> None:
     print(f"  rollouts per second while running           {best['all'] / 1e6:8.0f} million")
     print(f"  from start to final table                   {best['whole'] / 1e6:8.0f} million")
     if "floor" in best:
-        print(f"  share of the C floor ({best['floor'] / 1e6:,.0f} million)           {best['all'] / best['floor']:8.1%}")
+        share = best["all"] / best["floor"]
+        print(f"  share of the C floor ({best['floor'] / 1e6:,.0f} million)           {share:8.1%}")
     print(f"  times the NumPy loop over single runs       {best['one'] / best['numpy']:8.1f}  (one process each)")
     print(f"  scale-out over {cores} processes                  {best['all'] / best['one']:8.2f}")
     own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

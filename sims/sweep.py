@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import platform
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +23,7 @@ from workbench.pool import PRESETS, Pool
 from workbench.presets import LAWS, RULES, SIGNALS, make_law, make_rule
 from workbench.store import CellStore, StorageError, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import Study, describe, git_commit, grid_points, pool_digest, space_filling_points
+from workbench.sweep import Study, describe, die_with_parent, git_commit, grid_points, pool_digest, space_filling_points
 
 sys.path.insert(0, str(Path(__file__).parent))
 from grids import DEFAULT, TINY
@@ -102,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
     study = make_study(options, base)
     heat = heat_axes(options, study)
     out = Path(options.out)
-    with only_writer(out):
+    with only_writer(out), Painter(jobs) as painter:
         store = CellStore(out / "cells")
         store.sweep_up()
         with tqdm(total=len(study.cells), unit="run", desc="sweep", smoothing=0.1) as bar:
@@ -113,7 +116,7 @@ def run(options: argparse.Namespace) -> None:
         write_whole(out / "runs.parquet", to_parquet(runs))
         write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
         write_whole(out / "manifest.json", manifest(study, threshold).encode())
-        written = draw(curves, summary, heat, out)
+        written = draw(painter, curves, summary, heat, out)
     print(report(runs, summary, study.steps))
     print(f"\n{out}: runs.parquet curves.parquet summary.csv manifest.json {' '.join(written)}")
 
@@ -244,21 +247,55 @@ def manifest(study: Study, threshold: float) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def draw(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None, out: Path) -> list[str]:
+class Painter:
+    """Draws figures, with jobs > 1 in a second process too, which loads matplotlib while the sweep computes."""
+
+    def __init__(self, jobs: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.helper = ProcessPoolExecutor(1, spawn, die_with_parent) if jobs > 1 else None
+
+    def __enter__(self) -> Painter:
+        if self.helper:
+            self.helper.submit(import_module, "workbench.figures")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.helper:
+            self.helper.shutdown(wait=False, cancel_futures=True)
+
+    def paint(self, pictures: list[tuple[Any, ...]]) -> None:
+        """Each picture: path without suffix, name of the function in `workbench.figures`, its arguments."""
+        mine = 1 if self.helper else len(pictures)
+        theirs = [self.helper.submit(paint, *picture) for picture in pictures[mine:]] if self.helper else []
+        for picture in pictures[:mine]:
+            paint(*picture)
+        for future in theirs:
+            future.result()
+
+
+def paint(stem: Path, function: str, *arguments: Any) -> None:
+    from workbench import figures
+
+    options = {"average": True} if function == "heat_map" else {}
+    figures.save(getattr(figures, function)(*arguments, **options), stem)
+
+
+def draw(
+    painter: Painter, curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None, out: Path
+) -> list[str]:
     from workbench import figures
 
     shown = readable(summary)
     looks = figures.controller_looks(summary)  # a controller looks the same whatever else is drawn
     drawn = curves[curves["controller"].isin(shown["controller"]) & curves["learner"].isin(shown["learner"])]
-    pictures = {"learning_curves": figures.learning_curves(drawn, looks)}
+    pictures: list[tuple[Any, ...]] = [(out / "learning_curves", "learning_curves", drawn, looks)]
     if drawn["target"].notna().any():
-        pictures["target_difficulty"] = figures.target_trajectories(drawn, looks)
-    pictures["speedup"] = figures.speedup_forest(shown, looks)
+        pictures.append((out / "target_difficulty", "target_trajectories", drawn, looks))
+    pictures.append((out / "speedup", "speedup_forest", shown, looks))
     if heat:
-        pictures["heat_map"] = figures.heat_map(summary, *heat, average=True)
-    for name, figure in pictures.items():
-        figures.save(figure, out / name)
-    return [f"{name}.{{pdf,png}}" for name in pictures]
+        pictures.append((out / "heat_map", "heat_map", summary, *heat))
+    painter.paint(pictures)
+    return [f"{stem.name}.{{pdf,png}}" for stem, *_ in pictures]
 
 
 def readable(summary: pd.DataFrame) -> pd.DataFrame:

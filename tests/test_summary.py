@@ -402,7 +402,8 @@ def test_a_line_of_the_report_prints_the_numbers_of_the_summary():
 
 def test_a_verdict_is_printed_with_its_p():
     text = words(many(12, 0, "uniform"), many(12, 0.05), many(12, 0, "band"))
-    end = {line.split()[0]: line.split("%  ")[-1] for line in text.splitlines() if line.startswith("  ") and "%  " in line}
+    rows = [line for line in text.splitlines() if line.startswith("  ") and "%  " in line]
+    end = {row.split()[0]: row.split("%  ")[-1] for row in rows}
     assert end == {"uniform": "baseline", "adarft": "better (p < .001)", "band": "no difference (p = 1.000)"}
 
 

@@ -275,8 +275,9 @@ def tormented(undisturbed, tmp_path_factory):
         process.stderr.close()
         return look()
 
-    def drawing():
-        return any(name.startswith(".") and name != ".lock" for name in tree(folder))
+    def drawing():  # after the last table, while a draft lies beside the files
+        drafts = any(name.startswith(".") and name != ".lock" for name in tree(folder))
+        return drafts and manifest.stat().st_mtime_ns > written
 
     one = start_and_kill(lambda: cell_files(folder), os.kill, "1")
     two = start_and_kill(lambda: len(cell_files(folder)) > len(one.cells) + 2, os.kill, "2")  # the parent only
@@ -289,6 +290,8 @@ def tormented(undisturbed, tmp_path_factory):
         (folder / left).write_text("half")
     no_cell = look(run(folder, "--jobs", "2", **largest_file(4_000)))
     no_figure = look(run(folder, "--jobs", "2", **largest_file(36_000)))
+    manifest = folder / "study" / "manifest.json"
+    written = manifest.stat().st_mtime_ns
     three = start_and_kill(drawing, os.killpg, "1")
     end = look(run(folder, "--jobs", "1"))
     return SimpleNamespace(

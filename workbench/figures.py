@@ -27,6 +27,7 @@ from matplotlib.colors import LogNorm, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
@@ -639,6 +640,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _laid_out(figure: Figure) -> Figure:
     """Lay out once, under our style, and keep that: each further draw would move things by a hair."""
+    for text in figure.findobj(Text):
+        text.set_fontfeatures(["-liga"])  # a ligature or two would cost the PDF a second subset of the font
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure

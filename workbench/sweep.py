@@ -364,15 +364,19 @@ _job: tuple[Study, CellStore] | None = None  # a worker's own, set once when it 
 def _start_worker(study: Study, store: CellStore) -> None:
     global _job
     _job = study, store
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
 
 
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work forever."""
+def die_with_parent() -> None:
+    """For the start of a worker process: one whose parent was killed would wait for work forever."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work(chunk: list[Cell]) -> int:
