@@ -10,7 +10,6 @@ Prints ratios measured side by side in one run, never bare times to compare with
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import shutil
 import subprocess
@@ -26,6 +25,9 @@ from workbench import Controller, Pool, presets
 from workbench.learners import difficulty_to_logit
 from workbench.store import CellStore
 from workbench.sweep import Study, grid_points
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sweep import processors
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
 ROOT = Path(__file__).parent.parent
@@ -117,10 +119,11 @@ def clock(work: Callable[[], object]) -> float:
 
 def command_seconds(*arguments: str) -> float:
     """Seconds of a Python command, best of three after one to warm up."""
-    runs = [clock(lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True))]
-    runs += [clock(lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True))]
-    runs += [clock(lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True))]
-    return min(runs[1:])
+    def once() -> float:
+        command = [sys.executable, *arguments]
+        return clock(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=True))
+
+    return min([once() for _ in range(4)][1:])
 
 
 def fresh_sweep_seconds(*arguments: str) -> float:
@@ -140,7 +143,7 @@ def main() -> None:
     p.add_argument("--runs", type=int, default=10_000, help="runs, a multiple of 200 (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="only the sweep and the selection, not whole commands")
     options = p.parse_args()
-    cores = len(os.sched_getaffinity(0))
+    cores = processors()
     sweep_rates(400, 1)  # compile and warm up
     with tempfile.TemporaryDirectory() as folder:
         floor = compile_floor(Path(options.floor), Path(folder))
@@ -153,16 +156,16 @@ def main() -> None:
             rates["numpy"].append(numpy_rate(10))
             if floor:
                 rates["floor"].append(floor_rate(floor, options.runs, cores))
-    best = {name: float(np.median(values)) for name, values in rates.items() if values}
+    typical = {name: float(np.median(values)) for name, values in rates.items() if values}
     setting = f"{STEPS} steps, batch {BATCH}, one rollout, {cores} processes; medians of 3"
     print(f"{options.runs:,} AdaRFT x scalar runs, {setting}")
-    print(f"  rollouts per second while running           {best['all'] / 1e6:8.0f} million")
-    print(f"  from start to final table                   {best['whole'] / 1e6:8.0f} million")
-    if "floor" in best:
-        share = best["all"] / best["floor"]
-        print(f"  share of the C floor ({best['floor'] / 1e6:,.0f} million)           {share:8.1%}")
-    print(f"  times the NumPy loop over single runs       {best['one'] / best['numpy']:8.1f}  (one process each)")
-    print(f"  scale-out over {cores} processes                  {best['all'] / best['one']:8.2f}")
+    print(f"  rollouts per second while running           {typical['all'] / 1e6:8.0f} million")
+    print(f"  from start to final table                   {typical['whole'] / 1e6:8.0f} million")
+    if "floor" in typical:
+        share = typical["all"] / typical["floor"]
+        print(f"  share of the C floor ({typical['floor'] / 1e6:,.0f} million)           {share:8.1%}")
+    print(f"  times the NumPy loop over single runs       {typical['one'] / typical['numpy']:8.1f}  (one process each)")
+    print(f"  scale-out over {cores} processes                  {typical['all'] / typical['one']:8.2f}")
     own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"  peak memory, this process / largest worker  {own / 2**10:5.0f} / {children / 2**10:.0f} MiB")
     small, large = selection_seconds(10_000), selection_seconds(1_000_000)

@@ -10,8 +10,11 @@ import os
 import platform
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +26,16 @@ from workbench.pool import PRESETS, Pool
 from workbench.presets import LAWS, RULES, SIGNALS, make_law, make_rule
 from workbench.store import CellStore, StorageError, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import Study, describe, die_with_parent, git_commit, grid_points, pool_digest, space_filling_points
+from workbench.sweep import (
+    BASELINE,
+    Study,
+    WorkerError,
+    be_a_worker,
+    describe,
+    git_commit,
+    grid_points,
+    space_filling_points,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from grids import DEFAULT, TINY
@@ -34,6 +46,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = message.replace("unrecognized arguments: ", "options: must be among those that --help lists, got ")
         self.exit(2, f"error: {message}\n")  # one line; the usage is behind --help
 
 
@@ -42,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         return ",".join(DEFAULT[key])
 
     p = Parser(
+        allow_abbrev=False,
         description="Compare curricula on simulated learners, on paired seeds. Finished cells are kept in --out: "
         "an interrupted sweep goes on where it stopped when the same command is run again.",
         epilog=f"controllers: {', '.join(RULES)}. learners: {', '.join(LAWS)}. pools: {', '.join(PRESETS)}. "
@@ -88,7 +102,7 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except StorageError as error:
+    except (StorageError, WorkerError) as error:
         print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -101,7 +115,9 @@ def run(options: argparse.Namespace) -> None:
     base = TINY if options.tiny else DEFAULT
     threshold = number("--threshold", options.threshold)
     check_number("--threshold", threshold, 0, 1, open_low=True)
-    jobs = whole("--jobs", options.jobs, len(os.sched_getaffinity(0)))
+    jobs = whole("--jobs", options.jobs, processors())
+    if not options.out:
+        raise InputError("--out: must be a folder, got ''")
     study = make_study(options, base)
     heat = heat_axes(options, study)
     out = Path(options.out)
@@ -109,7 +125,8 @@ def run(options: argparse.Namespace) -> None:
         store = CellStore(out / "cells")
         store.sweep_up()
         with tqdm(total=len(study.cells), unit="run", desc="sweep", smoothing=0.1) as bar:
-            curves = study.run(store, 1 if options.tiny else jobs, lambda done, _: bar.update(done - bar.n))
+            workers = 1 if options.tiny and options.jobs is None else jobs  # so little starts faster than processes
+            curves = study.run(store, workers, lambda done, _: bar.update(done - bar.n), bar.write)
         runs = runs_table(curves, threshold)
         summary = summary_table(runs, study.steps)
         write_whole(out / "curves.parquet", to_parquet(curves))
@@ -121,8 +138,19 @@ def run(options: argparse.Namespace) -> None:
     print(f"\n{out}: runs.parquet curves.parquet summary.csv manifest.json {' '.join(written)}")
 
 
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def make_study(options: argparse.Namespace, base: dict[str, Any]) -> Study:
-    pools = [make_pool(name) for name in names("--pools", options.pools, base["pools"])]
+    given = names("--pools", options.pools, base["pools"])
+    pools = [make_pool(name) for name in given]
+    called = [pool.name for pool in pools]
+    pools = [  # files of one name, or a file named as a preset: by the path as given
+        replace(pool, name=text) if called.count(pool.name) > 1 else pool
+        for pool, text in zip(pools, given, strict=True)
+    ]
     for pool in pools:
         if pool.duplicates:
             print(
@@ -214,12 +242,13 @@ def names(option: str, text: str | None, default: list[str]) -> list[str]:
 
 def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:
     swept = [name for name in study.points[0] if len({point[name] for point in study.points}) > 1]
+    pairs = [pair for pair in combinations(swept, 2) if any(set(pair) <= set(arm.settings) for arm in study.arms)]
     if options.heat is None:
-        return (swept[0], swept[1]) if len(swept) > 1 else None
+        return pairs[0] if pairs else None  # of parameters that some run has both of
     axes = names("--heat", options.heat, [])
-    if len(axes) != 2 or not set(axes) <= set(swept) or axes[0] == axes[1]:
+    if (axes[0], axes[-1]) not in pairs + [pair[::-1] for pair in pairs] or len(axes) != 2:
         known = ", ".join(swept) or "none"
-        raise InputError(f"--heat: must be two of the swept parameters ({known}), got '{options.heat}'")
+        raise InputError(f"--heat: must be two swept parameters ({known}) that some run has both, got '{options.heat}'")
     return axes[0], axes[1]
 
 
@@ -232,7 +261,7 @@ def manifest(study: Study, threshold: float) -> str:
         for arm in study.arms
     ]
     content = {
-        "pools": [{"name": pool.name, "items": len(pool), "digest": pool_digest(pool)} for pool in study.pools],
+        "pools": [{"name": pool.name, "items": len(pool), "digest": pool.digest} for pool in study.pools],
         "seeds": study.seeds,
         "steps": study.steps,
         "batch": study.batch,
@@ -252,7 +281,7 @@ class Painter:
 
     def __init__(self, jobs: int) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self.helper = ProcessPoolExecutor(1, spawn, die_with_parent) if jobs > 1 else None
+        self.helper = ProcessPoolExecutor(1, spawn, be_a_worker) if jobs > 1 else None
 
     def __enter__(self) -> Painter:
         if self.helper:
@@ -261,7 +290,7 @@ class Painter:
 
     def __exit__(self, *_: object) -> None:
         if self.helper:
-            self.helper.shutdown(wait=False, cancel_futures=True)
+            self.helper.shutdown(cancel_futures=True)
 
     def paint(self, pictures: list[tuple[Any, ...]]) -> None:
         """Each picture: path without suffix, name of the function in `workbench.figures`, its arguments."""
@@ -269,14 +298,16 @@ class Painter:
         theirs = [self.helper.submit(paint, *picture) for picture in pictures[mine:]] if self.helper else []
         for picture in pictures[:mine]:
             paint(*picture)
-        for future in theirs:
-            future.result()
+        try:
+            for future in theirs:
+                future.result()
+        except BrokenProcessPool:
+            raise WorkerError("the process that draws figures died (out of memory?)") from None
 
 
-def paint(stem: Path, function: str, *arguments: Any) -> None:
+def paint(stem: Path, function: str, *arguments: Any, **options: Any) -> None:
     from workbench import figures
 
-    options = {"average": True} if function == "heat_map" else {}
     figures.save(getattr(figures, function)(*arguments, **options), stem)
 
 
@@ -291,9 +322,13 @@ def draw(
     pictures: list[tuple[Any, ...]] = [(out / "learning_curves", "learning_curves", drawn, looks)]
     if drawn["target"].notna().any():
         pictures.append((out / "target_difficulty", "target_trajectories", drawn, looks))
-    pictures.append((out / "speedup", "speedup_forest", shown, looks))
+    if (shown["rule"] != BASELINE).any():
+        pictures.append((out / "speedup", "speedup_forest", shown, looks))
     if heat:
-        pictures.append((out / "heat_map", "heat_map", summary, *heat))
+        pictures.append((out / "heat_map", "heat_map", summary, *heat, "speedup", True))
+    for name in {"target_difficulty", "speedup", "heat_map"} - {stem.name for stem, *_ in pictures}:
+        for suffix in (".pdf", ".png"):  # of an earlier study in this folder
+            (out / name).with_suffix(suffix).unlink(missing_ok=True)
     painter.paint(pictures)
     return [f"{stem.name}.{{pdf,png}}" for stem, *_ in pictures]
 

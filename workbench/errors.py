@@ -23,6 +23,8 @@ def check_number(
 ) -> None:
     """Raise InputError unless every entry of `value` is a finite number in the interval from low to high."""
     domain = _interval(low, high, open_low, open_high)
+    if isinstance(value, (list, tuple)):
+        raise InputError(f"{field}: must be {domain}, or a NumPy array with one per lane, got {shown(value)}")
     given = np.asarray(value)
     if given.dtype.kind not in "iuf":
         raise InputError(f"{field}: must be {domain}, got {shown(value)}")

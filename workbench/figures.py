@@ -9,9 +9,9 @@ made: `figure.set_layout_engine("constrained")` makes room for what is added lat
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from workbench.errors import InputError
+from workbench.store import write_whole
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page
 MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # nobody can read a figure with more
@@ -401,7 +402,7 @@ UNITS = {  # of a swept parameter, by its name after the dot; those without an e
 
 
 @_style()
-def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", *, average: bool = False) -> Figure:
+def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", average: bool = False) -> Figure:
     """`value` over two columns of summary: annotated cells where they form a grid, coloured points elsewhere.
 
     Rows without an x or a y (uniform, under "adarft.eta") are left out. Several rows in one cell are an error
@@ -589,13 +590,16 @@ def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write stem.pdf and stem.png (300 dpi): same figure, same bytes; an error leaves no half file."""
     stem = Path(stem)
     paths = (stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png"))
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    with _style(), tempfile.TemporaryDirectory(prefix=f".{stem.name}-", dir=stem.parent) as folder:
-        drafts = (Path(folder, "figure.pdf"), Path(folder, "figure.png"))
-        figure.savefig(drafts[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(drafts[1], dpi=300, metadata={"Software": None})
-        for draft, path in zip(drafts, paths, strict=True):  # same file system: each replacement is atomic
-            os.replace(draft, path)
+    undated: dict[str, Any] = {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}
+    options: tuple[dict[str, Any], ...] = (undated, {"dpi": 300, "metadata": {"Software": None}})
+    drawn = []
+    with _style():
+        for path, how in zip(paths, options, strict=True):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=path.suffix[1:], **how)
+            drawn.append(buffer.getvalue())
+    for path, data in zip(paths, drawn, strict=True):
+        write_whole(path, data)
     return paths
 
 
@@ -632,8 +636,18 @@ def _present(table: pd.DataFrame, looks: Mapping[str, Look] | None) -> dict[str,
     return {name: look for name, look in looks.items() if name in present}
 
 
+class Picture(Figure):
+    """A matplotlib figure that a notebook shows when it is the last value of a cell, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with _style():
+            self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure = Picture(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -197,8 +197,17 @@ def positions_valid(items, size):
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
 def watch(items, difficulty, seen, mean):
-    """Set each item's bit in seen (R, ceil(I / 64)); mean (R,) = mean difficulty of the batch."""
+    """Set each item's bit in seen (R, ceil(I / 64)); mean (R,) = mean difficulty of the batch.
+
+    False, with the rest undone, at a lane with a position outside the pool: a rule may be somebody's first try.
+    """
+    size = u64(difficulty.size)
     for r in range(items.shape[0]):
+        bad = 0
+        for i in range(items.shape[1]):
+            bad += i64(u64(items[r, i]) >= size)
+        if bad:
+            return False
         bits = seen[r]
         for i in range(items.shape[1]):
             item = u64(items[r, i])
@@ -207,6 +216,7 @@ def watch(items, difficulty, seen, mean):
         for i in range(items.shape[1]):
             total += difficulty[u64(items[r, i])]
         mean[r] = total / items.shape[1]
+    return True
 
 
 @njit(nogil=True, cache=True)
@@ -299,8 +309,7 @@ def _success_row(items, b, offset, theta, a, floor, ceiling, p):
 def success(items, b, row, offset, theta, a, floor, ceiling, out):
     """out (R, B): true success probabilities of the items (R, B), or of the same items (1, B) in every lane."""
     for r in range(out.shape[0]):
-        own = offset[r] if offset.shape[0] else offset.ravel()
-        _success_row(items[r % items.shape[0]], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], out[r])
+        _success_row(items[r % items.shape[0]], b[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], out[r])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
@@ -311,9 +320,8 @@ def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, c
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
     for r in range(lanes):
-        own = offset[r] if offset.shape[0] else offset.ravel()
         p = chance[r]
-        _success_row(items[r], b[row[r]], own, theta[r], a[r], floor[r], ceiling[r], p)
+        _success_row(items[r], b[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
         _unit_row(keys[r], role, step, blocks)
         out = rewards[r]
         if group == 1:  # a loop of its own, which vectorises over the batch

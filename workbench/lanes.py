@@ -70,6 +70,10 @@ def check_rewards(rewards: ArrayLike, shape: tuple[int, ...], single: bool) -> N
     want = shape[1:] if single else shape
     if array.shape[: len(want)] != want or array.ndim not in (len(want), len(want) + 1) or array.size == 0:
         raise InputError(f"rewards: must have shape {want} or {(*want, 'G')}, like the items, got {array.shape}")
+    if array.dtype != np.float32:  # as they came: 1 + 1e-9 would be 1 in float32
+        bad = array[~((array >= 0) & (array <= 1))]
+        if bad.size:
+            raise InputError(f"rewards: must be numbers in [0, 1], got {bad[0]}")
     return np.ascontiguousarray(array, dtype=np.float32).reshape(*shape, -1)
 
 

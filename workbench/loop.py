@@ -43,6 +43,7 @@ class Record:
     steps, rollouts: (E,) training steps and rollouts per lane so far; the first is the state before training.
     seeds: (R,). success: (E, R, S) held-out success per stratum. series: the names in SERIES -> (E, R), also as
     attributes; NaN where there is nothing to report (a rule without target, no step yet, single rollouts).
+    names: pool, learner and controller, and the law and rule behind them.
     """
 
     steps: NDArray[np.int64]
@@ -50,6 +51,7 @@ class Record:
     seeds: NDArray[np.uint64]
     success: Floats
     series: dict[str, Floats]
+    names: dict[str, str]
 
     def __getattr__(self, name: str) -> Floats:
         if name in SERIES and "series" in self.__dict__:
@@ -63,11 +65,12 @@ class Record:
         return np.asarray(self.success[:, :, filled].mean(axis=2))
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table, one row per record and lane: seed, step, rollouts, success, success_0.., and the series."""
+        """Tidy table, a row per record and lane: names, seed, step, rollouts, success, success_0.., the series."""
         import pandas as pd
 
         records, lanes = self.success.shape[:2]
-        columns: dict[str, Any] = {
+        columns: dict[str, Any] = dict(self.names)
+        columns |= {
             "seed": np.tile(self.seeds, records),
             "step": np.repeat(self.steps, lanes),
             "rollouts": np.repeat(self.rollouts, lanes),
@@ -102,7 +105,9 @@ def train(
         log.watch(controller)
         if step % eval_every == 0 or step == steps:
             log.record(controller, learner)
-    return log.finish(controller.seeds)
+    learner_name, rule_name = type(getattr(learner, "law", learner)).__name__, type(controller.rule).__name__
+    names = {"pool": controller.pool.name, "learner": learner_name, "controller": rule_name}
+    return log.finish(controller.seeds, names | {"law": learner_name, "rule": rule_name})
 
 
 class _Log:
@@ -127,9 +132,8 @@ class _Log:
         self._rows.append((controller.step, controller.rollouts, success, series))
         self._sums, self._count = tuple(np.zeros(self._lanes) for _ in range(3)), 0
 
-    def finish(self, seeds: NDArray[np.uint64]) -> Record:
+    def finish(self, seeds: NDArray[np.uint64], names: dict[str, str]) -> Record:
         steps, rollouts, success, series = zip(*self._rows, strict=True)
         table = np.stack(series, axis=1)  # (series, E, R)
-        return Record(
-            np.array(steps), np.array(rollouts), seeds.copy(), np.stack(success), dict(zip(SERIES, table, strict=True))
-        )
+        curves = dict(zip(SERIES, table, strict=True))
+        return Record(np.array(steps), np.array(rollouts), seeds.copy(), np.stack(success), curves, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -44,10 +45,7 @@ class Pool:
     name: str = field(default="pool", kw_only=True)
 
     def __post_init__(self) -> None:
-        try:
-            d = np.array(self.difficulty, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"difficulty: must be numbers in [0, 100], got {shown(self.difficulty)}") from None
+        d = _numbers("difficulty", self.difficulty)
         if d.ndim != 1 or d.size == 0:
             raise InputError(f"difficulty: must be one number per item for >= 1 items, got shape {d.shape}")
         bad = np.flatnonzero(~((d >= 0) & (d <= 100)))
@@ -90,6 +88,14 @@ class Pool:
     def __repr__(self) -> str:
         d = self.difficulty
         return f"Pool({self.name!r}, {len(self):,} items, difficulty {d.min():g} to {d.max():g}, mean {d.mean():.1f})"
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of what a curriculum or a simulation uses: SHA-256 over difficulties and pass counts, 16 digits."""
+        digest = hashlib.sha256(self.difficulty.tobytes())
+        for counts in (self.successes, self.attempts):
+            digest.update(b"|" if counts is None else counts.tobytes())
+        return digest.hexdigest()[:16]
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
@@ -236,6 +242,19 @@ PRESETS: dict[str, list[tuple[NDArray[np.int64], int]]] = {
     "hard-extreme": [(np.array([128]), 6279), (np.arange(125, 128), 9262 - 6279)],
     "narrow": [(np.arange(52, 77), 1)],
 }
+
+
+def _numbers(column: str, values: Any) -> NDArray[np.float64]:
+    """A column as float64, a copy; InputError with the first entry that is no number."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        for row, value in enumerate(np.ravel(np.asarray(values, dtype=object))):
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                raise InputError(f"{column}: must be numbers in [0, 100], got {shown(value)} at row {row}") from None
+        raise InputError(f"{column}: must be numbers in [0, 100], got {shown(values)}") from None
 
 
 def _counts(column: str, values: NDArray[Any]) -> NDArray[np.int64]:

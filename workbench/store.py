@@ -69,7 +69,7 @@ class CellStore:
         """Records of the wanted cells, each once, and a line for each damaged file. `cell` is categorical."""
         parts: list[pa.Table] = []
         damaged, found = [], set[str]()
-        for path in sorted(self.folder.glob("*.parquet")):
+        for path in sorted(self.folder.glob("[!.]*.parquet")):  # not the drafts of other writers
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != path.stem:
                 damaged.append(f"damaged result file {path}: its cells will be computed again")

@@ -1,9 +1,10 @@
 """Where every random number is born: counter-based streams keyed by (seed, role, step).
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a 128-bit
-counter and a 64-bit key to four 32-bit words. Here key = seed and counter = (block, 0, step, role), so two
-streams that differ in seed, role or step never share a block, no state has to be saved, and what one part of
-a run draws cannot shift the luck of another: common random numbers come for free.
+counter and a 64-bit key to four 32-bit words. In `uniforms` and the compiled loops key = seed and counter =
+(block, 0, step, role), so two streams that differ in seed, role or step never share a block, no state has to be
+saved, and what one part of a run draws cannot shift the luck of another: common random numbers come for free.
+`generator` does the same with NumPy's Philox4x64: key = (seed, role), counter = (0, 0, step, 0).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8) -> pd.DataFrame:
                     rollouts_to_threshold=time * rollouts,
                     auc=np.trapezoid(success, steps, axis=1) / (steps[-1] - steps[0]),
                     final=success[:, -1],
-                    silent_share=silent.mean(axis=1),
+                    silent_share=np.average(silent, axis=1, weights=np.diff(steps)),  # the last record may be short
                     coverage=arm["coverage"].to_numpy()[width - 1 :: width],
                 )
             )
@@ -74,7 +74,8 @@ def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.D
     table = pd.DataFrame(rows)
     table["p_holm"] = stats.holm(table["p"].to_numpy())
     better, sure = table["auc_gain"] > 0, table["p_holm"] <= 1 - level
-    undecided = "no difference" if enough_seeds(len(base), int(table["p"].count()), level) else "too few seeds"
+    enough = enough_seeds(runs["seed"].nunique(), comparisons, level)
+    undecided = "no difference" if enough else "too few seeds"
     table["verdict"] = np.select(
         [table["rule"] == BASELINE, sure & better, sure & ~better], ["baseline", "better", "worse"], undecided
     )
@@ -188,7 +189,7 @@ def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> lis
         return []
     seeds = runs["seed"].nunique()
     if not enough_seeds(seeds, len(rivals)):
-        return [f"{seeds} seeds are too few to say where AdaRFT does not win: {len(rivals)} comparisons need more."]
+        return [f"Too few seeds to say where AdaRFT does not win (seeds: {seeds}, comparisons: {len(rivals)})."]
     speedups = {tuple(row[key] for key in ARM): row["speedup"] for row in rows_of(summary)}
     lines = []
     for key, block in rivals.groupby(ARM, sort=False):
@@ -197,7 +198,7 @@ def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> lis
         above, level = block[sure & (block["auc_gain"] > 0)], block[~sure]
         parts = []
         if len(above):
-            named = (f"{row['rival']} (+{row['auc_gain']:.3f})" for row in rows_of(above))
+            named = (f"{row['rival']} (+{row['auc_gain']:.2g})" for row in rows_of(above))
             parts.append(f"beaten by {', '.join(named)}")
         if len(level) == len(block):
             parts.append("level with every rule")
@@ -206,7 +207,9 @@ def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> lis
         if not parts and speedups[arm] < SMALL_SPEEDUP:
             parts.append(f"first, but only {speedups[arm]:.2f} times as fast as uniform")
         if parts:
-            lines.append(f"  {' / '.join(arm)}: {'; '.join(parts)}")
+            tried = int(((summary["rule"] == "adarft") & (summary[["pool", "learner"]] == arm[:2]).all(axis=1)).sum())
+            best = f" (best of {tried} settings on these very seeds: optimistic)" if tried > 1 else ""
+            lines.append(f"  {' / '.join(arm)}{best}: {'; '.join(parts)}")
     if not lines:
         return ["AdaRFT wins everywhere here: distrust a comparison that it cannot lose."]
     return ["Where AdaRFT does not win (area under the curve, paired, Holm-adjusted at 5 %):", *lines]
@@ -219,6 +222,8 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _interval(row: dict[str, Any], name: str, form: str) -> str:
     if not np.isfinite(row[name]):
         return "-"
+    if not np.isfinite(row[f"{name}_low"]):
+        return format(row[name], form)  # one seed has no interval
     return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
 
 

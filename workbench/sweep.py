@@ -13,20 +13,25 @@ import itertools
 import json
 import multiprocessing
 import os
+import platform
+import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pandas as pd
 
 from workbench.controllers import Controller
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, check_count, check_number, shown
 from workbench.learners import KernelTransfer, SimLearner
 from workbench.loop import train
 from workbench.pool import Pool
@@ -35,9 +40,14 @@ from workbench.store import CellStore
 from workbench.streams import Role, generator
 
 BASELINE = "uniform"
+ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 262_144  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
 
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
+
+
+class WorkerError(RuntimeError):
+    """A worker process died; what was finished is kept."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run. `key` is the SHA-256 of everything its result depends on, the code included."""
+    """One run. `key`: SHA-256 of all that its result depends on, the code and what runs the code included."""
 
     arm: Arm
     seed: int
@@ -110,8 +120,13 @@ class Study:
         names = [pool.name for pool in self.pools]
         if not names or len(set(names)) < len(names):
             raise InputError(f"pools: must be one or more pools with different names, got {', '.join(names) or 'none'}")
-        for parameter in {name for point in self.points for name in point}:
+        if not self.points:
+            raise InputError("points: must be at least one dict of settings, {} for none, got none")
+        object.__setattr__(self, "points", [{name: plain(name, v) for name, v in p.items()} for p in self.points])
+        for parameter in {name: None for point in self.points for name in point}:
             owner = parameter.split(".")[0]
+            if "." not in parameter:
+                raise InputError(f"points: must name parameters as owner.parameter, got '{parameter}'")
             if owner not in (*self.learners, *self.controllers):
                 running = ", ".join((*self.controllers, *self.learners))
                 raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
@@ -140,12 +155,15 @@ class Study:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell, arm by arm, in the order of the final tables."""
-        digests = {pool.name: pool_digest(pool) for pool in self.pools}
+        digests = {pool.name: pool.digest for pool in self.pools}
         shared = {name: getattr(self, name) for name in ("steps", "batch", "rollouts", "eval_every")}
         cells = []
         for arm in self.arms:
             config = shared | {
                 "code": code_digest(),
+                "numpy": np.__version__,
+                "numba": numba.__version__,
+                "machine": platform.machine(),
                 "pool": digests[arm.pool],
                 "law": describe(make_law(arm.law, dict(arm.law_settings))),
                 "rule": describe(make_rule(arm.rule, dict(arm.rule_settings), self.steps)),
@@ -156,35 +174,45 @@ class Study:
                 cells.append(Cell(arm, seed, key))
         return cells
 
-    def run(self, store: CellStore, jobs: int = 1, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+    def run(
+        self,
+        store: CellStore,
+        jobs: int = 1,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    ) -> pd.DataFrame:
         """Compute the cells that `store` lacks and return the curves of all, in the order of `cells`.
 
-        jobs: worker processes. progress: called with (cells done, cells in all).
+        jobs: worker processes. progress: called with (cells done, cells in all). warn: told of damaged files.
+        Raises StorageError if the disk refuses, WorkerError if a worker process dies.
         """
         check_count("jobs", jobs)
-        wanted = {cell.key for cell in self.cells}
-        kept, damaged = store.read(wanted)
+        total = len(self.cells)
+        twins = Counter(cell.key for cell in self.cells)  # equal cells under several names run once
+        kept, damaged = store.read(set(twins))
         for line in damaged:
-            print(line, file=sys.stderr)
+            warn(line)
         have = set(kept["cell"].cat.categories)
-        todo = [cell for cell in self.cells if cell.key not in have]
-        done = len(self.cells) - len(todo)
-        if progress:
-            progress(done, len(self.cells))
-        for finished in _execute(self, _chunks(self, todo, jobs), store, jobs):
-            done += finished
-            if progress:
-                progress(done, len(self.cells))
+        todo = list({cell.key: cell for cell in self.cells if cell.key not in have}.values())
+        done = total - sum(twins[cell.key] for cell in todo)
+        progress(done, total)
+        for chunk in _execute(self, _chunks(self, todo), store, jobs):
+            done += sum(twins[cell.key] for cell in chunk)
+            progress(done, total)
+        wanted = set(twins)
         frame = store.read(wanted)[0] if todo else kept
         return self._tidy(frame)
 
     def _tidy(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Stored records -> the curves table: keys of each cell in front, canonical order."""
-        place = {cell.key: index for index, cell in enumerate(self.cells)}
-        names = frame["cell"].cat
-        order = np.array([place.get(name, -1) for name in names.categories], np.int64)[names.codes.to_numpy()]
-        frame = frame.iloc[np.lexsort((frame["step"].to_numpy(), order))].reset_index(drop=True)
-        index = np.sort(order)
+        stored = frame["cell"].cat
+        rows = np.lexsort((frame["step"].to_numpy(), stored.codes.to_numpy()))  # cell by cell, step by step
+        codes = stored.codes.to_numpy()[rows]
+        start = dict(zip(stored.categories, np.searchsorted(codes, np.arange(len(stored.categories))), strict=True))
+        records = int((codes == codes[0]).sum())
+        blocks = [rows[start[cell.key] : start[cell.key] + records] for cell in self.cells]
+        frame = frame.iloc[np.concatenate(blocks)].reset_index(drop=True)
+        index = np.repeat(np.arange(len(self.cells)), records)
         swept = list(dict.fromkeys(name for point in self.points for name in point))
         arms = [cell.arm for cell in self.cells]
         keys: dict[str, list[Any]] = {
@@ -205,6 +233,15 @@ class Study:
 # ------------------------------------------------------------------------------------------------------ designs
 
 
+def plain(name: str, value: Any) -> Any:
+    """A setting as a plain number or name: what fits in a label, a table and a manifest."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise InputError(f"points: must set {name} to a number or a name, got {shown(value)}")
+    return value
+
+
 def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
     """Every combination of the values of each parameter."""
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
@@ -222,7 +259,7 @@ def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: s
         raise InputError(f"points: must be a power of two for a sobol design, got {points}")
     engine = {"sobol": qmc.Sobol, "lhs": qmc.LatinHypercube}[design]
     for name, (low, high, logarithmic) in ranges.items():
-        check_number(f"set {name}", [low, high])
+        check_number(f"set {name}", np.array([low, high]))
         if low >= high or (logarithmic and low <= 0):
             raise InputError(f"set {name}: must be low:high with low < high, low > 0 for log, got {low:g}:{high:g}")
     seed = int(generator(0, Role.DESIGN).integers(2**63))  # scipy wants a generator that it can split
@@ -250,14 +287,6 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def pool_digest(pool: Pool) -> str:
-    """SHA-256 over what a simulation uses of a pool: difficulties and pass counts."""
-    digest = hashlib.sha256(pool.difficulty.tobytes())
-    for counts in (pool.successes, pool.attempts):
-        digest.update(b"|" if counts is None else np.asarray(counts, np.int64).tobytes())
-    return digest.hexdigest()[:16]
-
-
 def describe(settings: Any) -> dict[str, Any]:
     """A dataclass of settings as plain JSON values, with its class name."""
     values = {}
@@ -272,22 +301,29 @@ def _settings(point: Point, owner: str) -> tuple[tuple[str, Any], ...]:
 
 
 def _label(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
-    shown = (f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings)
-    return " ".join([name, *shown])
+    """Name and settings; a number in short form only where that is exact, so that labels differ where arms do."""
+
+    def short(value: Any) -> str:
+        return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else f"{value}"
+
+    return " ".join([name, *(f"{key}={short(value)}" for key, value in settings)])
 
 
 # ------------------------------------------------------------------------------------------- chunks and workers
 
 
-def _chunks(study: Study, cells: list[Cell], jobs: int) -> list[list[Cell]]:
+def _chunks(study: Study, cells: list[Cell]) -> list[list[Cell]]:
     """Cells in chunks that can run as lanes of one program: same pool, classes and names; only numbers differ."""
+
+    def shape(settings: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
+        return tuple((name, value if isinstance(value, str) else None) for name, value in settings)
 
     def program(cell: Cell) -> tuple[Any, ...]:
         arm = cell.arm
-        named = [s for s in (*arm.law_settings, *arm.rule_settings) if isinstance(s[1], str)]
-        return arm.pool, arm.law, arm.rule, tuple(named)
+        return arm.pool, arm.law, shape(arm.law_settings), arm.rule, shape(arm.rule_settings)
 
-    lanes = max(1, ROLLOUTS_IN_CACHE // (study.batch * study.rollouts))
+    largest = max(len(pool) for pool in study.pools)
+    lanes = max(1, min(ROLLOUTS_IN_CACHE // (study.batch * study.rollouts), ITEMS_IN_MEMORY // largest))
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.seed):  # lanes of one seed share their item difficulties
         groups.setdefault(program(cell), []).append(cell)
@@ -302,18 +338,18 @@ def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
         yield [cells[index] for index in part]
 
 
-def _execute(study: Study, chunks: list[list[Cell]], store: CellStore, jobs: int) -> Iterator[int]:
-    """Run the chunks; yields the number of cells of each finished one."""
+def _execute(study: Study, chunks: list[list[Cell]], store: CellStore, jobs: int) -> Iterator[list[Cell]]:
+    """Run the chunks; yields each when it is finished and stored."""
     if jobs == 1 or len(chunks) <= 1:
         for chunk in chunks:
             store.add(run_chunk(study, chunk))
-            yield len(chunk)
+            yield chunk
         return
     with ProcessPoolExecutor(
         min(jobs, len(chunks)), multiprocessing.get_context("spawn"), _start_worker, (study, store)
     ) as workers:
         waiting = iter(chunks)
-        running: set[Future[int]] = set()
+        running: set[Future[list[Cell]]] = set()
         try:
             for chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: little is lost on interruption
                 running.add(workers.submit(_work, chunk))
@@ -323,8 +359,12 @@ def _execute(study: Study, chunks: list[list[Cell]], store: CellStore, jobs: int
                     running.add(workers.submit(_work, chunk))
                 for future in finished:
                     yield future.result()
-        except BaseException:
+        except BrokenProcessPool:
+            raise WorkerError("a worker process died (out of memory?)") from None
+        except BaseException:  # an error, Ctrl-C: waiting for the other workers helps nobody
             workers.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             raise
 
 
@@ -336,14 +376,14 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
     rule = make_rule(first.rule, _lanes_of([dict(cell.arm.rule_settings) for cell in chunk]), study.steps)
     seeds = np.array([cell.seed for cell in chunk], np.uint64)
     record = train(
-        Controller(rule, pool, seeds),
+        Controller(rule, pool, seed=seeds),
         SimLearner(law, pool, seeds),
         study.steps,
         study.batch,
         study.rollouts,
         study.eval_every,
     )
-    frame = record.to_frame()
+    frame = record.to_frame().drop(columns=list(record.names))  # the study has names of its own
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
     return frame.assign(cell=cells)
@@ -364,11 +404,12 @@ _job: tuple[Study, CellStore] | None = None  # a worker's own, set once when it 
 def _start_worker(study: Study, store: CellStore) -> None:
     global _job
     _job = study, store
-    die_with_parent()
+    be_a_worker()
 
 
-def die_with_parent() -> None:
-    """For the start of a worker process: one whose parent was killed would wait for work forever."""
+def be_a_worker() -> None:
+    """For the start of a worker process: leave Ctrl-C to the parent, and end when a killed parent can't say so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -379,11 +420,11 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(chunk: list[Cell]) -> int:
+def _work(chunk: list[Cell]) -> list[Cell]:
     assert _job is not None
     study, store = _job
     store.add(run_chunk(study, chunk))
-    return len(chunk)
+    return chunk
 
 
 def git_commit() -> str | None:

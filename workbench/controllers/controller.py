@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,31 +10,39 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
-from workbench.errors import InputError, check_count
+from workbench.errors import InputError, check_count, shown
 from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward, read_only
 from workbench.pool import Pool
+
+FEEDBACK_COUNTS = ("late_feedback", "repeated_feedback", "partial_feedback")
 
 
 class Controller:
     """Picks items and sees rewards; the same object steers a simulated learner and a real trainer.
 
-    rule: what to pick. pool: what to pick from. seed: whole number, or (R,) whole numbers for R lanes.
+    rule: what to pick. pool: what to pick from. gates: () until there are gates.
+    seed: whole number, or (R,) whole numbers for R lanes.
     lanes: R independent copies as one array program; with a single seed all lanes share their luck, which is what
     a comparison of hyper-parameters wants. Without lanes and with one seed, no array has a lane axis.
 
     Feedback acts at once: the batch after `observe` uses it. Late, repeated and partial feedback (a host that
-    prefetches, drops or answers out of order) is taken as it comes and counted in the metrics.
+    prefetches, retries, drops or answers out of order) is taken as it comes, and each is counted in the metrics.
     Raises InputError for anything out of its domain.
     """
 
-    def __init__(self, rule: Rule, pool: Pool, seed: ArrayLike = 0, lanes: int | None = None) -> None:
+    def __init__(
+        self, rule: Rule, pool: Pool, gates: Sequence[Any] = (), seed: ArrayLike = 0, lanes: int | None = None
+    ) -> None:
+        if np.size(gates):
+            raise InputError(f"gates: must be empty until gates exist, got {shown(gates)}")
         self.rule, self.pool = rule, pool
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
         self.state = rule.init(pool, count)
         self.step = 0
-        self.late_feedback = 0
+        self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
         self.rollouts = 0  # rewards seen per lane
+        self._answered = False  # whether the batch drawn last has had feedback
         self._seen = np.zeros((count, -(-len(pool) // 64)), np.uint64)
         self._batch_difficulty = np.full(count, np.nan)
         empty = np.empty((count, 0), np.int64)
@@ -53,8 +62,14 @@ class Controller:
             raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
         items, self.state = self.rule.select(self.state, Draw(self.pool, self.seeds, self.step), batch)
         self._batch_difficulty = np.empty(self.lanes)
-        kernels.watch(items, self.pool.difficulty, self._seen, self._batch_difficulty)
+        want = f"int64 positions in [0, {len(self.pool)}) of shape ({self.lanes}, {batch})"
+        if getattr(items, "dtype", None) != np.int64 or items.shape != (self.lanes, batch):
+            raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(items)}")
+        if not kernels.watch(items, self.pool.difficulty, self._seen, self._batch_difficulty):
+            odd = items[(items < 0) | (items >= len(self.pool))][0]
+            raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {odd}")
         self._batch_before, self._batch = self._batch, items
+        self._answered = False
         self.step += 1
         self._handed_out = read_only(items[0] if self._single else items)
         return self._handed_out
@@ -72,6 +87,10 @@ class Controller:
             raise_bad_reward(groups)
         if not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0:
             self.late_feedback += 1  # some of it is not from the batch drawn last
+        else:
+            self.repeated_feedback += self._answered
+            self.partial_feedback += positions.shape[1] < self._batch.shape[1]
+            self._answered = True
         self.rollouts += groups[0].size
         self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
         self._mean_reward = mean
@@ -85,7 +104,9 @@ class Controller:
 
         step: batches drawn. mean_reward, silent_share (groups all equal; NaN for one rollout): of the last feedback.
         batch_difficulty_mean, _min, _max; overlap (share of the last batch also in the one before); coverage (share
-        of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last. Then the rule's.
+        of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last; of those that
+        were, repeated_feedback: to a batch already answered, partial_feedback: for fewer items than drawn. Then the
+        rule's own.
         """
         values: dict[str, Floats] = {
             "mean_reward": self._mean_reward,
@@ -101,7 +122,7 @@ class Controller:
                 statistic(difficulty, axis=1) if self.step else np.full(self.lanes, np.nan)
             )
         values |= self.rule.metrics(self.state)
-        counts = {name: float(getattr(self, name)) for name in ("step", "late_feedback")}
+        counts = {name: float(getattr(self, name)) for name in ("step", *FEEDBACK_COUNTS)}
         if self._single:
             return counts | {name: float(value[0]) for name, value in values.items()}
         return counts | values
@@ -121,10 +142,12 @@ class Controller:
     def state_dict(self) -> dict[str, Any]:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
         own = {
+            "rule": type(self.rule).__name__,
+            "pool": self.pool.digest,
             "step": self.step,
-            "late_feedback": self.late_feedback,
             "rollouts": self.rollouts,
-            "items": len(self.pool),
+            "answered": self._answered,
+            **{name: getattr(self, name) for name in FEEDBACK_COUNTS},
             "seeds": self.seeds.copy(),
             "seen": self._seen.copy(),
             "batch_difficulty": self._batch_difficulty.copy(),
@@ -139,15 +162,23 @@ class Controller:
         """Continue from a `state_dict` of a controller with the same rule, pool and number of lanes."""
         mine = self.state_dict()
         check_state(state, mine, free={"batch", "batch_before"})
-        if int(state["items"]) != len(self.pool):
-            raise InputError(f"state.items: must be {len(self.pool)}, the size of the pool, got {state['items']}")
-        self.step, self.late_feedback = int(state["step"]), int(state["late_feedback"])
-        self.rollouts = int(state["rollouts"])
+        for name in ("rule", "pool"):
+            if str(state[name]) != mine[name]:
+                raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
+        for name in ("batch", "batch_before"):
+            if not kernels.positions_valid(np.array(state[name], np.int64), len(self.pool)):
+                raise InputError(f"state.{name}: must be positions in [0, {len(self.pool)}), got {shown(state[name])}")
+        restored = type(self.state)(**{name: np.array(state[f"rule.{name}"]) for name in self.state._fields})
+        self.rule.check_state(restored, self.pool)
+        self.state = restored
+        self.step, self.rollouts = int(state["step"]), int(state["rollouts"])
+        self._answered = bool(state["answered"])
+        for name in FEEDBACK_COUNTS:
+            setattr(self, name, int(state[name]))
+        self._handed_out = np.empty((self.lanes, 0), np.int64)  # what was handed out before is not this batch
         self.seeds = np.array(state["seeds"], np.uint64)
         self._seen = np.array(state["seen"], np.uint64)
         self._batch_difficulty = np.array(state["batch_difficulty"], np.float64)
         self._batch = np.array(state["batch"], np.int64)
         self._batch_before = np.array(state["batch_before"], np.int64)
         self._mean_reward, self._silent = np.array(state["mean_reward"]), np.array(state["silent"])
-        fields = {name: np.array(state[f"rule.{name}"]) for name in self.state._fields}
-        self.state = type(self.state)(**fields)

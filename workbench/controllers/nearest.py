@@ -39,7 +39,7 @@ class FrozenTarget(Rule):
     """The B items nearest a fixed target: AdaRFT without its adaptation (eta = 0), to isolate what that adds.
 
     target: difficulty in [0, 100]. ties: as in `nearest`.
-    Source: ablation of Shi et al. 2025, arXiv 2504.05520, Algorithm 1.
+    Source: ours, the control that arXiv 2504.05520 leaves out: its Algorithm 1 with eta = 0.
     """
 
     target: Lanes = 50.0

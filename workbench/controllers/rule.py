@@ -51,6 +51,9 @@ class Rule:
         """The state after rewards; unchanged in rules that do not listen to them."""
         return state
 
+    def check_state(self, state: Any, pool: Pool) -> None:
+        """InputError if a state that was loaded cannot be this rule's on this pool (shapes are checked already)."""
+
     def metrics(self, state: Any) -> dict[str, Floats]:
         """Numbers worth logging, (R,) each."""
         return {}

@@ -54,6 +54,14 @@ class Uniform(Rule):
         return out, DeckState(deck, size, cursor + count, epoch)
 
 
+    def check_state(self, state: DeckState, pool: Pool) -> None:
+        deck, size, cursor, _ = state
+        sound = (deck >= 0).all() and (deck < len(pool)).all()
+        sound &= (size <= len(pool)).all() and (cursor >= 0).all() and (cursor <= size).all()
+        if not sound:
+            raise InputError(f"state.rule: must be positions in [0, {len(pool)}) and a cursor in [0, size], got others")
+
+
 @dataclass(frozen=True)
 class OfflineFilter(Uniform):
     """Drop what a reference model solves too rarely or too often, then shuffle: keep low < pass rate < high.

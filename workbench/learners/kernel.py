@@ -23,6 +23,7 @@ class KernelTransfer(Law):
     transfer_all, transfer_near, transfer_self: >= 0, no unit. length: logits, > 0.
     transfer_all alone is ScalarIRT with a = 1; transfer_self alone is Tabular, both to the bit.
     Held-out items learn from their neighbours only.
+    Source: ours, a neural tangent kernel between items (Jacot et al. 2018, arXiv 1806.07572) reduced to difficulty.
     """
 
     transfer_all: Lanes = 0.0
@@ -69,6 +70,7 @@ class Tabular(KernelTransfer):
 
     The lower bound on transfer. kappa is large because the mean over the batch gives each item only its 1/B.
     Held-out items would never change, so `evaluate` looks at the pool's own items.
+    Source: softmax policy gradient on independent bandits (Mei et al. 2020, arXiv 2005.06392).
     """
 
     kappa: Lanes = 64.0

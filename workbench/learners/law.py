@@ -25,7 +25,7 @@ from workbench.learners.signals import RLOO, Signal
 class LearnerState(NamedTuple):
     theta: Floats  # (R,) common skill, logits
     value: Floats  # (R,) the critic's V
-    offset: Floats  # (R, J) skill on top of theta per item, logits; (0, 0) in laws without
+    offset: Floats  # (R, J) skill on top of theta per item, logits; (R, 0) in laws without
 
 
 @dataclass(frozen=True)

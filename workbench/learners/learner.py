@@ -196,8 +196,8 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
     if b is None:
         label = difficulty_to_logit(pool.difficulty, GRID if pool.attempts is None else pool.attempts)
     else:
-        check_number("b", b)
         label = np.asarray(b, dtype=np.float64)
+        check_number("b", label)
         if label.shape != (len(pool),):
             raise InputError(f"b: must be one number per item, shape ({len(pool)},), got {label.shape}")
     heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)

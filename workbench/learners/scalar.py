@@ -16,13 +16,14 @@ from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_
 class ScalarIRT(Law):
     """Scalar skill: whatever is learned on one item helps with all.
 
-    p = c + (u - c) P,  P = sigma(a (theta - b))                                             (4PL, Birnbaum 1968)
+    p = c + (u - c) P,  P = sigma(a (theta - b))                                     (four-parameter logistic)
     theta <- theta + kappa a mean_i S_i D_i - forgetting (theta - theta0) + noise xi,   xi ~ N(0, 1)
     D = (u - c) P (1 - P) / (p (1 - p)): the share of the reward gradient that is skill; 1 for c = 0, u = 1.
 
     a: discrimination, 1/logit, > 0. floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
     noise: sd of optimiser noise, logits per update, >= 0.
     Over-rates easy items: they teach hard ones in full.
+    Source: response curve of Barton and Lord 1981 (3PL: Birnbaum 1968); the update is the policy gradient of theta.
     """
 
     a: Lanes = 1.0
@@ -45,7 +46,7 @@ class ScalarIRT(Law):
         return self.a, self.floor, self.ceiling
 
     def start(self, theta0: Any, bank: ItemBank) -> LearnerState:
-        return LearnerState(theta0, np.full(len(theta0), 0.5), np.empty((0, 0)))
+        return LearnerState(theta0, np.full(len(theta0), 0.5), np.empty((len(theta0), 0)))
 
     def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
         gain = self.kappa * self.a * gradient.mean
