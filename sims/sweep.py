@@ -125,8 +125,11 @@ def run(options: argparse.Namespace) -> None:
         store = CellStore(out / "cells")
         store.sweep_up()
         with tqdm(total=len(study.cells), unit="run", desc="sweep", smoothing=0.1) as bar:
+            def warn(line: str) -> None:
+                bar.write(line, file=sys.stderr)  # above the bar, on a line of its own
+
             workers = 1 if options.tiny and options.jobs is None else jobs  # so little starts faster than processes
-            curves = study.run(store, workers, lambda done, _: bar.update(done - bar.n), bar.write)
+            curves = study.run(store, workers, lambda done, _: bar.update(done - bar.n), warn)
         runs = runs_table(curves, threshold)
         summary = summary_table(runs, study.steps)
         write_whole(out / "curves.parquet", to_parquet(curves))
@@ -145,6 +148,8 @@ def processors() -> int:
 
 def make_study(options: argparse.Namespace, base: dict[str, Any]) -> Study:
     given = names("--pools", options.pools, base["pools"])
+    if len(set(given)) < len(given):
+        raise InputError(f"--pools: must be different from each other, got {', '.join(given)}")
     pools = [make_pool(name) for name in given]
     called = [pool.name for pool in pools]
     pools = [  # files of one name, or a file named as a preset: by the path as given

@@ -542,9 +542,9 @@ def test_a_failed_save_leaves_the_old_files_and_nothing_else(tmp_path, monkeypat
     (tmp_path / "f.pdf").write_text("old")
     write = Figure.savefig
 
-    def fail_on_png(self: Figure, path: Path, **options: object) -> None:
-        write(self, path, **options)
-        if path.suffix == ".png":
+    def fail_on_png(self: Figure, file: object, **options: object) -> None:
+        write(self, file, **options)
+        if options["format"] == "png":
             raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", fail_on_png)

@@ -260,7 +260,7 @@ def test_too_few_seeds_prove_nothing_and_the_verdict_says_so():
     runs, summary = judge(many(4, 0, "uniform"), many(4, 0.2))
     assert summary.set_index("controller").at["adarft", "verdict"] == "too few seeds"  # p = 1/8 at best
     text = report(runs, summary, HORIZON)
-    assert "4 seeds are too few to say where AdaRFT does not win" in text
+    assert "Too few seeds to say where AdaRFT does not win (seeds: 4" in text
     assert not_won(text) == {}
 
 

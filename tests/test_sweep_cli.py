@@ -53,12 +53,12 @@ def write_items(folder):
     return folder
 
 
-def start(folder, *options, **how):
+def start(folder, *options, env=ENVIRONMENT, preexec_fn=None):
     """The command in a process group of its own, in `folder`."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", str(SCRIPT), *STUDY, *options],
-        cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, **how,
+        cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=preexec_fn,
     )  # fmt: skip
 
 
@@ -72,8 +72,9 @@ def run(folder, *options, **how):
 
 
 def said(result):
-    """Lines on stderr, without the progress bar."""
-    return [line for line in re.split(r"[\r\n]+", result.err) if line and not line.startswith("sweep:")]
+    """Lines on stderr, without the progress bar and the count of repeated prompts."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", result.err)]
+    return [line for line in lines if line and not line.startswith("sweep:") and "repeat an earlier prompt" not in line]
 
 
 def wait_until(true):
@@ -128,7 +129,7 @@ def test_a_sweep_ends_well_and_leaves_these_files_and_no_others(undisturbed):
 
 def test_a_second_sweep_into_the_same_folder_is_refused_and_harms_nothing(undisturbed):
     assert undisturbed.second.code == 2
-    (line,) = (line for line in said(undisturbed.second) if not line.startswith("items:"))
+    (line,) = said(undisturbed.second)
     assert line.startswith("error: --out: must be free, but another sweep is writing to 'study'")
     assert undisturbed.second.out == ""
     assert undisturbed.untouched
@@ -233,7 +234,7 @@ def test_progress_goes_to_stderr_and_the_table_to_stdout(undisturbed):
 
 
 def test_rows_that_repeat_a_prompt_are_counted_not_hidden(undisturbed):
-    (line,) = said(undisturbed.result)
+    (line,) = (line for line in undisturbed.result.err.splitlines() if line.startswith("items: "))
     assert line.startswith("items: 3 of 96 rows repeat an earlier prompt, 2 of them with another difficulty")
 
 
@@ -257,7 +258,10 @@ def workers(group):
 
 def largest_file(size):
     """For a process whose disk is full: no file may grow beyond `size` bytes."""
-    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
+    return {
+        "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        "env": ENVIRONMENT | {"PYTHONDONTWRITEBYTECODE": "1"},  # Python would leave a cut .pyc behind
+    }
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +342,7 @@ def test_killed_workers_end_the_sweep_with_one_clear_line(tormented):
         pytest.skip("no /proc to find a worker in")
     assert tormented.no_worker.code == 1
     assert "Traceback" not in tormented.no_worker.err
-    (line,) = (line for line in said(tormented.no_worker) if not line.startswith("items:"))
+    (line,) = said(tormented.no_worker)
     assert re.match("error: .*worker.* run the same command again", line)
 
 
@@ -361,7 +365,7 @@ def test_a_damaged_cell_file_is_named_on_a_line_of_its_own(tormented):
 def test_a_full_disk_ends_with_one_clear_line_and_no_half_written_file(tormented):
     result = tormented.no_cell.result
     assert result.code == 1
-    (line,) = (line for line in said(result) if not line.startswith("items:") and "damaged" not in line)
+    (line,) = (line for line in said(result) if not line.startswith("damaged"))
     assert re.match(r"error: cannot write study/cells/\w+\.parquet: File too large; .*run the same command again", line)
     assert result.out == ""
     assert tormented.no_cell.cells.keys() >= tormented.two.cells.keys() - set(tormented.damaged)
@@ -373,7 +377,7 @@ def test_a_disk_that_fills_up_while_figures_are_drawn_ends_the_same_way(tormente
     result = tormented.no_figure.result
     assert result.code == 1
     assert "Traceback" not in result.err
-    (line,) = (line for line in said(result) if not line.startswith("items:"))
+    (line,) = said(result)
     assert re.match(r"error: cannot write study/\w+\.(png|pdf): File too large; .*run the same command again", line)
     assert {".lock", "cells", *TABLES} <= tormented.no_figure.names <= {".lock", "cells", *FILES}
     assert tormented.no_figure.files.items() <= contents(undisturbed.folder).items()
@@ -509,7 +513,7 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--pools foo", "--pools", "skew-difficult, uniform", "'foo'"),
     ("--pools nowhere.parquet", "pool file", "file that exists", "'nowhere.parquet'"),
     ("--pools pool.txt", "pool file", ".parquet, .jsonl or .csv", "'pool.txt'"),
-    ("--pools items.csv,items.csv", "pools", "different names", "items, items"),
+    ("--pools items.csv,items.csv", "--pools", "different", "items.csv, items.csv"),
     ("--pools empty.csv", "empty.csv: difficulty", ">= 1 items", "(0,)"),
     ("--pools nothing.csv", "pool file", "readable .csv", "'nothing.csv'"),
     ("--pools empty.jsonl", "empty.jsonl", "must be", "got"),
@@ -570,11 +574,11 @@ def test_bad_input_gets_one_line_that_names_field_domain_and_value(sweep, tmp_pa
         (tmp_path / name).write_text(text)
     before = sorted(tmp_path.rglob("*"))
     result = sweep(*shlex.split(options))
-    lines = [line for line in result.err.splitlines() if not line.startswith("items: 3 of 96 rows")]
     assert result.code == 2
-    assert len(lines) == 1, result.err
-    assert lines[0].startswith("error: ")
+    assert len(said(result)) == 1, result.err
+    (line,) = said(result)
+    assert line.startswith("error: ")
     for part in (field, domain, value):
-        assert part in lines[0]
+        assert part in line
     assert result.out == ""
     assert sorted(tmp_path.rglob("*")) == before

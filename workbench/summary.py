@@ -207,7 +207,7 @@ def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> lis
         if not parts and speedups[arm] < SMALL_SPEEDUP:
             parts.append(f"first, but only {speedups[arm]:.2f} times as fast as uniform")
         if parts:
-            tried = int(((summary["rule"] == "adarft") & (summary[["pool", "learner"]] == arm[:2]).all(axis=1)).sum())
+            tried = len(summary.query("pool == @arm[0] and learner == @arm[1] and rule == 'adarft'"))
             best = f" (best of {tried} settings on these very seeds: optimistic)" if tried > 1 else ""
             lines.append(f"  {' / '.join(arm)}{best}: {'; '.join(parts)}")
     if not lines:
