@@ -28,7 +28,7 @@ sweep: $(VENV)/.core
 test: $(VENV)/.full
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 notebooks: $(VENV)/.full
 	$(BIN)/jupytext --set-kernel python3 --to ipynb --execute notebooks/*.py

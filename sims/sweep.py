@@ -24,7 +24,7 @@ from tqdm import tqdm
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
 from workbench.presets import LAWS, RULES, SIGNALS, make_law, make_rule
-from workbench.store import CellStore, StorageError, only_writer, to_parquet, write_whole
+from workbench.store import CellStore, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
 from workbench.sweep import (
     BASELINE,
@@ -102,7 +102,7 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (StorageError, WorkerError) as error:
+    except (OSError, WorkerError) as error:  # a disk or a process failed us
         print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
