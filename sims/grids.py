@@ -21,4 +21,4 @@ DEFAULT = {
 }
 
 # The smoke test is the first slice of the same study.
-TINY = DEFAULT | {"pools": POOLS[:1], "learners": LEARNERS[:2], "seeds": 4, "steps": 60, "batch": 128}
+TINY = DEFAULT | {"pools": POOLS[:1], "learners": LEARNERS[:1], "seeds": 4, "steps": 60, "batch": 128}

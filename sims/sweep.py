@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         default="0.8",
     )
     add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
-    add("--jobs", "N", "worker processes (default: the processors this process may use)")
+    add("--jobs", "N", "worker processes (default: the processors this process may use; 1 with --tiny)")
     add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
     p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
     return p
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
     base = TINY if options.tiny else DEFAULT
     threshold = number("--threshold", options.threshold)
     check_number("--threshold", threshold, 0, 1, open_low=True)
-    jobs = whole("--jobs", options.jobs, processors())
+    jobs = whole("--jobs", options.jobs, 1 if options.tiny else processors())  # so little is done before others start
     if not options.out:
         raise InputError("--out: must be a folder, got ''")
     study = make_study(options, base)
@@ -128,8 +128,7 @@ def run(options: argparse.Namespace) -> None:
             def warn(line: str) -> None:
                 bar.write(line, file=sys.stderr)  # above the bar, on a line of its own
 
-            workers = 1 if options.tiny and options.jobs is None else jobs  # so little starts faster than processes
-            curves = study.run(store, workers, lambda done, _: bar.update(done - bar.n), warn)
+            curves = study.run(store, jobs, lambda done, _: bar.update(done - bar.n), warn)
         runs = runs_table(curves, threshold)
         summary = summary_table(runs, study.steps)
         write_whole(out / "curves.parquet", to_parquet(curves))

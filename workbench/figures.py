@@ -297,7 +297,7 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
                 ax.axhline(at, color=color, linewidth=0.5, zorder=0.5)
     axes[0].set_yticks(range(len(rows)), [label[name] if name else heading[learner] for learner, name in rows])
     for text, (_, name) in zip(axes[0].get_yticklabels(), rows, strict=True):
-        text.set_fontweight("normal" if name else "bold")
+        text.set_color("0.35" if name else "black")
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
 
     marks: set[int | None] = set()
@@ -591,10 +591,10 @@ def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     stem = Path(stem)
     paths = (stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png"))
     undated: dict[str, Any] = {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}
-    options: tuple[dict[str, Any], ...] = (undated, {"dpi": 300, "metadata": {"Software": None}})
+    crisp: dict[str, Any] = {"dpi": 300, "metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
     drawn = []
     with _style():
-        for path, how in zip(paths, options, strict=True):
+        for path, how in zip(paths, (undated, crisp), strict=True):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=path.suffix[1:], **how)
             drawn.append(buffer.getvalue())

@@ -153,11 +153,6 @@ def window(order, lo, out):
 
 
 @njit(nogil=True, cache=True)
-def needs_shuffle(cursor, size, batch):
-    return (cursor + batch > size).any()
-
-
-@njit(nogil=True, cache=True)
 def reshuffle(deck, cursor, epoch, size, batch, keys, role):
     """Start a new epoch, in place, in each lane with fewer than `batch` items left: Fisher-Yates, step = epoch."""
     pairs = np.empty((deck.shape[1] // 2 + 1, 2))
@@ -312,14 +307,30 @@ def success(items, b, row, offset, theta, a, floor, ceiling, out):
         _success_row(items[r % items.shape[0]], b[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], out[r])
 
 
+@njit(nogil=True, cache=True)
+def slice_means(p, starts, counts, out):
+    """out (R, S) = mean of p (R, E) over counts[s] entries from starts[s] on; NaN where there are none."""
+    for r in range(p.shape[0]):
+        for s in range(len(starts)):
+            total = 0.0
+            for x in p[r, starts[s] : starts[s] + counts[s]]:
+                total += x
+            out[r, s] = total / counts[s] if counts[s] else np.nan
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, chance, rewards):
+def attempt(items, size, b, row, offset, theta, a, floor, ceiling, keys, role, step, chance, rewards):
     """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
-    stream (seed, role, step)."""
+    stream (seed, role, step). False, with the rest undone, at a lane with a position outside the pool."""
     lanes, batch, group = rewards.shape
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
     for r in range(lanes):
+        bad = 0
+        for i in range(batch):
+            bad += i64(u64(items[r, i]) >= u64(size))
+        if bad:
+            return False
         p = chance[r]
         _success_row(items[r], b[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
         _unit_row(keys[r], role, step, blocks)
@@ -331,6 +342,7 @@ def attempt(items, b, row, offset, theta, a, floor, ceiling, keys, role, step, c
             for i in range(batch):
                 for g in range(group):
                     out[i, g] = f32(1) if u[i, g] < p[i] else f32(0)
+    return True
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})

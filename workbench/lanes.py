@@ -49,16 +49,26 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 def check_items(items: ArrayLike, size: int, lanes: int, single: bool) -> Items:
     """Positions as (R, B) int64; InputError unless whole numbers in [0, size) of the right shape."""
+    positions = shape_items(items, lanes, single)
+    if not kernels.positions_valid(positions, size):
+        raise_bad_position(positions, size)
+    return positions
+
+
+def raise_bad_position(positions: Items, size: int) -> None:
+    bad = positions[(positions < 0) | (positions >= size)][0]
+    raise InputError(f"items: must be whole numbers in [0, {size}), got {bad}")
+
+
+def shape_items(items: ArrayLike, lanes: int, single: bool) -> Items:
+    """Positions as (R, B) int64; InputError unless whole numbers of the right shape. Their range is not checked."""
     array = np.asarray(items)
     shape = "(B,)" if single else f"({lanes}, B)"
     if array.ndim != (1 if single else 2) or array.size == 0 or (not single and len(array) != lanes):
         raise InputError(f"items: must have shape {shape} with B >= 1, got {array.shape}")
     if array.dtype.kind not in "iu":
-        raise InputError(f"items: must be whole numbers in [0, {size}), got {array.dtype}")
+        raise InputError(f"items: must be whole numbers, positions in the pool, got {array.dtype}")
     positions = np.ascontiguousarray(array, dtype=np.int64)
-    if not kernels.positions_valid(positions, size):
-        bad = positions[(positions < 0) | (positions >= size)][0]
-        raise InputError(f"items: must be whole numbers in [0, {size}), got {bad}")
     return positions[None] if single else positions
 
 

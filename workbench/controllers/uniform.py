@@ -46,7 +46,7 @@ class Uniform(Rule):
             raise InputError(
                 f"batch: must be <= {size.min()}, the items of pool '{draw.pool.name}' that {self!r} keeps, got {count}"
             )
-        if kernels.needs_shuffle(cursor, size, count):
+        if (cursor + count > size).any():
             deck, cursor, epoch = deck.copy(), cursor.copy(), epoch.copy()
             kernels.reshuffle(deck, cursor, epoch, size, count, draw.seeds, int(Role.SHUFFLE))
         out = np.empty((len(deck), count), np.int64)

@@ -9,7 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
 from workbench.errors import InputError, check_count, check_number
-from workbench.lanes import Floats, check_items, check_rewards, check_state, lane_seeds, per_lane
+from workbench.lanes import (
+    Floats,
+    check_items,
+    check_rewards,
+    check_state,
+    lane_seeds,
+    per_lane,
+    raise_bad_position,
+    shape_items,
+)
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState
 from workbench.pool import GRID, Pool
 from workbench.streams import Role, generator, uniforms
@@ -51,6 +60,7 @@ class SimLearner:
         for name in ("kappa", "forgetting"):
             per_lane(name, getattr(law, name), count)
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
+        self._all_admitted: object = None
         self._noisy, self._zeros = bool(self._noise.any()), np.zeros(count)
         self._cache: dict[str, Any] = {}
         self._tables: dict[int, tuple[NDArray[np.float32], bool, Floats]] = {}
@@ -74,11 +84,12 @@ class SimLearner:
         """Rewards of `rollouts` attempts at each item, 0 or 1: (B, G), with lanes (R, B, G)."""
         check_count("rollouts", rollouts)
         self.law.signal.check_rollouts(rollouts)
-        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        positions = shape_items(items, self.lanes, self._single)
         rewards = np.empty((*positions.shape, rollouts), np.float32)
         chance = np.empty(positions.shape, np.float32)
         luck = self.seeds, int(Role.ROLLOUT), self.step
-        kernels.attempt(positions, *self._skill(), *luck, chance, rewards)
+        if not kernels.attempt(positions, len(self.pool), *self._skill(), *luck, chance, rewards):
+            raise_bad_position(positions, len(self.pool))
         if isinstance(items, np.ndarray) and not items.flags.writeable:
             self._attempted = items, self.state, positions, chance
         self.step += 1
@@ -121,10 +132,8 @@ class SimLearner:
         NaN for deciles the pool does not have.
         """
         items, starts, counts = self._strata
-        p = self._success(items[None])
-        result = np.full((self.lanes, STRATA), np.nan)
-        filled = counts > 0
-        result[:, filled] = np.add.reduceat(p, starts[filled], axis=1, dtype=np.float64) / counts[filled]
+        result = np.empty((self.lanes, STRATA))
+        kernels.slice_means(self._success(items[None]), starts, counts, result)
         return result[0] if self._single else result
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,13 +184,17 @@ class SimLearner:
         return result
 
     def _admitted(self, admitted: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        if admitted is None:
+        if admitted is None or admitted is self._all_admitted:
             return np.empty((0, 0), bool)
         mask = np.asarray(admitted)
         want = shape[1:] if self._single else shape
         if mask.dtype != bool or mask.shape != want:
             raise InputError(f"admitted: must be booleans of shape {want}, got {mask.dtype} of shape {mask.shape}")
-        return np.empty((0, 0), bool) if mask.all() else np.array(mask).reshape(shape)
+        if not mask.all():
+            return np.array(mask).reshape(shape)
+        if not mask.flags.writeable:
+            self._all_admitted = admitted  # the controller hands out the same one every step: look once
+        return np.empty((0, 0), bool)
 
     def _optimiser_noise(self) -> Floats:
         """(R,) standard normals of this update (Box-Muller), zeros where the law has no noise."""
