@@ -691,3 +691,92 @@ def test_the_step_counts_the_batches_drawn():
     for k in range(1, 4):
         controller.next_batch(2)
         assert controller.step == k == controller.metrics()["step"]
+
+
+# ---- what a rule, a state or a host may hand over
+
+
+class Stray(wb.Rule):
+    """A rule whose positions are what it was made with: somebody's first try."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def init(self, pool, lanes):
+        return wb.Uniform().init(pool, lanes)
+
+    def select(self, state, draw, count):
+        return self.items, state
+
+
+@pytest.mark.parametrize(
+    "items",
+    [np.array([[0, 500]]), np.array([[-1, 0]]), np.array([[0, 2**62]]), np.array([[0.0, 1.0]]), np.array([0, 1]), [[0, 1]]],
+    ids=["behind", "before", "far behind", "floats", "no lane axis", "a list"],
+)
+def test_positions_of_a_rule_are_checked_before_anything_is_written(items):
+    controller = wb.Controller(Stray(items), wb.Pool.synthetic("uniform", size=500))
+    with pytest.raises(InputError, match=r"^Stray\.select: must return int64 positions in \[0, 500\) of shape \(1, 2\)"):
+        controller.next_batch(2)
+    assert controller.metrics()["coverage"] == 0
+
+
+def test_a_state_of_another_rule_or_pool_is_refused():
+    pool, other = wb.Pool.synthetic("uniform", size=500), wb.Pool.synthetic("narrow", size=500)
+    state = wb.Controller(wb.Uniform(), pool).state_dict()
+    with pytest.raises(InputError, match=r"^state\.rule: must be this controller's, MiddleBand, got Uniform$"):
+        wb.Controller(wb.MiddleBand(), pool).load_state_dict(state)
+    with pytest.raises(InputError, match=r"^state\.pool: "):
+        wb.Controller(wb.Uniform(), other).load_state_dict(state)
+
+
+@pytest.mark.parametrize("field", ["batch", "rule.deck", "rule.cursor"])
+def test_a_state_that_points_outside_the_pool_is_refused(field):
+    controller = wb.Controller(wb.Uniform(), wb.Pool.synthetic("uniform", size=500))
+    controller.next_batch(8)
+    state = controller.state_dict()
+    state[field] = np.full_like(state[field], 10**6)
+    with pytest.raises(InputError, match=r"^state\.(batch|rule): must be positions in \[0, 500\)"):
+        controller.load_state_dict(state)
+
+
+def test_a_batch_from_before_a_load_is_late():
+    controller = wb.Controller(wb.Uniform(), wb.Pool.synthetic("uniform", size=500))
+    older = controller.state_dict()
+    items = controller.next_batch(8)
+    controller.load_state_dict(older)
+    controller.next_batch(8)
+    controller.load_state_dict(older)
+    controller.observe(items, np.ones(8))
+    assert controller.metrics()["late_feedback"] == 1
+
+
+def test_repeated_and_partial_feedback_is_taken_and_counted():
+    controller = wb.Controller(wb.AdaRFT(), wb.Pool.synthetic("uniform", size=500))
+    items = controller.next_batch(8)
+    counts = []
+    for part in (items, items, items[:3]):
+        controller.observe(part, np.ones(len(part)))
+        seen = controller.metrics()
+        counts.append((seen["repeated_feedback"], seen["partial_feedback"], seen["late_feedback"]))
+    assert counts == [(0, 0, 0), (1, 0, 0), (2, 1, 0)]
+    assert controller.metrics()["target_difficulty"] == min(3 * 50 * np.tanh(2 * 0.5), 100)
+
+
+def test_gates_are_refused_until_there_are_some():
+    pool = wb.Pool.synthetic("uniform", size=10)
+    wb.Controller(wb.Uniform(), pool, (), 3)
+    with pytest.raises(InputError, match=r"^gates: must be empty"):
+        wb.Controller(wb.Uniform(), pool, gates=(len,))
+
+
+def test_lists_of_hyper_parameters_are_refused_when_the_rule_is_made():
+    with pytest.raises(InputError, match=r"^start: .*NumPy array"):
+        wb.LinearSchedule(start=[0.0, 10.0])
+
+
+def test_a_reward_just_above_one_is_refused():
+    controller = wb.Controller(wb.Uniform(), wb.Pool.synthetic("uniform", size=10))
+    items = controller.next_batch(2)
+    with pytest.raises(InputError, match=r"^rewards: must be numbers in \[0, 1\], got 1\.000000001$"):
+        controller.observe(items, np.array([0.5, 1 + 1e-9]))

@@ -17,6 +17,7 @@ from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+import workbench as wb
 from workbench import figures
 from workbench.errors import InputError
 
@@ -575,3 +576,17 @@ def test_tables_are_not_changed():
     figures.heat_map(grid, "adarft.eta", "scalar.kappa")
     for table, copy in zip((curves, summary, grid), copies, strict=True):
         pd.testing.assert_frame_equal(table, copy)
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    from IPython.core.formatters import DisplayFormatter
+
+    shown, _ = DisplayFormatter().format(figures.learning_curves(make_curves(**ONE_PANEL)))
+    assert shown["image/png"].startswith(b"\x89PNG")
+
+
+def test_a_record_draws_without_more_ado():
+    pool = wb.Pool.synthetic("narrow", size=100)
+    record = wb.train(wb.Controller(wb.AdaRFT(), pool), wb.SimLearner(wb.ScalarIRT(), pool), steps=10, batch=8)
+    figure = figures.learning_curves(record.to_frame())
+    assert legend_texts(figure) == ["AdaRFT"]

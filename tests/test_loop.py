@@ -519,3 +519,11 @@ def test_the_loop_settles_below_a_gain_of_two_and_cycles_above_it():
         swing = np.ptp(record.reward[-6:], axis=0).mean()
         assert swing == pytest.approx(np.ptp(plain_loop(slope, 60)[-6:]), abs=0.06)
         assert (swing > 0.5) == (gain > 2)
+
+
+def test_a_record_names_what_ran():
+    pool = wb.Pool.synthetic("narrow", size=100)
+    record = wb.train(wb.Controller(wb.AdaRFT(), pool), wb.SimLearner(wb.ScalarIRT(), pool), steps=2, batch=8)
+    names = {"pool": "narrow", "learner": "ScalarIRT", "controller": "AdaRFT", "law": "ScalarIRT", "rule": "AdaRFT"}
+    assert record.names == names
+    assert record.to_frame()[list(names)].drop_duplicates().to_dict("records") == [names]
