@@ -711,12 +711,13 @@ class Stray(wb.Rule):
 
 @pytest.mark.parametrize(
     "items",
-    [np.array([[0, 500]]), np.array([[-1, 0]]), np.array([[0, 2**62]]), np.array([[0.0, 1.0]]), np.array([0, 1]), [[0, 1]]],
+    [*map(np.array, ([[0, 500]], [[-1, 0]], [[0, 2**62]], [[0.0, 1.0]], [0, 1])), [[0, 1]]],
     ids=["behind", "before", "far behind", "floats", "no lane axis", "a list"],
 )
 def test_positions_of_a_rule_are_checked_before_anything_is_written(items):
     controller = wb.Controller(Stray(items), wb.Pool.synthetic("uniform", size=500))
-    with pytest.raises(InputError, match=r"^Stray\.select: must return int64 positions in \[0, 500\) of shape \(1, 2\)"):
+    expected = r"^Stray\.select: must return int64 positions in \[0, 500\) of shape \(1, 2\), got "
+    with pytest.raises(InputError, match=expected):
         controller.next_batch(2)
     assert controller.metrics()["coverage"] == 0
 
