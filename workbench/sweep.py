@@ -41,7 +41,7 @@ from workbench.streams import Role, generator
 
 BASELINE = "uniform"
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
-ROLLOUTS_IN_CACHE = 262_144  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
+ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
 
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
 

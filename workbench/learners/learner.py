@@ -61,6 +61,7 @@ class SimLearner:
             per_lane(name, getattr(law, name), count)
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._all_admitted: object = None
+        self._chance = np.empty((count, 0), np.float32)
         self._noisy, self._zeros = bool(self._noise.any()), np.zeros(count)
         self._cache: dict[str, Any] = {}
         self._tables: dict[int, tuple[NDArray[np.float32], bool, Floats]] = {}
@@ -86,7 +87,10 @@ class SimLearner:
         self.law.signal.check_rollouts(rollouts)
         positions = shape_items(items, self.lanes, self._single)
         rewards = np.empty((*positions.shape, rollouts), np.float32)
-        chance = np.empty(positions.shape, np.float32)
+        if self._chance.shape != positions.shape:
+            self._chance = np.empty(positions.shape, np.float32)
+        self._attempted = None
+        chance = self._chance  # ours alone, so the same memory every step: it stays in cache
         luck = self.seeds, int(Role.ROLLOUT), self.step
         if not kernels.attempt(positions, len(self.pool), *self._skill(), *luck, chance, rewards):
             raise_bad_position(positions, len(self.pool))
