@@ -46,7 +46,7 @@ def make_sweep(runs: int) -> Study:
         steps=STEPS,
         batch=BATCH,
         rollouts=1,
-        eval_every=20,
+        eval_every=50,
     )
 
 
@@ -157,7 +157,7 @@ def main() -> None:
             if floor:
                 rates["floor"].append(floor_rate(floor, options.runs, cores))
     typical = {name: float(np.median(values)) for name, values in rates.items() if values}
-    setting = f"{STEPS} steps, batch {BATCH}, one rollout, {cores} processes; medians of 3"
+    setting = f"{STEPS} steps (5 records), batch {BATCH}, one rollout, {cores} processes; medians of 3"
     print(f"{options.runs:,} AdaRFT x scalar runs, {setting}")
     print(f"  rollouts per second while running           {typical['all'] / 1e6:8.0f} million")
     print(f"  from start to final table                   {typical['whole'] / 1e6:8.0f} million")
