@@ -46,7 +46,7 @@ def make_sweep(runs: int) -> Study:
         steps=STEPS,
         batch=BATCH,
         rollouts=1,
-        eval_every=50,
+        eval_every=20,
     )
 
 
@@ -119,6 +119,7 @@ def clock(work: Callable[[], object]) -> float:
 
 def command_seconds(*arguments: str) -> float:
     """Seconds of a Python command, best of three after one to warm up."""
+
     def once() -> float:
         command = [sys.executable, *arguments]
         return clock(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=True))
@@ -128,12 +129,14 @@ def command_seconds(*arguments: str) -> float:
 
 def fresh_sweep_seconds(*arguments: str) -> float:
     """Seconds of sims/sweep.py into an empty folder, the second time, when the kernels are compiled."""
-    seconds = []
-    for _ in range(2):
+
+    def once() -> float:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(ROOT / "sims" / "sweep.py"), *arguments, "--out", folder]
-            seconds.append(clock(lambda: subprocess.run(command, capture_output=True, check=True)))  # noqa: B023
-    return seconds[-1]
+            return clock(lambda: subprocess.run(command, capture_output=True, check=True))
+
+    once()
+    return once()
 
 
 def main() -> None:
@@ -157,7 +160,7 @@ def main() -> None:
             if floor:
                 rates["floor"].append(floor_rate(floor, options.runs, cores))
     typical = {name: float(np.median(values)) for name, values in rates.items() if values}
-    setting = f"{STEPS} steps (5 records), batch {BATCH}, one rollout, {cores} processes; medians of 3"
+    setting = f"{STEPS} steps (11 records), batch {BATCH}, one rollout, {cores} processes; medians of 3"
     print(f"{options.runs:,} AdaRFT x scalar runs, {setting}")
     print(f"  rollouts per second while running           {typical['all'] / 1e6:8.0f} million")
     print(f"  from start to final table                   {typical['whole'] / 1e6:8.0f} million")

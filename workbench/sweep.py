@@ -199,8 +199,7 @@ class Study:
         for chunk in _execute(self, _chunks(self, todo), store, jobs):
             done += sum(twins[cell.key] for cell in chunk)
             progress(done, total)
-        wanted = set(twins)
-        frame = store.read(wanted)[0] if todo else kept
+        frame = store.read(set(twins))[0] if todo else kept
         return self._tidy(frame)
 
     def _tidy(self, frame: pd.DataFrame) -> pd.DataFrame:
