@@ -19,6 +19,7 @@ _W0, _W1 = u64(0x9E3779B9), u64(0xBB67AE85)  # Weyl key increments
 _LOW32, _SHIFT32 = u64(0xFFFFFFFF), u64(32)
 _TWO_M24 = f32(2.0**-24)
 _TWO_M53 = f64(2.0**-53)
+LARGEST_LOGIT = 80.0
 
 
 # ---------------------------------------------------------------------------------------------- random numbers
@@ -26,14 +27,17 @@ _TWO_M53 = f64(2.0**-53)
 
 @njit(inline="always")
 def _philox(c0, c1, c2, c3, key):
-    """Philox4x32-10: four 32-bit words, held in uint64 so that the products are exact and vectorise."""
+    """Philox4x32-10: four 32-bit words, held in uint64 so that the products are exact and vectorise.
+
+    Words are cut to 32 bits where they are multiplied: a vector multiplication does that without an instruction.
+    """
     k0, k1 = key & _LOW32, key >> _SHIFT32
     for _ in range(10):
-        p0, p1 = _M0 * c0, _M1 * c2
+        p0, p1 = _M0 * (c0 & _LOW32), _M1 * (c2 & _LOW32)
         c0, c2 = (p1 >> _SHIFT32) ^ c1 ^ k0, (p0 >> _SHIFT32) ^ c3 ^ k1
-        c1, c3 = p1 & _LOW32, p0 & _LOW32
-        k0, k1 = (k0 + _W0) & _LOW32, (k1 + _W1) & _LOW32
-    return c0, c1, c2, c3
+        c1, c3 = p1, p0
+        k0, k1 = k0 + _W0, k1 + _W1
+    return c0 & _LOW32, c1 & _LOW32, c2 & _LOW32, c3 & _LOW32
 
 
 @njit(inline="always")
@@ -267,6 +271,12 @@ def _bits_to_float(_context, _word):
 
 
 @njit(inline="always")
+def saturated(logit):
+    """A logit cut so that its exponential, and the exponential's inverse, are normal float32 numbers."""
+    return min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
+
+
+@njit(inline="always")
 def _exp32(x):
     """e^x in float32, relative error below 2e-7: 2^k by its exponent bits times a degree-6 polynomial (Cephes)."""
     x = x if x < f32(80) else f32(80)
@@ -284,27 +294,29 @@ def _exp32(x):
 
 
 @njit(inline="always")
-def _success_row(items, b, offset, theta, a, floor, ceiling, p):
-    """p[i] = floor + (ceiling - floor) sigma(a (theta + offset_i - b_i)) for one lane's items."""
+def _success_row(items, delta, offset, theta, a, floor, ceiling, p):
+    """p[i] = floor + (ceiling - floor) sigma(a (theta + offset_i - b_i)) for one lane's items.
+
+    In Rasch's multiplicative form, sigma = 1 / (1 + delta_i xi_i) with delta = e^(a b) and xi = e^(-a (theta +
+    offset)): difficulties do not change, so their exponential is looked up. `saturated` keeps all factors finite.
+    """
     n = items.size
-    slope, t = f32(a), f32(theta)
+    xi = f32(np.exp(saturated(-a * theta)))
+    for i in range(n):
+        p[i] = xi * delta[u64(items[i])]
     if offset.size:
         for i in range(n):
-            j = u64(items[i])
-            p[i] = slope * (b[j] - (t + f32(offset[j])))
-    else:
-        for i in range(n):
-            p[i] = slope * (b[u64(items[i])] - t)
+            p[i] = p[i] * _exp32(f32(-a * offset[u64(items[i])]))
     low, span = f32(floor), f32(ceiling - floor)
     for i in range(n):
-        p[i] = low + span / (f32(1) + _exp32(p[i]))
+        p[i] = low + span / (f32(1) + p[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def success(items, b, row, offset, theta, a, floor, ceiling, out):
+def success(items, delta, row, offset, theta, a, floor, ceiling, out):
     """out (R, B): true success probabilities of the items (R, B), or of the same items (1, B) in every lane."""
     for r in range(out.shape[0]):
-        _success_row(items[r % items.shape[0]], b[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], out[r])
+        _success_row(items[r % items.shape[0]], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], out[r])
 
 
 @njit(nogil=True, cache=True)
@@ -319,7 +331,7 @@ def slice_means(p, starts, counts, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def attempt(items, size, b, row, offset, theta, a, floor, ceiling, keys, role, step, chance, rewards):
+def attempt(items, size, delta, row, offset, theta, a, floor, ceiling, keys, role, step, chance, rewards):
     """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
     stream (seed, role, step). False, with the rest undone, at a lane with a position outside the pool."""
     lanes, batch, group = rewards.shape
@@ -332,7 +344,7 @@ def attempt(items, size, b, row, offset, theta, a, floor, ceiling, keys, role, s
         if bad:
             return False
         p = chance[r]
-        _success_row(items[r], b[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
+        _success_row(items[r], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
         _unit_row(keys[r], role, step, blocks)
         out = rewards[r]
         if group == 1:  # a loop of its own, which vectorises over the batch

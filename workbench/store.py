@@ -43,10 +43,11 @@ def write_whole(path: Path, data: bytes) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def to_parquet(frame: pd.DataFrame, compression: str = "zstd") -> bytes:
-    """A table as Parquet bytes; the same table gives the same bytes."""
+def to_parquet(frame: pd.DataFrame, compression: str = "zstd", repetitive: bool | list[str] = True) -> bytes:
+    """A table as Parquet bytes; the same table gives the same bytes. repetitive: columns to try a dictionary on."""
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression=compression)
+    table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)  # threads cost more than they save here
+    pq.write_table(table, sink, compression=compression, use_dictionary=repetitive)
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -62,7 +63,7 @@ class CellStore:
 
     def add(self, frame: pd.DataFrame) -> None:
         """Keep the records of finished cells: a `cell` column and one row per record."""
-        data = to_parquet(frame, "snappy")  # written often, read once: speed before size
+        data = to_parquet(frame, "snappy", ["cell"])  # written often, read once: speed before size
         write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()}.parquet", data)
 
     def read(self, wanted: set[str]) -> tuple[pd.DataFrame, list[str]]:

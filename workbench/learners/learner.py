@@ -44,6 +44,7 @@ class SimLearner:
 
     law: how success follows from skill and skill from rewards. pool: the items. seed, lanes: as in Controller.
     b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
+    |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
     A controller never sees b, theta or p. Luck is keyed by (seed, role, step, slot): it does not depend on which
     items a controller chose, so runs of different controllers with one seed are paired.
     """
@@ -56,6 +57,7 @@ class SimLearner:
         count = len(self.seeds)
         self._bank = _item_bank(law, pool, self.seeds, b)
         self._curve = [per_lane(n, v, count) for n, v in zip(("a", "floor", "ceiling"), law.curve(), strict=True)]
+        self._delta = _multiplicative_difficulty(self._bank, self._curve[0])
         self._gamma = per_lane("gamma", law.gamma, count)
         for name in ("kappa", "forgetting"):
             per_lane(name, getattr(law, name), count)
@@ -161,7 +163,7 @@ class SimLearner:
 
     def _skill(self) -> tuple[NDArray[Any], ...]:
         """What the compiled response curve takes: items, skill, and a, floor, ceiling per lane."""
-        return self._bank.b, self._bank.row, self.state.offset, self.state.theta, *self._curve
+        return *self._delta, self.state.offset, self.state.theta, *self._curve
 
     def _table(self, n: int) -> tuple[NDArray[np.float32], bool, Floats]:
         """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top."""
@@ -227,6 +229,13 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
         unseen = generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
         rows.append(np.concatenate([label + own, heldout + unseen]))
     return ItemBank(np.array(rows, dtype=np.float32), row.ravel(), len(pool))
+
+
+def _multiplicative_difficulty(bank: ItemBank, a: Floats) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """delta = e^(a b), one row per distinct (row of the bank, a), and each lane's row."""
+    pairs, row = np.unique(np.stack([bank.row, a], axis=1), axis=0, return_inverse=True)
+    logits = pairs[:, 1:] * bank.b[pairs[:, 0].astype(np.int64)]
+    return np.exp(np.clip(logits, -kernels.LARGEST_LOGIT, kernels.LARGEST_LOGIT)).astype(np.float32), row.ravel()
 
 
 def _heldout_difficulty() -> Floats:

@@ -20,7 +20,8 @@ class ScalarIRT(Law):
     theta <- theta + kappa a mean_i S_i D_i - forgetting (theta - theta0) + noise xi,   xi ~ N(0, 1)
     D = (u - c) P (1 - P) / (p (1 - p)): the share of the reward gradient that is skill; 1 for c = 0, u = 1.
 
-    a: discrimination, 1/logit, > 0. floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
+    a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step.
+    floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
     noise: sd of optimiser noise, logits per update, >= 0.
     Over-rates easy items: they teach hard ones in full.
     Source: response curve of Barton and Lord 1981 (3PL: Birnbaum 1968); the update is the policy gradient of theta.
@@ -35,7 +36,7 @@ class ScalarIRT(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("a", self.a, 0, open_low=True)
+        check_number("a", self.a, 0, 8, open_low=True)
         check_number("floor", self.floor, 0, 1, open_high=True)
         check_number("ceiling", self.ceiling, 0, 1, open_low=True)
         check_number("noise", self.noise, 0)
