@@ -86,6 +86,7 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
     pairs = np.empty((batch // 2 + 1, 2))
     luck = pairs.reshape(pairs.size)
     picks = np.empty(batch, np.int64)
+    rest = np.empty(batch + 1, np.int64)
     for r in range(out.shape[0]):
         t = target[r]
         lo, high = i64(0), i64(size - batch)
@@ -132,19 +133,28 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
                     row[n] = order[j]
                     j += 1
                 n += 1
-        else:  # Floyd's algorithm: a uniform `need`-subset of the tied items
-            _unit53_row(keys[r], role, step, pairs[: (need + 1) // 2])
-            for draw in range(need):
-                top = tied - need + draw
+        else:  # Floyd's algorithm: a uniform subset of the tied items, those to take or those to leave
+            few = min(need, tied - need)
+            _unit53_row(keys[r], role, step, pairs[: (few + 1) // 2])
+            for draw in range(few):
+                top = tied - few + draw
                 pick = i64(luck[draw] * (top + 1))
-                if taken[pick >> 6] & (u64(1) << u64(pick & 63)):
-                    pick = top
-                taken[pick >> 6] |= u64(1) << u64(pick & 63)
+                again = i64((taken[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1))
+                pick += again * (top - pick)
+                taken[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))
                 picks[draw] = pick
-            for draw in range(need):
-                pick = picks[draw]
-                taken[pick >> 6] = u64(0)
-                row[n + draw] = order[ls + pick] if pick < le - ls else order[rs + pick - (le - ls)]
+            if few == need:
+                for draw in range(few):
+                    pick = picks[draw]
+                    taken[u64(pick) >> u64(6)] = u64(0)
+                    row[n + draw] = order[ls + pick] if pick < le - ls else order[rs + pick - (le - ls)]
+            else:
+                n = 0
+                for tie in range(tied):
+                    rest[n] = order[ls + tie] if tie < le - ls else order[rs + tie - (le - ls)]
+                    n += 1 - i64((taken[u64(tie) >> u64(6)] >> (u64(tie) & u64(63))) & u64(1))
+                taken[: (tied >> 6) + 1] = u64(0)
+                row[inner:] = rest[:need]
 
 
 @njit(nogil=True, cache=True)
@@ -194,9 +204,9 @@ def positions_valid(items, size):
     return bad == 0
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
-def watch(items, difficulty, seen, mean):
-    """Set each item's bit in seen (R, ceil(I / 64)); mean (R,) = mean difficulty of the batch.
+@njit(nogil=True, cache=True)
+def watch(items, difficulty, seen, total):
+    """Set each item's bit in seen (R, ceil(I / 64)); total (R,) = sum of the batch's difficulties, whole numbers.
 
     False, with the rest undone, at a lane with a position outside the pool: a rule may be somebody's first try.
     """
@@ -207,14 +217,12 @@ def watch(items, difficulty, seen, mean):
             bad += i64(u64(items[r, i]) >= size)
         if bad:
             return False
-        bits = seen[r]
-        for i in range(items.shape[1]):
+        bits, whole = seen[r], i64(0)
+        for i in range(items.shape[1]):  # whole numbers add in one cycle: both in one loop
             item = u64(items[r, i])
             bits[item >> u64(6)] |= u64(1) << (item & u64(63))
-        total = 0.0
-        for i in range(items.shape[1]):
-            total += difficulty[u64(items[r, i])]
-        mean[r] = total / items.shape[1]
+            whole += difficulty[item]
+        total[r] = whole
     return True
 
 

@@ -20,6 +20,7 @@ from workbench.streams import Role, generator
 if TYPE_CHECKING:
     import pandas as pd
 
+WHOLE = 2**26  # parts of a difficulty unit in `whole_difficulty`: a batch of 10^9 items still adds up
 GRID = 128  # attempts per item behind the released difficulties: d = 100 (1 - successes / 128)
 
 
@@ -114,6 +115,11 @@ class Pool:
         d = self.sorted_difficulty
         start, end = np.searchsorted(d, d, side="left"), np.searchsorted(d, d, side="right")
         return d, self.order.astype(np.int32), start.astype(np.int32), end.astype(np.int32)
+
+    @cached_property
+    def whole_difficulty(self) -> NDArray[np.int64]:
+        """(I,) difficulty in units of 1 / WHOLE, for exact sums in any order."""
+        return np.rint(self.difficulty * WHOLE).astype(np.int64)
 
     @property
     def pass_rate(self) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
 from workbench.errors import InputError, check_count, shown
 from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward, read_only
-from workbench.pool import Pool
+from workbench.pool import WHOLE, Pool
 
 FEEDBACK_COUNTS = ("late_feedback", "repeated_feedback", "partial_feedback")
 
@@ -61,13 +61,14 @@ class Controller:
         if batch > len(self.pool):
             raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
         items, self.state = self.rule.select(self.state, Draw(self.pool, self.seeds, self.step), batch)
-        self._batch_difficulty = np.empty(self.lanes)
+        total = np.empty(self.lanes, np.int64)
         want = f"int64 positions in [0, {len(self.pool)}) of shape ({self.lanes}, {batch})"
         if getattr(items, "dtype", None) != np.int64 or items.shape != (self.lanes, batch):
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(items)}")
-        if not kernels.watch(items, self.pool.difficulty, self._seen, self._batch_difficulty):
+        if not kernels.watch(items, self.pool.whole_difficulty, self._seen, total):
             odd = items[(items < 0) | (items >= len(self.pool))][0]
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {odd}")
+        self._batch_difficulty = total / (batch * WHOLE)
         self._batch_before, self._batch = self._batch, items
         self._answered = False
         self.step += 1
