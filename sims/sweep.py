@@ -1,8 +1,10 @@
 """Compare curricula on simulated learners: python sims/sweep.py --help"""
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import multiprocessing
@@ -17,6 +19,8 @@ from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NoReturn
+
+gc.set_threshold(1_000_000)  # imports and figures make many objects that stay: a tenth of --tiny went into looking
 
 import pandas as pd
 from tqdm import tqdm
