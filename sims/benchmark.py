@@ -100,15 +100,16 @@ def compile_floor(source: Path, folder: Path) -> Path | None:
     return program
 
 
-def selection_seconds(size: int) -> float:
-    """Median cost of AdaRFT's next_batch of 256 items at targets all over the pool."""
-    controller = Controller(presets.make_rule("adarft"), Pool.synthetic("uniform", size))
-    targets = np.linspace(0, 100, 500)
-    times = []
-    for target in targets:
-        controller.state = type(controller.state)(np.array([target]))
-        times.append(clock(lambda: controller.next_batch(BATCH)))
-    return float(np.median(times))
+def selection_seconds(*sizes: int) -> list[float]:
+    """Median cost of AdaRFT's next_batch of 256 items at targets all over pools of each size, measured in turn."""
+    controllers = [Controller(presets.make_rule("adarft"), Pool.synthetic("uniform", size)) for size in sizes]
+    times: list[list[float]] = [[] for _ in sizes]
+    for _ in range(10):
+        for controller, mine in zip(controllers, times, strict=True):
+            for target in np.linspace(0, 100, 100):
+                controller.state = type(controller.state)(np.array([target]))
+                mine.append(clock(lambda controller=controller: controller.next_batch(BATCH)))
+    return [float(np.median(mine)) for mine in times]
 
 
 def clock(work: Callable[[], object]) -> float:
@@ -171,7 +172,7 @@ def main() -> None:
     print(f"  scale-out over {cores} processes                  {typical['all'] / typical['one']:8.2f}")
     own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"  peak memory, this process / largest worker  {own / 2**10:5.0f} / {children / 2**10:.0f} MiB")
-    small, large = selection_seconds(10_000), selection_seconds(1_000_000)
+    small, large = selection_seconds(10_000, 1_000_000)
     print(f"AdaRFT next_batch(256): 10,000 items {small * 1e6:.0f} us; 1,000,000 items {large / small:.2f} times that")
     if not options.quick:
         bare = command_seconds("-c", "pass")

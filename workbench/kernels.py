@@ -80,7 +80,7 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
     The nearest B items are a window [lo, lo + B) of the sorted pool: lo is the first with
     target - d[lo] <= d[lo + B] - target. Only items at exactly the window's largest distance can be exchanged;
     they are the ties: whole runs of equal difficulty at the window's left and right ends.
-    taken: scratch bits, one per item, all 0 before and after.
+    taken: scratch bits, one for each item of the two longest runs, all 0 before and after.
     """
     size, batch = len(sorted_d), out.shape[1]
     pairs = np.empty((batch // 2 + 1, 2))

@@ -117,6 +117,12 @@ class Pool:
         return d, self.order.astype(np.int32), start.astype(np.int32), end.astype(np.int32)
 
     @cached_property
+    def longest_run(self) -> int:
+        """The most items of one difficulty."""
+        _, _, start, end = self.index
+        return int((end - start).max())
+
+    @cached_property
     def whole_difficulty(self) -> NDArray[np.int64]:
         """(I,) difficulty in units of 1 / WHOLE, for exact sums in any order."""
         return np.rint(self.difficulty * WHOLE).astype(np.int64)

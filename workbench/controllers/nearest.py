@@ -25,7 +25,7 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
     pool = draw.pool
     out = np.empty((len(target), count), np.int64)
     luck = draw.seeds, int(Role.TIES), draw.step
-    taken = np.zeros(len(pool) // 64 + 1, np.uint64)
+    taken = np.zeros(2 * pool.longest_run // 64 + 1, np.uint64)
     kernels.nearest(*pool.index, target, ties == "random", *luck, taken, out)
     return out
 
