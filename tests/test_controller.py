@@ -764,11 +764,80 @@ def test_repeated_and_partial_feedback_is_taken_and_counted():
     assert controller.metrics()["target_difficulty"] == min(3 * 50 * np.tanh(2 * 0.5), 100)
 
 
-def test_gates_are_refused_until_there_are_some():
+def test_what_is_no_gate_is_refused():
+    with pytest.raises(InputError, match=r"^gates: must be gates such as DynamicSampling\(\), got"):
+        wb.Controller(wb.Uniform(), wb.Pool.synthetic("uniform", size=10), gates=(len,))
+
+
+def test_dynamic_sampling_admits_groups_whose_rewards_differ():
     pool = wb.Pool.synthetic("uniform", size=10)
-    wb.Controller(wb.Uniform(), pool, (), 3)
-    with pytest.raises(InputError, match=r"^gates: must be empty"):
-        wb.Controller(wb.Uniform(), pool, gates=(len,))
+    controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()])
+    rewards = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 1], [0.5, 0.5, 0.25]])
+    assert controller.observe(controller.next_batch(4), rewards).tolist() == [False, True, False, True]
+    assert controller.rollouts == 12  # what was rejected was generated all the same
+
+
+class MixedEverySecondBatch:
+    """A learner whose groups are all silent in its odd attempts and all mixed in its even ones."""
+
+    def __init__(self):
+        self.attempts, self.learned = 0, []
+
+    def attempt(self, items, rollouts=8):
+        self.attempts += 1
+        return np.tile(np.float32([0, self.attempts % 2 == 0]), (len(items), 1))
+
+    def learn(self, items, rewards, admitted):
+        self.learned.append((items, rewards, admitted))
+
+    def evaluate(self):
+        return np.zeros(1)
+
+
+def test_a_gated_step_draws_until_the_batch_is_full_and_counts_what_it_generated():
+    pool = wb.Pool.synthetic("uniform", size=50)
+    learner, controller = MixedEverySecondBatch(), wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()])
+    record = wb.train(controller, learner, 3, batch=4, rollouts=2, eval_every=1)
+    assert record.steps.tolist() == [0, 1, 2, 3]
+    assert record.rollouts.tolist() == [0, 16, 32, 48]
+    for items, rewards, admitted in learner.learned:
+        assert items.shape == (8,)
+        assert rewards.shape == (8, 2)
+        assert admitted.tolist() == [False] * 4 + [True] * 4
+
+
+def test_a_gate_that_is_never_satisfied_stops_at_its_cap_and_trains_on_what_it_has():
+    pool = wb.Pool.synthetic("uniform", size=50)
+    controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling(max_batches=3)])
+    learner = wb.SimLearner(wb.ScalarIRT(theta0=-60.0), pool)  # never right: all groups are silent
+    before = learner.state.theta.copy()
+    record = wb.train(controller, learner, 2, batch=4, rollouts=2)
+    assert controller.step == 6
+    assert record.rollouts.tolist() == [0, 48]
+    assert learner.updates == 2
+    assert np.array_equal(learner.state.theta, before)
+
+
+def test_a_gated_step_trains_on_no_more_groups_than_a_batch():
+    pool = wb.Pool.synthetic("uniform", size=500)
+    controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()])
+    sizes = []
+
+    class Watched(wb.SimLearner):
+        def learn(self, items, rewards, admitted=None):
+            sizes.append(int(admitted.sum()))
+            super().learn(items, rewards, admitted)
+
+    wb.train(controller, Watched(wb.ScalarIRT(), pool), 5, batch=16, rollouts=4)
+    assert sizes == [16] * 5
+    assert controller.step > 5
+
+
+def test_gates_that_draw_further_batches_take_no_lanes():
+    pool = wb.Pool.synthetic("uniform", size=50)
+    controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()], lanes=2)
+    with pytest.raises(InputError, match=r"^gates: must not draw further batches where there are lanes, got 2 lanes"):
+        wb.train(controller, wb.SimLearner(wb.ScalarIRT(), pool, lanes=2), 2, batch=4)
 
 
 def test_lists_of_hyper_parameters_are_refused_when_the_rule_is_made():

@@ -316,6 +316,31 @@ def test_calling_train_again_continues(pool):
     assert_halves_make_the_whole(whole, first, second)
 
 
+def test_start_runs_the_rest_and_tells_of_each_step(pool):
+    whole, parts = pair(RULES["adarft"], LAWS["scalar"], pool), pair(RULES["adarft"], LAWS["scalar"], pool)
+    record = wb.train(*whole, 12, batch=16, eval_every=5)
+    told = []
+
+    def after_step(step, success):
+        told.append((step, None if success is None else success.copy()))
+
+    wb.train(*parts, 7, batch=16, eval_every=5, after_step=after_step)
+    rest = wb.train(*parts, 12, batch=16, eval_every=5, start=7, after_step=after_step)
+    assert record.steps.tolist() == [0, 5, 10, 12]
+    assert rest.steps.tolist() == [10, 12]
+    assert [step for step, _ in told] == list(range(13))
+    assert [step for step, success in told if success is not None] == [0, 5, 7, 10, 12]
+    by_step = dict(told)
+    for step, success in zip(record.steps, record.success, strict=True):
+        np.testing.assert_array_equal(np.atleast_2d(by_step[step]), success)
+
+
+@pytest.mark.parametrize("start", [-1, 13, 0.5])
+def test_a_start_outside_the_run_is_refused(pool, start):
+    with pytest.raises(wb.InputError, match=r"^start: must be "):
+        wb.train(*pair(RULES["adarft"], LAWS["scalar"], pool), 12, batch=16, start=start)
+
+
 def test_a_continued_record_counts_its_rollouts_on_from_the_steps_it_continues(pool):
     first, second = resumed_record(wb.Uniform(), LAWS["scalar"], pool, 10)
     assert first.rollouts.tolist() == [0, 5 * 32 * 8, 10 * 32 * 8]

@@ -7,8 +7,10 @@ from . import sweep as sweep
 from .controllers import AdaRFT as AdaRFT
 from .controllers import Controller as Controller
 from .controllers import Draw as Draw
+from .controllers import DynamicSampling as DynamicSampling
 from .controllers import Feedback as Feedback
 from .controllers import FrozenTarget as FrozenTarget
+from .controllers import Gate as Gate
 from .controllers import LinearSchedule as LinearSchedule
 from .controllers import MiddleBand as MiddleBand
 from .controllers import OfflineFilter as OfflineFilter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -82,32 +83,66 @@ class Record:
 
 
 def train(
-    controller: Controller, learner: Learner, steps: int, batch: int = 256, rollouts: int = 8, eval_every: int = 5
+    controller: Controller,
+    learner: Learner,
+    steps: int,
+    batch: int = 256,
+    rollouts: int = 8,
+    eval_every: int = 5,
+    start: int = 0,
+    after_step: Callable[[int, Floats | None], object] | None = None,
 ) -> Record:
     """Train `learner` on the batches `controller` picks, and record what happens.
 
     steps: updates, >= 1. batch: items per step. rollouts: attempts per item. eval_every: steps between records, >= 1.
-    Controller and learner keep their state: calling again continues where they are.
+    Where gates reject groups, further batches are drawn until `batch` groups are admitted or the gates' max_batches
+    are drawn; the step then trains on the first `batch` admitted ones, or on fewer.
+    Controller and learner keep their state: calling again continues where they are; with start = the updates they have
+    behind them, 0 <= start <= steps, it runs the rest up to `steps`, and the state at the start is not recorded again.
+    after_step: called with the step and, where one was recorded, the success just evaluated, else None; also with 0.
     Raises InputError for a setting out of its domain and for a learner with another number of lanes.
     """
     check_count("steps", steps)
     check_count("eval_every", eval_every)
+    check_count("start", start, 0)
+    if start > steps:
+        raise InputError(f"start: must be <= steps, {steps}, got {start}")
     lanes = controller.lanes
     if getattr(learner, "lanes", lanes) != lanes:
         raise InputError(f"learner: must have {lanes} lanes like the controller, got {getattr(learner, 'lanes', 1)}")
+    if controller.max_batches > 1 and lanes > 1:
+        raise InputError(f"gates: must not draw further batches where there are lanes, got {lanes} lanes")
     log = _Log(lanes)
-    log.record(controller, learner)
-    for step in range(1, steps + 1):
-        items = controller.next_batch(batch)
-        rewards = learner.attempt(items, rollouts)
-        admitted = controller.observe(items, rewards)
-        learner.learn(items, rewards, admitted)
-        log.watch(controller)
-        if step % eval_every == 0 or step == steps:
-            log.record(controller, learner)
+    before = 0 if start or controller.max_batches > 1 else controller.step  # a plain second call counts on
+    tell = after_step or (lambda step, success: None)
+    if start == 0:
+        tell(0, log.record(before, controller, learner))
+    for step in range(start + 1, steps + 1):
+        learner.learn(*_admitted_batch(controller, learner, batch, rollouts, log))
+        due = step % eval_every == 0 or step == steps
+        tell(step, log.record(before + step, controller, learner) if due else None)
     learner_name, rule_name = type(getattr(learner, "law", learner)).__name__, type(controller.rule).__name__
     names = {"pool": controller.pool.name, "learner": learner_name, "controller": rule_name}
     return log.finish(controller.seeds, names | {"law": learner_name, "rule": rule_name})
+
+
+def _admitted_batch(
+    controller: Controller, learner: Learner, batch: int, rollouts: int, log: _Log
+) -> tuple[Items, NDArray[np.float32], NDArray[np.bool_]]:
+    """Items, rewards and admission of one update: one batch, or as many as the gates need."""
+    drawn = []
+    for _ in range(controller.max_batches):
+        items = controller.next_batch(batch)
+        rewards = learner.attempt(items, rollouts)
+        drawn.append((items, rewards, controller.observe(items, rewards)))
+        log.watch(controller)
+        if controller.max_batches == 1:
+            return drawn[0]
+        if sum(admitted.sum() for _, _, admitted in drawn) >= batch:
+            break
+    of_items = drawn[0][0].ndim - 1  # 0, or 1 where there is a lane axis before it
+    items, rewards, admitted = (np.concatenate(parts, axis=of_items) for parts in zip(*drawn, strict=True))
+    return items, rewards, admitted & (np.cumsum(admitted, axis=of_items) <= batch)
 
 
 class _Log:
@@ -124,13 +159,14 @@ class _Log:
             total += value
         self._count += 1
 
-    def record(self, controller: Controller, learner: Learner) -> None:
+    def record(self, step: int, controller: Controller, learner: Learner) -> Floats:
         with np.errstate(invalid="ignore"):  # before the first step there is nothing to average: 0 / 0
             reward, silent, difficulty = (total / self._count for total in self._sums)
         series = np.stack([controller.target(), reward, difficulty, silent, controller.coverage()])
         success = np.asarray(learner.evaluate(), dtype=np.float64).reshape(self._lanes, -1)
-        self._rows.append((controller.step, controller.rollouts, success, series))
+        self._rows.append((step, controller.rollouts, success, series))
         self._sums, self._count = tuple(np.zeros(self._lanes) for _ in range(3)), 0
+        return success
 
     def finish(self, seeds: NDArray[np.uint64], names: dict[str, str]) -> Record:
         steps, rollouts, success, series = zip(*self._rows, strict=True)

@@ -31,6 +31,10 @@ class Role(IntEnum):
     BOOTSTRAP = 8
     SIGN_FLIP = 9
     DESIGN = 10  # points of a space-filling sweep design
+    PROBLEM = 11  # problems of a task
+    EVALUATION = 12  # attempts at held-out problems
+    WEIGHTS = 13  # parameters before training
+    DEMONSTRATION = 14  # what a base model learns from
 
 
 def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:

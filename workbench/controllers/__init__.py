@@ -2,6 +2,7 @@
 
 from workbench.controllers.adarft import AdaRFT
 from workbench.controllers.controller import Controller
+from workbench.controllers.gates import DynamicSampling, Gate
 from workbench.controllers.nearest import FrozenTarget, LinearSchedule
 from workbench.controllers.rule import Draw, Feedback, Rule
 from workbench.controllers.sorted import SortedEasyToHard
@@ -11,8 +12,10 @@ __all__ = [
     "AdaRFT",
     "Controller",
     "Draw",
+    "DynamicSampling",
     "Feedback",
     "FrozenTarget",
+    "Gate",
     "LinearSchedule",
     "MiddleBand",
     "OfflineFilter",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
+from workbench.controllers.gates import Gate
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
 from workbench.errors import InputError, check_count, shown
 from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward, read_only
@@ -20,7 +21,7 @@ FEEDBACK_COUNTS = ("late_feedback", "repeated_feedback", "partial_feedback")
 class Controller:
     """Picks items and sees rewards; the same object steers a simulated learner and a real trainer.
 
-    rule: what to pick. pool: what to pick from. gates: () until there are gates.
+    rule: what to pick. pool: what to pick from. gates: which finished groups to train on; all must admit a group.
     seed: whole number, or (R,) whole numbers for R lanes.
     lanes: R independent copies as one array program; with a single seed all lanes share their luck, which is what
     a comparison of hyper-parameters wants. Without lanes and with one seed, no array has a lane axis.
@@ -31,11 +32,12 @@ class Controller:
     """
 
     def __init__(
-        self, rule: Rule, pool: Pool, gates: Sequence[Any] = (), seed: ArrayLike = 0, lanes: int | None = None
+        self, rule: Rule, pool: Pool, gates: Sequence[Gate] = (), seed: ArrayLike = 0, lanes: int | None = None
     ) -> None:
-        if np.size(gates):
-            raise InputError(f"gates: must be empty until gates exist, got {shown(gates)}")
-        self.rule, self.pool = rule, pool
+        odd = [gate for gate in gates if not hasattr(gate, "admit")]
+        if odd:
+            raise InputError(f"gates: must be gates such as DynamicSampling(), got {shown(odd[0])}")
+        self.rule, self.pool, self.gates = rule, pool, tuple(gates)
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
         self.state = rule.init(pool, count)
@@ -96,9 +98,16 @@ class Controller:
         self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
         self._mean_reward = mean
         self._silent = silent
-        if self._admitted.shape != positions.shape:
+        if self.gates:
+            self._admitted = np.logical_and.reduce([gate.admit(groups) for gate in self.gates])
+        elif self._admitted.shape != positions.shape:
             self._admitted = read_only(np.ones(positions.shape, bool))
         return self._admitted[0] if self._single else self._admitted
+
+    @property
+    def max_batches(self) -> int:
+        """Batches that may be drawn for one update until its gates have admitted enough groups."""
+        return max((gate.max_batches for gate in self.gates), default=1)
 
     def metrics(self) -> dict[str, Any]:
         """Numbers to log: floats, or (R,) arrays with lanes. Shares are in [0, 1], difficulties in [0, 100].
