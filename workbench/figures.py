@@ -95,6 +95,7 @@ LOOKS = {  # Okabe & Ito (2008), without their yellow, which vanishes on white
     "sorted": Look("#CC79A7", (0, (6, 1.2, 1, 1.2, 1, 1.2)), "D"),
     "frozen": Look("#0072B2", (0, (1, 1)), "p"),
     "adarft": Look("#D55E00", SOLID, "*"),
+    "dapo": Look("#882255", (0, (3, 1, 1, 1)), "P"),  # Tol's wine: Okabe and Ito have no more
 }
 COLORS = {rule: look.color for rule, look in LOOKS.items()}
 

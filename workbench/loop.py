@@ -91,6 +91,7 @@ def train(
     eval_every: int = 5,
     start: int = 0,
     after_step: Callable[[int, Floats | None], object] | None = None,
+    until: Callable[[], bool] = lambda: False,
 ) -> Record:
     """Train `learner` on the batches `controller` picks, and record what happens.
 
@@ -100,6 +101,7 @@ def train(
     Controller and learner keep their state: calling again continues where they are; with start = the updates they have
     behind them, 0 <= start <= steps, it runs the rest up to `steps`, and the state at the start is not recorded again.
     after_step: called with the step and, where one was recorded, the success just evaluated, else None; also with 0.
+    until: asked after each update; the one after which it is true is the last.
     Raises InputError for a setting out of its domain and for a learner with another number of lanes.
     """
     check_count("steps", steps)
@@ -119,8 +121,11 @@ def train(
         tell(0, log.record(before, controller, learner))
     for step in range(start + 1, steps + 1):
         learner.learn(*_admitted_batch(controller, learner, batch, rollouts, log))
-        due = step % eval_every == 0 or step == steps
+        last = step == steps or until()
+        due = step % eval_every == 0 or last
         tell(step, log.record(before + step, controller, learner) if due else None)
+        if last:
+            break
     learner_name, rule_name = type(getattr(learner, "law", learner)).__name__, type(controller.rule).__name__
     names = {"pool": controller.pool.name, "learner": learner_name, "controller": rule_name}
     return log.finish(controller.seeds, names | {"law": learner_name, "rule": rule_name})

@@ -1,0 +1,1 @@
+"""Real finetuning: the workbench's Controller and train() with a language model as the learner."""

@@ -1,0 +1,277 @@
+"""Compare curricula by real runs on paired seeds: python real_runs/compare.py --help
+
+Arms x pools x seeds run as processes of train.py, one processor each; what is done is kept, what was stopped goes on.
+The tables and figures are made by the same code as the simulation's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from real_runs.train import Parser, Run, make_pool
+from workbench import stats
+from workbench.errors import InputError, check_count, check_number
+from workbench.store import StorageError, only_writer, to_parquet, write_whole
+from workbench.summary import report, runs_table, summary_table
+from workbench.sweep import WorkerError, git_commit
+
+TRAIN = Path(__file__).parent / "train.py"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: `run.pool` and `run.controller` name its arm, `run.seed` its seed."""
+
+    run: Run
+    folder: Path
+
+    def finished(self) -> bool:
+        """Whether the run ended here with these very settings; InputError if other ones did."""
+        manifest = self.folder / "manifest.json"
+        if not manifest.is_file():
+            return False
+        settings = json.loads(manifest.read_text())["run"]
+        mine = json.loads(json.dumps(asdict(self.run) | {"settings": dict(self.run.settings)}))
+        differ = [name for name, value in mine.items() if settings.get(name) != value]
+        if differ:
+            name = differ[0]
+            raise InputError(
+                f"--out: must hold runs of the same settings, but {self.folder} has {name} {settings.get(name)!r}, "
+                f"not {mine[name]!r}"
+            )
+        return True
+
+    def command(self) -> list[str]:
+        options = {"task": self.run.task, "model": self.run.model, "pool": self.run.pool}
+        skip = {*options, "settings", "gradient_checkpointing"}
+        options |= {name: value for name, value in asdict(self.run).items() if name not in skip}
+        flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+        flags += [text for name, value in self.run.settings for text in ("--set", f"{self.run.rule}.{name}={value}")]
+        flags += ["--gradient-checkpointing"] if self.run.gradient_checkpointing else []
+        return [sys.executable, str(TRAIN), *flags, "--resume", "--out", str(self.folder)]
+
+
+def execute(cells: list[Cell], jobs: int) -> None:
+    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails."""
+    todo = [cell for cell in cells if not cell.finished()]
+
+    def one(cell: Cell) -> None:
+        done = subprocess.run(cell.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise WorkerError(f"run {cell.folder} ended with status {done.returncode}: {last}")
+
+    with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(one, cell) for cell in todo]
+        try:
+            for future in as_completed(running):
+                future.result()
+                bar.update()
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+
+# ---------------------------------------------------------------------------------------------------- tables
+
+
+def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
+    """Records of all runs in the simulation's schema, and a line for each run that diverged.
+
+    step: generation batches, batch x rollouts completions each, so that a step costs the same in every arm. A gate
+    draws several of them for one update; its evaluations are interpolated onto the steps of the others.
+    """
+    tables, events = [], []
+    for cell in cells:
+        run, manifest = cell.run, json.loads((cell.folder / "manifest.json").read_text())
+        events += [f"{cell.folder}: {event}" for event in manifest["events"]]
+        steps, evals = pd.read_csv(cell.folder / "steps.csv"), pd.read_csv(cell.folder / "evals.csv")
+        success = evals.pivot(index="step", columns="stratum", values="success")
+        batches = np.concatenate([[0], steps["batches"].to_numpy()])  # by update, from 0
+        at = batches[success.index.to_numpy()]
+        grid = np.unique([*range(0, run.steps + 1, run.eval_every), run.steps])
+        row: dict[str, Any] = {
+            "pool": Path(run.pool).stem or "all", "learner": run.task, "controller": label(run), "law": run.task,
+            "rule": run.controller, "seed": run.seed, "step": grid, "rollouts": grid * run.batch * run.rollouts,
+        }  # fmt: skip
+        row["success"] = np.interp(grid, at, success.mean(axis=1))
+        for stratum in range(10):
+            known = stratum in success.columns
+            row[f"success_{stratum}"] = np.interp(grid, at, success[stratum]) if known else np.nan
+        row["target"] = np.interp(grid, batches[1:], steps["target_difficulty"])
+        for name, column in (("reward", "reward"), ("batch_difficulty", "difficulty_mean"),
+                             ("silent_share", "zero_variance_share"), ("coverage", "coverage"),
+                             ("kl", "kl"), ("entropy", "entropy")):  # fmt: skip
+            row[name] = np.interp(grid, batches[1:], steps[column])
+        for name, spent in (
+            ("tokens", steps["tokens"]),
+            ("seconds", (steps["seconds_generate"] + steps["seconds_update"]).cumsum()),
+        ):
+            row[name] = np.interp(grid, batches, np.concatenate([[0.0], spent]))
+        tables.append(pd.DataFrame(row))
+    return pd.concat(tables, ignore_index=True), events
+
+
+def label(run: Run) -> str:
+    return " ".join([run.controller, *(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+                                       for name, value in run.settings)])  # fmt: skip
+
+
+def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Tokens and seconds to the threshold beside the steps; NaN where it was not reached."""
+    rows = []
+    for row in runs.to_dict("records"):
+        mine = curves.query("pool == @row['pool'] and controller == @row['controller'] and seed == @row['seed']")
+        spent = {
+            f"{name}_to_threshold": np.interp(row["steps_to_threshold"], mine["step"], mine[name])
+            if row["reached"] else np.nan
+            for name in ("tokens", "seconds")
+        }  # fmt: skip
+        rows.append(row | spent)
+    return pd.DataFrame(rows)
+
+
+def strata_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """Final success of each arm by stratum, its change over training, and the paired difference to uniform."""
+    last, first = curves["step"].max(), curves["step"].min()
+    columns = [f"success_{s}" for s in range(10) if curves[f"success_{s}"].notna().any()]
+    rows = []
+    for pool, block in curves.groupby("pool", sort=False):
+        ends = block[block["step"] == last].set_index(["controller", "seed"])[columns].sort_index()
+        starts = block[block["step"] == first].set_index(["controller", "seed"])[columns].sort_index()
+        for controller in block["controller"].unique():
+            for stratum in columns:
+                mine, base = ends.loc[controller, stratum].to_numpy(), ends.loc["uniform", stratum].to_numpy()
+                change = mine - starts.loc[controller, stratum].to_numpy()
+                row: dict[str, Any] = {"pool": pool, "controller": controller, "stratum": int(stratum.split("_")[1])}
+                for name, values in (("final", mine), ("change", change), ("difference", mine - base)):
+                    estimate = stats.interval(values, np.mean)
+                    row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def label_costs(runs: Iterable[Run]) -> list[str]:
+    """What the difficulty labels cost before training, beside what training costs, per pool."""
+    lines = []
+    for run in {run.pool: run for run in runs}.values():
+        from real_runs.tasks import make_task
+
+        pool = make_pool(run, make_task(run.task))
+        if pool.attempts is not None:
+            spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
+            lines.append(
+                f"  {pool.name}: {spent:,} completions for the labels of {len(pool):,} problems, "
+                f"{training:,} in a training run ({spent / training:.1f} times)"
+            )
+    return lines
+
+
+def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
+    from workbench import figures
+
+    curves, events = curves_of(cells)
+    horizon = int(curves["step"].max())
+    runs = with_costs(runs_table(curves, threshold), curves)
+    summary = summary_table(runs, horizon)
+    for name in ("tokens", "seconds"):
+        means = runs.groupby(["pool", "controller"])[f"{name}_to_threshold"].mean()
+        summary = summary.join(means, on=["pool", "controller"])
+    strata = strata_table(curves)
+    write_whole(out / "curves.parquet", to_parquet(curves))
+    for name, table in (("runs", runs), ("summary", summary), ("strata", strata)):
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    looks = figures.controller_looks(summary)
+    figures.save(figures.learning_curves(curves, looks), out / "learning_curves")
+    if curves["target"].notna().any():
+        figures.save(figures.target_trajectories(curves, looks), out / "target_difficulty")
+    if (summary["rule"] != "uniform").any():
+        figures.save(figures.speedup_forest(summary, looks), out / "speedup")
+    about = json.loads((cells[0].folder / "manifest.json").read_text())
+    seconds = sum(json.loads((cell.folder / "manifest.json").read_text())["seconds"] for cell in cells)
+    manifest = {
+        "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
+        "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
+        "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": events,
+    }  # fmt: skip
+    write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    text = report(runs, summary, horizon)
+    costs = label_costs(cell.run for cell in cells)
+    text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
+    text += "\n\nDiverged, and kept in the table:\n  " + "\n  ".join(events) if events else "\n\nNo run diverged."
+    write_whole(out / "report.txt", (text + "\n").encode())
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    base = Run()
+    p.add_argument("--pools", default="skew-difficult,uniform,skew-easy", help="as --pool of train.py, comma-separated")
+    p.add_argument("--controllers", default="uniform,filter,band,linear,adarft,dapo",
+                   help="as in train.py, comma-separated; uniform always runs (default: %(default)s)")  # fmt: skip
+    p.add_argument("--seeds", default="6", help="paired seeds 0 .. N - 1 (default: %(default)s)")
+    p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
+    p.add_argument("--jobs", default="2", help="runs at a time, one processor each (default: %(default)s)")
+    p.add_argument("--out", default="results/compare", help="folder (default: %(default)s)")
+    for name in ("task", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit"):
+        flag, default = f"--{name.replace('_', '-')}", getattr(base, name)
+        p.add_argument(flag, default=str(default), help=f"as in train.py (default: {default or 'as there'})")
+    p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
+    options = p.parse_args(arguments)
+    try:
+        cells = make_cells(options, base)
+        threshold = float(options.threshold)
+        check_number("--threshold", threshold, 0, 1, open_low=True)
+        out = Path(options.out)
+        with only_writer(out):
+            if options.tables_only:
+                cells = [cell for cell in cells if cell.finished()]
+            else:
+                execute(cells, _whole("--jobs", options.jobs))
+            print(write_tables(cells, out, threshold))
+    except (InputError, StorageError, WorkerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
+    kinds = {name: type(getattr(base, name)) for name in vars(options) if hasattr(base, name)}
+    try:
+        shared = {name: kind(getattr(options, name)) for name, kind in kinds.items()}
+    except ValueError as error:
+        raise InputError(f"options: must be numbers where train.py wants numbers, {error}") from None
+    shared |= {"threads": 1, "budget": "rollouts", "save_every": 20}
+    arms = dict.fromkeys(["uniform", *options.controllers.split(",")])
+    cells = []
+    for pool in options.pools.split(","):
+        for arm in arms:
+            for seed in range(_whole("--seeds", options.seeds)):
+                run = replace(base, pool=pool, controller=arm, seed=seed, **shared)
+                cells.append(Cell(run, Path(options.out) / "runs" / (Path(pool).stem or "all") / arm / f"seed-{seed}"))
+    return sorted(cells, key=lambda cell: cell.run.seed)  # seed by seed: a study that is cut off is still paired
+
+
+def _whole(option: str, text: str) -> int:
+    return check_count(option, int(text) if text.isdigit() else text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Train the tiny base model from nothing on noisy demonstrations: python real_runs/pretrain.py
+
+A demonstrator who slips at each step gives a model that holds the skill but samples noisily, as real base models do:
+that is what reinforcement finetuning sharpens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from real_runs.models import BASE, character_tokenizer, tiny_llama
+from real_runs.tasks import FAMILIES
+from workbench.streams import Role, generator
+
+SLIPS = {"reverse": 0.2, "sums": 0.15, "skills": 0.2}  # probability that the demonstrator slips at a step
+
+
+def demonstrations(step: int, count: int, seed: int) -> list[tuple[str, str]]:
+    """`count` pairs of prompt and demonstrated completion, families in turn, levels at random."""
+    draw = generator(seed, Role.DEMONSTRATION, step)
+    families = list(FAMILIES.values())
+    pairs = []
+    for i in range(count):
+        family = families[i % len(families)]
+        problem = family.make(draw, int(draw.integers(1, family.levels + 1)))
+        pairs.append((problem.prompt, family.demonstrate(draw, problem, SLIPS[family.name])))
+    return pairs
+
+
+def batch_of(pairs: list[tuple[str, str]], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (N, T), right-padded, and labels: -100 where there is nothing to learn (prompt, padding)."""
+    prompts = tokenizer([prompt for prompt, _ in pairs], add_special_tokens=False)["input_ids"]
+    texts = tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
+    width = max(len(p) + len(t) + 1 for p, t in zip(prompts, texts, strict=True))
+    ids = torch.full((len(pairs), width), tokenizer.pad_token_id)
+    labels = torch.full((len(pairs), width), -100)
+    for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        whole = [*prompt, *text, tokenizer.eos_token_id]
+        ids[row, : len(whole)] = torch.tensor(whole)
+        labels[row, len(prompt) : len(whole)] = torch.tensor(whole[len(prompt) :])
+    return ids, labels
+
+
+def learn_from(pairs: list[tuple[str, str]], model: Any, tokenizer: Any, parts: int = 4) -> float:
+    """Add the gradient of the mean loss per token; returns the loss. In parts of similar length: little padding."""
+    pairs = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+    batches = [batch_of(pairs[part], tokenizer) for part in _slices(len(pairs), parts)]
+    total = sum(int((labels != -100).sum()) for _, labels in batches)
+    whole = 0.0
+    for ids, labels in batches:
+        logits = model(input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long()).logits
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+        (loss / total).backward()
+        whole += loss.item() / total
+    return whole
+
+
+def _slices(count: int, parts: int) -> list[slice]:
+    edges = [round(count * part / parts) for part in range(parts + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--steps", type=int, default=1200, help="updates (default: %(default)s)")
+    p.add_argument("--batch", type=int, default=192, help="demonstrations per update (default: %(default)s)")
+    p.add_argument("--lr", type=float, default=2e-3, help="largest learning rate (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=1, help="of the processor (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=BASE, help="folder (default: %(default)s)")
+    options = p.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(int(generator(options.seed, Role.WEIGHTS).integers(2**63)))
+    tokenizer = character_tokenizer()
+    model = tiny_llama(len(tokenizer))
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    warm_up = 100
+
+    def rate(step: int) -> float:
+        return min((step + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / options.steps)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    start = time.monotonic()
+    bar = tqdm(range(options.steps), unit="step")
+    for step in bar:
+        optimiser.zero_grad(set_to_none=True)
+        loss = learn_from(demonstrations(step, options.batch, options.seed), model, tokenizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss:.3f}")
+        if step % 500 == 499:
+            bar.write(f"step {step + 1}: loss {loss:.3f}, {time.monotonic() - start:.0f} s", file=sys.stderr)
+            model.save_pretrained(options.out)
+    model.save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
+
+
+if __name__ == "__main__":
+    main()
