@@ -1,6 +1,7 @@
-# One command from a fresh clone: `make sweep` or `make test`. Everything is installed into .venv, nowhere else.
+# One command from a fresh clone: `make sweep`, `make real` or `make test`. Everything is installed into .venv, nowhere else.
 PYTHON ?= python3
 OUT ?= results/default
+REAL ?= results/real
 ARGS ?=
 
 VENV := .venv
@@ -8,11 +9,12 @@ BIN := $(VENV)/bin
 EXTRAS := real,notebooks,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help sweep test notebooks clean
+.PHONY: help sweep real test notebooks clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make sweep       compare curricula on simulated learners; tables and figures go to $(OUT)'
+	@echo 'make real        finetune the tiny language model with AdaRFT; the record goes to $(REAL)'
 	@echo 'make test        ruff, mypy and pytest'
 	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
 	@echo 'make clean       remove .venv and caches; results/ stays'
@@ -20,10 +22,14 @@ help:
 	@echo 'The first call sets up .venv, later calls reuse it.'
 	@echo 'PYTHON=python3.12  interpreter for .venv, 3.11 or newer (default: python3)'
 	@echo 'OUT=results/mine   where the sweep writes (default: results/default)'
-	@echo 'ARGS="..."         more options for sims/sweep.py or pytest'
+	@echo 'REAL=results/mine  where the real run writes (default: results/real)'
+	@echo 'ARGS="..."         more options for sims/sweep.py, real_runs/train.py or pytest'
 
 sweep: $(VENV)/.core
 	$(BIN)/python sims/sweep.py --out $(OUT) $(ARGS)
+
+real: $(VENV)/.real
+	$(BIN)/python real_runs/train.py --out $(REAL) --resume $(ARGS)
 
 test: $(VENV)/.full
 	$(BIN)/ruff check .
@@ -49,10 +55,15 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 	@$(call install,.)
 	@touch $@
 
+$(VENV)/.real: $(VENV)/.made pyproject.toml constraints.txt
+	@echo 'installing what a real run needs: torch and transformers'
+	@$(call install,.[real])
+	@touch $(VENV)/.core $@
+
 $(VENV)/.full: $(VENV)/.made pyproject.toml constraints.txt
 	@echo 'installing everything: torch, transformers, jupyterlab and the test tools (minutes the first time)'
 	@$(call install,.[$(EXTRAS)])
-	@touch $(VENV)/.core $@
+	@touch $(VENV)/.core $(VENV)/.real $@
 
 # pip takes a package whose installation was cut off before RECORD for installed: forget it, so that it comes again.
 install = for d in $(VENV)/lib/python*/site-packages/*.dist-info; do test -e "$$d/RECORD" || rm -rf "$$d"; done; \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -70,7 +71,9 @@ def execute(cells: list[Cell], jobs: int) -> None:
 
     def one(cell: Cell) -> None:
         done = subprocess.run(cell.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
+        if done.returncode == 0:
+            shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)  # megabytes that nobody resumes from
+        else:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise WorkerError(f"run {cell.folder} ended with status {done.returncode}: {last}")
 

@@ -40,7 +40,7 @@ class Settings:
     warm_up: int = 10
     grad_clip: float = 1.0
     updates: int = 1
-    micro_tokens: int = 2048
+    micro_tokens: int = 1024
 
     def __post_init__(self) -> None:
         for name in ("limit", "updates", "micro_tokens"):

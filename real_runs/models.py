@@ -16,7 +16,7 @@ from torch import nn
 from real_runs.generate import Rollouts
 from workbench.errors import InputError
 
-BASE = Path(__file__).parent / "models" / "tiny-llama"  # made by pretrain.py
+BASE = Path(__file__).parent / "base" / "tiny-llama"  # made by pretrain.py
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
 
 

@@ -1,7 +1,9 @@
 """Train the tiny base model from nothing on noisy demonstrations: python real_runs/pretrain.py
 
 A demonstrator who slips at each step gives a model that holds the skill but samples noisily, as real base models do:
-that is what reinforcement finetuning sharpens.
+that is what reinforcement finetuning sharpens. Two phases: first the skills, from a demonstrator who slips equally
+everywhere; then its noise, from one who slips the more the longer a problem is, so that success falls smoothly
+from nearly always to nearly never. About 30 minutes on one processor; a phase that is done is not repeated.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import argparse
 import itertools
 import math
 import sys
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +21,41 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs.models import BASE, character_tokenizer, tiny_llama
+from real_runs.models import BASE, character_tokenizer, load, tiny_llama
 from real_runs.tasks import FAMILIES
 from workbench.streams import Role, generator
 
-SLIPS = {"reverse": 0.2, "sums": 0.15, "skills": 0.2}  # probability that the demonstrator slips at a step
+CONSTANT = {"reverse": 0.2, "sums": 0.15, "skills": 0.2}  # probability that the demonstrator slips at a step
+GROWING = {"reverse": 0.01, "sums": 0.02, "skills": 0.012}  # the same, per level
 
 
-def demonstrations(step: int, count: int, seed: int) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Phase:
+    """steps: updates. lr: largest learning rate. slip: (family, level) -> probability of a slip at a step."""
+
+    name: str
+    steps: int
+    lr: float
+    slip: Callable[[str, int], float]
+
+
+PHASES = (
+    Phase("skills", 1200, 2e-3, lambda family, level: CONSTANT[family]),
+    Phase("noise", 400, 5e-4, lambda family, level: GROWING[family] * level),
+)
+
+
+def demonstrations(phase: Phase, step: int, count: int, seed: int) -> list[tuple[str, str]]:
     """`count` pairs of prompt and demonstrated completion, families in turn, levels at random."""
-    draw = generator(seed, Role.DEMONSTRATION, step)
+    before = sum(other.steps for other in PHASES[: PHASES.index(phase)])
+    draw = generator(seed, Role.DEMONSTRATION, before + step)
     families = list(FAMILIES.values())
     pairs = []
     for i in range(count):
         family = families[i % len(families)]
-        problem = family.make(draw, int(draw.integers(1, family.levels + 1)))
-        pairs.append((problem.prompt, family.demonstrate(draw, problem, SLIPS[family.name])))
+        level = int(draw.integers(1, family.levels + 1))
+        problem = family.make(draw, level)
+        pairs.append((problem.prompt, family.demonstrate(draw, problem, phase.slip(family.name, level))))
     return pairs
 
 
@@ -70,40 +92,46 @@ def _slices(count: int, parts: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
 
+def run(phase: Phase, model: Any, tokenizer: Any, batch: int, seed: int) -> None:
+    """AdamW from scratch, warm-up of 100 steps, then a cosine down to a fiftieth."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=phase.lr, betas=(0.9, 0.98), weight_decay=0.01)
+
+    def rate(step: int) -> float:
+        return min((step + 1) / 100, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    bar = tqdm(range(phase.steps), desc=phase.name, unit="step")
+    for step in bar:
+        optimiser.zero_grad(set_to_none=True)
+        loss = learn_from(demonstrations(phase, step, batch, seed), model, tokenizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss:.3f}")
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--steps", type=int, default=1200, help="updates (default: %(default)s)")
     p.add_argument("--batch", type=int, default=192, help="demonstrations per update (default: %(default)s)")
-    p.add_argument("--lr", type=float, default=2e-3, help="largest learning rate (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=1, help="of the processor (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=BASE, help="folder (default: %(default)s)")
+    p.add_argument("--work", type=Path, default=Path("results/pretrain"), help="phases go here (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=BASE, help="folder of the result (default: %(default)s)")
     options = p.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(int(generator(options.seed, Role.WEIGHTS).integers(2**63)))
     tokenizer = character_tokenizer()
     model = tiny_llama(len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    warm_up = 100
-
-    def rate(step: int) -> float:
-        return min((step + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / options.steps)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    start = time.monotonic()
-    bar = tqdm(range(options.steps), unit="step")
-    for step in bar:
-        optimiser.zero_grad(set_to_none=True)
-        loss = learn_from(demonstrations(step, options.batch, options.seed), model, tokenizer)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss:.3f}")
-        if step % 500 == 499:
-            bar.write(f"step {step + 1}: loss {loss:.3f}, {time.monotonic() - start:.0f} s", file=sys.stderr)
-            model.save_pretrained(options.out)
+    for phase in PHASES:
+        folder = options.work / phase.name
+        if (folder / "tokenizer.json").is_file():  # written last
+            model = load(folder, device="cpu").model.train()
+            continue
+        run(phase, model, tokenizer, options.batch, options.seed)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
 

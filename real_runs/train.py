@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import math
 import os
 import platform
@@ -51,7 +52,7 @@ class Run:
     limit: int = 0
     temperature: float = 1.0
     updates: int = 1
-    micro_tokens: int = 2048
+    micro_tokens: int = 1024
     heldout: int = 24
     lora: int = 0
     gradient_checkpointing: bool = False
@@ -115,6 +116,9 @@ def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, te
     record, start = RunRecord(), 0
     about = identity(run, pool, rule, policy)
     folder = out / "checkpoints"
+    if resume and finished(out, about):
+        print(f"{out}: this run is complete", file=sys.stderr)
+        return
     if resume:
         start = restore(folder, about, controller, learner, record)
     elif any(folder.glob("step-*")):
@@ -191,6 +195,15 @@ def identity(run: Run, pool: Pool, rule: Any, policy: Any) -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {policy.model.device.type}",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
+
+
+def finished(out: Path, about: dict[str, Any]) -> bool:
+    """Whether `out` holds the record of this very run."""
+    path = out / "manifest.json"
+    if not path.is_file():
+        return False
+    manifest = json.loads(path.read_text())
+    return all(manifest.get(name) == about[name] for name in ("run", "rule", "pool", "model"))
 
 
 def restore(folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any) -> int:

@@ -100,9 +100,9 @@ LOOKS = {  # Okabe & Ito (2008), without their yellow, which vanishes on white
 COLORS = {rule: look.color for rule, look in LOOKS.items()}
 
 # Rules without a row above: those of Paul Tol's muted colours that stay clear of Okabe-Ito, other markers.
-OTHER_COLORS = ("#332288", "#882255", "#999933", "#CC6677", "#117733", "#44AA99")
+OTHER_COLORS = ("#332288", "#661100", "#999933", "#CC6677", "#117733", "#44AA99")
 OTHER_DASHES: tuple[Dashes, ...] = (SOLID, (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
-OTHER_MARKERS = ("d", "h", "P", "X", "8", "H")
+OTHER_MARKERS = ("d", "h", "X", "8", "H")
 
 
 def rule_look(rule: str) -> Look:
