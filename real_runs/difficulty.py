@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--size", default="3000", help="fresh problems (default: %(default)s)")
     p.add_argument("--attempts", default="32", help="per problem (default: %(default)s)")
     p.add_argument("--seed", default="0", help="(default: %(default)s)")
-    p.add_argument("--chunk", default="64", help="problems at a time (default: %(default)s)")
+    p.add_argument("--chunk", default="8", help="problems at a time (default: %(default)s)")
     p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")

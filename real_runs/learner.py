@@ -340,6 +340,7 @@ class PPOLearner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same model, algorithm and settings."""
+        state = {name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
         with torch.no_grad():
             for name, parameter in self.policy.named_trainable():
                 _same_shape(f"policy.{name}", parameter, state)

@@ -1,14 +1,18 @@
-"""Pools for real runs: cut from measured pass counts to the shapes of the published training sets."""
+"""Cut measured pools to the shapes of the published training sets; as a command, write them as files for a sweep."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from workbench.errors import InputError, check_choice, check_count
 from workbench.pool import GRID, PRESETS, Pool
+from workbench.store import StorageError, to_parquet, write_whole
 from workbench.streams import Role, generator
 
 MEASURED = Path(__file__).parent / "pools"  # pass counts of the shipped base model, made by difficulty.py
@@ -54,3 +58,27 @@ def rows_of(pool: Pool, rows: np.ndarray, name: str) -> Pool:
     kept = {c: None if values is None else np.asarray(values)[rows] for c, values in columns.items()}
     payload = {c: [values[row] for row in rows] for c, values in (pool.payload or {}).items()}
     return replace(pool, difficulty=pool.difficulty[rows], payload=payload or None, name=name, **kept)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from real_runs.difficulty import frame_of
+
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--task", default="reverse", help="whose measured pool to cut (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=Path("results/pools"), help="folder (default: %(default)s)")
+    options = p.parse_args(arguments)
+    try:
+        measured = Pool.load(MEASURED / f"{options.task}.parquet")
+        for shape in SHAPES:
+            pool = cut(measured, shape)
+            path = options.out / f"{options.task}-{shape}.parquet"
+            write_whole(path, to_parquet(frame_of(pool)))
+            print(f"{path}: {len(pool)} problems")
+    except (InputError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -47,7 +47,7 @@ class Run:
     eval_every: int = 10
     save_every: int = 10
     budget: str = "steps"
-    lr: float = 3e-4
+    lr: float = 1e-4
     warm_up: int = 10
     limit: int = 0
     temperature: float = 1.0

@@ -1,0 +1,52 @@
+"""Random language models of a few thousand parameters, as folders that transformers loads; made once per session."""
+
+import pytest
+
+ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
+CONTEXT = 48
+
+
+def make_checkpoint(folder, architecture="llama", prefers="", **overrides):
+    """Save a model of width 16 with the character tokenizer. prefers: characters that it writes most of the time, and
+    as often the end mark, whatever the prompt says: a skill that there is something to learn from."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from real_runs.models import character_tokenizer
+
+    logging.disable_progress_bar()
+    tokenizer = character_tokenizer()
+    names = {"n_positions": CONTEXT, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    names |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    if architecture != "gpt2":
+        names = {"max_position_embeddings": CONTEXT, "hidden_size": 16, "intermediate_size": 32}
+        names |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    names |= {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    names |= {"tie_word_embeddings": False, "initializer_range": 0.3} | overrides
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **names))
+    if prefers:  # the first channel is 1 everywhere, and the head reads it
+        with torch.no_grad():
+            model.get_input_embeddings().weight.mul_(0.1)[:, 0] = 10.0
+            model.get_output_embeddings().weight.mul_(0.1)
+            for token in (1, *tokenizer(prefers)["input_ids"]):
+                model.get_output_embeddings().weight[token, 0] = 2.0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """tiny(architecture, **options): the folder of such a checkpoint."""
+    made = {}
+
+    def folder(architecture="llama", **options):
+        key = (architecture, *sorted(options.items()))
+        if key not in made:
+            made[key] = make_checkpoint(tmp_path_factory.mktemp(architecture), architecture, **options)
+        return made[key]
+
+    return folder
