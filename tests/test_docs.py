@@ -21,7 +21,7 @@ from workbench.sweep import Study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md")
 
 # Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
 SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--points", "2", "--jobs", "1"]
@@ -95,7 +95,7 @@ def run(words, folder, environment):
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     """We are in a folder with what a reader has who follows the documents: the code, and the items file in full."""
-    for name in ("sims", "workbench", "notebooks"):
+    for name in ("sims", "workbench", "notebooks", "real_runs"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "docs").mkdir()
     (items,) = (block.text for block in blocks(README) if block.language == "csv")
@@ -136,7 +136,7 @@ def check_python(command, reader, environment, capsys):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_does_something(document, reader, environment, capsys):
     found = commands((ROOT / document).read_text())
-    assert any(command.startswith("make test") for command in found)
+    assert any(command.startswith("make ") for command in found)
     for command in found:
         first = command.split()[0]
         if first == "make":

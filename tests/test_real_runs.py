@@ -1,0 +1,835 @@
+"""Real runs as commands: their record, exact resume, budgets, bad input; measured pools; studies of several runs."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import workbench as wb
+from real_runs import checkpoint, compare, difficulty, models, pools, ppo, tasks, train
+from real_runs.learner import HeldOut, PPOLearner, Settings
+from workbench.errors import InputError
+from workbench.pool import Pool
+from workbench.store import to_parquet
+
+# transformers 5.23 has renamed what peft and transformers 5.0 call gradient checkpointing
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
+
+ROOT = Path(__file__).parent.parent
+STEP_COLUMNS = {
+    "step", "reward", "target_difficulty", "difficulty_min", "difficulty_mean", "difficulty_max",
+    "zero_variance_share", "kl", "entropy", "policy_loss", "value_loss", "grad_norm", "rollouts", "tokens",
+    "seconds_generate", "seconds_update", "seconds_controller",
+}  # fmt: skip
+FILES = {"steps.csv", "evals.csv", "rollouts.parquet", "manifest.json"}
+ITEMS = 40
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return tiny("llama", prefers="01")
+
+
+@pytest.fixture(scope="module")
+def pool_frame():
+    """Answers that the tiny model writes about one time in ten."""
+    answers = [("0", "1", "01")[i % 3] for i in range(ITEMS)]
+    prompts = [f"rev {i}=" for i in range(ITEMS)]
+    return pd.DataFrame({"difficulty": np.linspace(0, 100, ITEMS), "prompt": prompts, "answer": answers})
+
+
+@pytest.fixture(scope="module")
+def pool(pool_frame, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pool") / "small.parquet"
+    path.write_bytes(to_parquet(pool_frame))
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(model, pool):
+    """options(name=value, ...): the command line of a tiny run."""
+
+    def of(**changes):
+        settings = {
+            "task": "reverse", "model": model, "pool": pool, "heldout": 2, "batch": 4, "rollouts": 4, "steps": 4,
+            "eval_every": 2, "save_every": 2, "limit": 4, "threads": 1, "lr": 0.01, "warm_up": 0,
+        } | changes  # fmt: skip
+        return [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+    return of
+
+
+@pytest.fixture
+def run(options, tmp_path, capsys):
+    """run(name=value, ...): does a run in this process and returns its folder; more: further arguments."""
+
+    def go(*more, out="out", code=0, **changes):
+        folder = tmp_path / out
+        answer = train.main([*options(**changes), *map(str, more), "--out", str(folder)])
+        assert answer == code, capsys.readouterr().err
+        return folder
+
+    return go
+
+
+def steps_of(folder, seconds=False):
+    table = pd.read_csv(folder / "steps.csv")
+    return table if seconds else table.drop(columns=[c for c in table if c.startswith("seconds_")])
+
+
+def assert_same_record(one, other):
+    """The files are the same, apart from seconds."""
+    pd.testing.assert_frame_equal(steps_of(one), steps_of(other), check_exact=True)
+    for name in ("evals.csv", "rollouts.parquet"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (one, other)]
+    for manifest in manifests:
+        del manifest["seconds"], manifest["git_commit"]
+    assert manifests[0] == manifests[1]
+
+
+def last_checkpoint(folder):
+    return max((folder / "checkpoints").glob("step-*.safetensors"))
+
+
+def assert_same_end(one, other):
+    ends = [load_file(last_checkpoint(folder)) for folder in (one, other)]
+    assert last_checkpoint(one).name[:11] == last_checkpoint(other).name[:11]
+    assert ends[0].keys() == ends[1].keys()
+    names = [name for name in ends[0] if name.startswith(("learner.", "controller."))]
+    assert any(name.startswith("learner.policy.") for name in names)
+    assert any(name.startswith("learner.adam.") for name in names)
+    for name in names:
+        assert ends[0][name].tobytes() == ends[1][name].tobytes(), name
+
+
+# ------------------------------------------------------------------------------------------------- the record
+
+
+@pytest.mark.parametrize("algorithm", ppo.ALGORITHMS)
+def test_a_run_writes_the_record(run, algorithm):
+    out = run(steps=5, algorithm=algorithm)
+    assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == FILES | {"checkpoints"}
+    steps = steps_of(out, seconds=True)
+    assert set(steps) >= STEP_COLUMNS
+    assert steps["step"].tolist() == [1, 2, 3, 4, 5]
+    assert steps["rollouts"].tolist() == [16, 32, 48, 64, 80]
+    assert (steps["tokens"].diff().dropna() >= 16).all()
+    assert (steps[["seconds_generate", "seconds_update", "seconds_controller"]] > 0).all(axis=None)
+    assert (steps["difficulty_min"] <= steps["difficulty_mean"]).all()
+    assert (steps["difficulty_mean"] <= steps["difficulty_max"]).all()
+    assert steps["zero_variance_share"].between(0, 1).all()
+    assert steps["kl"].iloc[0] == pytest.approx(0, abs=1e-6)
+    assert steps["value_loss"].notna().all() == (algorithm == "ppo")
+    evals = pd.read_csv(out / "evals.csv")
+    assert list(evals) == ["step", "stratum", "success", "n"]
+    assert sorted(set(evals["step"])) == [0, 2, 4, 5]
+    assert evals["success"].between(0, 1).all()
+    assert (evals["n"] == 2).all()
+    assert (evals.groupby("step")["stratum"].apply(list).map(lambda s: s == list(range(10)))).all()
+    groups = pd.read_parquet(out / "rollouts.parquet")
+    assert list(groups) == ["step", "item", "successes", "attempts", "admitted"]
+    assert groups["step"].tolist() == [1 + i // 4 for i in range(20)]
+    assert (groups["attempts"] == 4).all()
+    assert groups["admitted"].all()
+    assert groups["item"].between(0, ITEMS - 1).all()
+    assert np.allclose(groups.groupby("step")["successes"].sum() / 16, steps["reward"], atol=1e-6)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["events"] == []
+    assert manifest["run"]["algorithm"] == algorithm
+
+
+def test_the_same_seed_gives_the_same_files_and_another_seed_others(run):
+    one, again, other = (run(out=out, seed=seed) for out, seed in (("one", 1), ("again", 1), ("other", 2)))
+    assert_same_record(one, again)
+    assert_same_end(one, again)
+    assert not steps_of(one).equals(steps_of(other))
+    first = [pd.read_csv(folder / "evals.csv").query("step == 0")["success"].tolist() for folder in (one, other)]
+    assert first[0] == first[1]  # runs of different seeds start from the same evaluation
+
+
+@pytest.mark.parametrize("more", [["--lora", "2"], ["--gradient-checkpointing"], ["--updates", "2"]])
+def test_options_of_training_run_to_the_end(run, more):
+    out = run(*more)
+    assert json.loads((out / "manifest.json").read_text())["status"] == "complete"
+    assert steps_of(out)["grad_norm"].gt(0).any()
+
+
+def test_hyper_parameters_of_the_rule_reach_it(run):
+    out = run("--set", "adarft.start=40", "--set", "adarft.eta=20", steps=1, batch=1)
+    steps = steps_of(out)
+    assert abs(steps["difficulty_mean"][0] - 40) < 2
+    assert steps["target_difficulty"][0] == pytest.approx(40 + 20 * np.tanh(2 * (steps["reward"][0] - 0.5)))
+
+
+def test_tensorboard_is_an_option(run):
+    pytest.importorskip("tensorboard")
+    out = run("--tensorboard", steps=1)
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
+    make_task = tasks.make_task
+
+    def hostile(spec):
+        def score(completion, answer):
+            if completion.startswith("1"):
+                raise ValueError("cannot\nread this")
+            return float("nan") if completion.startswith("0") else 2.0
+
+        return replace(make_task(spec), score=score)
+
+    monkeypatch.setattr(tasks, "make_task", hostile)
+    steps = steps_of(run())
+    assert steps["reward"].tolist() == [0.0] * 4
+    evaluated = 2 * 10
+    assert steps["faults"].tolist() == [evaluated + 16, 2 * evaluated + 32, 2 * evaluated + 48, 3 * evaluated + 64]
+
+
+def test_a_run_that_comes_apart_says_so(run):
+    manifest = json.loads((run(lr=1e30, steps=3) / "manifest.json").read_text())
+    assert manifest["status"] == "diverged"
+    assert "step" in manifest["events"][0]
+    assert len(manifest["events"]) <= 2
+
+
+# ------------------------------------------------------------------------------------------------- exact resume
+
+
+@pytest.fixture(scope="module")
+def killed(options, tmp_path_factory):
+    """A run that was killed with SIGKILL after some checkpoints, and the same one undisturbed."""
+    folder = tmp_path_factory.mktemp("killed")
+    arguments = options(steps=60, save_every=1, eval_every=5)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "real_runs" / "train.py"), *arguments, "--out", str(folder / "killed")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((folder / "killed" / "checkpoints").glob("step-000003-*")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "killed" / "manifest.json").exists()
+    assert train.main([*arguments, "--out", str(folder / "whole")]) == 0
+    return folder / "killed", folder / "whole", arguments
+
+
+def resumed(killed, tmp_path, damage=lambda folder: None):
+    source, _, arguments = killed
+    folder = tmp_path / "resumed"
+    shutil.copytree(source, folder)
+    damage(folder)
+    assert train.main([*arguments, "--resume", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_a_killed_run_resumes_to_the_end_of_an_undisturbed_one_bit_for_bit(killed, tmp_path):
+    folder = resumed(killed, tmp_path)
+    assert_same_record(folder, killed[1])
+    assert_same_end(folder, killed[1])
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "a bit flipped"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(killed, tmp_path, capsys, damage):
+    named = []
+
+    def spoil(folder):
+        path = last_checkpoint(folder)
+        data = bytearray(path.read_bytes())
+        if damage == "a bit flipped":
+            data[len(data) // 2] ^= 1
+        path.write_bytes({"cut short": data[: len(data) // 2], "empty": b""}.get(damage, data))
+        named.append(path)
+
+    folder = resumed(killed, tmp_path, spoil)
+    lines = [line for line in capsys.readouterr().err.splitlines() if str(named[0]) in line]
+    assert len(lines) == 1
+    assert "damaged" in lines[0]
+    assert_same_record(folder, killed[1])
+    assert_same_end(folder, killed[1])
+
+
+def test_without_a_sound_checkpoint_it_starts_from_the_beginning(killed, tmp_path, capsys):
+    def spoil(folder):
+        for path in (folder / "checkpoints").glob("step-*"):
+            path.write_bytes(b"nothing")
+
+    folder = resumed(killed, tmp_path, spoil)
+    assert capsys.readouterr().err.count("damaged checkpoint") == 2
+    assert_same_record(folder, killed[1])
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize(
+    ("controller", "algorithm", "more"),
+    [("adarft", "ppo", []), ("dapo", "grpo", []), ("sorted", "rloo", ["--updates", "2"]),
+     ("uniform+dapo", "reinforce++", ["--budget", "rollouts"]), ("linear", "grpo", ["--lora", "2"])],
+)  # fmt: skip
+def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, controller, algorithm, more, stop):
+    settings = {"controller": controller, "algorithm": algorithm, "steps": 5, "save_every": 1}
+    whole = run(*more, out="whole", **settings)
+    calls, observe = [], train.Timed.observe
+
+    def interrupted(self, items, rewards):
+        calls.append(0)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return observe(self, items, rewards)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Timed, "observe", interrupted)
+        folder = run(*more, code=130, **settings)
+        assert "stopped; --resume goes on from the last checkpoint" in capsys.readouterr().err
+    assert not (folder / "manifest.json").exists()
+    run("--resume", *more, **settings)
+    assert_same_record(folder, whole)
+    assert_same_end(folder, whole)
+
+
+def test_two_checkpoints_are_kept_and_the_last_step_is_the_last_of_them(run):
+    names = sorted(path.name[:11] for path in (run(steps=7, save_every=3) / "checkpoints").iterdir())
+    assert names[-1] == "step-000007"
+    assert len(names) == 2
+
+
+def test_resume_without_a_checkpoint_is_a_plain_run(run):
+    assert_same_record(run("--resume", out="one"), run(out="other"))
+
+
+def test_a_complete_run_is_left_as_it_is(run):
+    out = run()
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    run("--resume")
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+def error_line(capsys):
+    """All that was written: one line."""
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    assert captured.out == ""
+    return lines[0]
+
+
+@pytest.mark.parametrize("changes", [{"lr": 0.02}, {"seed": 1}, {"steps": 6}, {"controller": "uniform"},
+                                     {"algorithm": "grpo"}])  # fmt: skip
+def test_resuming_with_other_settings_is_refused(run, capsys, changes):
+    out = run(steps=4, save_every=2)
+    (out / "manifest.json").unlink()
+    capsys.readouterr()
+    run("--resume", code=2, **changes)
+    assert error_line(capsys).startswith("error: --resume: must continue the same run")
+
+
+def test_resuming_with_another_pool_or_model_under_the_same_name_is_refused(run, capsys, pool_frame, tiny, tmp_path):
+    pool, model = tmp_path / "p.parquet", tmp_path / "m"
+    pool.write_bytes(to_parquet(pool_frame))
+    shutil.copytree(tiny("llama", prefers="01"), model)
+    run(pool=pool, model=model)
+    pool.write_bytes(to_parquet(pool_frame.assign(difficulty=50.0)))
+    capsys.readouterr()
+    run("--resume", code=2, pool=pool, model=model)
+    assert error_line(capsys).startswith("error: --resume: must continue the same pool")
+    pool.write_bytes(to_parquet(pool_frame))
+    shutil.copyfile(tiny("llama") / "model.safetensors", model / "model.safetensors")
+    run("--resume", code=2, pool=pool, model=model)
+    assert error_line(capsys).startswith("error: --resume: must continue the same model")
+
+
+def test_resuming_with_other_answers_to_the_same_prompts_is_refused(run, capsys, pool_frame, tmp_path):
+    pool = tmp_path / "p.parquet"
+    pool.write_bytes(to_parquet(pool_frame))
+    run(pool=pool)
+    pool.write_bytes(to_parquet(pool_frame.assign(answer="7")))
+    capsys.readouterr()
+    run("--resume", code=2, pool=pool)
+    assert error_line(capsys).startswith("error: --resume: must continue the same pool")
+
+
+def test_a_folder_with_checkpoints_is_not_written_over_without_resume(run, capsys):
+    out = run()
+    before = (out / "steps.csv").read_bytes()
+    capsys.readouterr()
+    run(code=2, seed=1)
+    assert error_line(capsys).startswith("error: --out: must be a new folder unless --resume is given")
+    assert (out / "steps.csv").read_bytes() == before
+
+
+# --------------------------------------------------------------------------------------------- gates and budgets
+
+
+@pytest.mark.parametrize("controller", ["dapo", "adarft+dapo"])
+def test_a_gate_draws_more_rollouts_than_it_trains_on(run, controller):
+    steps = steps_of(run(controller=controller, steps=4))
+    assert len(steps) == 4
+    assert steps["rollouts"].iloc[-1] > 4 * 4 * 4
+    assert steps["batches"].iloc[-1] * 16 == steps["rollouts"].iloc[-1]
+    assert (steps["batches"].diff().fillna(steps["batches"][0]) <= 10).all()
+
+
+def test_a_gate_admits_what_differs_and_rejects_the_rest(run):
+    out = run(controller="dapo")
+    groups = pd.read_parquet(out / "rollouts.parquet")
+    mixed = groups["successes"].between(0, groups["attempts"], inclusive="neither")
+    assert np.array_equal(groups["admitted"], mixed)
+    assert 0 < mixed.sum() < len(groups)
+    assert len(groups) * 4 == steps_of(out)["rollouts"].iloc[-1]
+
+
+def test_a_budget_of_rollouts_ends_a_gated_run_with_the_update_that_uses_it_up(run):
+    out = run("--budget", "rollouts", controller="dapo", steps=12)
+    steps = steps_of(out)
+    assert len(steps) < 12
+    assert steps["rollouts"].iloc[-1] >= 12 * 16
+    assert steps["rollouts"].iloc[-2] < 12 * 16
+    assert pd.read_csv(out / "evals.csv")["step"].max() == len(steps)
+
+
+def test_a_budget_of_rollouts_does_not_cut_a_run_without_gate(run):
+    assert len(steps_of(run("--budget", "rollouts", controller="uniform"))) == 4
+
+
+def test_a_budget_of_tokens_ends_with_the_update_that_uses_it_up(run):
+    out = run("--budget", "tokens:150", steps=50, eval_every=20)
+    steps = steps_of(out)
+    assert len(steps) < 10
+    assert steps["tokens"].iloc[-1] >= 150
+    assert steps["tokens"].iloc[-2] < 150
+    assert sorted(set(pd.read_csv(out / "evals.csv")["step"])) == [0, len(steps)]
+
+
+# ----------------------------------------------------------------------------------------------------- bad input
+
+BAD = {
+    "unknown task": ({"task": "nope"}, "task: must be "),
+    "unknown generator": ({"task": "reasoning-gym:nope"}, "task: must be "),
+    "missing task file": ({"task": "/nowhere/rows.parquet"}, "nowhere"),
+    "unknown controller": ({"controller": "nope"}, "--controller: must be one of "),
+    "unknown algorithm": ({"algorithm": "nope"}, "--algorithm: must be one of "),
+    "unknown option": ({"nope": "1"}, "options: must be among those that --help lists, got --nope 1"),
+    "batch larger than the pool": ({"batch": ITEMS + 1}, f"--batch: must be <= {ITEMS}"),
+    "one rollout, grpo": ({"rollouts": 1, "algorithm": "grpo"}, "--rollouts: must be >= 2 for --algorithm grpo"),
+    "one rollout, rloo": ({"rollouts": 1, "algorithm": "rloo"}, "--rollouts: must be >= 2 for --algorithm rloo"),
+    "updates that do not divide": ({"updates": 3}, "--updates: must divide batch x rollouts, 16, got 3"),
+    "model that is missing": ({"model": "/nowhere/model"}, "model: must be a folder that exists"),
+    "pool that is missing": ({"pool": "/nowhere/pool.parquet"}, "pool file: must be a file that exists"),
+    "pool of another kind": ({"pool": "pool.txt"}, "pool file: must end in "),
+    "prompt longer than the context": ({"limit": 40}, "prompt: must have at most 8 tokens"),
+    "steps": ({"steps": 0}, "--steps: must be a whole number >= 1, got 0"),
+    "steps in words": ({"steps": "many"}, "--steps: must be a whole number, got 'many'"),
+    "half a step": ({"steps": 1.5}, "--steps: must be a whole number, got '1.5'"),
+    "learning rate": ({"lr": "nan"}, "--lr: must be a number > 0"),
+    "learning rate 0": ({"lr": 0}, "--lr: must be a number > 0"),
+    "temperature": ({"temperature": 0}, "--temperature: must be a number > 0"),
+    "seed": ({"seed": -1}, "--seed: must be a whole number >= 0"),
+    "seed of 65 bits": ({"seed": 2**64}, "seed: must be whole numbers in "),
+    "held-out": ({"heldout": 0}, "--heldout: must be a whole number >= 1"),
+} | {
+    f"budget {text}": ({"budget": text}, "--budget: must be ")
+    for text in ("nonsense", "tokens", "tokens:", "tokens:0", "tokens:x", "tokens:²", "tokens:-5", "steps:3", "")
+} | {
+    f"set {text}": ({"set": text}, expected)
+    for text, expected in {
+        "eta=5": "--set: must be adarft.PARAMETER=VALUE",
+        "adarft.eta": "--set: must be adarft.PARAMETER=VALUE",
+        "adarft.=1": "--set: must be adarft.PARAMETER=VALUE",
+        "uniform.eta=1": "--set: must be adarft.PARAMETER=VALUE",
+        "adarft.eta=fast": "--set adarft.eta: must be a number, got 'fast'",
+        "adarft.speed=1": "adarft.speed: must be a hyper-parameter of adarft",
+        "adarft.eta=-1": "adarft.eta: must be ",
+        "adarft.ties=nope": "adarft.ties: must be ",
+    }.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_line(run, capsys, name):
+    changes, expected = BAD[name]
+    if name == "unknown option":
+        with pytest.raises(SystemExit) as ended:
+            run(**changes)
+        assert ended.value.code == 2
+    else:
+        out = run(code=2, **changes)
+        assert not any((out / file).exists() for file in FILES)
+    assert error_line(capsys).startswith(f"error: {expected}") or expected == "nowhere"
+
+
+def test_bad_input_ends_the_command_with_status_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "real_runs" / "train.py"), "--controller", "nope", "--out", str(tmp_path)],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: --controller: must be one of ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_hyper_parameter_given_twice_is_refused(run, capsys):
+    run("--set", "adarft.eta=1", "--set", "adarft.eta=2", code=2)
+    assert error_line(capsys).startswith("error: --set: must be adarft.PARAMETER=VALUE, each parameter once")
+
+
+def test_an_out_that_is_a_file_is_refused(run, capsys, tmp_path):
+    (tmp_path / "taken").write_text("")
+    run(out="taken", code=2)
+    assert error_line(capsys).startswith("error: --out: must be a folder that can be written")
+
+
+@pytest.mark.parametrize("column", ["prompt", "answer"])
+@pytest.mark.parametrize("how", ["column missing", "one missing"])
+def test_a_pool_with_missing_prompts_or_answers_is_refused(run, capsys, pool_frame, tmp_path, column, how):
+    frame = pool_frame.drop(columns=column) if how == "column missing" else pool_frame.copy()
+    if how == "one missing":
+        frame.loc[3, column] = None
+    path = tmp_path / "gaps.parquet"
+    path.write_bytes(to_parquet(frame))
+    run(pool=path, code=2)
+    assert column in error_line(capsys)
+
+
+@pytest.mark.skipif(not (pools.MEASURED / "reverse.parquet").is_file(), reason="pass counts not measured yet")
+def test_a_batch_larger_than_a_cut_pool_is_refused_at_the_start(run, capsys):
+    run(pool="skew-easy", batch=100_000, code=2)
+    assert error_line(capsys).startswith("error: --batch: must be <= ")
+
+
+# ------------------------------------------------------------------------------------------- the same Controller
+
+
+@pytest.mark.parametrize("rule", [wb.AdaRFT(eta=10.0), wb.Uniform(), wb.SortedEasyToHard(horizon=20)])
+def test_a_controllers_state_goes_from_simulation_to_a_real_run_and_back(model, pool, rule):
+    pool = Pool.load(pool)
+    simulated = wb.Controller(rule, pool, seed=3)
+    wb.train(simulated, wb.SimLearner(wb.ScalarIRT(), pool, seed=3), 5, batch=4, rollouts=4)
+    real = wb.Controller(rule, pool, seed=3)
+    real.load_state_dict(simulated.state_dict())
+    heldout = HeldOut(["rev 1="], ["1"], np.array([0]))
+    learner = PPOLearner(
+        models.load(model), pool, lambda text, answer: float(text == answer), heldout, ppo.ALGORITHMS["grpo"],
+        Settings(limit=4), seed=3,
+    )  # fmt: skip
+    assert np.array_equal(real.target(), simulated.target(), equal_nan=True)
+    record = wb.train(real, learner, 4, batch=4, rollouts=4, eval_every=2)
+    assert record.steps.tolist() == [5, 7, 9]
+    assert record.success.shape == (3, 1, 1)
+    assert real.step == 9
+    back = wb.Controller(rule, pool, seed=3)
+    back.load_state_dict(real.state_dict())
+    assert np.array_equal(back.next_batch(4), real.next_batch(4))
+    wb.train(back, wb.SimLearner(wb.ScalarIRT(), pool, seed=3), 2, batch=4, rollouts=4)
+
+
+def test_the_state_of_a_run_from_its_checkpoint_loads_into_a_simulation(run, pool):
+    out = run()
+    _, state, _ = checkpoint.load(out / "checkpoints", pytest.fail)
+    saved = {name.removeprefix("controller."): value for name, value in state.items() if name.startswith("controller.")}
+    pool = Pool.load(pool)
+    controller = wb.Controller(wb.AdaRFT(), pool)
+    controller.load_state_dict(saved)
+    assert controller.rollouts == 4 * 16
+    assert float(controller.target()[0]) == pytest.approx(steps_of(out)["target_difficulty"].iloc[-1], rel=1e-6)
+    wb.train(controller, wb.SimLearner(wb.ScalarIRT(), pool), 2, batch=4)
+
+
+# --------------------------------------------------------------------------------------------- measured difficulty
+
+
+@pytest.fixture
+def measure(model, tmp_path):
+    def go(out="measured.parquet", code=0, **changes):
+        settings = {"task": "reverse", "model": model, "size": 18, "attempts": 6, "chunk": 4, "limit": 3, "seed": 1}
+        settings |= changes
+        arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        assert difficulty.main([*arguments, "--out", str(tmp_path / out)]) == code
+        return tmp_path / out
+
+    return go
+
+
+def test_difficulty_writes_a_pool_with_pass_counts(measure, capsys, pool):
+    measured = Pool.load(measure(pool=pool, attempts=20))
+    assert len(measured) == ITEMS
+    assert (measured.attempts == 20).all()
+    assert 0 < measured.successes.sum() < 20 * ITEMS / 2
+    assert np.allclose(measured.difficulty, 100 * (1 - measured.successes / 20))
+    assert list(measured.payload["prompt"]) == [f"rev {i}=" for i in range(ITEMS)]
+    said = re.search(rf"{ITEMS} problems, mean pass rate (\d\.\d+)", capsys.readouterr().out)
+    assert float(said[1]) == pytest.approx(measured.successes.mean() / 20, abs=1e-3)
+    by_answer = [measured.successes[i::3].mean() for i in range(3)]
+    assert min(by_answer[:2]) > by_answer[2]  # two characters right are rarer than one
+
+
+def test_a_measured_pool_can_be_trained_on(measure, run, pool):
+    assert len(steps_of(run(pool=measure(pool=pool)))) == 4
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+def test_a_killed_measurement_goes_on_to_the_same_file(measure, monkeypatch, finished):
+    whole = measure(out="whole.parquet")
+    save, calls, attempts = checkpoint.save, [], []
+
+    def killed(*arguments):
+        if len(calls) == finished:
+            raise RuntimeError("killed")
+        calls.append(save(*arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(RuntimeError):
+            measure()
+    attempt = PPOLearner.attempt
+    monkeypatch.setattr(PPOLearner, "attempt", lambda *a: attempts.append(len(a[1])) or attempt(*a))
+    assert measure().read_bytes() == whole.read_bytes()
+    assert sum(attempts) == 18 - 4 * finished  # what was done is not done again
+    assert not whole.with_suffix(".parts").exists()
+
+
+@pytest.mark.parametrize("changes", [{"limit": 1}, {"seed": 2}, {"attempts": 5}, {"model": "another"}])
+def test_what_a_killed_measurement_left_is_not_mixed_with_other_settings(measure, monkeypatch, tmp_path, changes, tiny):
+    """A model folder may hold another model than before."""
+    place = tmp_path / "place"
+    shutil.copytree(tiny("llama", prefers="01"), place)
+    save, calls = checkpoint.save, []
+
+    def killed(*arguments):
+        if len(calls) == 2:
+            raise RuntimeError("killed")
+        calls.append(save(*arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(RuntimeError):
+            measure(model=place)
+    if "model" in changes:
+        changes = {}
+        shutil.copyfile(tiny("llama", prefers="23") / "model.safetensors", place / "model.safetensors")
+    after, fresh = measure(model=place, **changes), measure(out="fresh.parquet", model=place, **changes)
+    for column in ("successes", "attempts"):
+        assert np.array_equal(getattr(Pool.load(after), column), getattr(Pool.load(fresh), column))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"out": "pool.csv"}, "--out: must be a .parquet file"), ({"size": 0}, "--size: must be "),
+     ({"attempts": "many"}, "--attempts: must be "), ({"chunk": "²"}, "--chunk: must be "),
+     ({"seed": -1}, "--seed: must be "), ({"model": "/nowhere/model"}, "model: must be "),
+     ({"task": "nope"}, "task: must be "), ({"pool": "/nowhere/p.csv"}, "pool file: must be ")],
+)  # fmt: skip
+def test_bad_input_to_difficulty_gets_one_line(measure, capsys, changes, expected):
+    measure(code=2, **changes)
+    assert error_line(capsys).startswith(f"error: {expected}")
+
+
+# ----------------------------------------------------------------------------------------------- published shapes
+
+# items per decile of the released sets (arXiv 2504.05520, section 4.2; the page of the task lists them)
+PUBLISHED = {
+    "skew-difficult": [128, 247, 289, 369, 382, 467, 635, 803, 1215, 5460],
+    "uniform": [978, 995, 1027, 950, 1011, 1028, 1016, 1004, 999, 992],
+    "skew-easy": [3408, 1712, 1100, 917, 672, 601, 539, 462, 369, 220],
+}
+
+
+def even_pool(size=2000):
+    difficulty = np.linspace(0, 100, size)
+    attempts = np.full(size, 100)
+    payload = {"prompt": [f"p{i}" for i in range(size)], "answer": [f"a{i}" for i in range(size)]}
+    successes = np.rint(100 - difficulty).astype(int)
+    return Pool(difficulty, successes=successes, attempts=attempts, payload=payload, name="even")
+
+
+def deciles(pool):
+    return np.bincount(np.minimum(pool.difficulty // 10, 9).astype(int), minlength=10)
+
+
+@pytest.mark.parametrize("shape", PUBLISHED)
+@pytest.mark.parametrize("size", [None, 250, 97])
+def test_a_cut_has_the_published_shape(shape, size):
+    published = np.array(PUBLISHED[shape])
+    whole = even_pool()
+    cut = pools.cut(whole, shape, size)
+    assert cut.name == shape
+    if size is None:
+        size = int((deciles(whole) / published).min() * published.sum())
+        assert abs(len(cut) - size) <= 1
+    else:
+        assert len(cut) == size
+    assert np.abs(deciles(cut) - len(cut) * published / published.sum()).max() < 1
+    prompts = list(cut.payload["prompt"])
+    assert len(set(prompts)) == len(cut)
+    for row, prompt in enumerate(prompts):
+        item = int(prompt[1:])
+        assert cut.payload["answer"][row] == f"a{item}"
+        assert cut.difficulty[row] == whole.difficulty[item]
+        assert cut.successes[row] == whole.successes[item]
+
+
+def test_a_cut_depends_on_its_seed_alone():
+    whole = even_pool()
+    one, again, other = (pools.cut(whole, "uniform", 200, seed=seed) for seed in (0, 0, 1))
+    assert one.payload["prompt"] == again.payload["prompt"] != other.payload["prompt"]
+
+
+def test_a_cut_from_too_few_items_is_refused():
+    whole = even_pool()
+    largest = len(pools.cut(whole, "skew-easy"))
+    with pytest.raises(InputError, match=rf"^size: must be <= {largest} to cut shape skew-easy from 'even', .* got "):
+        pools.cut(whole, "skew-easy", largest + 20)
+    hard = Pool(np.linspace(50, 100, 100), name="hard")
+    with pytest.raises(InputError, match=r"skew-easy.*'hard'"):
+        pools.cut(hard, "skew-easy")
+    with pytest.raises(InputError, match=r"^shape: must be one of "):
+        pools.cut(whole, "round")
+
+
+# ---------------------------------------------------------------------------------------------- studies of runs
+
+
+@pytest.fixture
+def study(model, pool, tmp_path, monkeypatch, capsys):
+    """study(...): compare.py with its runs in this process; study.commands: those it has run."""
+    commands = []
+
+    def run_here(command, stdout=None, stderr=None, text=None):
+        assert command[0] == sys.executable
+        assert Path(command[1]).samefile(ROOT / "real_runs" / "train.py")
+        commands.append(command)
+        with contextlib.redirect_stderr(io.StringIO()) as errors, contextlib.redirect_stdout(io.StringIO()):
+            code = train.main(command[2:])
+        return subprocess.CompletedProcess(command, code, stderr=errors.getvalue())
+
+    def go(*more, code=0, here=True, **changes):
+        settings = {
+            "task": "reverse", "model": model, "pools": pool, "controllers": "uniform,dapo", "seeds": 2, "jobs": 1,
+            "steps": 4, "batch": 4, "rollouts": 4, "eval-every": 2, "heldout": 1, "limit": 4, "lr": 0.01,
+            "out": tmp_path / "study",
+        } | changes  # fmt: skip
+        arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        with monkeypatch.context() as patch:
+            if here:
+                stand_in = SimpleNamespace(run=run_here, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+                patch.setattr(compare, "subprocess", stand_in)
+            answer = compare.main([*arguments, *more])
+        assert answer == code, capsys.readouterr().err
+        return settings["out"]
+
+    go.commands = commands
+    return go
+
+
+def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsys):
+    out = study()
+    assert len(study.commands) == 4
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"report.txt", "runs.csv", "summary.csv", "strata.csv", "curves.parquet", "manifest.json"}
+    assert {path.stem for path in out.iterdir() if path.suffix in (".png", ".svg", ".pdf")} >= {
+        "learning_curves", "speedup",
+    }  # fmt: skip
+    runs = pd.read_csv(out / "runs.csv")
+    assert sorted(zip(runs["controller"], runs["seed"], strict=True)) == [
+        ("dapo", 0), ("dapo", 1), ("uniform", 0), ("uniform", 1),
+    ]  # fmt: skip
+    assert {"steps_to_threshold", "tokens_to_threshold", "seconds_to_threshold"} <= set(runs)
+    strata = pd.read_csv(out / "strata.csv")
+    assert sorted(set(strata["stratum"])) == list(range(10))
+    assert (strata.query("controller == 'uniform'")["difference"] == 0).all()
+    curves = pd.read_parquet(out / "curves.parquet")
+    assert sorted(set(curves["step"])) == [0, 2, 4]
+    assert (curves["rollouts"] == curves["step"] * 16).all()
+    assert (curves.groupby(["controller", "seed"])["tokens"].diff().dropna() > 0).all()
+    for (controller, seed), curve in curves.groupby(["controller", "seed"]):
+        folder = next((out / "runs").glob(f"*/{controller}/seed-{seed}"))
+        evals = pd.read_csv(folder / "evals.csv").groupby("step")["success"].mean()
+        assert curve["success"].iloc[0] == pytest.approx(evals[0])
+        if controller == "uniform":
+            assert curve["success"].tolist() == pytest.approx(evals.tolist())
+    assert "uniform" in (out / "report.txt").read_text()
+    printed = capsys.readouterr().out
+    assert printed.strip() == (out / "report.txt").read_text().strip()
+
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".csv", ".parquet", ".txt")}
+    study()  # a second call runs nothing, and its tables are the same
+    assert len(study.commands) == 4
+    for name, data in before.items():
+        assert (out / name).read_bytes() == data, name
+
+    capsys.readouterr()
+    study(code=2, steps=6)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: --out: must hold runs of the same settings")
+    assert "steps" in error
+    assert len(study.commands) == 4
+    for name, data in before.items():
+        assert (out / name).read_bytes() == data, name
+
+    study(controllers="uniform,dapo,adarft")  # an arm more: only its runs are new
+    assert len(study.commands) == 6
+    assert set(pd.read_csv(out / "runs.csv")["controller"]) == {"uniform", "dapo", "adarft"}
+
+
+def test_the_runs_of_a_study_are_paired_by_seed(study):
+    out = study(controllers="uniform,adarft", steps=2)
+    starts = [
+        pd.read_csv(folder / "evals.csv").query("step == 0")["success"].tolist()
+        for folder in (out / "runs").glob("*/*/seed-*")
+    ]
+    assert len(starts) == 4
+    assert all(start == starts[0] for start in starts)
+
+
+def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
+    """As processes, in earnest."""
+    study(code=2, here=False, controllers="uniform", seeds=1, algorithm="nope")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: run ")
+    assert "ended with status 2: error: --algorithm: must be one of ppo, grpo, rloo, reinforce++" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"controllers": "nope"}, "--controller: must be one of "), ({"seeds": 0}, "--seeds: must be "),
+     ({"steps": "x"}, "options: must be numbers"), ({"threshold": "2"}, "--threshold: must be "),
+     ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be ")],
+)  # fmt: skip
+def test_bad_input_to_a_study_gets_one_line(study, capsys, changes, expected):
+    study(code=2, **changes)
+    assert error_line(capsys).startswith(f"error: {expected}")
+    assert study.commands == []
+
+
+def test_tables_of_a_study_without_runs_are_refused_in_one_line(study, capsys):
+    study("--tables-only", code=2)
+    error_line(capsys)
