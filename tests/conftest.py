@@ -21,7 +21,7 @@ def make_checkpoint(folder, architecture="llama", prefers="", **overrides):
     names |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     if architecture != "gpt2":
         names = {"max_position_embeddings": CONTEXT, "hidden_size": 16, "intermediate_size": 32}
-        names |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+        names |= {"num_hidden_layers": 1 if prefers else 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     names |= {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
     names |= {"tie_word_embeddings": False, "initializer_range": 0.3} | overrides
     with torch.random.fork_rng():

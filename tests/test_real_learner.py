@@ -317,11 +317,11 @@ def test_the_critic_learns_the_reward_and_leaves_the_policy_alone(make):
     """Equal rewards of 1: nothing to reinforce after whitening, but a value to learn."""
     learner = make(ppo.Algorithm("gae", value_clip=10.0), critic_lr=1e-2, lr=1e-9)
     losses = []
-    for _ in range(25):
+    for _ in range(40):
         one_update(learner, rewards=np.ones((4, 4)))
         losses.append(learner.stats["value_loss"])
     assert losses[0] == pytest.approx(0.5)  # V = 0, R = 1
-    assert losses[-1] < 0.02
+    assert losses[-1] < 0.05
 
 
 def test_values_are_sampled_in_training_only_where_there_is_a_critic(make):
@@ -691,7 +691,7 @@ def a_tensor_short(folder):
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
-    del tensors["model.layers.1.mlp.up_proj.weight"]
+    del tensors["model.layers.0.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
@@ -747,7 +747,9 @@ def test_code_in_a_model_folder_never_runs_whatever_is_answered(variant, tmp_pat
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "code.py").write_text(
             f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n"
-            "from transformers import LlamaConfig as Sprung, LlamaForCausalLM as SprungModel\n"
+            "from transformers import LlamaConfig, LlamaForCausalLM\n"
+            "class Sprung(LlamaConfig):\n    model_type = 'sprung'\n"
+            "class SprungModel(LlamaForCausalLM):\n    config_class = Sprung\n"
         )
 
     asked = []

@@ -224,7 +224,7 @@ def test_a_run_that_comes_apart_says_so(run):
 def killed(options, tmp_path_factory):
     """A run that was killed with SIGKILL after some checkpoints, and the same one undisturbed."""
     folder = tmp_path_factory.mktemp("killed")
-    arguments = options(steps=60, save_every=1, eval_every=5)
+    arguments = options(steps=24, save_every=1, eval_every=5)
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "real_runs" / "train.py"), *arguments, "--out", str(folder / "killed")],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -257,7 +257,7 @@ def test_a_killed_run_resumes_to_the_end_of_an_undisturbed_one_bit_for_bit(kille
     assert_same_end(folder, killed[1])
 
 
-@pytest.mark.parametrize("damage", ["cut short", "empty", "a bit flipped"])
+@pytest.mark.parametrize("damage", ["cut short", "a bit flipped"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(killed, tmp_path, capsys, damage):
     named = []
 
@@ -266,7 +266,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(killed, tmp_pa
         data = bytearray(path.read_bytes())
         if damage == "a bit flipped":
             data[len(data) // 2] ^= 1
-        path.write_bytes({"cut short": data[: len(data) // 2], "empty": b""}.get(damage, data))
+        path.write_bytes(data[: len(data) // 2] if damage == "cut short" else data)
         named.append(path)
 
     folder = resumed(killed, tmp_path, spoil)
@@ -283,20 +283,24 @@ def test_without_a_sound_checkpoint_it_starts_from_the_beginning(killed, tmp_pat
             path.write_bytes(b"nothing")
 
     folder = resumed(killed, tmp_path, spoil)
-    assert capsys.readouterr().err.count("damaged checkpoint") == 2
+    assert capsys.readouterr().err.count("damaged checkpoint") >= 2
     assert_same_record(folder, killed[1])
 
 
-@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize("updates", [0, 2])
 @pytest.mark.parametrize(
     ("controller", "algorithm", "more"),
     [("adarft", "ppo", []), ("dapo", "grpo", []), ("sorted", "rloo", ["--updates", "2"]),
      ("uniform+dapo", "reinforce++", ["--budget", "rollouts"]), ("linear", "grpo", ["--lora", "2"])],
 )  # fmt: skip
-def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, controller, algorithm, more, stop):
+def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, controller, algorithm, more, updates):
+    """Stopped in the update after so many; the state of step 0 is a checkpoint too."""
     settings = {"controller": controller, "algorithm": algorithm, "steps": 5, "save_every": 1}
+    if "--budget" in more:
+        settings["steps"] = 15
     whole = run(*more, out="whole", **settings)
-    calls, observe = [], train.Timed.observe
+    drawn = [0, *steps_of(whole)["batches"]]
+    stop, calls, observe = drawn[updates] + 1, [], train.Timed.observe
 
     def interrupted(self, items, rewards):
         calls.append(0)
@@ -362,7 +366,8 @@ def test_resuming_with_another_pool_or_model_under_the_same_name_is_refused(run,
     run("--resume", code=2, pool=pool, model=model)
     assert error_line(capsys).startswith("error: --resume: must continue the same pool")
     pool.write_bytes(to_parquet(pool_frame))
-    shutil.copyfile(tiny("llama") / "model.safetensors", model / "model.safetensors")
+    (tmp_path / "out" / "manifest.json").unlink(missing_ok=True)
+    shutil.copyfile(tiny("llama", prefers="23") / "model.safetensors", model / "model.safetensors")
     run("--resume", code=2, pool=pool, model=model)
     assert error_line(capsys).startswith("error: --resume: must continue the same model")
 
@@ -618,7 +623,9 @@ def test_a_killed_measurement_goes_on_to_the_same_file(measure, monkeypatch, fin
 
 
 @pytest.mark.parametrize("changes", [{"limit": 1}, {"seed": 2}, {"attempts": 5}, {"model": "another"}])
-def test_what_a_killed_measurement_left_is_not_mixed_with_other_settings(measure, monkeypatch, tmp_path, changes, tiny):
+def test_what_a_killed_measurement_left_is_not_mixed_with_other_settings(
+    measure, monkeypatch, tmp_path, changes, tiny, pool
+):
     """A model folder may hold another model than before."""
     place = tmp_path / "place"
     shutil.copytree(tiny("llama", prefers="01"), place)
@@ -632,11 +639,12 @@ def test_what_a_killed_measurement_left_is_not_mixed_with_other_settings(measure
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", killed)
         with pytest.raises(RuntimeError):
-            measure(model=place)
+            measure(model=place, pool=pool)
     if "model" in changes:
         changes = {}
         shutil.copyfile(tiny("llama", prefers="23") / "model.safetensors", place / "model.safetensors")
-    after, fresh = measure(model=place, **changes), measure(out="fresh.parquet", model=place, **changes)
+    changes = {"model": place, "pool": pool} | changes
+    after, fresh = measure(**changes), measure(out="fresh.parquet", **changes)
     for column in ("successes", "attempts"):
         assert np.array_equal(getattr(Pool.load(after), column), getattr(Pool.load(fresh), column))
 
@@ -770,6 +778,8 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
     assert sorted(set(curves["step"])) == [0, 2, 4]
     assert (curves["rollouts"] == curves["step"] * 16).all()
     assert (curves.groupby(["controller", "seed"])["tokens"].diff().dropna() > 0).all()
+    starts = curves.query("step == 0").filter(like="success")
+    assert (starts.nunique() <= 1).all()  # paired: every run starts from the same evaluation
     for (controller, seed), curve in curves.groupby(["controller", "seed"]):
         folder = next((out / "runs").glob(f"*/{controller}/seed-{seed}"))
         evals = pd.read_csv(folder / "evals.csv").groupby("step")["success"].mean()
@@ -798,16 +808,6 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
     study(controllers="uniform,dapo,adarft")  # an arm more: only its runs are new
     assert len(study.commands) == 6
     assert set(pd.read_csv(out / "runs.csv")["controller"]) == {"uniform", "dapo", "adarft"}
-
-
-def test_the_runs_of_a_study_are_paired_by_seed(study):
-    out = study(controllers="uniform,adarft", steps=2)
-    starts = [
-        pd.read_csv(folder / "evals.csv").query("step == 0")["success"].tolist()
-        for folder in (out / "runs").glob("*/*/seed-*")
-    ]
-    assert len(starts) == 4
-    assert all(start == starts[0] for start in starts)
 
 
 def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
