@@ -237,12 +237,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = p.parse_args(arguments)
     try:
         cells = make_cells(options, base)
-        threshold = float(options.threshold)
+        try:
+            threshold = float(options.threshold)
+        except ValueError:
+            raise InputError(f"--threshold: must be a number in (0, 1], got '{options.threshold}'") from None
         check_number("--threshold", threshold, 0, 1, open_low=True)
         out = Path(options.out)
         with only_writer(out):
             if options.tables_only:
                 cells = [cell for cell in cells if cell.finished()]
+                if not cells:
+                    raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
             else:
                 execute(cells, _whole("--jobs", options.jobs))
             print(write_tables(cells, out, threshold))
@@ -273,7 +278,7 @@ def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
 
 
 def _whole(option: str, text: str) -> int:
-    return check_count(option, int(text) if text.isdigit() else text)
+    return check_count(option, int(text) if text.isdecimal() else text)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs.train import Parser
+from real_runs.train import Parser, texts_digest
 from workbench.errors import InputError, check_count
 from workbench.pool import Pool
 from workbench.store import StorageError, only_writer, to_parquet, write_whole
@@ -33,8 +33,8 @@ def measure(
     policy = load(model or BASE)
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
-    about = {"task": task_name, "pool": pool.digest, "model": str(model), "attempts": attempts, "seed": seed}
-    about |= {"chunk": chunk, "items": len(pool)}
+    about = {"task": task_name, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest()}
+    about |= {"attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit}
     folder, successes, done = out.with_suffix(".parts"), np.zeros(len(pool), np.int64), 0
     found = checkpoint.load(folder, lambda line: print(line, file=sys.stderr))
     if found and found[2] == about:
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         numbers = {}
         for name, low in {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "limit": 0, "threads": 0}.items():
             text = getattr(options, name)
-            numbers[name] = check_count(f"--{name}", int(text) if text.isdigit() else text, low)
+            numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
         if options.out.suffix != ".parquet":
             raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
         if numbers["threads"]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from real_runs import ppo
 from real_runs.generate import Rollouts, forward, generate
-from real_runs.models import Policy
+from real_runs.models import Policy, seeded
 from workbench.errors import InputError, check_count, check_number
 from workbench.pool import Pool
 from workbench.streams import Role, generator, uniforms
@@ -111,16 +111,20 @@ class PPOLearner:
             if column not in payload:
                 got = ", ".join(payload) or "none"
                 raise InputError(f"pool: must have the payload columns prompt and answer, got {got}")
+            gaps = [row for row, value in enumerate(payload[column]) if not _there(value)]
+            if gaps:
+                raise InputError(f"pool: must have a {column} in every row, got none in {len(gaps)}, first {gaps[0]}")
         self.policy, self.pool, self.score, self.heldout = policy, pool, score, heldout
         self.algorithm, self.settings, self.seed = algorithm, settings, seed
         self._prompts = policy.encode(payload["prompt"], settings.limit)
         self._answers = [str(answer) for answer in payload["answer"]]
+        self._heldout_answers = list(heldout.answers)
         self._heldout_prompts = policy.encode(heldout.prompts, settings.limit)
         self.model = policy.model
         self._penalised = algorithm.kl_in != "none" and algorithm.kl_coef > 0
         self.reference = policy.frozen_copy() if self._penalised else None
-        torch.manual_seed(int(generator(seed, Role.WEIGHTS).integers(2**63)))
-        self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
+        with seeded(seed):
+            self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
         groups = [{"params": policy.trainable, "lr": settings.lr}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "lr": settings.critic_lr})
@@ -158,7 +162,7 @@ class PPOLearner:
     def evaluate(self) -> NDArray[np.float64]:
         """(S,) mean success on the held-out problems by stratum; the same luck at every evaluation of every seed."""
         sampled = self._sample(self._heldout_prompts, 1, Role.EVALUATION, 0, seed=0)
-        scores = self._score(sampled, self.heldout.answers)
+        scores = self._score(sampled, self._heldout_answers)
         stratum, strata = self.heldout.stratum, self.heldout.strata
         counts = np.bincount(stratum, minlength=strata)
         with np.errstate(invalid="ignore"):
@@ -282,16 +286,16 @@ class PPOLearner:
             with torch.set_grad_enabled(a.kl_in == "loss"):
                 kl = (ppo.kl_estimate(logp, logp_ref[rows, :used], a.kl_kind) * weight).sum()
             loss = loss + (a.kl_coef * kl if a.kl_in == "loss" else 0.0)
-            sums["kl"] += float(kl)
+            sums["kl"] += float(kl.detach())
         if self.critic is not None and returns is not None and batch.values is not None:
             values = self.critic(hidden)
             missed = ppo.value_loss(values, batch.values[rows, :used], returns[rows, :used], mask, a.value_clip)
             value_loss = (missed * weight).sum()
             loss = loss + value_loss  # the critic's parameters are its own: no coefficient is needed
-            sums["value_loss"] += float(value_loss)
+            sums["value_loss"] += float(value_loss.detach())
         loss.backward()
-        sums["policy_loss"] += float(policy_loss)
-        sums["entropy"] += float(entropy)
+        sums["policy_loss"] += float(policy_loss.detach())
+        sums["entropy"] += float(entropy.detach())
 
     @torch.no_grad()
     def _reference_logp(self, batch: Rollouts) -> Tensor:
@@ -331,16 +335,16 @@ class PPOLearner:
         """Tensors and numbers from which `load_state_dict` continues bit for bit; between `learn` and `attempt`."""
         if self._pending:
             raise InputError("state_dict: must be asked for after learn, but attempts wait for their update")
-        state: dict[str, Any] = {f"policy.{name}": p.detach() for name, p in self.policy.named_trainable()}
+        state: dict[str, Any] = {f"policy.{n}": p.detach().clone() for n, p in self.policy.named_trainable()}
         if self.critic is not None:
-            state |= {f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()}
+            state |= {f"critic.{name}": tensor.clone() for name, tensor in self.critic.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"adam.{index}.{name}": value for name, value in moments.items()}
+            state |= {f"adam.{index}.{name}": value.clone() for name, value in moments.items()}
         return state | {name: getattr(self, name) for name in ("step", "updates", "faults", "tokens")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same model, algorithm and settings."""
-        state = {name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+        state = {name: torch.tensor(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
         with torch.no_grad():
             for name, parameter in self.policy.named_trainable():
                 _same_shape(f"policy.{name}", parameter, state)
@@ -353,11 +357,16 @@ class PPOLearner:
         for key, value in state.items():
             if key.startswith("adam."):
                 _, index, name = key.split(".")
-                moments.setdefault(int(index), {})[name] = value
+                moments.setdefault(int(index), {})[name] = value.clone()
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         for name in ("step", "updates", "faults", "tokens"):
             setattr(self, name, int(state[name]))
         self._pending = []
+
+
+def _there(value: Any) -> bool:
+    """Whether a cell of a table holds something: not None, NaN or empty text."""
+    return value is not None and value == value and str(value).strip() != ""
 
 
 def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:

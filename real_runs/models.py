@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import nn
 
 from real_runs.generate import Rollouts
 from workbench.errors import InputError
+from workbench.streams import Role, generator
 
 BASE = Path(__file__).parent / "base" / "tiny-llama"  # made by pretrain.py
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
@@ -82,6 +84,13 @@ class Policy:
     def named_trainable(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
+    def digest(self) -> str:
+        """Identity of the weights."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def encode(self, prompts: Sequence[str], limit: int) -> list[list[int]]:
         """Token ids of each prompt, as the user's turn where the tokenizer has a chat template.
 
@@ -136,9 +145,11 @@ class Policy:
 
 
 def load(
-    source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None
+    source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0
 ) -> Policy:
-    """A policy from a folder of transformers files or a hub name. lora: rank of adapters, 0 for all parameters.
+    """A policy from a folder of transformers files or a hub name, without dropout: ratios start at 1.
+
+    lora: rank of adapters, 0 for all parameters; seed: of their start.
 
     Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
     a folder that lacks something and for a tokenizer without an end-of-sequence token.
@@ -151,21 +162,48 @@ def load(
     if not folder.is_dir() and (folder.is_absolute() or str(source).startswith(".")):
         raise InputError(f"model: must be a folder that exists or a hub name, got '{source}'")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+        )
     except Exception as error:  # transformers raises many kinds, some with pages of text
         reason = str(error).strip().split("\n")[0][:200]
         raise InputError(f"model: must be a complete transformers model, got '{source}' ({reason})") from None
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])[0]
+        raise InputError(f"model: must be a complete transformers model, got '{source}' without {missing}")
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        rows = model.get_input_embeddings().num_embeddings
+        raise InputError(f"model: must have an embedding per token, got {rows} for {len(tokenizer)} in '{source}'")
     if tokenizer.eos_token_id is None:
         raise InputError(f"model: must have a tokenizer with an end-of-sequence token, got '{source}'")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks, not token ids, tell padding apart
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _without_dropout(model)
     if lora:
         from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(model, LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear"))
+        with seeded(seed):
+            model = get_peft_model(model, LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear"))
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     return Policy(model, tokenizer, bool(lora))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Parameters are drawn from the stream (seed, WEIGHTS); PyTorch's global generator is as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(generator(seed, Role.WEIGHTS).integers(2**63)))
+        yield
+
+
+def _without_dropout(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout_prob", "dropout"):  # attention reads a number of its own
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

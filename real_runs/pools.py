@@ -37,6 +37,9 @@ def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:
     decile = np.minimum(pool.difficulty // 10, 9).astype(int)
     have = np.bincount(decile, minlength=10)
     largest = int(np.floor((have / shares).min()))
+    if largest == 0:
+        d = int(np.argmin(have / shares))
+        raise InputError(f"pool: must have items in [{10 * d}, {10 * d + 10}) to cut shape {shape}, got '{pool.name}'")
     size = largest if size is None else check_count("size", size)
     wanted = np.floor(shares * size).astype(int)
     wanted[np.argsort(wanted - shares * size, kind="stable")[: size - wanted.sum()]] += 1

@@ -171,7 +171,8 @@ def rloo_advantages(scores: Tensor) -> Tensor:
     """(B, G) the score minus the mean score of the group's others. Source: Ahmadian et al. 2024, arXiv 2402.14740."""
     _check_group(scores)
     group = scores.shape[1]
-    return (scores - scores.mean(1, keepdim=True)) * (group / (group - 1))
+    silent = (scores == scores[:, :1]).all(1, keepdim=True)
+    return torch.where(silent, 0.0, (scores - scores.mean(1, keepdim=True)) * (group / (group - 1)))
 
 
 def reinforce_pp_advantages(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

@@ -99,8 +99,10 @@ def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, te
         torch.set_num_threads(run.threads)
     check_choice("--algorithm", run.algorithm, tuple(ppo.ALGORITHMS))
     algorithm = ppo.ALGORITHMS[run.algorithm]
-    if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
-        raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
+    for needs, what in ((algorithm.advantage in ("grpo", "rloo"), f"--algorithm {run.algorithm}"),
+                        (run.gated, f"--controller {run.controller}")):  # fmt: skip
+        if needs and run.rollouts < 2:
+            raise InputError(f"--rollouts: must be >= 2 for {what}, got {run.rollouts}")
     task = make_task(run.task)
     pool = make_pool(run, task)
     settings = Settings(
@@ -109,7 +111,7 @@ def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, te
     )  # fmt: skip
     rule = make_rule(run.rule, dict(run.settings), run.steps)
     controller = Timed(rule, pool, [DynamicSampling()] if run.gated else [], seed=run.seed)
-    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing)
+    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed)
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
@@ -147,18 +149,18 @@ def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, te
         if step:
             bar.update(step - bar.n)
             bar.set_postfix_str(f"reward {row['reward']:.2f}, target {row['target_difficulty']:.0f}", refresh=False)
-        if step % run.save_every == 0:
+        if step and (step % run.save_every == 0 or step == run.steps or spent(run, controller, learner)):
             state = {f"learner.{k}": v for k, v in learner.state_dict().items()}
             state |= {f"controller.{k}": v for k, v in controller.state_dict().items()}
             state |= {f"record.{k}": v for k, v in record.state_dict().items()}
             checkpoint.save(folder, step, state, about)
 
-    if start < run.steps and not spent(run, controller, learner):
-        train(
-            controller, learner, run.steps, run.batch, run.rollouts, run.eval_every,
-            start=start, after_step=after_step, until=lambda: spent(run, controller, learner),
-        )  # fmt: skip
-    bar.close()
+    with bar:
+        if start < run.steps and not spent(run, controller, learner):
+            train(
+                controller, learner, run.steps, run.batch, run.rollouts, run.eval_every,
+                start=start, after_step=after_step, until=lambda: spent(run, controller, learner),
+            )  # fmt: skip
     record.write(out, finish())
 
 
@@ -170,8 +172,8 @@ def make_pool(run: Run, task: Any) -> Pool:
         measured = MEASURED / f"{run.task}.parquet"
         if not measured.is_file():
             raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
-        return cut(Pool.load(measured), run.pool)
-    if run.pool:
+        pool = cut(Pool.load(measured), run.pool)
+    elif run.pool:
         pool = Pool.load(run.pool)
     else:
         measured = MEASURED / f"{run.task}.parquet"
@@ -183,18 +185,22 @@ def make_pool(run: Run, task: Any) -> Pool:
 
 def identity(run: Run, pool: Pool, rule: Any, policy: Any) -> dict[str, Any]:
     """All that a run depends on, as JSON values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(policy.model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
     return {
         "run": asdict(run) | {"settings": dict(run.settings)},
         "rule": describe(rule),
-        "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest},
-        "model": {"digest": digest.hexdigest()[:16], "trained": sum(p.numel() for p in policy.trainable)},
+        "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest, "texts": texts_digest(pool)},
+        "model": {"digest": policy.digest(), "trained": sum(p.numel() for p in policy.trainable)},
         "git_commit": git_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {policy.model.device.type}",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
+
+
+def texts_digest(pool: Pool) -> str:
+    """Identity of the prompts and answers, which `Pool.digest` leaves out."""
+    payload = pool.payload or {}
+    text = json.dumps({name: [str(value) for value in payload[name]] for name in sorted(payload)})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def finished(out: Path, about: dict[str, Any]) -> bool:
@@ -249,7 +255,7 @@ def spent(run: Run, controller: Controller, learner: Any) -> bool:
 
 def _tokens_allowed(budget: str) -> int:
     kind, colon, amount = budget.partition(":")
-    if (kind == "tokens") != bool(colon) or (colon and not (amount.isdigit() and int(amount))):
+    if (kind == "tokens") != bool(colon) or (colon and not (amount.isdecimal() and int(amount))):
         raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got '{budget}'")
     return int(amount or 0)
 
