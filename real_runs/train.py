@@ -40,7 +40,7 @@ class Run:
     controller: str = "adarft"
     settings: tuple[tuple[str, float | str], ...] = ()
     algorithm: str = "ppo"
-    steps: int = 100
+    steps: int = 60
     batch: int = 32
     rollouts: int = 8
     seed: int = 0
