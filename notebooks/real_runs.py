@@ -80,8 +80,8 @@ first = {
 gains = pd.concat([table.assign(task=task) for task, table in summaries.items()]).query("rule == 'adarft'")
 sure = gains[gains["auc_gain_low"] > 0]
 print(
-    f"Answer: the learner whose ranking came closest is {mean.index[0]} (mean rank correlation {mean.iloc[0]:.2f}), the "
-    f"worst {mean.index[-1]} ({mean.iloc[-1]:.2f}). AdaRFT was ahead of uniform, with an interval above zero, on "
+    f"Answer: the learner whose ranking came closest is {mean.index[0]} (mean rank correlation {mean.iloc[0]:.2f}), "
+    f"the worst {mean.index[-1]} ({mean.iloc[-1]:.2f}). AdaRFT was ahead of uniform, with an interval above zero, on "
     f"{len(sure)} of {len(gains)} pools. The best rule by mean area: "
     + ", ".join(f"{rule} on {task} / {pool}" for (task, pool), rule in first.items())
     + "."
