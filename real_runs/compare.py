@@ -22,8 +22,10 @@ import pandas as pd
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs.train import Parser, Run, make_pool
+from real_runs.tasks import make_task
+from real_runs.train import Run, make_pool
 from workbench import stats
+from workbench.commands import Parser
 from workbench.errors import InputError, check_count, check_number
 from workbench.store import StorageError, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
@@ -56,9 +58,8 @@ class Cell:
         return True
 
     def command(self) -> list[str]:
-        options = {"task": self.run.task, "model": self.run.model, "pool": self.run.pool}
-        skip = {*options, "settings", "gradient_checkpointing"}
-        options |= {name: value for name, value in asdict(self.run).items() if name not in skip}
+        options = asdict(self.run)
+        del options["settings"], options["gradient_checkpointing"]  # not of the form --name value
         flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
         flags += [text for name, value in self.run.settings for text in ("--set", f"{self.run.rule}.{name}={value}")]
         flags += ["--gradient-checkpointing"] if self.run.gradient_checkpointing else []
@@ -172,8 +173,6 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     """What the difficulty labels cost before training, beside what training costs, per pool."""
     lines = []
     for run in {run.pool: run for run in runs}.values():
-        from real_runs.tasks import make_task
-
         pool = make_pool(run, make_task(run.task))
         if pool.attempts is not None:
             spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
@@ -269,7 +268,11 @@ def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
     shared |= {"threads": 1, "budget": "rollouts", "save_every": 20}
     arms = dict.fromkeys(["uniform", *options.controllers.split(",")])
     cells = []
-    for pool in options.pools.split(","):
+    pools = options.pools.split(",")
+    stems = [Path(pool).stem for pool in pools]
+    if len(set(stems)) < len(stems):
+        raise InputError(f"--pools: must have different names, which their folders get, got {', '.join(stems)}")
+    for pool in pools:
         for arm in arms:
             for seed in range(_whole("--seeds", options.seeds)):
                 run = replace(base, pool=pool, controller=arm, seed=seed, **shared)

@@ -12,7 +12,8 @@ import pandas as pd
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs.train import Parser, texts_digest
+from real_runs.train import texts_digest
+from workbench.commands import Parser
 from workbench.errors import InputError, check_count
 from workbench.pool import Pool
 from workbench.store import StorageError, only_writer, to_parquet, write_whole

@@ -13,13 +13,14 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from workbench import Controller, DynamicSampling, train
+from workbench.commands import Parser
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
 from workbench.presets import RULES, make_rule
@@ -85,7 +86,7 @@ class Run:
         return self.controller == "dapo" or self.controller.endswith("+dapo")
 
 
-def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, tensorboard: bool = False) -> None:
+def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False) -> None:
     """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there."""
     import torch
 
@@ -128,11 +129,7 @@ def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, te
     clock = time.perf_counter()
     before = record.seconds
     board = Board(out) if tensorboard else None
-    bar = tqdm(total=run.steps, initial=start, unit="step", disable=not progress)
-
-    def finish() -> dict[str, Any]:
-        events = divergence(record)
-        return about | {"status": "diverged" if events else "complete", "events": events, "seconds": record.seconds}
+    bar = tqdm(total=run.steps, initial=start, unit="step")
 
     def after_step(step: int, success: Any) -> None:
         record.seconds = before + time.perf_counter() - clock
@@ -161,7 +158,9 @@ def execute(run: Run, out: Path, resume: bool = False, progress: bool = True, te
                 controller, learner, run.steps, run.batch, run.rollouts, run.eval_every,
                 start=start, after_step=after_step, until=lambda: spent(run, controller, learner),
             )  # fmt: skip
-    record.write(out, finish())
+    events = divergence(record)
+    status = {"status": "diverged" if events else "complete", "events": events, "seconds": record.seconds}
+    record.write(out, about | status)
 
 
 def make_pool(run: Run, task: Any) -> Pool:
@@ -330,12 +329,6 @@ class Board:
 
 
 # ------------------------------------------------------------------------------------------------ command line
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("unrecognized arguments: ", "options: must be among those that --help lists, got ")
-        self.exit(2, f"error: {message}\n")
 
 
 def parser() -> Parser:

@@ -18,13 +18,14 @@ from importlib import import_module
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 gc.set_threshold(1_000_000)  # imports and figures make many objects that stay: a tenth of --tiny went into looking
 
 import pandas as pd
 from tqdm import tqdm
 
+from workbench.commands import Parser
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
 from workbench.presets import LAWS, RULES, SIGNALS, make_law, make_rule
@@ -46,12 +47,6 @@ from grids import DEFAULT, TINY
 
 MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("unrecognized arguments: ", "options: must be among those that --help lists, got ")
-        self.exit(2, f"error: {message}\n")  # one line; the usage is behind --help
 
 
 def parser() -> argparse.ArgumentParser:

@@ -38,6 +38,17 @@ def make_checkpoint(folder, architecture="llama", prefers="", **overrides):
     return folder
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """PyTorch on one thread: exact repetition, and tests side by side do not wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """tiny(architecture, **options): the folder of such a checkpoint."""

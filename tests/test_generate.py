@@ -12,19 +12,13 @@ from real_runs.generate import forward, generate
 from real_runs.learner import Critic
 from workbench.streams import Role, uniforms
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
 EOS, PAD = 1, 0
 ENDS = (EOS, *range(60, 75))  # for these models, about one token in six ends a completion
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 TEXTS = ("rev 1=", "7=", "rev 123456=", "copy a=", "3+4+5+6=")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -17,20 +17,15 @@ from workbench.errors import InputError
 from workbench.streams import Role, uniforms
 
 # transformers 5.23 has renamed what peft and transformers 5.0 call gradient checkpointing
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning"),
+]
 
 PROMPTS = ["7=", "rev 12=", "rev 1=", "copy a=", "3+4=", "rev 12345=", "b=", "next xy="]
 ANSWERS = ["1", "0", "1", "01", "1", "1", "0", "1"]
 PLAIN = {name: ppo.Algorithm(name) for name in ("gae", "grpo", "rloo", "reinforce++")}  # no KL, no entropy bonus
 every_algorithm = pytest.mark.parametrize("name", ppo.ALGORITHMS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

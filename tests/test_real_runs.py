@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 import workbench as wb
@@ -28,7 +27,10 @@ from workbench.pool import Pool
 from workbench.store import to_parquet
 
 # transformers 5.23 has renamed what peft and transformers 5.0 call gradient checkpointing
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning"),
+]
 
 ROOT = Path(__file__).parent.parent
 STEP_COLUMNS = {
@@ -38,14 +40,6 @@ STEP_COLUMNS = {
 }  # fmt: skip
 FILES = {"steps.csv", "evals.csv", "rollouts.parquet", "manifest.json"}
 ITEMS = 40
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -833,3 +827,9 @@ def test_bad_input_to_a_study_gets_one_line(study, capsys, changes, expected):
 def test_tables_of_a_study_without_runs_are_refused_in_one_line(study, capsys):
     study("--tables-only", code=2)
     error_line(capsys)
+
+
+def test_pools_of_one_name_are_refused_because_they_would_share_a_folder(tmp_path, capsys):
+    assert compare.main(["--pools", "a/x.parquet,b/x.parquet", "--out", str(tmp_path / "study")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: --pools: must have different names, which their folders get, got x, x"
