@@ -44,7 +44,7 @@ def measure(
     with tqdm(total=len(pool), initial=done, unit="problem") as bar:
         for first in range(done, len(pool), chunk):
             items = np.arange(first, min(first + chunk, len(pool)))
-            learner.step = first // chunk  # each chunk has luck of its own, whichever was the first of this process
+            learner.updates = first // chunk  # each chunk has luck of its own, whichever was the first of this process
             successes[items] = np.rint(learner.attempt(items, attempts).sum(1)).astype(np.int64)
             learner.forget()
             checkpoint.save(folder, int(items[-1]) + 1, {"successes": successes}, about)
@@ -62,7 +62,8 @@ def measure(
 
 def frame_of(pool: Pool) -> pd.DataFrame:
     """A pool as a table that `Pool.load` reads."""
-    columns = {name: getattr(pool, name) for name in ("category", "level", "successes", "attempts")}
+    names = ("category", "level", "successes", "attempts", "weak_rate", "strong_rate")
+    columns = {name: getattr(pool, name) for name in names}
     known = {name: values for name, values in columns.items() if values is not None}
     return pd.DataFrame({"difficulty": pool.difficulty} | known | dict(pool.payload or {}))
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from real_runs import ppo
 from real_runs.generate import Rollouts, forward, generate
 from real_runs.models import Policy, seeded
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
-from workbench.streams import Role, generator, uniforms
+from workbench.streams import Role, clock, generator, uniforms
 
 Scorer = Callable[[str, str], float]
 
@@ -81,19 +81,19 @@ class Critic(nn.Module):
 
 @dataclass
 class _Attempt:
-    """What `attempt` leaves for `learn`."""
+    """What `attempt` and `extend` leave for `learn`: the items, and each sampled row's place among them."""
 
     items: NDArray[np.int64]
-    rewards: NDArray[np.float32]
-    rollouts: Rollouts
+    rollouts: list[Rollouts]
+    slots: list[NDArray[np.int64]]
 
 
 class PPOLearner:
     """Attempts items by sampling completions, and learns from their rewards by one of `ppo.ALGORITHMS`.
 
     policy: model and tokenizer. pool: items with payload "prompt" and "answer". score: (completion, answer) -> [0, 1].
-    Luck is keyed by (seed, role, step, slot), as in `workbench.SimLearner`: runs of different controllers are paired.
-    `learn` takes the items of all attempts since the last `learn`, in order.
+    Luck is keyed by (seed, role, update, attempt of this update, row), as in `workbench.SimLearner`: runs of different
+    controllers are paired. `learn` takes the items of all attempts since the last `learn`, in order.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class PPOLearner:
         self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self._pending: list[_Attempt] = []
-        self.step = 0  # batches attempted
         self.updates = 0  # batches learned from
+        self.turn = 0  # batches sampled since
         self.faults = 0  # answers that could not be scored
         self.tokens = 0  # sampled, in training
         self.stats: dict[str, float] = {}  # of the last `learn`; seconds and tokens add up over its attempts
@@ -140,24 +140,52 @@ class PPOLearner:
 
     # ------------------------------------------------------------------------------------------- attempts
 
-    def attempt(self, items: NDArray[np.int64], rollouts: int = 8) -> NDArray[np.float32]:
-        """Rewards of `rollouts` completions for each item: (B, G)."""
+    def attempt(
+        self, items: NDArray[np.int64], rollouts: int = 8, counts: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Rewards of `rollouts` completions for each item: (B, G). counts: (B,) of them where they differ; then 0."""
+        self._pending.append(_Attempt(np.array(items), [], []))
+        return self._attempt(self._pending[-1], rollouts, counts, Role.ROLLOUT)
+
+    def extend(self, items: NDArray[np.int64], rollouts: int, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Further completions, counts (B,), for the items attempted last: (B, G), 0 after the counts."""
+        if not self._pending or not np.array_equal(self._pending[-1].items, items):
+            raise InputError("items: must be those of the last attempt")
+        return self._attempt(self._pending[-1], rollouts, counts, Role.ROLLOUT)
+
+    def probe(self, items: NDArray[np.int64], rollouts: int) -> NDArray[np.float32]:
+        """Rewards of completions that will not be learned from: (P, G)."""
+        return self._attempt(_Attempt(np.array(items), [], []), rollouts, None, Role.PROBE)
+
+    def _attempt(
+        self, of: _Attempt, rollouts: int, counts: NDArray[np.int64] | None, role: Role
+    ) -> NDArray[np.float32]:
         check_count("rollouts", rollouts)
         start = time.perf_counter()
-        positions = np.asarray(items)
-        sampled = self._sample([self._prompts[i] for i in positions], rollouts, Role.ROLLOUT, self.step)
-        rewards = self._score(sampled, [self._answers[i] for i in positions for _ in range(rollouts)])
-        groups = rewards.reshape(len(positions), rollouts)
-        self._pending.append(_Attempt(positions.copy(), groups, sampled))
-        self.step += 1
-        self.tokens += int(sampled.mask.sum())
+        if counts is None:
+            rows, group = of.items, rollouts
+        else:
+            rows, group = np.repeat(of.items, counts), 1
+        slots = np.repeat(np.arange(len(of.items)), rollouts if counts is None else counts)
+        rewards = np.zeros((len(of.items), rollouts), np.float32)
+        if len(slots):
+            sampled = self._sample([self._prompts[i] for i in rows], group, role, clock(self.updates, self.turn))
+            scores = self._score(sampled, [self._answers[of.items[slot]] for slot in slots])
+            first = np.searchsorted(slots, np.arange(len(of.items)))
+            rewards[slots, np.arange(len(slots)) - first[slots]] = scores
+            of.rollouts.append(sampled)
+            of.slots.append(slots)
+            tokens = int(sampled.mask.sum())
+            self.tokens += tokens
+            self._clock["tokens"] += float(tokens)
+        self.turn += 1
         self._clock["seconds_generate"] += time.perf_counter() - start
-        self._clock["tokens"] += float(sampled.mask.sum())
-        return groups
+        return rewards
 
     def forget(self) -> None:
         """Let go of attempts that will not be learned from."""
         self._pending.clear()
+        self.turn = 0
 
     def evaluate(self) -> NDArray[np.float64]:
         """(S,) mean success on the held-out problems by stratum; the same luck at every evaluation of every seed."""
@@ -193,29 +221,46 @@ class PPOLearner:
 
     # ------------------------------------------------------------------------------------------- learning
 
-    def learn(self, items: NDArray[np.int64], rewards: NDArray[np.float32], admitted: NDArray[np.bool_]) -> None:
-        """One batch of updates on the admitted groups."""
+    def learn(
+        self,
+        items: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        admitted: NDArray[np.bool_],
+        counts: NDArray[np.int64] | None = None,
+    ) -> None:
+        """One batch of updates on the admitted groups; counts: rollouts of each group where they differ."""
         start = time.perf_counter()
         attempts, self._pending = self._pending, []
         if not attempts or not np.array_equal(np.concatenate([a.items for a in attempts]), items):
             raise InputError("items: must be those of the attempts since the last update, in their order")
-        sampled = _joined([attempt.rollouts for attempt in attempts], self.policy.pad)
-        group = attempts[0].rewards.shape[1]
-        kept = torch.from_numpy(np.flatnonzero(np.repeat(np.asarray(admitted), group)))
+        scores = np.asarray(rewards, np.float32).reshape(len(items), -1)
+        sizes = np.full(len(items), scores.shape[1]) if counts is None else np.asarray(counts)
+        offsets = np.cumsum([0, *(len(attempt.items) for attempt in attempts)])
+        groups = np.concatenate(  # of each sampled row
+            [slots + offset for attempt, offset in zip(attempts, offsets, strict=False) for slots in attempt.slots]
+            or [np.empty(0, np.int64)]
+        )
+        if not np.array_equal(np.bincount(groups, minlength=len(items)), sizes):
+            raise InputError(f"counts: must be those of the attempts since the last update, got {shown(sizes)}")
+        rows = np.argsort(groups, kind="stable")  # group by group, as the rewards are
+        kept = torch.from_numpy(rows[np.asarray(admitted)[groups[rows]]])
         self.stats = {"kl": np.nan, "entropy": np.nan, "policy_loss": np.nan, "value_loss": np.nan, "grad_norm": np.nan}
         if len(kept):
-            batch = _rows(sampled, kept)
-            scores = torch.as_tensor(np.asarray(rewards, np.float32).reshape(-1))[kept].to(self.model.device)
-            self._update(batch, scores.view(-1, group))
+            sampled = _joined([part for attempt in attempts for part in attempt.rollouts], self.policy.pad)
+            there = np.arange(scores.shape[1]) < sizes[:, None]
+            of_kept = torch.from_numpy(scores[there & np.asarray(admitted)[:, None]]).to(self.model.device)
+            self._update(_rows(sampled, kept), of_kept, sizes[admitted])
         self.updates += 1
+        self.turn = 0
         self.stats |= self._clock | {"seconds_update": time.perf_counter() - start}
         self._clock = dict.fromkeys(self._clock, 0.0)
 
-    def _update(self, batch: Rollouts, scores: Tensor) -> None:
+    def _update(self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64]) -> None:
+        """batch and scores (N,): rows group by group, sizes of them each."""
         algorithm, s = self.algorithm, self.settings
         mask = batch.mask
         logp_ref = self._reference_logp(batch) if self._penalised else None
-        advantages, returns = self._advantages(batch, scores, logp_ref)
+        advantages, returns = self._advantages(batch, scores, sizes, logp_ref)
         parts = self._parts(len(batch))
         totals: dict[str, list[float]] = {name: [] for name in self.stats}
         self.model.train()
@@ -240,7 +285,9 @@ class PPOLearner:
         if self.critic is None:
             self.stats["value_loss"] = np.nan
 
-    def _advantages(self, batch: Rollouts, scores: Tensor, logp_ref: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _advantages(
+        self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64], logp_ref: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Per-token advantages, and returns where there is a critic."""
         a, mask = self.algorithm, batch.mask
         in_reward = a.kl_in == "reward" and logp_ref is not None
@@ -248,11 +295,11 @@ class PPOLearner:
         returns = None
         if a.advantage in ("grpo", "rloo"):
             if penalty is not None:
-                scores = scores - a.kl_coef * (penalty * mask).sum(1).view_as(scores)
-            of_group = ppo.grpo_advantages(scores) if a.advantage == "grpo" else ppo.rloo_advantages(scores)
-            advantages = of_group.reshape(-1, 1) * mask
+                scores = scores - a.kl_coef * (penalty * mask).sum(1)
+            of_group = ppo.grpo_advantages if a.advantage == "grpo" else ppo.rloo_advantages
+            advantages = _group_by_group(of_group, scores, sizes)[:, None] * mask
         else:
-            rewards = ppo.token_rewards(scores.reshape(-1), mask, penalty, a.kl_coef)
+            rewards = ppo.token_rewards(scores, mask, penalty, a.kl_coef)
             if a.advantage == "reinforce++":
                 return ppo.reinforce_pp_advantages(rewards, mask, a.gamma), None
             assert batch.values is not None
@@ -340,7 +387,7 @@ class PPOLearner:
             state |= {f"critic.{name}": tensor.clone() for name, tensor in self.critic.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             state |= {f"adam.{index}.{name}": value.clone() for name, value in moments.items()}
-        return state | {name: getattr(self, name) for name in ("step", "updates", "faults", "tokens")}
+        return state | {name: getattr(self, name) for name in ("updates", "turn", "faults", "tokens")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same model, algorithm and settings."""
@@ -359,7 +406,7 @@ class PPOLearner:
                 _, index, name = key.split(".")
                 moments.setdefault(int(index), {})[name] = value.clone()
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
-        for name in ("step", "updates", "faults", "tokens"):
+        for name in ("updates", "turn", "faults", "tokens"):
             setattr(self, name, int(state[name]))
         self._pending = []
 
@@ -373,6 +420,17 @@ def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
     if name not in state or tuple(state[name].shape) != tuple(mine.shape):
         got = tuple(state[name].shape) if name in state else "nothing"
         raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
+
+
+def _group_by_group(advantages: Callable[[Tensor], Tensor], scores: Tensor, sizes: NDArray[np.int64]) -> Tensor:
+    """(N,) advantages of scores (N,) in groups of these sizes, side by side; 0 in a group of one."""
+    of_row = torch.from_numpy(np.repeat(sizes, sizes)).to(scores.device)
+    out = torch.zeros_like(scores)
+    for size in np.unique(sizes):
+        if size > 1:
+            mine = of_row == int(size)
+            out[mine] = advantages(scores[mine].view(-1, int(size))).reshape(-1)
+    return out
 
 
 def _rows(sampled: Rollouts, rows: Tensor) -> Rollouts:

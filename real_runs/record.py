@@ -36,8 +36,10 @@ class RunRecord:
             row = {"step": step, "stratum": stratum, "success": success[stratum], "n": counts[stratum]}
             self.evals.append({name: float(value) for name, value in row.items()})
 
-    def add_groups(self, step: int, items: np.ndarray, rewards: np.ndarray, admitted: np.ndarray) -> None:
-        columns = (np.full(len(items), step), items, rewards.sum(1), np.full(len(items), rewards.shape[1]), admitted)
+    def add_groups(
+        self, step: int, items: np.ndarray, rewards: np.ndarray, admitted: np.ndarray, sizes: np.ndarray
+    ) -> None:
+        columns = (np.full(len(items), step), items, rewards.sum(1), sizes, admitted)
         self.groups.append(np.stack([np.asarray(column, np.float64) for column in columns], axis=1))
 
     @property

@@ -248,7 +248,7 @@ def divergence(record: Any) -> list[str]:
 
 def spent(run: Run, controller: Controller, learner: Any) -> bool:
     if run.budget == "rollouts":
-        return controller.rollouts >= run.steps * run.batch * run.rollouts
+        return bool(controller.rollouts[0] >= run.steps * run.batch * run.rollouts)
     return run.budget.startswith("tokens") and learner.tokens >= _tokens_allowed(run.budget)
 
 
@@ -272,17 +272,18 @@ class Timed(Controller):
         super().__init__(*arguments, **options)
         self._seconds, self._groups = 0.0, list[tuple[Any, ...]]()
 
-    def next_batch(self, batch: int) -> Any:
+    def next_batch(self, batch: int, refill: Any = False) -> Any:
         start = time.perf_counter()
-        items = super().next_batch(batch)
+        items = super().next_batch(batch, refill)
         self._seconds += time.perf_counter() - start
         return items
 
-    def observe(self, items: Any, rewards: Any) -> Any:
+    def observe(self, items: Any, rewards: Any, counts: Any = None) -> Any:
         start = time.perf_counter()
-        admitted = super().observe(items, rewards)
+        admitted = super().observe(items, rewards, counts)
         self._seconds += time.perf_counter() - start
-        self._groups.append((items, rewards, admitted))
+        sizes = np.full(len(items), rewards.shape[1]) if counts is None else counts
+        self._groups.append((items, rewards, admitted, sizes))
         return admitted
 
     def take(self) -> list[tuple[Any, ...]]:
@@ -291,22 +292,22 @@ class Timed(Controller):
 
     def row(self, step: int, learner: Any) -> dict[str, float]:
         """The step's row of steps.csv. reward, difficulty and zero-variance share are over all groups generated."""
-        items = np.concatenate([items for items, _, _ in self._groups])
-        rewards = np.concatenate([rewards for _, rewards, _ in self._groups])
+        items, rewards, admitted, sizes = map(np.concatenate, zip(*self._groups, strict=True))
         difficulty = self.pool.difficulty[items]
-        silent = (rewards == rewards[:, :1]).all(axis=1).mean() if rewards.shape[1] > 1 else math.nan
+        alike = ((rewards == rewards[:, :1]) | (np.arange(rewards.shape[1]) >= sizes[:, None])).all(axis=1)
+        silent = alike[sizes > 1].mean() if (sizes > 1).any() else math.nan
         return learner.stats | {
             "step": step,
-            "reward": rewards.mean(),
+            "reward": rewards.sum() / sizes.sum(),
             "target_difficulty": float(self.target()[0]),
             "difficulty_mean": difficulty.mean(),
             "difficulty_min": difficulty.min(),
             "difficulty_max": difficulty.max(),
             "zero_variance_share": silent,
-            "rollouts": self.rollouts,
+            "rollouts": int(self.rollouts[0]),
             "tokens": learner.tokens,
-            "batches": self.step,
-            "admitted": sum(admitted.sum() for _, _, admitted in self._groups),
+            "batches": int(self.batches[0]),
+            "admitted": admitted.sum(),
             "faults": learner.faults,
             "coverage": float(self.coverage()[0]),
             "seconds_controller": self._seconds,

@@ -39,8 +39,10 @@ def target_of(controller):
 def after(rule, state, mean_reward):
     """The shipped update, given lanes that saw these mean rewards on one item each."""
     mean = np.atleast_1d(np.asarray(mean_reward, dtype=np.float64))
-    feedback = Feedback(np.zeros((mean.size, 1), dtype=np.int64), mean[:, None, None].astype(np.float32), mean)
-    return rule.update(state, feedback)
+    pool, items = wb.Pool(difficulty=TENS), np.zeros((mean.size, 1), dtype=np.int64)
+    seeds = np.zeros(mean.size, dtype=np.uint64)
+    rewards = mean[:, None, None].astype(np.float32)  # rounded: the mean goes in beside them
+    return rule.update(state, Feedback(items, rewards, mean, pool, seeds, step=1))
 
 
 def run(rule, reward_of_target, steps, lanes=1):

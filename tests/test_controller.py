@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from math import tanh
 
 import numpy as np
@@ -10,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.controllers import Draw, Feedback
+from workbench import testing
+from workbench.controllers import Draw
+from workbench.controllers.gates import ShortBatch
 from workbench.errors import InputError
+from workbench.loop import SERIES
 
 RULES = {
     "adarft": wb.AdaRFT(),
@@ -340,7 +344,7 @@ def test_select_and_update_leave_the_state_they_were_given_unchanged(rule):
         again, selected_again = rule.select(state, Draw(pool, seeds, step), 8)
         np.testing.assert_array_equal(items, again)
         rewards = np.stack([rewards_for(pool, lane, 1, step) for lane in items])
-        feedback = Feedback(items, rewards, rewards.mean(axis=(1, 2), dtype=np.float64))
+        feedback = testing.feedback(pool, items, rewards, step + 1, seeds)
         middle = frozen_copy(selected)
         updated = rule.update(selected, feedback)
         for kept, leaf in zip(before, state, strict=True):
@@ -774,7 +778,7 @@ def test_dynamic_sampling_admits_groups_whose_rewards_differ():
     controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()])
     rewards = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 1], [0.5, 0.5, 0.25]])
     assert controller.observe(controller.next_batch(4), rewards).tolist() == [False, True, False, True]
-    assert controller.rollouts == 12  # what was rejected was generated all the same
+    assert controller.rollouts.tolist() == [12]  # what was rejected was generated all the same
 
 
 class MixedEverySecondBatch:
@@ -799,7 +803,9 @@ def test_a_gated_step_draws_until_the_batch_is_full_and_counts_what_it_generated
     learner, controller = MixedEverySecondBatch(), wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()])
     record = wb.train(controller, learner, 3, batch=4, rollouts=2, eval_every=1)
     assert record.steps.tolist() == [0, 1, 2, 3]
-    assert record.rollouts.tolist() == [0, 16, 32, 48]
+    assert record.rollouts.ravel().tolist() == [0, 16, 32, 48]
+    assert record.trained.ravel().tolist() == [0, 8, 16, 24]
+    assert record.short.ravel().tolist() == [0, 0, 0, 0]
     for items, rewards, admitted in learner.learned:
         assert items.shape == (8,)
         assert rewards.shape == (8, 2)
@@ -811,9 +817,14 @@ def test_a_gate_that_is_never_satisfied_stops_at_its_cap_and_trains_on_what_it_h
     controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling(max_batches=3)])
     learner = wb.SimLearner(wb.ScalarIRT(theta0=-60.0), pool)  # never right: all groups are silent
     before = learner.state.theta.copy()
-    record = wb.train(controller, learner, 2, batch=4, rollouts=2)
-    assert controller.step == 6
-    assert record.rollouts.tolist() == [0, 48]
+    with pytest.warns(ShortBatch, match="DynamicSampling: 3 batches gave fewer groups than .* at step 1") as caught:
+        record = wb.train(controller, learner, 2, batch=4, rollouts=2)
+    assert len(caught) == 1
+    assert controller.step == 2
+    assert controller.batches.tolist() == [6]
+    assert record.rollouts.ravel().tolist() == [0, 48]
+    assert record.trained.ravel().tolist() == [0, 0]
+    assert record.short.ravel().tolist() == [0, 2]
     assert learner.updates == 2
     assert np.array_equal(learner.state.theta, before)
 
@@ -830,14 +841,32 @@ def test_a_gated_step_trains_on_no_more_groups_than_a_batch():
 
     wb.train(controller, Watched(wb.ScalarIRT(), pool), 5, batch=16, rollouts=4)
     assert sizes == [16] * 5
-    assert controller.step > 5
+    assert controller.step == 5
+    assert controller.batches > 5
 
 
-def test_gates_that_draw_further_batches_take_no_lanes():
-    pool = wb.Pool.synthetic("uniform", size=50)
-    controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()], lanes=2)
-    with pytest.raises(InputError, match=r"^gates: must not draw further batches where there are lanes, got 2 lanes"):
-        wb.train(controller, wb.SimLearner(wb.ScalarIRT(), pool, lanes=2), 2, batch=4)
+@each_rule
+def test_gated_lanes_are_independent_single_runs_bit_for_bit(rule):
+    pool = wb.Pool.synthetic("uniform", size=300)
+
+    def record(seed):
+        controller = wb.Controller(rule, pool, [wb.DynamicSampling(max_batches=6)], seed=seed)
+        learner = wb.SimLearner(wb.KernelTransfer(theta0=-1.0), pool, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ShortBatch)
+            return wb.train(controller, learner, 12, batch=16, rollouts=4, eval_every=2), controller.metrics()
+
+    together, metrics = record(np.array(SEEDS))
+    assert (together.rollouts != together.rollouts[:, :1]).any()  # the lanes did not draw alike
+    for lane, seed in enumerate(SEEDS):
+        alone, mine = record(seed)
+        assert np.array_equal(together.success[:, lane], alone.success[:, 0])
+        assert np.array_equal(together.rollouts[:, lane], alone.rollouts[:, 0])
+        for name in SERIES:
+            assert np.array_equal(together.series[name][:, lane], alone.series[name][:, 0], equal_nan=True), name
+        for name, value in mine.items():
+            assert np.array_equal(np.atleast_1d(metrics[name])[-1 if np.ndim(metrics[name]) == 0 else lane], value,
+                                  equal_nan=True), name  # fmt: skip
 
 
 def test_lists_of_hyper_parameters_are_refused_when_the_rule_is_made():

@@ -323,7 +323,7 @@ def test_values_are_sampled_in_training_only_where_there_is_a_critic(make):
     for name, expected in (("ppo", True), ("grpo", False)):
         learner = make(name)
         learner.attempt(np.array([0, 1]), 2)
-        assert (learner._pending[0].rollouts.values is not None) == expected
+        assert (learner._pending[0].rollouts[0].values is not None) == expected
 
 
 @every_algorithm
@@ -360,7 +360,7 @@ def test_a_seed_has_its_own_luck_and_each_step_too(make):
     for learner in (one, again, other):
         for _ in range(2):
             learner.attempt(np.arange(8), 4)
-    texts = [[part.rollouts.tokens.tolist() for part in learner._pending] for learner in (one, again, other)]
+    texts = [[part.rollouts[0].tokens.tolist() for part in learner._pending] for learner in (one, again, other)]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
     assert texts[0][0] != texts[0][1]

@@ -46,26 +46,26 @@ def _unit32(word):
 
 
 @njit(inline="always")
-def _unit_row(key, role, step, out):
+def _unit_row(key, role, clock, out):
     """out (blocks, 4) = uniforms of one stream."""
     for block in range(out.shape[0]):
-        a, b, c, d = _philox(u64(block), u64(0), u64(step), u64(role), key)
+        a, b, c, d = _philox(u64(block), u64(clock) >> _SHIFT32, u64(clock), u64(role), key)
         out[block, 0], out[block, 1], out[block, 2], out[block, 3] = _unit32(a), _unit32(b), _unit32(c), _unit32(d)
 
 
 @njit(nogil=True, cache=True)
-def fill_uniforms(keys, role, step, out):
+def fill_uniforms(keys, role, clock, out):
     row = np.empty(((out.shape[1] + 3) // 4, 4), np.float32)
     for r in range(out.shape[0]):
-        _unit_row(keys[r], role, step, row)
+        _unit_row(keys[r], role, clock, row)
         out[r] = row.reshape(row.size)[: out.shape[1]]
 
 
 @njit(inline="always")
-def _unit53_row(key, role, step, out):
+def _unit53_row(key, role, clock, out):
     """out (blocks, 2) = float64 uniforms with 53 bits, two words each."""
     for block in range(out.shape[0]):
-        a, b, c, d = _philox(u64(block), u64(0), u64(step), u64(role), key)
+        a, b, c, d = _philox(u64(block), u64(clock) >> _SHIFT32, u64(clock), u64(role), key)
         out[block, 0] = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53
         out[block, 1] = f64(i64((c << u64(21)) ^ (d >> u64(11)))) * _TWO_M53
 
@@ -74,7 +74,7 @@ def _unit53_row(key, role, step, out):
 
 
 @njit(nogil=True, cache=True)
-def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role, step, taken, out):
+def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, taken, out):
     """out[r] = positions of the B items nearest target[r], in O(log I + B).
 
     The nearest B items are a window [lo, lo + B) of the sorted pool: lo is the first with
@@ -135,7 +135,7 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
                 n += 1
         else:  # Floyd's algorithm: a uniform subset of the tied items, those to take or those to leave
             few = min(need, tied - need)
-            _unit53_row(keys[r], role, step, pairs[: (few + 1) // 2])
+            _unit53_row(keys[r], role, clock, pairs[: (few + 1) // 2])
             for draw in range(few):
                 top = tied - few + draw
                 pick = i64(luck[draw] * (top + 1))
@@ -242,8 +242,12 @@ def repeats(items, before, size):
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
-def reward_stats(rewards, mean, silent):
-    """Mean reward and share of all-equal groups per lane of rewards (R, B, G); False if one is not in [0, 1]."""
+def reward_stats(rewards, counts, mean, silent):
+    """Mean reward and share of all-equal groups per lane of rewards (R, B, G); False if one is not in [0, 1].
+
+    counts (R, B): rollouts of each group, (0, 0) if all have G. Groups of one have nobody to agree with and are left
+    out of the share; both are NaN where there is nothing to average.
+    """
     lanes, batch, group = rewards.shape
     bad = 0
     for r in range(lanes):
@@ -252,8 +256,24 @@ def reward_stats(rewards, mean, silent):
         for i in range(flat.size):
             bad += 1 - i64((flat[i] >= f32(0)) & (flat[i] <= f32(1)))
             total += flat[i]
+        silent[r] = np.nan
+        if counts.size:
+            spent, equal, groups = i64(0), 0, 0
+            for i in range(batch):
+                n = counts[r, i]
+                spent += n
+                if n > 1:
+                    groups += 1
+                    same = 1
+                    for g in range(1, n):
+                        same &= i64(rewards[r, i, g] == rewards[r, i, 0])
+                    equal += same
+                for g in range(n, group):
+                    bad += i64(rewards[r, i, g] != f32(0))
+            mean[r] = total / spent if spent else np.nan
+            silent[r] = equal / groups if groups else np.nan
+            continue
         mean[r] = total / flat.size
-        silent[r] = np.nan  # a single rollout has nobody to agree with
         if group > 1:
             equal = 0
             for i in range(batch):
@@ -263,6 +283,297 @@ def reward_stats(rewards, mean, silent):
                 equal += same
             silent[r] = equal / batch
     return bad == 0
+
+
+@njit(nogil=True, cache=True)
+def group_moments(rewards, counts, mean, std):
+    """mean, std (R, B) of each group's rewards; both 0 for a group without rollouts. counts as in `reward_stats`."""
+    lanes, batch, group = rewards.shape
+    for r in range(lanes):
+        for i in range(batch):
+            n = counts[r, i] if counts.size else group
+            total, square = f64(0), f64(0)
+            for g in range(n):
+                total += rewards[r, i, g]
+            centre = total / n if n else 0.0
+            for g in range(n):
+                square += (rewards[r, i, g] - centre) ** 2
+            mean[r, i] = centre
+            std[r, i] = np.sqrt(square / n) if n else 0.0
+
+
+# ------------------------------------------------------------------------------------- choosing by score or arm
+
+
+@njit(inline="always")
+def _bar(values, k, sample):
+    """A value that about 2 k + 16 of `values`, and seldom fewer than k, are at most: from a sample of them.
+
+    Quickly cuts what is looked at to find the k smallest; infinite where the sample cannot tell.
+    """
+    size, probes = values.size, sample.size
+    stride = size // probes
+    for j in range(probes):
+        sample[j] = values[j * stride]
+    rank = ((2 * k + 16) * probes) // size + 3
+    if rank >= probes:
+        return np.inf
+    return np.partition(sample, rank)[rank]
+
+
+@njit(nogil=True, cache=True)
+def top(score, keys, role, clock, out):
+    """out[r] = the B items with the largest score (R, I); items that tie for the last places are drawn at random."""
+    lanes, size = score.shape
+    batch = out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    cost, near, place = np.empty(size, score.dtype), np.empty(size, score.dtype), np.empty(size, np.int32)
+    sample = np.empty(min(size, 2048), score.dtype)
+    for r in range(lanes):
+        for i in range(size):
+            cost[i] = -score[r, i]
+        bar = _bar(cost, batch, sample)
+        kept = 0
+        while True:
+            kept = 0
+            for i in range(size):
+                near[kept], place[kept] = cost[i], i
+                kept += i64(cost[i] <= bar)
+            if kept >= batch:
+                break
+            bar = np.inf  # the sample misled: look at all
+        last = np.partition(near[:kept], batch - 1)[batch - 1]
+        n, ties = 0, 0
+        for i in range(kept):  # those that tie move to the front of `place`
+            item, mine = place[i], near[i]
+            if mine < last:
+                out[r, n] = item
+                n += 1
+            elif mine == last:
+                place[ties] = item
+                ties += 1
+        need = batch - n
+        if need < ties:
+            _unit53_row(keys[r], role, clock, pairs[: (need + 1) // 2])
+            for j in range(need):  # the first steps of a Fisher-Yates shuffle
+                other = j + i64(luck[j] * (ties - j))
+                place[j], place[other] = place[other], place[j]
+        for j in range(need):
+            out[r, n + j] = place[j]
+
+
+@njit(nogil=True, cache=True)
+def weighted(weight, keys, role, clock, out):
+    """out[r] = B distinct items, drawn one after another with probabilities proportional to weight (R, I).
+
+    Efraimidis and Spirakis 2006: the B smallest of e_i / w_i, e_i standard exponentials. Items of weight 0 come last,
+    at random. Weights up to about 1 and, where not 0, above 1e-28.
+    """
+    lanes, size = weight.shape
+    batch = out.shape[1]
+    blocks = np.empty(((size + 3) // 4, 4), np.float32)
+    u = blocks.reshape(blocks.size)[:size]
+    near, place = np.empty(size, np.float32), np.empty(size, np.int32)
+    probes = min(size, 2048)
+    stride, sample, rough = size // probes, np.empty(probes, np.float32), np.empty(probes, np.float32)
+    for r in range(lanes):
+        _unit_row(keys[r], role, clock, blocks)
+        w = weight[r]
+        for j in range(probes):
+            rough[j] = _waiting(u[j * stride], w[j * stride])
+        rank = ((2 * batch + 16) * probes) // size + 3
+        bar = f32(np.inf)
+        if rank < probes:
+            bar = np.partition(rough, rank)[rank]
+        if bar >= f32(1e30):
+            bar = f32(np.inf)
+        kept = 0
+        while True:
+            kept = 0
+            for i in range(size):
+                if u[i] <= bar * w[i] or bar == np.inf:  # e >= u: nobody else can be below the bar
+                    wait = _waiting(u[i], w[i])
+                    near[kept], place[kept] = wait, i
+                    kept += i64(wait <= bar)
+            if kept >= batch:
+                break
+            bar = f32(np.inf)
+        last = np.partition(near[:kept], batch - 1)[batch - 1]
+        n = 0
+        for i in range(kept):
+            if near[i] < last:
+                out[r, n] = place[i]
+                n += 1
+        for i in range(kept):
+            if n < batch and near[i] == last:
+                out[r, n] = place[i]
+                n += 1
+
+
+@njit(inline="always")
+def _waiting(u, w):
+    """e / w with e = -ln(1 - u); for w = 0 beyond all others, in random order."""
+    e = -np.log(f32(1) - u)
+    return e / w if w > f32(0) else f32(1e30) * (f32(1) + e)
+
+
+@njit(nogil=True, cache=True)
+def from_arms(share, order, start, keys, role, clock, out):
+    """out[r] = B distinct items: each slot draws an arm from share (R, K), each arm gives a random subset.
+
+    Arm k holds order[start[k]:start[k + 1]]. An arm that is used up leaves the draw; where all that remain have share
+    0, they are drawn in proportion to the items they have left.
+    """
+    lanes, arms = share.shape
+    batch = out.shape[1]
+    blocks = np.empty((batch, 2))  # for slot i the luck of its arm and of its item
+    left = np.empty(arms)
+    taken, picks = np.empty(arms, np.int64), np.empty(batch, np.int64)
+    longest = 0
+    for k in range(arms):
+        longest = max(longest, start[k + 1] - start[k])
+    bits = np.zeros((longest >> 6) + 1, np.uint64)
+    for r in range(lanes):
+        _unit53_row(keys[r], role, clock, blocks)
+        taken[:] = 0
+        total = 0.0
+        for k in range(arms):
+            left[k] = share[r, k] if start[k + 1] > start[k] else 0.0
+            total += left[k]
+        rest = False  # whether shares are spent and sizes decide
+        for i in range(batch):
+            if total <= 1e-12 and not rest:
+                rest = True
+                total = 0.0
+                for k in range(arms):
+                    left[k] = start[k + 1] - start[k] - taken[k]
+                    total += left[k]
+            u = blocks[i, 0] * total
+            arm, last = -1, -1
+            for k in range(arms):
+                if left[k] > 0.0:
+                    last = k
+                    if u < left[k]:
+                        arm = k
+                        break
+                    u -= left[k]
+            if arm < 0:
+                arm = last  # rounding ran past the end
+            taken[arm] += 1
+            if rest:
+                left[arm] -= 1.0
+                total -= 1.0
+            elif taken[arm] == start[arm + 1] - start[arm]:
+                left[arm] = 0.0
+                total = 0.0
+                for k in range(arms):
+                    total += left[k]
+        n = 0
+        for k in range(arms):  # Floyd's algorithm: a uniform subset of the arm's items
+            first, size, need = start[k], start[k + 1] - start[k], taken[k]
+            for draw in range(need):
+                last = size - need + draw
+                pick = i64(blocks[n, 1] * (last + 1))
+                if (bits[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1):
+                    pick = last
+                bits[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))
+                picks[draw] = pick
+                out[r, n] = order[first + pick]
+                n += 1
+            for draw in range(need):
+                bits[u64(picks[draw]) >> u64(6)] = u64(0)
+
+
+@njit(nogil=True, cache=True)
+def explore(items, share, size, keys, role, clock):
+    """Replace each item of a batch (R, B), in place, with probability share (R,) by one of the others of the pool.
+
+    The newcomer is uniform over the items that are not in the batch (after three collisions: the next free one).
+    """
+    batch = items.shape[1]
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(items.shape[0]):
+        if share[r] <= 0.0 or batch >= size:
+            continue
+        row = items[r]
+        for i in range(batch):
+            bits[row[i] >> 6] |= u64(1) << u64(row[i] & 63)
+        for i in range(batch):
+            a, b, c, d = _philox(u64(i), u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+            if _unit32(a) < share[r]:
+                new = i64(0)
+                for word in (b, c, d):
+                    new = i64((u64(word) * u64(size)) >> _SHIFT32)
+                    if not (bits[new >> 6] >> u64(new & 63)) & u64(1):
+                        break
+                while (bits[new >> 6] >> u64(new & 63)) & u64(1):
+                    new = (new + 1) % size
+                bits[row[i] >> 6] ^= u64(1) << u64(row[i] & 63)
+                bits[new >> 6] |= u64(1) << u64(new & 63)
+                row[i] = new
+        for i in range(batch):
+            bits[row[i] >> 6] = u64(0)
+
+
+# ------------------------------------------------------------------------------------- what is known of items
+
+
+@njit(nogil=True, cache=True)
+def add_to(total, items, values):
+    """total[r, items[r, i]] += values[r, i], in place, one after another: an item may come twice."""
+    for r in range(items.shape[0]):
+        for i in range(items.shape[1]):
+            total[r, items[r, i]] += values[r, i]
+
+
+@njit(nogil=True, cache=True)
+def beta_draws(a, b, keys, role, clock, out):
+    """out (R, C): entry c of lane r is a draw from Beta(a, b), from the blocks c, c + C, c + 2 C, .. of its stream.
+
+    x / (x + y) with x ~ Gamma(a), y ~ Gamma(b), by Marsaglia and Tsang 2000: d v^3 with d = shape - 1/3,
+    v = 1 + z / sqrt(9 d), z normal. A shape below 1 is raised by 1, the draw multiplied by u^(1 / shape).
+    """
+    lanes, count = out.shape
+    for r in range(lanes):
+        for c in range(count):
+            block = u64(c)
+            x, y = -1.0, -1.0
+            while x < 0.0 or y < 0.0:
+                w0, w1, w2, w3 = _philox(block, u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+                block += u64(count)
+                radius = np.sqrt(-2.0 * np.log(_inside(w0)))
+                angle = 2.0 * np.pi * _inside(w1)
+                if x < 0.0:
+                    x = _gamma_try(a[r, c], radius * np.cos(angle), _inside(w2))
+                if y < 0.0:
+                    y = _gamma_try(b[r, c], radius * np.sin(angle), _inside(w3))
+            if a[r, c] < 1.0 or b[r, c] < 1.0:
+                w0, w1, w2, w3 = _philox(block, u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+                log_x = np.log(x) + (np.log(_inside(w0)) / a[r, c] if a[r, c] < 1.0 else 0.0)
+                log_y = np.log(y) + (np.log(_inside(w1)) / b[r, c] if b[r, c] < 1.0 else 0.0)
+                out[r, c] = 1.0 / (1.0 + np.exp(min(log_y - log_x, 700.0)))
+            else:
+                out[r, c] = x / (x + y)
+
+
+@njit(inline="always")
+def _inside(word):
+    """A word as a uniform in (0, 1)."""
+    return (f64(i64(word)) + 0.5) * 2.0**-32
+
+
+@njit(inline="always")
+def _gamma_try(shape, z, u):
+    """A Gamma draw (of shape + 1 where shape < 1) from a normal z, or -1 where u rejects it."""
+    d = (shape if shape >= 1.0 else shape + 1.0) - 1.0 / 3.0
+    v = 1.0 + z / np.sqrt(9.0 * d)
+    if v <= 0.0:
+        return -1.0
+    v = v * v * v
+    if u < 1.0 - 0.0331 * z * z * z * z or np.log(u) < 0.5 * z * z + d - d * v + d * np.log(v):
+        return d * v
+    return -1.0
 
 
 # ------------------------------------------------------------------------------------------ simulated learners
@@ -339,21 +650,35 @@ def slice_means(p, starts, counts, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def attempt(items, size, delta, row, offset, theta, a, floor, ceiling, keys, role, step, chance, rewards):
+def attempt(
+    items, counts, length, delta, row, offset, theta, a, floor, ceiling, keys, role, clock, chance, rewards, tokens
+):
     """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
-    stream (seed, role, step). False, with the rest undone, at a lane with a position outside the pool."""
+    stream (seed, role, clock). counts (R, B): rollouts of each group, 0 from there on; (0, 0) if all have G.
+    length (I,): tokens per rollout; tokens (R,) += those spent. False, with the rest undone, at a lane with a position
+    outside the pool."""
     lanes, batch, group = rewards.shape
+    size = u64(length.size)
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
     for r in range(lanes):
         bad = 0
         for i in range(batch):
-            bad += i64(u64(items[r, i]) >= u64(size))
+            bad += i64(u64(items[r, i]) >= size)
         if bad:
             return False
+        spent = i64(0)
+        if counts.size:
+            for i in range(batch):
+                spent += length[u64(items[r, i])] * counts[r, i]
+        else:
+            for i in range(batch):
+                spent += length[u64(items[r, i])]
+            spent *= group
+        tokens[r] += spent
         p = chance[r]
         _success_row(items[r], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
-        _unit_row(keys[r], role, step, blocks)
+        _unit_row(keys[r], role, clock, blocks)
         out = rewards[r]
         if group == 1:  # a loop of its own, which vectorises over the batch
             for i in range(batch):
@@ -362,15 +687,19 @@ def attempt(items, size, delta, row, offset, theta, a, floor, ceiling, keys, rol
             for i in range(batch):
                 for g in range(group):
                     out[i, g] = f32(1) if u[i, g] < p[i] else f32(0)
+        if counts.size:
+            for i in range(batch):
+                out[i, counts[r, i] :] = f32(0)
     return True
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
-def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power, out, weight, mean, hits):
+def item_signals(rewards, counts, admitted, chance, floor, ceiling, table, uses_p, power, out, weight, mean, hits):
     """Each group's effective signal, (v / reference)^gamma times the skill's share D of the reward gradient.
 
     v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes,
-    p = chance (R, B). Where signals do not depend on p (uses_p False) the table holds v^gamma itself.
+    p = chance (R, B). Where signals do not depend on p (uses_p False) the table holds v^gamma itself. Where groups
+    have `counts` (R, B) rollouts of their own, the table's last axis is n (G + 1) + k, else counts is (0, 0).
     out (R, B): signals, 0 where not admitted; (0, B) if only their means are wanted. weight (R,): 1 / number of
     admitted groups, 0 if none. mean (R,): mean signal over these. hits (R,): successes of the lane. Returns False
     if a reward is neither 0 nor 1.
@@ -384,7 +713,7 @@ def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power
         signal = out[r] if out.shape[0] else scratch
         c0, c1, c2 = table[r, 0], table[r, 1], table[r, 2]
         bad, total = i32(0), f32(0)
-        if group == 1:  # one rollout: a choice between two polynomials, without look-ups
+        if group == 1 and not counts.size:  # one rollout: a choice between two polynomials, without look-ups
             flat = rewards[r].reshape(batch)
             wrong0, wrong1, wrong2, right0, right1, right2 = c0[0], c1[0], c2[0], c0[1], c1[1], c2[1]
             for i in range(batch):
@@ -406,6 +735,9 @@ def item_signals(rewards, admitted, chance, floor, ceiling, table, uses_p, power
                 for g in range(group):
                     successes += rewards[r, i, g]
                 k[i] = i32(successes)
+            if counts.size:
+                for i in range(batch):
+                    k[i] += i32(counts[r, i] * (group + 1))
             if uses_p:
                 for i in range(batch):
                     j = u64(k[i])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, check_count
+from workbench.errors import InputError, check_count, shown
 from workbench.streams import seed_array
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -87,9 +87,23 @@ def check_rewards(rewards: ArrayLike, shape: tuple[int, ...], single: bool) -> N
     return np.ascontiguousarray(array, dtype=np.float32).reshape(*shape, -1)
 
 
-def raise_bad_reward(rewards: NDArray[np.float32]) -> None:
-    bad = rewards[~((rewards >= 0) & (rewards <= 1))][0]
-    raise InputError(f"rewards: must be numbers in [0, 1], got {bad}")
+def check_counts(counts: ArrayLike | None, shape: tuple[int, ...], single: bool) -> NDArray[np.int64]:
+    """Rollouts of each group as (R, B) int64 for rewards (R, B, G), (0, 0) where all have G; InputError otherwise."""
+    if counts is None:
+        return np.empty((0, 0), np.int64)
+    array = np.asarray(counts)
+    want = shape[1:2] if single else shape[:2]
+    if array.dtype.kind not in "iu" or array.shape != want or not ((array >= 0) & (array <= shape[2])).all():
+        raise InputError(f"counts: must be whole numbers in [0, {shape[2]}] of shape {want}, got {shown(counts)}")
+    return np.ascontiguousarray(array, dtype=np.int64).reshape(shape[:2])
+
+
+def raise_bad_reward(rewards: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
+    bad = rewards[~((rewards >= 0) & (rewards <= 1))]
+    if bad.size:
+        raise InputError(f"rewards: must be numbers in [0, 1], got {bad[0]}")
+    beyond = rewards[np.arange(rewards.shape[2]) >= counts[:, :, None]]
+    raise InputError(f"rewards: must be 0 after the first counts of each group, got {beyond[beyond != 0][0]}")
 
 
 def check_state(given: dict[str, Any], mine: dict[str, Any], free: set[str]) -> None:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 class Learner(Protocol):
-    """Anything that attempts items, learns from their rewards, can be evaluated, and can be saved."""
+    """Anything that attempts items, learns from their rewards, can be evaluated, and can be saved.
+
+    Some rules and gates ask for more: `attempt` and `learn` with `counts`, rollouts per group where they differ;
+    `extend(items, rollouts, counts)`, further attempts at the items attempted last (two-phase screening);
+    `probe(items, rollouts)`, attempts that will not be learned from. `tokens`, where it is there, is recorded.
+    """
 
     def attempt(self, items: Items, rollouts: int = 8) -> NDArray[np.float32]: ...
     def learn(self, items: Items, rewards: NDArray[np.float32], admitted: NDArray[np.bool_]) -> None: ...
@@ -34,14 +39,21 @@ SERIES = {
     "batch_difficulty": "difficulty 0-100",
     "silent_share": "share of groups",
     "coverage": "share of pool",
+    "trained": "rollouts trained on so far",
+    "probed": "rollouts for probes so far",
+    "tokens": "tokens generated so far",
+    "forwards": "predictions of helper models so far",
+    "short": "updates on fewer groups than asked for so far",
 }
+MOST_ROLLOUTS = 4  # times the average that one item may be given where a rule allocates rollouts
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
     """What happened: E records of R lanes, S difficulty strata.
 
-    steps, rollouts: (E,) training steps and rollouts per lane so far; the first is the state before training.
+    steps: (E,) training steps so far; the first is the state before training. rollouts: (E, R) generated so far, those
+    of rejected groups and probes included.
     seeds: (R,). success: (E, R, S) held-out success per stratum. series: the names in SERIES -> (E, R), also as
     attributes; NaN where there is nothing to report (a rule without target, no step yet, single rollouts).
     names: pool, learner and controller, and the law and rule behind them.
@@ -74,7 +86,7 @@ class Record:
         columns |= {
             "seed": np.tile(self.seeds, records),
             "step": np.repeat(self.steps, lanes),
-            "rollouts": np.repeat(self.rollouts, lanes),
+            "rollouts": self.rollouts.ravel(),
             "success": self.mean_success.ravel(),
         }
         for stratum in range(self.success.shape[2]):
@@ -97,7 +109,8 @@ def train(
 
     steps: updates, >= 1. batch: items per step. rollouts: attempts per item. eval_every: steps between records, >= 1.
     Where gates reject groups, further batches are drawn until `batch` groups are admitted or the gates' max_batches
-    are drawn; the step then trains on the first `batch` admitted ones, or on fewer.
+    are drawn; the step then trains on the first `batch` admitted ones, or on fewer, which is counted and warned of once
+    (ShortBatch). With lanes, those that are full rest meanwhile.
     Controller and learner keep their state: calling again continues where they are; with start = the updates they have
     behind them, 0 <= start <= steps, it runs the rest up to `steps`, and the state at the start is not recorded again.
     after_step: called with the step and, where one was recorded, the success just evaluated, else None; also with 0.
@@ -112,15 +125,15 @@ def train(
     lanes = controller.lanes
     if getattr(learner, "lanes", lanes) != lanes:
         raise InputError(f"learner: must have {lanes} lanes like the controller, got {getattr(learner, 'lanes', 1)}")
-    if controller.max_batches > 1 and lanes > 1:
-        raise InputError(f"gates: must not draw further batches where there are lanes, got {lanes} lanes")
+    for gate in controller.gates:
+        gate.check_rollouts(rollouts)
     log = _Log(lanes)
-    before = 0 if start or controller.max_batches > 1 else controller.step  # a plain second call counts on
+    before = 0 if start else controller.step  # a plain second call counts on
     tell = after_step or (lambda step, success: None)
     if start == 0:
         tell(0, log.record(before, controller, learner))
     for step in range(start + 1, steps + 1):
-        learner.learn(*_admitted_batch(controller, learner, batch, rollouts, log))
+        learner.learn(*_gather(controller, learner, batch, rollouts, log))
         last = step == steps or until()
         due = step % eval_every == 0 or last
         tell(step, log.record(before + step, controller, learner) if due else None)
@@ -131,23 +144,74 @@ def train(
     return log.finish(controller.seeds, names | {"law": learner_name, "rule": rule_name})
 
 
-def _admitted_batch(
-    controller: Controller, learner: Learner, batch: int, rollouts: int, log: _Log
-) -> tuple[Items, NDArray[np.float32], NDArray[np.bool_]]:
-    """Items, rewards and admission of one update: one batch, or as many as the gates need."""
-    drawn = []
-    for _ in range(controller.max_batches):
-        items = controller.next_batch(batch)
-        rewards = learner.attempt(items, rollouts)
-        drawn.append((items, rewards, controller.observe(items, rewards)))
+def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log: _Log) -> tuple[Any, ...]:
+    """Items, rewards and admission of one update, and rollouts per group where they differ: what `learn` takes."""
+    probe = controller.next_probe()
+    if probe is not None:
+        controller.observe_probe(probe, _able(learner, "probe")(probe.items, probe.rollouts))
+    missing = np.full(controller.lanes, batch)  # groups that each lane still needs
+    drawn: list[tuple[Any, ...]] = []
+    for turn in range(controller.max_batches):
+        needy = missing > 0
+        items = controller.next_batch(batch, refill=needy if turn else False)
+        rewards, counts = _attempt(controller, learner, items, rollouts, needy)
+        admitted = controller.observe(items, rewards, counts)
         log.watch(controller)
-        if controller.max_batches == 1:
-            return drawn[0]
-        if sum(admitted.sum() for _, _, admitted in drawn) >= batch:
+        drawn.append((items, rewards, admitted, counts))
+        missing = missing - admitted.sum(axis=-1) if controller.gates else missing - batch
+        if not (missing > 0).any():
             break
+    else:
+        controller.note_short(missing > 0)
     of_items = drawn[0][0].ndim - 1  # 0, or 1 where there is a lane axis before it
-    items, rewards, admitted = (np.concatenate(parts, axis=of_items) for parts in zip(*drawn, strict=True))
-    return items, rewards, admitted & (np.cumsum(admitted, axis=of_items) <= batch)
+    if len(drawn) == 1:
+        items, rewards, admitted, counts = drawn[0]
+    else:
+        items, rewards, admitted = (np.concatenate([part[k] for part in drawn], axis=of_items) for k in range(3))
+        counts = None
+        if any(part[3] is not None for part in drawn):
+            full = np.full(drawn[0][0].shape, rollouts)
+            counts = np.concatenate([full if part[3] is None else part[3] for part in drawn], axis=of_items)
+        admitted = admitted & (np.cumsum(admitted, axis=of_items) <= batch)
+    if controller.gates or counts is not None:
+        log.trained += np.sum(admitted * (rollouts if counts is None else counts), axis=of_items)
+    else:
+        log.trained += batch * rollouts
+    return (items, rewards, admitted) if counts is None else (items, rewards, admitted, counts)
+
+
+def _attempt(
+    controller: Controller, learner: Any, items: Items, rollouts: int, needy: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Rewards of the batch just drawn, and rollouts per group where they differ; lanes that rest have none."""
+    of_lane = needy if items.ndim == 1 else needy[:, None]
+    counts, width = controller.allocate(rollouts), rollouts
+    if counts is not None:
+        width = MOST_ROLLOUTS * rollouts
+    elif not needy.all():
+        counts = np.full(items.shape, rollouts)
+    first = controller.screening
+    if not first:
+        if counts is None:
+            return learner.attempt(items, rollouts), None
+        counts = counts * of_lane
+        return learner.attempt(items, width, counts), counts
+    if counts is not None and width > rollouts:
+        raise InputError("gates: must not screen where a rule allocates rollouts, got both")
+    begun = np.broadcast_to(first * of_lane, items.shape)
+    rewards = learner.attempt(items, first, begun) if not needy.all() else learner.attempt(items, first)
+    kept = controller.screen(items, rewards)
+    rest = np.where(kept, rollouts - first, 0)
+    more = _able(learner, "extend")(items, rollouts - first, rest)
+    return np.concatenate([rewards, more], axis=-1), begun + rest
+
+
+def _able(learner: Any, method: str) -> Callable[..., NDArray[np.float32]]:
+    """A method that only some learners have; InputError if this one does not."""
+    if not hasattr(learner, method):
+        raise InputError(f"learner: must have {method}() for this rule or gate, got {type(learner).__name__} without")
+    found: Callable[..., NDArray[np.float32]] = getattr(learner, method)
+    return found
 
 
 class _Log:
@@ -155,26 +219,44 @@ class _Log:
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
-        self._sums = tuple(np.zeros(lanes) for _ in range(3))  # of what `batch_summary` gives
-        self._count = 0
-        self._rows: list[tuple[int, int, Floats, Floats]] = []
+        self._clear()
+        self.trained = np.zeros(lanes, np.int64)
+        self._rows: list[tuple[int, NDArray[np.int64], Floats, Floats]] = []
+
+    def _clear(self) -> None:
+        self._sums = np.zeros((3, self._lanes))  # of what `batch_summary` gives
+        self._counts = np.zeros((3, self._lanes))
 
     def watch(self, controller: Controller) -> None:
-        for total, value in zip(self._sums, controller.batch_summary(), strict=True):
-            total += value
-        self._count += 1
+        values = np.array(controller.batch_summary())
+        there = ~np.isnan(values)
+        self._sums += np.where(there, values, 0.0)
+        self._counts += there
 
     def record(self, step: int, controller: Controller, learner: Learner) -> Floats:
         with np.errstate(invalid="ignore"):  # before the first step there is nothing to average: 0 / 0
-            reward, silent, difficulty = (total / self._count for total in self._sums)
-        series = np.stack([controller.target(), reward, difficulty, silent, controller.coverage()])
+            reward, silent, difficulty = self._sums / self._counts
+        tokens = np.broadcast_to(np.asarray(getattr(learner, "tokens", np.nan), np.float64), self._lanes)
+        values = {
+            "target": controller.target(),
+            "reward": reward,
+            "batch_difficulty": difficulty,
+            "silent_share": silent,
+            "coverage": controller.coverage(),
+            "trained": self.trained,
+            "probed": controller.probed,
+            "tokens": tokens,
+            "forwards": controller.forwards(),
+            "short": controller.short_updates,
+        }
+        series = np.stack([np.asarray(values[name], np.float64) for name in SERIES])
         success = np.asarray(learner.evaluate(), dtype=np.float64).reshape(self._lanes, -1)
-        self._rows.append((step, controller.rollouts, success, series))
-        self._sums, self._count = tuple(np.zeros(self._lanes) for _ in range(3)), 0
+        self._rows.append((step, controller.rollouts.copy(), success, series))
+        self._clear()
         return success
 
     def finish(self, seeds: NDArray[np.uint64], names: dict[str, str]) -> Record:
         steps, rollouts, success, series = zip(*self._rows, strict=True)
         table = np.stack(series, axis=1)  # (series, E, R)
         curves = dict(zip(SERIES, table, strict=True))
-        return Record(np.array(steps), np.array(rollouts), seeds.copy(), np.stack(success), curves, names)
+        return Record(np.array(steps), np.stack(rollouts), seeds.copy(), np.stack(success), curves, names)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,26 @@ WHOLE = 2**26  # parts of a difficulty unit in `whole_difficulty`: a batch of 10
 GRID = 128  # attempts per item behind the released difficulties: d = 100 (1 - successes / 128)
 
 
+class Arms(NamedTuple):
+    """K groups of items. Arm k holds the items order[start[k]:start[k + 1]], in order of position."""
+
+    names: NDArray[Any]  # (K,) sorted values of the column; bin numbers from 0 for difficulty
+    of_item: NDArray[np.int64]  # (I,) each item's arm
+    order: NDArray[np.int64]  # (I,)
+    start: NDArray[np.int64]  # (K + 1,)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 @dataclass(frozen=True, eq=False)
 class Pool:
     """I items with a known difficulty label.
 
     difficulty: (I,) in [0, 100]; 100 (1 - pass rate) of a reference model where it comes from attempts.
     ids, category, level: (I,) each, optional. successes, attempts: (I,) pass counts behind the labels, optional.
+    features: (I, F) numbers that describe the items, such as embeddings of prompts, optional.
+    weak_rate, strong_rate: (I,) pass rates in [0, 1] of two reference models, optional.
     payload: what a real run needs, a mapping of (I,) columns such as "prompt" and "answer"; not used in simulation.
 
     Raises InputError for an empty pool, a difficulty that is not a number in [0, 100], columns of other lengths,
@@ -42,6 +56,9 @@ class Pool:
     level: NDArray[Any] | None = None
     successes: NDArray[np.int64] | None = None
     attempts: NDArray[np.int64] | None = None
+    features: NDArray[np.float64] | None = None
+    weak_rate: NDArray[np.float64] | None = None
+    strong_rate: NDArray[np.float64] | None = None
     payload: Mapping[str, Sequence[Any]] | None = None
     name: str = field(default="pool", kw_only=True)
 
@@ -62,6 +79,11 @@ class Pool:
             if value is not None:
                 self._check_length(column, value)
                 object.__setattr__(self, column, np.asarray(value))
+        for column, low, high in (("features", -np.inf, np.inf), ("weak_rate", 0, 1), ("strong_rate", 0, 1)):
+            value = getattr(self, column)
+            if value is not None:
+                self._check_length(column, value)
+                object.__setattr__(self, column, _matrix(column, value, low, high, 2 if column == "features" else 1))
         if self.payload is not None and not isinstance(self.payload, Mapping):
             raise InputError(f"payload: must map column names to columns, got a {type(self.payload).__name__}")
         for column, values in (self.payload or {}).items():
@@ -92,10 +114,16 @@ class Pool:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of what a curriculum or a simulation uses: SHA-256 over difficulties and pass counts, 16 digits."""
+        """Identity of what a curriculum or a simulation uses, all but ids and payload: SHA-256, 16 digits."""
         digest = hashlib.sha256(self.difficulty.tobytes())
         for counts in (self.successes, self.attempts):
             digest.update(b"|" if counts is None else counts.tobytes())
+        for column in ("features", "weak_rate", "strong_rate"):
+            if getattr(self, column) is not None:
+                digest.update(column.encode() + getattr(self, column).tobytes())
+        for column in ("category", "level"):
+            if getattr(self, column) is not None:
+                digest.update(f"{column} {getattr(self, column).tolist()}".encode())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -134,6 +162,35 @@ class Pool:
             return np.asarray(self.successes / self.attempts)
         return 1.0 - self.difficulty / 100.0
 
+    def arms(self, by: str = "difficulty", bins: int = 10) -> Arms:
+        """The items in groups that do not overlap, for rules that choose a group.
+
+        by: "difficulty" (bins of equal width over [0, 100], empty ones left out), or the column "category" or "level".
+        """
+        known: dict[tuple[str, int], Arms] = self.__dict__.setdefault("_arms", {})
+        if (by, bins) not in known:
+            known[by, bins] = self._make_arms(by, bins)
+        return known[by, bins]
+
+    def _make_arms(self, by: str, bins: int) -> Arms:
+        check_choice("by", by, ("difficulty", "category", "level"))
+        if by == "difficulty":
+            values: NDArray[Any] = np.minimum(self.difficulty * bins // 100, bins - 1)
+        elif (column := getattr(self, by)) is None:
+            raise InputError(
+                f"by: must be a column of the pool, but '{self.name}' has no {by}; by=difficulty needs none"
+            )
+        elif by == "category":
+            values = np.asarray(column, dtype=str)
+        elif column.dtype.kind not in "iuf":
+            raise InputError(f"level: must be numbers, got {shown(column[0])}")
+        else:
+            values = column
+        names, of_item = np.unique(values, return_inverse=True)
+        order = np.argsort(of_item, kind="stable")
+        start = np.concatenate([[0], np.cumsum(np.bincount(of_item))])
+        return Arms(names, of_item.astype(np.int64), order.astype(np.int64), start.astype(np.int64))
+
     def without_payload(self) -> Pool:
         """The same items without prompts and answers: all that a simulation needs."""
         return self if self.payload is None else replace(self, payload=None)
@@ -163,8 +220,9 @@ class Pool:
         """A pool from a .parquet, .jsonl or .csv file.
 
         Difficulty is the column `difficulty` or `extra_info.difficulty` (the released AdaRFT rows), else it is
-        100 (1 - successes / attempts). Known columns (ids or id, category, level, successes, attempts) fill the
-        fields of the same name; `prompt` and `answer` (or reward_model.ground_truth) go to the payload.
+        100 (1 - successes / attempts). Known columns (ids or id, category, level, successes, attempts, features,
+        weak_rate, strong_rate) fill the fields of the same name; `prompt` and `answer` (or reward_model.ground_truth)
+        go to the payload.
         """
         path = Path(path)
         readers = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}
@@ -192,7 +250,8 @@ class Pool:
                     values = [row.get(child) for row in columns[parent]]
                     if any(v is not None for v in values):
                         columns[f"{parent}.{child}"] = np.array(values, dtype=object)
-        known = {c: columns[c] for c in ("category", "level", "successes", "attempts") if c in columns}
+        optional = ("category", "level", "successes", "attempts", "features", "weak_rate", "strong_rate")
+        known = {c: columns[c] for c in optional if c in columns}
         ids = next((columns[c] for c in ("ids", "id") if c in columns), None)
         difficulty = next((columns[c] for c in ("difficulty", "extra_info.difficulty") if c in columns), None)
         if difficulty is None and {"successes", "attempts"} <= known.keys():
@@ -215,6 +274,9 @@ class Pool:
         name: skew-difficult | uniform | skew-easy | easy-extreme | hard-extreme: decile counts, and counts of
         items never or always solved, as published (`PRESETS`), scaled to `size` by largest remainder; inside a
         decile all grid values are equally likely. narrow: 40 <= d <= 60, ours, where no order can matter much.
+        Columns that some rules need are made up around the label b (logits): level, the difficulty decile 0 to 9;
+        weak_rate and strong_rate, 16 attempts each of reference models one logit below and above the labelling one;
+        features, 8 views of b with noise of one logit each, as embeddings that know something of the difficulty.
         """
         check_choice("pool", name, tuple(PRESETS))
         check_count("size", size)
@@ -225,7 +287,12 @@ class Pool:
             rng.choice(levels, n) for (levels, _), n in zip(bins, _apportion(shares, size), strict=True)
         ]
         k = rng.permutation(np.concatenate(failures))  # position says nothing about difficulty
-        return cls(100.0 * k / GRID, successes=GRID - k, attempts=np.full(size, GRID), name=name)
+        b = np.log((k + 0.5) / (GRID - k + 0.5))
+        weak, strong = (rng.binomial(16, 1 / (1 + np.exp(b - skill))) / 16 for skill in (-1.0, 1.0))
+        return cls(
+            100.0 * k / GRID, successes=GRID - k, attempts=np.full(size, GRID), level=np.minimum(10 * k // GRID, 9),
+            features=b[:, None] + rng.standard_normal((size, 8)), weak_rate=weak, strong_rate=strong, name=name,
+        )  # fmt: skip
 
 
 def _bins(deciles: Sequence[int], never_failed: int = 0, always_failed: int = 0) -> list[tuple[NDArray[np.int64], int]]:
@@ -269,6 +336,23 @@ def _numbers(column: str, values: Any) -> NDArray[np.float64]:
         raise InputError(f"{column}: must be numbers in [0, 100], got {shown(values)}") from None
 
 
+def _matrix(column: str, values: Any, low: float, high: float, axes: int) -> NDArray[np.float64]:
+    """A numeric column, (I,) or (I, F), as float64, a copy; InputError with the first entry out of [low, high]."""
+    try:
+        array = np.array(values if isinstance(values, np.ndarray) else list(values))
+        array = np.array(array.tolist() if array.dtype == object else array, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{column}: must be numbers, as many in each row, got {shown(values)}") from None
+    domain = "finite numbers" if np.isinf(high) else f"numbers in [{low:g}, {high:g}]"
+    if array.ndim != axes or array.size == 0:
+        raise InputError(f"{column}: must be {domain} of shape (I{', F' * (axes - 1)}), got shape {array.shape}")
+    bad = array[~(np.isfinite(array) & (array >= low) & (array <= high))]
+    if bad.size:
+        raise InputError(f"{column}: must be {domain}, got {bad[0]}")
+    array.flags.writeable = False
+    return array
+
+
 def _counts(column: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """Counts as int64; InputError unless whole numbers (as floats too: tables with gaps hold floats)."""
     if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)) or np.any(values != np.floor(values)):
@@ -288,7 +372,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     wanted = {"difficulty", "extra_info", "reward_model", "id", "ids", "category", "level"}
-    wanted |= {"successes", "attempts", "prompt", "answer"}
+    wanted |= {"successes", "attempts", "prompt", "answer", "features", "weak_rate", "strong_rate"}
     with pq.ParquetFile(path) as file:
         columns = [c for c in file.schema_arrow.names if c in wanted or c.startswith("extra_info.")]
         table = file.read(columns=columns) if columns else file.read()
@@ -313,4 +397,4 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-__all__ = ["PRESETS", "Pool"]
+__all__ = ["PRESETS", "Arms", "Pool"]

@@ -66,7 +66,7 @@ def make_rule(name: str, settings: dict[str, Any] | None = None, horizon: int | 
     """The rule of that name with some hyper-parameters set; `horizon` fills the schedules' own unless they are set."""
     check_choice("controller", name, tuple(RULES))
     settings = dict(settings or {})
-    if horizon is not None and "horizon" in (f.name for f in fields(RULES[name])):  # type: ignore[arg-type]
+    if horizon is not None and "horizon" in (f.name for f in fields(RULES[name])):
         settings.setdefault("horizon", horizon)
     rule: Rule = _with(RULES[name], name, settings)
     return rule

@@ -2,9 +2,10 @@
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a 128-bit
 counter and a 64-bit key to four 32-bit words. In `uniforms` and the compiled loops key = seed and counter =
-(block, 0, step, role), so two streams that differ in seed, role or step never share a block, no state has to be
-saved, and what one part of a run draws cannot shift the luck of another: common random numbers come for free.
-`generator` does the same with NumPy's Philox4x64: key = (seed, role), counter = (0, 0, step, 0).
+(block, turn, step, role), so two streams that differ in seed, role, step or turn never share a block, no state has to
+be saved, and what one part of a run draws cannot shift the luck of another: common random numbers come for free.
+Step and turn come as one number, the `clock`. `generator` does the same with NumPy's Philox4x64: key = (seed, role),
+counter = (0, 0, clock, 0).
 """
 
 from __future__ import annotations
@@ -35,17 +36,30 @@ class Role(IntEnum):
     EVALUATION = 12  # attempts at held-out problems
     WEIGHTS = 13  # parameters before training
     DEMONSTRATION = 14  # what a base model learns from
+    EXPLORE = 15  # which slots of a batch are drawn uniformly, and what they get
+    ARM = 16  # which arms and which of their items
+    SCORE = 17  # draws by weight, and ties between scores
+    CANDIDATE = 18  # which items are looked at
+    POSTERIOR = 19  # draws from what is believed about items or arms
+    SKIP = 20  # which items are passed over
+    FIT = 21  # starting points of models that are fitted as a run goes on
+    PROBE = 22  # attempts that are not learned from
+
+
+def clock(step: int, turn: int = 0) -> int:
+    """The time of a draw as one number: the step of training, and the turn where a step has several."""
+    return step | turn << 32
 
 
 def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
-    """A NumPy generator for the stream (seed, role, step), for draws outside the compiled loops."""
+    """A NumPy generator for the stream (seed, role, step), for draws outside the compiled loops; step: or a clock."""
     (checked,) = seed_array(seed)
     key = np.array([checked, role], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, 0], np.uint64)))
 
 
 def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.float32]:
-    """(R, count) float32 uniforms in [0, 1), row r from the stream (seeds[r], role, step).
+    """(R, count) float32 uniforms in [0, 1), row r from the stream (seeds[r], role, step); step: or a clock.
 
     Entry e is word e % 4 of block e // 4, its upper 24 bits times 2^-24: every value is exact in float32.
     """

@@ -37,7 +37,10 @@ class AdaRFT(Rule):
     high: Lanes = 100.0
     ties: str = "random"
 
+    needs = ("difficulty",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("beta", self.beta, 0, 1)
         check_number("alpha", self.alpha, 0, open_low=True)
         check_number("eta", self.eta, 0)

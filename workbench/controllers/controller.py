@@ -1,7 +1,8 @@
-"""The Controller: a rule bound to a pool, with its state, its clock and its metrics."""
+"""The Controller: a rule and gates bound to a pool, with their states, their clock and their metrics."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.controllers.gates import Gate
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Rule
+from workbench.controllers.gates import Gate, ShortBatch
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Probe, Rule
 from workbench.errors import InputError, check_count, shown
-from workbench.lanes import check_items, check_rewards, check_state, lane_seeds, raise_bad_reward, read_only
+from workbench.lanes import (
+    check_counts,
+    check_items,
+    check_rewards,
+    check_state,
+    lane_seeds,
+    per_lane,
+    raise_bad_reward,
+    read_only,
+)
 from workbench.pool import WHOLE, Pool
+from workbench.streams import Role
 
 FEEDBACK_COUNTS = ("late_feedback", "repeated_feedback", "partial_feedback")
+LANE_ARRAYS = ("batches", "rollouts", "probed", "short_updates", "_active", "_seen", "_batch_difficulty", "_batch",
+               "_batch_before", "_mean_reward", "_silent")  # fmt: skip
 
 
 class Controller:
@@ -32,19 +45,26 @@ class Controller:
     """
 
     def __init__(
-        self, rule: Rule, pool: Pool, gates: Sequence[Gate] = (), seed: ArrayLike = 0, lanes: int | None = None
+        self, rule: Rule, pool: Pool, gates: Sequence[Any] = (), seed: ArrayLike = 0, lanes: int | None = None
     ) -> None:
-        odd = [gate for gate in gates if not hasattr(gate, "admit")]
+        odd = [gate for gate in gates if not isinstance(gate, Gate)]
         if odd:
             raise InputError(f"gates: must be gates such as DynamicSampling(), got {shown(odd[0])}")
-        self.rule, self.pool, self.gates = rule, pool, tuple(gates)
+        self.rule, self.pool = rule, pool
+        self.gates: tuple[Gate, ...] = tuple(gates)
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
+        self._floor = per_lane("floor", rule.floor, count)
         self.state = rule.init(pool, count)
-        self.step = 0
+        self.gate_states = [gate.init(pool, count) for gate in gates]
+        self.step = self.turn = 0
         self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
-        self.rollouts = 0  # rewards seen per lane
         self._answered = False  # whether the batch drawn last has had feedback
+        self.batches = np.zeros(count, np.int64)  # drawn per lane, refills included
+        self.rollouts = np.zeros(count, np.int64)  # rewards seen per lane, those of rejected groups and probes included
+        self.probed = np.zeros(count, np.int64)  # of these, for probes
+        self.short_updates = np.zeros(count, np.int64)  # for which gates admitted fewer groups than wanted
+        self._active = np.ones(count, bool)  # lanes that the last batch was for
         self._seen = np.zeros((count, -(-len(pool) // 64)), np.uint64)
         self._batch_difficulty = np.full(count, np.nan)
         empty = np.empty((count, 0), np.int64)
@@ -57,68 +77,187 @@ class Controller:
     def lanes(self) -> int:
         return len(self.seeds)
 
-    def next_batch(self, batch: int) -> Items:
-        """(B,) distinct positions in the pool, (R, B) with lanes."""
+    # ------------------------------------------------------------------------------------------- drawing
+
+    def next_batch(self, batch: int, refill: bool | NDArray[np.bool_] = False) -> Items:
+        """(B,) distinct positions in the pool, (R, B) with lanes.
+
+        refill: whether this batch fills up the one before, of which gates rejected groups, for the same update; with
+        lanes (R,), which of them draw: the others rest and get the batch before once more.
+        """
         check_count("batch", batch, 1)
         if batch > len(self.pool):
             raise InputError(f"batch: must be <= {len(self.pool)}, the items of pool '{self.pool.name}', got {batch}")
-        items, self.state = self.rule.select(self.state, Draw(self.pool, self.seeds, self.step), batch)
-        total = np.empty(self.lanes, np.int64)
+        active = self._who_draws(refill, batch)
+        turn = self.turn + 1 if refill is not False else 0
+        draw = Draw(self.pool, self.seeds, self.step - (turn > 0), turn)
+        items, state = self.rule.select(self.state, draw, batch)
         want = f"int64 positions in [0, {len(self.pool)}) of shape ({self.lanes}, {batch})"
         if getattr(items, "dtype", None) != np.int64 or items.shape != (self.lanes, batch):
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(items)}")
-        if not kernels.watch(items, self.pool.whole_difficulty, self._seen, total):
+        gate_states = list(self.gate_states)
+        if turn:
+            for index, gate in enumerate(self.gates):
+                items, gate_states[index] = gate.refill(gate_states[index], draw, items)
+        total, seen = np.empty(self.lanes, np.int64), self._seen if active.all() else self._seen.copy()
+        if self._floor.any() and kernels.positions_valid(items, len(self.pool)):
+            items = np.array(items)
+            kernels.explore(items, self._floor, len(self.pool), *draw.luck(Role.EXPLORE))
+        if not kernels.watch(items, self.pool.whole_difficulty, seen, total):
             odd = items[(items < 0) | (items >= len(self.pool))][0]
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {odd}")
-        self._batch_difficulty = total / (batch * WHOLE)
-        self._batch_before, self._batch = self._batch, items
+        difficulty, before = total / (batch * WHOLE), self._batch
+        if not active.all():  # resting lanes stay as they are
+            items = np.where(active[:, None], items, self._batch)
+            before = np.where(active[:, None], self._batch, self._batch_before)
+            difficulty = np.where(active, difficulty, self._batch_difficulty)
+            seen[~active] = self._seen[~active]
+            state = _merged(active, state, self.state)
+            pairs = zip(gate_states, self.gate_states, strict=True)
+            gate_states = [_merged(active, new, old) for new, old in pairs]
+        self.state, self.gate_states, self._seen = state, gate_states, seen
+        self._batch_difficulty, self._batch_before, self._batch, self._active = difficulty, before, items, active
         self._answered = False
-        self.step += 1
+        self.step, self.turn = draw.step + 1, turn
+        self.batches += active
         self._handed_out = read_only(items[0] if self._single else items)
         return self._handed_out
 
-    def observe(self, items: ArrayLike, rewards: ArrayLike) -> NDArray[np.bool_]:
+    def _who_draws(self, refill: bool | NDArray[np.bool_], batch: int) -> NDArray[np.bool_]:
+        """(R,) lanes that draw."""
+        if refill is False or refill is True:
+            active = np.ones(self.lanes, bool)
+        else:
+            active = np.atleast_1d(np.asarray(refill))
+            if active.dtype != bool or active.shape != (self.lanes,):
+                raise InputError(f"refill: must be True, False or ({self.lanes},) booleans, got {shown(refill)}")
+        if refill is not False and self._batch.shape != (self.lanes, batch):
+            raise InputError(f"refill: must follow a batch of the same size, got one of {self._batch.shape[1]}")
+        return active
+
+    def next_probe(self) -> Probe | None:
+        """Items that the rule wants tried before the next batch, without training on them: (P,) or (R, P)."""
+        probe = self.rule.probe(self.state, Draw(self.pool, self.seeds, self.step))
+        if probe is None or not self._single:
+            return probe
+        return Probe(probe.items[0], probe.rollouts)
+
+    def allocate(self, rollouts: int) -> NDArray[np.int64] | None:
+        """Rollouts of each item of the batch just drawn, (B,) or (R, B), `rollouts` on average; None: all alike."""
+        draw = Draw(self.pool, self.seeds, self.step - 1, self.turn)
+        counts = self.rule.allocate(self.state, draw, self._batch, rollouts)
+        return counts if counts is None or not self._single else counts[0]
+
+    # ------------------------------------------------------------------------------------------ observing
+
+    def observe(self, items: ArrayLike, rewards: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.bool_]:
         """Take the rewards of a batch; returns which groups to train on, (B,) or (R, B).
 
         items: as drawn. rewards: (B,) or (B, G), with lanes (R, B) or (R, B, G), in [0, 1].
+        counts: rollouts of each group, (B,) or (R, B), where they differ; a group's rewards come first, 0 after them.
         """
         just_drawn = items is self._handed_out
         positions = self._batch if just_drawn else check_items(items, len(self.pool), self.lanes, self._single)
-        groups = check_rewards(rewards, positions.shape, self._single)
-        mean, silent = np.empty(self.lanes), np.empty(self.lanes)
-        if not kernels.reward_stats(groups, mean, silent):
-            raise_bad_reward(groups)
         if not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0:
             self.late_feedback += 1  # some of it is not from the batch drawn last
+            active = np.ones(self.lanes, bool)
         else:
+            active = self._active
+        feedback, silent = self._feedback(positions, rewards, counts)
+        if active is self._active:
             self.repeated_feedback += self._answered
             self.partial_feedback += positions.shape[1] < self._batch.shape[1]
             self._answered = True
-        self.rollouts += groups[0].size
-        self.state = self.rule.update(self.state, Feedback(positions, groups, mean))
-        self._mean_reward = mean
-        self._silent = silent
+        spent = feedback.counts.sum(axis=1) if feedback.counts.size else feedback.rewards[0].size
+        active = active & (spent > 0)
+        everyone = active.all()
+        self.rollouts += spent if everyone else np.where(active, spent, 0)
+        state = self.rule.update(self.state, feedback)
+        self.state = state if everyone else _merged(active, state, self.state)
+        mean = feedback.mean_reward
+        self._mean_reward = mean if everyone else np.where(active, mean, self._mean_reward)
+        self._silent = silent if everyone else np.where(active, silent, self._silent)
         if self.gates:
-            self._admitted = np.logical_and.reduce([gate.admit(groups) for gate in self.gates])
+            self._admitted = self._admit(feedback, active)
         elif self._admitted.shape != positions.shape:
             self._admitted = read_only(np.ones(positions.shape, bool))
         return self._admitted[0] if self._single else self._admitted
+
+    def observe_probe(self, probe: Probe, rewards: ArrayLike) -> None:
+        """Take the rewards of a probe, (P, G) or (R, P, G)."""
+        positions = check_items(probe.items, len(self.pool), self.lanes, self._single)
+        feedback, _ = self._feedback(positions, rewards, None, probe=True)
+        self.rollouts += feedback.rewards[0].size
+        self.probed += feedback.rewards[0].size
+        self.state = self.rule.update(self.state, feedback)
+
+    def screen(self, items: ArrayLike, rewards: ArrayLike) -> NDArray[np.bool_]:
+        """(B,) or (R, B): which groups get the rest of their rollouts, given their first `screening` ones."""
+        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        feedback, _ = self._feedback(positions, rewards, None)
+        kept = np.logical_and.reduce([gate.screen(feedback) for gate in self.gates if gate.screening])
+        kept &= self._active[:, None]
+        return np.asarray(kept[0] if self._single else kept)
+
+    def _feedback(
+        self, positions: Items, rewards: ArrayLike, counts: ArrayLike | None, probe: bool = False
+    ) -> tuple[Feedback, Floats]:
+        """Checked feedback, and the share of silent groups (R,)."""
+        groups = check_rewards(rewards, positions.shape, self._single)
+        sizes = check_counts(counts, groups.shape, self._single)
+        mean, silent = np.empty(self.lanes), np.empty(self.lanes)
+        if not kernels.reward_stats(groups, sizes, mean, silent):
+            raise_bad_reward(groups, sizes)
+        return Feedback(positions, groups, mean, self.pool, self.seeds, self.step, sizes, probe), silent
+
+    def _admit(self, feedback: Feedback, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        admitted = np.repeat(active[:, None], feedback.items.shape[1], axis=1)
+        if feedback.counts.size:
+            admitted &= feedback.counts > 0
+        for index, gate in enumerate(self.gates):
+            mine, state = gate.admit(self.gate_states[index], feedback)
+            admitted &= mine
+            self.gate_states[index] = state if active.all() else _merged(active, state, self.gate_states[index])
+        return admitted
+
+    def note_short(self, short: NDArray[np.bool_]) -> None:
+        """Count the lanes (R,) whose gates admitted fewer groups than an update wanted; warns the first time."""
+        if not self.short_updates.any() and short.any():
+            names = " and ".join(type(gate).__name__ for gate in self.gates)
+            drawn = f"{self.max_batches} batch{'es' if self.max_batches > 1 else ''}"
+            warnings.warn(
+                f"{names}: {drawn} gave fewer groups than asked for at step {self.step}; such updates use what there "
+                "is, or are skipped, and are counted",
+                ShortBatch,
+                stacklevel=3,
+            )
+        self.short_updates += short
 
     @property
     def max_batches(self) -> int:
         """Batches that may be drawn for one update until its gates have admitted enough groups."""
         return max((gate.max_batches for gate in self.gates), default=1)
 
+    @property
+    def screening(self) -> int:
+        """Rollouts of each group before `screen` is asked; 0 where no gate screens."""
+        return max((gate.screening for gate in self.gates), default=0)
+
+    # ------------------------------------------------------------------------------------------- numbers
+
     def metrics(self) -> dict[str, Any]:
         """Numbers to log: floats, or (R,) arrays with lanes. Shares are in [0, 1], difficulties in [0, 100].
 
-        step: batches drawn. mean_reward, silent_share (groups all equal; NaN for one rollout): of the last feedback.
+        step: batches drawn, refills not counted; batches: refills counted; rollouts: rewards seen.
+        mean_reward, silent_share (groups all equal; NaN for one rollout): of the last feedback.
         batch_difficulty_mean, _min, _max; overlap (share of the last batch also in the one before); coverage (share
         of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last; of those that
         were, repeated_feedback: to a batch already answered, partial_feedback: for fewer items than drawn. Then the
-        rule's own.
+        rule's and the gates' own.
         """
         values: dict[str, Floats] = {
+            "batches": self.batches.astype(np.float64),
+            "rollouts": self.rollouts.astype(np.float64),
             "mean_reward": self._mean_reward,
             "silent_share": self._silent,
             "coverage": self.coverage(),
@@ -132,6 +271,8 @@ class Controller:
                 statistic(difficulty, axis=1) if self.step else np.full(self.lanes, np.nan)
             )
         values |= self.rule.metrics(self.state)
+        for gate, state in zip(self.gates, self.gate_states, strict=True):
+            values |= gate.metrics(state)
         counts = {name: float(getattr(self, name)) for name in ("step", *FEEDBACK_COUNTS)}
         if self._single:
             return counts | {name: float(value[0]) for name, value in values.items()}
@@ -141,54 +282,77 @@ class Controller:
         """(R,) the rule's target difficulty, NaN if it has none."""
         return self.rule.metrics(self.state).get("target_difficulty", np.full(self.lanes, np.nan))
 
+    def forwards(self) -> Floats:
+        """(R,) predictions asked of helper models so far, one item each; 0 for rules without."""
+        return self.rule.metrics(self.state).get("forwards", np.zeros(self.lanes))
+
     def coverage(self) -> Floats:
         """(R,) share of the pool drawn so far."""
         return np.asarray(np.bitwise_count(self._seen).sum(axis=1) / len(self.pool))
 
     def batch_summary(self) -> tuple[Floats, Floats, Floats]:
-        """(R,) each: mean reward and silent share of the last feedback, mean difficulty of the batch drawn last."""
-        return self._mean_reward, self._silent, self._batch_difficulty
+        """(R,) each: mean reward and silent share of the last feedback, mean difficulty of the batch drawn last.
+
+        NaN in lanes that rested, and where there is nothing to average.
+        """
+        summary = self._mean_reward, self._silent, self._batch_difficulty
+        if self._active.all():
+            return summary
+        mean, silent, difficulty = (np.where(self._active, value, np.nan) for value in summary)
+        return mean, silent, difficulty
+
+    # --------------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
         own = {
             "rule": type(self.rule).__name__,
+            "gates": ",".join(type(gate).__name__ for gate in self.gates),
             "pool": self.pool.digest,
             "step": self.step,
-            "rollouts": self.rollouts,
+            "turn": self.turn,
             "answered": self._answered,
             **{name: getattr(self, name) for name in FEEDBACK_COUNTS},
             "seeds": self.seeds.copy(),
-            "seen": self._seen.copy(),
-            "batch_difficulty": self._batch_difficulty.copy(),
-            "batch": self._batch.copy(),
-            "batch_before": self._batch_before.copy(),
-            "mean_reward": self._mean_reward.copy(),
-            "silent": self._silent.copy(),
+            **{name.strip("_"): getattr(self, name).copy() for name in LANE_ARRAYS},
         }
-        return own | {f"rule.{name}": np.array(value) for name, value in self.state._asdict().items()}
+        for prefix, state in self._parts():
+            own |= {f"{prefix}.{name}": np.array(value) for name, value in state._asdict().items()}
+        return own
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        """Names and states of the rule and of each gate."""
+        return [("rule", self.state), *((f"gate{index}", state) for index, state in enumerate(self.gate_states))]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict` of a controller with the same rule, pool and number of lanes."""
+        """Continue from a `state_dict` of a controller with the same rule, gates, pool and number of lanes."""
         mine = self.state_dict()
         check_state(state, mine, free={"batch", "batch_before"})
-        for name in ("rule", "pool"):
+        for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
         for name in ("batch", "batch_before"):
             if not kernels.positions_valid(np.array(state[name], np.int64), len(self.pool)):
                 raise InputError(f"state.{name}: must be positions in [0, {len(self.pool)}), got {shown(state[name])}")
-        restored = type(self.state)(**{name: np.array(state[f"rule.{name}"]) for name in self.state._fields})
-        self.rule.check_state(restored, self.pool)
-        self.state = restored
-        self.step, self.rollouts = int(state["step"]), int(state["rollouts"])
+        restored = [
+            type(part)(**{name: np.array(state[f"{prefix}.{name}"]) for name in part._fields})
+            for prefix, part in self._parts()
+        ]
+        self.rule.check_state(restored[0], self.pool)
+        self.state, self.gate_states = restored[0], restored[1:]
+        self.step, self.turn = int(state["step"]), int(state["turn"])
         self._answered = bool(state["answered"])
         for name in FEEDBACK_COUNTS:
             setattr(self, name, int(state[name]))
         self._handed_out = np.empty((self.lanes, 0), np.int64)  # what was handed out before is not this batch
         self.seeds = np.array(state["seeds"], np.uint64)
-        self._seen = np.array(state["seen"], np.uint64)
-        self._batch_difficulty = np.array(state["batch_difficulty"], np.float64)
-        self._batch = np.array(state["batch"], np.int64)
-        self._batch_before = np.array(state["batch_before"], np.int64)
-        self._mean_reward, self._silent = np.array(state["mean_reward"]), np.array(state["silent"])
+        for name in LANE_ARRAYS:
+            setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
+
+
+def _merged(active: NDArray[np.bool_], new: Any, old: Any) -> Any:
+    """The new state in active lanes, the old one in the others."""
+    if new is old:
+        return new
+    pick = [np.where(active.reshape(-1, *[1] * (np.ndim(n) - 1)), n, o) for n, o in zip(new, old, strict=True)]
+    return type(new)(*pick)

@@ -1,41 +1,78 @@
-"""Gates: which finished groups are trained on."""
+"""Gates: which finished groups are trained on, and DAPO's, which leaves out the silent ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import check_count
+from workbench.controllers.rule import Draw, Feedback, Floats, Items
+from workbench.errors import InputError, check_count
+from workbench.pool import Pool
 
 
+class ShortBatch(UserWarning):
+    """Gates rejected so much that an update was made on fewer groups than asked for, or not at all."""
+
+
+class NoState(NamedTuple):
+    """The state of a rule or gate that remembers nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Looks at the rewards of finished groups and admits or rejects each.
+    """Looks at the rewards of finished groups and admits or rejects each; like a rule, pure methods on a state.
 
-    max_batches: how many batches `train` may draw for one update until as many groups are admitted as it wants.
+    max_batches: batches that `train` draws for one update at most, until as many groups are admitted as it wants;
+    then it trains on what was admitted, or skips the step where that is nothing. At most 2^31.
     """
 
-    max_batches: int = 1
+    max_batches: int = 10
 
-    def admit(self, rewards: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """(R, B) which groups of rewards (R, B, G) to train on."""
+    def __post_init__(self) -> None:
+        check_count("max_batches", self.max_batches, 1, 2**31)
+
+    @property
+    def screening(self) -> int:
+        """Rollouts of each group before `screen` decides which groups get the rest; 0: all groups get all."""
+        return 0
+
+    def check_rollouts(self, rollouts: int) -> None:
+        """InputError if the gate cannot work with groups of so many rollouts."""
+        if rollouts < 2:
+            raise InputError(f"rollouts: must be >= 2 for gate {type(self).__name__}, got {rollouts}")
+
+    def init(self, pool: Pool, lanes: int) -> Any:
+        """The state before the first batch."""
+        return NoState()
+
+    def screen(self, feedback: Feedback) -> NDArray[np.bool_]:
+        """(R, B) which groups get the rest of their rollouts, seen their first ones."""
         raise NotImplementedError
+
+    def admit(self, state: Any, feedback: Feedback) -> tuple[NDArray[np.bool_], Any]:
+        """(R, B) which groups to train on, and the state after them."""
+        raise NotImplementedError
+
+    def refill(self, state: Any, draw: Draw, items: Items) -> tuple[Items, Any]:
+        """The batch drawn to fill up an update, given the rule's proposal (R, B); the proposal unless overridden."""
+        return items, state
+
+    def metrics(self, state: Any) -> dict[str, Floats]:
+        """Numbers worth logging, (R,) each."""
+        return {}
 
 
 @dataclass(frozen=True)
 class DynamicSampling(Gate):
     """Groups whose rewards are all equal have no gradient: leave them out and draw more until the batch is full.
 
-    max_batches: batches drawn for one update at most; then it is trained on what was admitted.
-    Source: DAPO, Yu et al. 2025, arXiv 2503.14476, equation 11; max_batches of its recipe.
+    max_batches: 10, as in its recipe.
+    Source: DAPO, Yu et al. 2025, arXiv 2503.14476, equation 11.
     Differs: a batch that stays short is trained on, where the recipe ends the run.
     """
 
-    max_batches: int = 10
-
-    def __post_init__(self) -> None:
-        check_count("max_batches", self.max_batches)
-
-    def admit(self, rewards: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.asarray((rewards != rewards[:, :, :1]).any(axis=2))
+    def admit(self, state: NoState, feedback: Feedback) -> tuple[NDArray[np.bool_], NoState]:
+        return feedback.stds > 0, state

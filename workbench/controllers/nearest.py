@@ -24,9 +24,8 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
     """
     pool = draw.pool
     out = np.empty((len(target), count), np.int64)
-    luck = draw.seeds, int(Role.TIES), draw.step
     taken = np.zeros(2 * pool.longest_run // 64 + 1, np.uint64)
-    kernels.nearest(*pool.index, target, ties == "random", *luck, taken, out)
+    kernels.nearest(*pool.index, target, ties == "random", *draw.luck(Role.TIES), taken, out)
     return out
 
 
@@ -45,7 +44,10 @@ class FrozenTarget(Rule):
     target: Lanes = 50.0
     ties: str = "random"
 
+    needs = ("difficulty",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("target", self.target, 0, 100)
         check_choice("ties", self.ties, TIES)
 
@@ -73,7 +75,10 @@ class LinearSchedule(Rule):
     horizon: Lanes = 100
     ties: str = "random"
 
+    needs = ("difficulty",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("start", self.start, 0, 100)
         check_number("end", self.end, 0, 100)
         check_number("horizon", self.horizon, 1)

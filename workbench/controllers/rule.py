@@ -2,45 +2,119 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench import kernels
+from workbench.errors import InputError, check_number
 from workbench.lanes import Floats, Items, Lanes, per_lane
 from workbench.pool import Pool
+from workbench.streams import Role, clock
 
-__all__ = ["Draw", "Feedback", "Floats", "Items", "Lanes", "Rule", "per_lane"]
+__all__ = ["Draw", "Feedback", "Floats", "Items", "Lanes", "Probe", "Rule", "per_lane", "require"]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What a rule may look at when it selects: the pool, the lanes' seeds (R,), and batches drawn so far."""
+    """What a rule may look at when it selects.
+
+    pool; seeds (R,) of the lanes; step: batches drawn so far, not counting refills; turn: refills of this batch so far.
+    """
 
     pool: Pool
     seeds: NDArray[np.uint64]
     step: int
+    turn: int = 0
+
+    def luck(self, role: Role) -> tuple[NDArray[np.uint64], int, int]:
+        """Seeds, role and clock: what a compiled loop needs to draw from the streams of this moment."""
+        return self.seeds, int(role), clock(self.step, self.turn)
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What came of a batch: positions (R, B), rewards (R, B, G) in [0, 1] and their mean (R,) over all rollouts."""
+    """What came of some items. Groups need not be of one size, and not every item of a batch must be answered.
+
+    items: (R, B) positions. rewards: (R, B, G) in [0, 1]. mean_reward: (R,) over all rollouts. pool, seeds: as in
+    `Draw`; step: batches drawn so far, this one included. counts: (R, B) rollouts of each group, of which the rewards
+    come first and 0 after them; (0, 0) if all have G. probe: whether these items were tried at the rule's own wish
+    (`Rule.probe`) and not for training.
+    """
 
     items: Items
     rewards: NDArray[np.float32]
     mean_reward: Floats
+    pool: Pool
+    seeds: NDArray[np.uint64]
+    step: int
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    probe: bool = False
+
+    @property
+    def rollouts(self) -> NDArray[np.int64]:
+        """(R, B) rollouts of each group; 0 where there is no feedback."""
+        return self.counts if self.counts.size else np.full(self.items.shape, self.rewards.shape[2])
+
+    @property
+    def successes(self) -> Floats:
+        """(R, B) sum of each group's rewards."""
+        return np.asarray(self.means * self.rollouts)
+
+    @property
+    def means(self) -> Floats:
+        """(R, B) mean reward of each group."""
+        return self._moments[0]
+
+    @property
+    def stds(self) -> Floats:
+        """(R, B) population standard deviation of each group's rewards."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[Floats, Floats]:
+        mean, std = np.empty(self.items.shape), np.empty(self.items.shape)
+        kernels.group_moments(self.rewards, self.counts, mean, std)
+        return mean, std
 
 
+class Probe(NamedTuple):
+    """Items to try without training on them: positions (R, P) and rollouts of each."""
+
+    items: Items
+    rollouts: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """A curriculum rule: a frozen dataclass of hyper-parameters, each a number or an (R,) array over lanes.
 
     The state is a NamedTuple of arrays with a leading lane axis. No method changes the state it is given, so
     resume, lanes and tests need no support from the rule.
+
+    floor: exploration, the share of a batch that is drawn uniformly from the pool instead, in [0, 1]; applied by the
+    Controller after `select`: with floor > 0 no item of the pool can starve.
     """
 
+    floor: Lanes = 0.0
+
+    needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool it cannot do without, as `require` names them
+    memory: ClassVar[str] = "none"  # what its state grows with: "none", "arm" or "item"
+    extra: ClassVar[str] = "none"  # what it spends besides the rollouts it trains on
+
+    def __post_init__(self) -> None:
+        check_number("floor", self.floor, 0, 1)
+
+    @property
+    def labels(self) -> bool:
+        """Whether it reads difficulty labels, which had to be bought before training."""
+        return "difficulty" in self.needs
+
     def init(self, pool: Pool, lanes: int) -> Any:
-        """The state before the first batch."""
+        """The state before the first batch; InputError if the pool lacks what the rule needs."""
         raise NotImplementedError
 
     def select(self, state: Any, draw: Draw, count: int) -> tuple[Items, Any]:
@@ -51,9 +125,37 @@ class Rule:
         """The state after rewards; unchanged in rules that do not listen to them."""
         return state
 
+    def probe(self, state: Any, draw: Draw) -> Probe | None:
+        """Items to try before the next batch is drawn, without training on them; None for most rules and steps."""
+        return None
+
+    def allocate(self, state: Any, draw: Draw, items: Items, rollouts: int) -> NDArray[np.int64] | None:
+        """(R, B) rollouts of each drawn item, `rollouts` on average; None: the same for all."""
+        return None
+
     def check_state(self, state: Any, pool: Pool) -> None:
         """InputError if a state that was loaded cannot be this rule's on this pool (shapes are checked already)."""
 
     def metrics(self, state: Any) -> dict[str, Floats]:
         """Numbers worth logging, (R,) each."""
         return {}
+
+
+HOW_TO_GET = {
+    "category": "a text per item, such as its source or topic",
+    "level": "a whole number per item, from the generator or a rating",
+    "features": "an (I, F) array such as embeddings of the prompts",
+    "weak_rate": "pass rates of a weak reference model, in [0, 1]",
+    "strong_rate": "pass rates of a strong reference model, in [0, 1]",
+    "successes": "pass counts of a reference model",
+}
+
+
+def require(rule: Rule, pool: Pool, *columns: str) -> None:
+    """InputError unless the pool has the columns; says how to get the first that is missing."""
+    for column in columns:
+        if getattr(pool, column) is None:
+            raise InputError(
+                f"pool: must have the column {column} ({HOW_TO_GET[column]}) for {type(rule).__name__}, "
+                f"but '{pool.name}' has none"
+            )

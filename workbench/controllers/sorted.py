@@ -29,7 +29,10 @@ class SortedEasyToHard(Rule):
 
     horizon: Lanes = 100
 
+    needs = ("difficulty",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("horizon", self.horizon, 1)
 
     def init(self, pool: Pool, lanes: int) -> RankState:

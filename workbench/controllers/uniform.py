@@ -30,6 +30,8 @@ class Uniform(Rule):
     Source: the standard baseline; uniform shuffling in Shi et al. 2025, arXiv 2504.05520, section 4.3.
     """
 
+    memory = "item"
+
     def keeps(self, pool: Pool, lanes: int) -> NDArray[np.bool_]:
         """(R, I) or (1, I): the items this rule ever deals."""
         return np.ones((1, len(pool)), dtype=bool)
@@ -53,7 +55,6 @@ class Uniform(Rule):
         kernels.deal(deck, cursor, out)
         return out, DeckState(deck, size, cursor + count, epoch)
 
-
     def check_state(self, state: DeckState, pool: Pool) -> None:
         deck, size, cursor, _ = state
         sound = (deck >= 0).all() and (deck < len(pool)).all()
@@ -74,7 +75,10 @@ class OfflineFilter(Uniform):
     low: Lanes = 0.1
     high: Lanes = 0.9
 
+    needs = ("difficulty",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("low", self.low, 0, 1)
         check_number("high", self.high, 0, 1)
         if np.any(np.asarray(self.low) >= np.asarray(self.high)):
@@ -96,7 +100,10 @@ class MiddleBand(Uniform):
     low: Lanes = 25.0
     high: Lanes = 75.0
 
+    needs = ("difficulty",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("low", self.low, 0, 100)
         check_number("high", self.high, 0, 100)
         if np.any(np.asarray(self.low) > np.asarray(self.high)):

@@ -11,6 +11,7 @@ from workbench import kernels
 from workbench.errors import InputError, check_count, check_number
 from workbench.lanes import (
     Floats,
+    check_counts,
     check_items,
     check_rewards,
     check_state,
@@ -21,10 +22,11 @@ from workbench.lanes import (
 )
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState
 from workbench.pool import GRID, Pool
-from workbench.streams import Role, generator, uniforms
+from workbench.streams import Role, clock, generator, uniforms
 
 STRATA = 10  # difficulty deciles that `evaluate` reports
 HELDOUT_PER_STRATUM = 32
+COUNTS = ("updates", "attempts", "probes")
 
 
 def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Floats:
@@ -39,18 +41,34 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
     return np.asarray(np.log((m - k + 0.5) / (k + 0.5)))
 
 
+def response_length(difficulty: ArrayLike) -> Floats:
+    """Tokens of one response: 200 at difficulty 0, 2000 at 100, linear in between.
+
+    Source: the lengths that Shi et al. 2025, arXiv 2504.05520, give for easy and hard problems; the line is ours.
+    """
+    check_number("difficulty", np.ravel(difficulty), 0, 100)
+    return np.asarray(200.0 + 18.0 * np.asarray(difficulty, dtype=np.float64))
+
+
 class SimLearner:
     """Attempts items, learns from rewards: arithmetic in place of a language model.
 
     law: how success follows from skill and skill from rewards. pool: the items. seed, lanes: as in Controller.
     b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
+    length: (I,) tokens of one attempt at each item; by default `response_length` of the labels.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
-    A controller never sees b, theta or p. Luck is keyed by (seed, role, step, slot): it does not depend on which
-    items a controller chose, so runs of different controllers with one seed are paired.
+    A controller never sees b, theta or p. Luck is keyed by (seed, role, update, attempt of this update, slot): it does
+    not depend on which items a controller chose, so runs of different controllers with one seed are paired.
     """
 
     def __init__(
-        self, law: Law, pool: Pool, seed: ArrayLike = 0, lanes: int | None = None, b: ArrayLike | None = None
+        self,
+        law: Law,
+        pool: Pool,
+        seed: ArrayLike = 0,
+        lanes: int | None = None,
+        b: ArrayLike | None = None,
+        length: ArrayLike | None = None,
     ) -> None:
         self.law, self.pool = law, pool
         self.seeds, self._single = lane_seeds(seed, lanes)
@@ -66,12 +84,14 @@ class SimLearner:
         self._chance = np.empty((count, 0), np.float32)
         self._noisy, self._zeros = bool(self._noise.any()), np.zeros(count)
         self._cache: dict[str, Any] = {}
-        self._tables: dict[int, tuple[NDArray[np.float32], bool, Floats]] = {}
+        self._tables: dict[tuple[int, bool], tuple[NDArray[np.float32], bool, Floats]] = {}
         self._strata = _strata(law, pool)
         self.state: LearnerState = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
         self._attempted: tuple[object, LearnerState, NDArray[np.int64], NDArray[np.float32]] | None = None
-        self.step = 0  # batches attempted
+        self._length = _lengths(length, pool)
+        self.tokens = np.zeros(count, np.int64)  # spent per lane
         self.updates = 0
+        self.attempts = self.probes = 0  # batches attempted and probed since the last update
 
     @property
     def lanes(self) -> int:
@@ -83,26 +103,55 @@ class SimLearner:
         p = self._success(positions)
         return p[0] if self._single else p
 
-    def attempt(self, items: ArrayLike, rollouts: int = 8) -> NDArray[np.float32]:
-        """Rewards of `rollouts` attempts at each item, 0 or 1: (B, G), with lanes (R, B, G)."""
+    def attempt(self, items: ArrayLike, rollouts: int = 8, counts: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Rewards of attempts at each item, 0 or 1: (B, G), with lanes (R, B, G).
+
+        rollouts: G. counts: attempts at each item, in [0, G], where they differ: (B,) or (R, B); 0 after them.
+        """
+        turn, self.attempts = self.attempts, self.attempts + 1
+        return self._attempt(items, rollouts, counts, Role.ROLLOUT, turn)
+
+    def extend(self, items: ArrayLike, rollouts: int, counts: ArrayLike) -> NDArray[np.float32]:
+        """Further attempts at the items attempted last: (B, G), with lanes (R, B, G)."""
+        return self.attempt(items, rollouts, counts)
+
+    def probe(self, items: ArrayLike, rollouts: int) -> NDArray[np.float32]:
+        """Rewards of attempts that will not be learned from: (P, G), with lanes (R, P, G)."""
+        turn, self.probes = self.probes, self.probes + 1
+        return self._attempt(items, rollouts, None, Role.PROBE, turn)
+
+    def _attempt(
+        self, items: ArrayLike, rollouts: int, counts: ArrayLike | None, role: Role, turn: int
+    ) -> NDArray[np.float32]:
         check_count("rollouts", rollouts)
-        self.law.signal.check_rollouts(rollouts)
         positions = shape_items(items, self.lanes, self._single)
         rewards = np.empty((*positions.shape, rollouts), np.float32)
+        sizes = check_counts(counts, rewards.shape, self._single)
+        if not sizes.size and role is Role.ROLLOUT:
+            self.law.signal.check_rollouts(rollouts)
         if self._chance.shape != positions.shape:
             self._chance = np.empty(positions.shape, np.float32)
         self._attempted = None
         chance = self._chance  # ours alone, so the same memory every step: it stays in cache
-        luck = self.seeds, int(Role.ROLLOUT), self.step
-        if not kernels.attempt(positions, len(self.pool), *self._skill(), *luck, chance, rewards):
+        luck = self.seeds, int(role), clock(self.updates, turn)
+        skill = self._skill()
+        if not kernels.attempt(positions, sizes, self._length, *skill, *luck, chance, rewards, self.tokens):
             raise_bad_position(positions, len(self.pool))
         if isinstance(items, np.ndarray) and not items.flags.writeable:
             self._attempted = items, self.state, positions, chance
-        self.step += 1
         return rewards[0] if self._single else rewards
 
-    def learn(self, items: ArrayLike, rewards: ArrayLike, admitted: ArrayLike | None = None) -> None:
-        """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default)."""
+    def learn(
+        self,
+        items: ArrayLike,
+        rewards: ArrayLike,
+        admitted: ArrayLike | None = None,
+        counts: ArrayLike | None = None,
+    ) -> None:
+        """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default).
+
+        counts: rollouts of each group where they differ; a group too small for the signal has none.
+        """
         if self._attempted and items is self._attempted[0] and self.state is self._attempted[1]:
             _, _, positions, chance = self._attempted  # neither items nor skill have changed since the attempt
         else:
@@ -110,15 +159,17 @@ class SimLearner:
             chance = self._success(positions)
         self._attempted = None
         groups = check_rewards(rewards, positions.shape, self._single)
+        sizes = check_counts(counts, groups.shape, self._single)
         mask = self._admitted(admitted, positions.shape)
         n = groups.shape[2]
-        self.law.signal.check_rollouts(n)
-        table, uses_p, power = self._table(n)
+        if not sizes.size:
+            self.law.signal.check_rollouts(n)
+        table, uses_p, power = self._table(n, bool(sizes.size))
         signals = np.empty((self.lanes if self.law.per_item else 0, positions.shape[1]), np.float32)
         weight, mean, hits = np.empty(self.lanes), np.empty(self.lanes), np.empty(self.lanes, np.int64)
         _, floor, ceiling = self._curve
         binary = kernels.item_signals(
-            groups, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, mean, hits
+            groups, sizes, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, mean, hits
         )
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
@@ -127,9 +178,11 @@ class SimLearner:
         state = self.law.advance(self.state, gradient, self._bank, self._cache)
         if self.law.signal.uses_value:
             rate = getattr(self.law.signal, "rate", 0.0)
-            state = state._replace(value=state.value + rate * (hits / groups[0].size - state.value))
+            spent = np.maximum(sizes.sum(axis=1), 1) if sizes.size else groups[0].size
+            state = state._replace(value=state.value + rate * (hits / spent - state.value))
         self.state = state
         self.updates += 1
+        self.attempts = self.probes = 0
 
     def evaluate(self) -> Floats:
         """Mean success per difficulty decile, (10,) or (R, 10), exact, without learning.
@@ -145,7 +198,8 @@ class SimLearner:
     def state_dict(self) -> dict[str, Any]:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
         fields = {name: np.array(value) for name, value in self.state._asdict().items()}
-        return fields | {"step": self.step, "updates": self.updates, "seeds": self.seeds.copy()}
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return fields | counts | {"tokens": self.tokens.copy(), "seeds": self.seeds.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same law, pool and seeds."""
@@ -154,7 +208,9 @@ class SimLearner:
             raise InputError(f"state.seeds: must be this learner's seeds {self.seeds}, got {state['seeds']}")
         self.state = LearnerState(*(np.array(state[name], np.float64) for name in LearnerState._fields))
         self._attempted = None
-        self.step, self.updates = int(state["step"]), int(state["updates"])
+        for name in COUNTS:
+            setattr(self, name, int(state[name]))
+        self.tokens = np.array(state["tokens"], np.int64)
 
     def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         out = np.empty((self.lanes, positions.shape[1]), np.float32)
@@ -165,28 +221,39 @@ class SimLearner:
         """What the compiled response curve takes: items, skill, and a, floor, ceiling per lane."""
         return *self._delta, self.state.offset, self.state.theta, *self._curve
 
-    def _table(self, n: int) -> tuple[NDArray[np.float32], bool, Floats]:
-        """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top."""
-        if n in self._tables:
-            return self._tables[n]
+    def _table(self, n: int, mixed: bool) -> tuple[NDArray[np.float32], bool, Floats]:
+        """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top.
+
+        mixed: for groups of 0 to n rollouts, (R, 3, (n + 1)^2), entry m (n + 1) + k for k successes of m.
+        """
+        if (n, mixed) in self._tables:
+            return self._tables[n, mixed]
         signal = self.law.signal
+        sizes = range(n + 1) if mixed else [n]
         if signal.exact:
-            polynomial: Any = signal.mean_field
             reference = signal.reference ** (1 / signal.mean_field_power)
             power = self._gamma * signal.mean_field_power
         else:
-            polynomial = signal.sampled(np.arange(n + 1, dtype=np.float64), n, self.state.value[:, None])
             reference, power = signal.reference, self._gamma
-        uses_p = any(np.any(np.asarray(c) != 0) for c in polynomial[1:])
-        table = np.empty((self.lanes, 3, n + 1))
-        for degree, coefficient in enumerate(polynomial):
-            table[:, degree] = coefficient
-        table /= reference
+        table = np.zeros((self.lanes, 3, len(sizes), n + 1))
+        uses_p = False
+        for row, m in enumerate(sizes):
+            if m < (2 if signal.needs_group and not signal.exact else 1):
+                continue  # no signal
+            successes = np.arange(m + 1, dtype=np.float64)
+            polynomial: Any = signal.mean_field if signal.exact else signal.sampled(
+                successes, m, self.state.value[:, None]
+            )
+            uses_p |= any(np.any(np.asarray(c) != 0) for c in polynomial[1:])
+            for degree, coefficient in enumerate(polynomial):
+                table[:, degree, row, : m + 1] = coefficient
+        table = table.reshape(self.lanes, 3, -1) / reference
         if not uses_p:
-            table[:, 0] **= power[:, None]
+            given = np.repeat([m > 0 for m in sizes], n + 1)
+            table[:, 0] = np.where(given, table[:, 0] ** power[:, None], 0.0)
         result = table.astype(np.float32), uses_p, power
         if not signal.uses_value:
-            self._tables[n] = result
+            self._tables[n, mixed] = result
         return result
 
     def _admitted(self, admitted: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -229,6 +296,15 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
         unseen = generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
         rows.append(np.concatenate([label + own, heldout + unseen]))
     return ItemBank(np.array(rows, dtype=np.float32), row.ravel(), len(pool))
+
+
+def _lengths(length: ArrayLike | None, pool: Pool) -> NDArray[np.int64]:
+    """(I,) whole tokens of one attempt at each item."""
+    tokens = response_length(pool.difficulty) if length is None else np.asarray(length, dtype=np.float64)
+    check_number("length", tokens, 0, 2**31)
+    if tokens.shape != (len(pool),):
+        raise InputError(f"length: must be one number per item, shape ({len(pool)},), got {tokens.shape}")
+    return np.rint(tokens).astype(np.int64)
 
 
 def _multiplicative_difficulty(bank: ItemBank, a: Floats) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -1,0 +1,136 @@
+"""Rules that choose among a few groups of items: what they share, and the category bandit (SEC, DUMP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import kernels
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.errors import check_choice, check_count, check_number
+from workbench.pool import Arms, Pool
+from workbench.streams import Role
+
+BY = ("difficulty", "category", "level")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRule(Rule):
+    """A rule over K arms, groups of items that do not overlap.
+
+    by: what makes the arms: "difficulty", `bins` bins of equal width, or the pool's column "category" or "level".
+    bins: number of difficulty bins, >= 1; empty ones are left out.
+    reversion: share of the way back to its first estimate that an arm goes in every step without feedback on it, in
+    [0, 1]: above 0, an arm that was once judged useless is tried again.
+    """
+
+    by: str = "difficulty"
+    bins: int = 10
+    reversion: Lanes = 0.0
+
+    memory = "arm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("by", self.by, BY)
+        check_count("bins", self.bins)
+        check_number("reversion", self.reversion, 0, 1)
+
+    @property
+    def labels(self) -> bool:
+        return self.by == "difficulty"
+
+    def arms(self, pool: Pool) -> Arms:
+        return pool.arms(self.by, self.bins)
+
+    def shares(self, state: Any, draw: Draw) -> Floats:
+        """(R, K) probability of each arm for the next batch; each lane sums to 1."""
+        raise NotImplementedError
+
+    def select(self, state: Any, draw: Draw, count: int) -> tuple[Items, Any]:
+        return self.draw_items(self.shares(state, draw), draw, count), state
+
+    def draw_items(self, share: Floats, draw: Draw, count: int) -> Items:
+        """(R, count) distinct items: each slot draws an arm from share (R, K), each arm gives random items."""
+        arms = self.arms(draw.pool)
+        out = np.empty((len(share), count), np.int64)
+        kernels.from_arms(np.ascontiguousarray(share), arms.order, arms.start, *draw.luck(Role.ARM), out)
+        return out
+
+
+def arm_means(arms: Arms, feedback: Feedback, values: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """(R, K) mean of the groups' values (R, B) in each arm, 0 where there are none; (R, K) how many there are."""
+    of_group, answered = arms.of_item[feedback.items], feedback.rollouts > 0
+    total, groups = np.zeros((2, len(values), len(arms)))
+    kernels.add_to(total, of_group, np.where(answered, values, 0.0))
+    kernels.add_to(groups, of_group, answered.astype(np.float64))
+    return total / np.maximum(groups, 1), groups.astype(np.int64)
+
+
+def softmax(values: Floats, temperature: Floats) -> Floats:
+    """(R, K) exp(values / temperature), each lane normalised to sum 1; temperature (R,)."""
+    scaled = values / temperature[:, None]
+    weight = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
+def absolute_advantage(feedback: Feedback, kind: str) -> Floats:
+    """(R, B) mean |A| of each group's rollouts. kind: "grpo", A = (r - mean) / std; "mean", A = r - mean."""
+    centred = np.abs(feedback.rewards - feedback.means[:, :, None])
+    if feedback.counts.size:
+        centred = np.where(np.arange(centred.shape[2]) < feedback.counts[:, :, None], centred, 0.0)
+    size: Floats = centred.sum(axis=2) / np.maximum(feedback.rollouts, 1)
+    if kind == "mean":
+        return size
+    return np.divide(size, feedback.stds, out=np.zeros_like(size), where=feedback.stds > 0)
+
+
+class BanditState(NamedTuple):
+    value: Floats  # (R, K) Q
+
+
+@dataclass(frozen=True)
+class SEC(ArmRule):
+    """Self-evolving curriculum: a bandit over arms, rewarded by how much the policy still learns there.
+
+    r_k = mean of |A| over the arm's rollouts in this batch,   Q_k <- Q_k + lr (r_k - Q_k)
+    P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau); items are uniform inside an arm
+
+    lr: step of Q, the paper's alpha, in [0, 1]. tau: temperature in units of |A|, > 0. advantage: "grpo" divides by the
+    group's std, so that |A| = 2 sqrt(p (1 - p)) for rewards of 0 and 1; "mean" does not, |A| = 2 p (1 - p).
+    start: Q before the first batch, >= 0; above what an arm can earn, every arm is tried first.
+    Source: Chen et al. 2025, arXiv 2505.14970, equations 3 to 6.
+    Differs: lr and tau, which the paper tunes per task, are ours; its Q starts at 0. Arms are difficulty bins unless
+    `by` says otherwise. Arms without feedback keep their Q unless there is reversion.
+    """
+
+    lr: Lanes = 0.5
+    tau: Lanes = 0.2
+    advantage: str = "grpo"
+    start: Lanes = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("lr", self.lr, 0, 1)
+        check_number("tau", self.tau, 0, open_low=True)
+        check_choice("advantage", self.advantage, ("grpo", "mean"))
+        check_number("start", self.start, 0)
+
+    def init(self, pool: Pool, lanes: int) -> BanditState:
+        for name in ("lr", "tau", "reversion"):
+            per_lane(name, getattr(self, name), lanes)
+        return BanditState(np.repeat(per_lane("start", self.start, lanes)[:, None], len(self.arms(pool)), axis=1))
+
+    def shares(self, state: BanditState, draw: Draw) -> Floats:
+        return softmax(state.value, per_lane("tau", self.tau, len(state.value)))
+
+    def update(self, state: BanditState, feedback: Feedback) -> BanditState:
+        lanes = len(state.value)
+        earned, groups = arm_means(self.arms(feedback.pool), feedback, absolute_advantage(feedback, self.advantage))
+        lr, back = (per_lane(name, getattr(self, name), lanes)[:, None] for name in ("lr", "reversion"))
+        start = per_lane("start", self.start, lanes)[:, None]
+        seen, unseen = state.value + lr * (earned - state.value), state.value + back * (start - state.value)
+        return BanditState(np.where(groups > 0, seen, unseen))
