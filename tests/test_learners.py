@@ -1022,7 +1022,7 @@ def test_lanes_are_single_runs_bit_for_bit(law):
         assert np.array_equal(single.success(everything), lanes.success(np.tile(everything, (5, 1)))[r])
         assert np.array_equal(single.evaluate(), lanes.evaluate()[r], equal_nan=True)
         assert np.array_equal(np.ravel(single.state.theta)[0], lanes.state.theta[r])
-        assert single.step == lanes.step == 8
+        assert single.updates == lanes.updates == 8
 
 
 @every_law
@@ -1149,7 +1149,7 @@ def test_a_learner_resumes_bit_for_bit_from_its_state_on_disk(law, lanes, tmp_pa
         step(first, items)
     resumed = wb.SimLearner(law, pool, seed=seed, lanes=lanes)
     resumed.load_state_dict(through_disk(first.state_dict(), tmp_path))
-    assert resumed.step == first.step
+    assert resumed.updates == first.updates
     for t in range(5, 10):
         assert np.array_equal(step(resumed, batches[t]), expected[t])
     assert_same_state(resumed, straight)
@@ -1319,7 +1319,7 @@ def test_rewards_other_than_zero_and_one_per_rollout_are_refused(rewards, shown)
         with pytest.raises(wb.InputError, match=rf"rewards: .*got .*{shown}"):
             learner.learn(np.array([0, 1]), np.array(rewards, np.float32))
         assert np.array_equal(learner.success(np.arange(30)), before)
-        assert learner.step == 0
+        assert learner.attempts == 0
 
 
 @pytest.mark.parametrize("rollouts", [0, -1, 2.5])

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import workbench as wb
 import workbench.sweep
 from workbench.errors import InputError
-from workbench.presets import LAWS, RULES, make_law, make_rule
+from workbench.loop import SERIES
+from workbench.presets import LAWS, RULES
 from workbench.store import CellStore
 from workbench.sweep import Arm, Study, git_commit, grid_points, space_filling_points
 
@@ -128,10 +129,9 @@ def test_a_cell_is_the_same_alone_in_a_chunk_and_as_a_plain_single_run(curves, c
     together = curves(what)
     same(curves(what, lanes=1), together)
     for index, cell in enumerate(what.cells):
-        law = make_law(cell.arm.law, dict(cell.arm.law_settings))
-        rule = make_rule(cell.arm.rule, dict(cell.arm.rule_settings), what.steps)
+        law, (rule, gates) = cell.arm.make_law(), cell.arm.make_controller(what.steps)
         record = wb.train(
-            wb.Controller(rule, POOL, seed=cell.seed), wb.SimLearner(law, POOL, seed=cell.seed),
+            wb.Controller(rule, POOL, gates, seed=cell.seed), wb.SimLearner(law, POOL, seed=cell.seed),
             what.steps, what.batch, what.rollouts, what.eval_every,
         ).to_frame().drop(columns=["pool", "learner", "controller", "law", "rule"])  # fmt: skip
         mine = together.iloc[index * RECORDS : (index + 1) * RECORDS]
@@ -195,7 +195,7 @@ def test_curves_have_the_columns_of_the_contract(curves):
     deciles = [f"success_{stratum}" for stratum in range(10)]
     assert list(table.columns) == [
         "pool", "learner", "controller", "law", "rule", "adarft.eta", "scalar.signal", "seed", "step", "rollouts",
-        "success", *deciles, "target", "reward", "batch_difficulty", "silent_share", "coverage",
+        "success", *deciles, *SERIES,
     ]  # fmt: skip
     assert table["success"].to_numpy() == pytest.approx(table[deciles].mean(axis=1).to_numpy())
     assert (table["rollouts"] == table["step"] * 12 * 4).all()
@@ -221,7 +221,7 @@ def test_different_settings_never_share_a_label(value, steps):
     other = value
     for _ in range(steps):
         other = math.nextafter(other, math.inf)
-    one, two = (Arm("p", "scalar", (), "adarft", (("eta", eta),)) for eta in (value, other))
+    one, two = (Arm("p", "scalar", (), "adarft", (("adarft.eta", eta),)) for eta in (value, other))
     assert one.controller != two.controller
 
 
@@ -374,7 +374,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"controllers": ["foo"]}, r"controllers: must be among uniform, .*adarft, got 'foo'"),
+        ({"controllers": ["foo"]}, r"controllers: must be a rule \(uniform, .*\), a gate \(dapo.*\) or RULE\+GATE, got 'foo'"),
         ({"controllers": []}, r"controllers: must be one or more different names, got none"),
         ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
         ({"learners": ["foo"]}, r"learners: must be among scalar, .*tabular, got 'foo'"),

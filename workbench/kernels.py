@@ -376,7 +376,7 @@ def weighted(weight, keys, role, clock, out):
     u = blocks.reshape(blocks.size)[:size]
     near, place = np.empty(size, np.float32), np.empty(size, np.int32)
     probes = min(size, 2048)
-    stride, sample, rough = size // probes, np.empty(probes, np.float32), np.empty(probes, np.float32)
+    stride, rough = size // probes, np.empty(probes, np.float32)
     for r in range(lanes):
         _unit_row(keys[r], role, clock, blocks)
         w = weight[r]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -77,6 +77,23 @@ class Record:
         filled = np.isfinite(self.success).any(axis=(0, 1))
         return np.asarray(self.success[:, :, filled].mean(axis=2))
 
+    def at_cost(self, unit: str, step_cost: float, steps: NDArray[np.int64]) -> Record:
+        """The same runs recorded where each had spent steps (E',) x step_cost "rollouts" or "tokens".
+
+        Linear between records; a run that spent less stays as it ended.
+        """
+        spent = self.rollouts if unit == "rollouts" else self.tokens
+        costs = steps * step_cost
+
+        def at(values: NDArray[Any]) -> Floats:
+            """(E, R) -> (E', R)."""
+            return np.stack([_interpolated(costs, x, y) for x, y in zip(spent.T, values.T, strict=True)], axis=1)
+
+        success = np.stack([at(self.success[:, :, s]) for s in range(self.success.shape[2])], axis=2)
+        series = {name: at(values) for name, values in self.series.items()}
+        rollouts = np.rint(at(self.rollouts)).astype(np.int64)
+        return replace(self, steps=steps, rollouts=rollouts, success=success, series=series)
+
     def to_frame(self) -> pd.DataFrame:
         """Tidy table, a row per record and lane: names, seed, step, rollouts, success, success_0.., the series."""
         import pandas as pd
@@ -92,6 +109,19 @@ class Record:
         for stratum in range(self.success.shape[2]):
             columns[f"success_{stratum}"] = self.success[:, :, stratum].ravel()
         return pd.DataFrame(columns | {name: self.series[name].ravel() for name in SERIES})
+
+
+def record_steps(steps: int, eval_every: int) -> NDArray[np.int64]:
+    """The steps that a run of `steps` updates records: 0, every `eval_every`, and the last."""
+    return np.unique([*range(0, steps + 1, eval_every), steps])
+
+
+def _interpolated(x: NDArray[Any], known_x: NDArray[Any], known_y: NDArray[Any]) -> Floats:
+    """Linear interpolation through the known points that are numbers; NaN before the first of them."""
+    there = ~np.isnan(known_y)
+    if not there.any():
+        return np.full(len(x), np.nan)
+    return np.asarray(np.interp(x, known_x[there], known_y[there], left=np.nan))
 
 
 def train(

@@ -1,21 +1,25 @@
-"""Rules and learners by name: what sweeps, notebooks and real runs call them."""
+"""Rules, gates and learners by name: what sweeps, notebooks and real runs call them."""
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from workbench.controllers import (
+    SEC,
     AdaRFT,
+    DynamicSampling,
     FrozenTarget,
+    Gate,
     LinearSchedule,
     MiddleBand,
     OfflineFilter,
+    Prioritized,
     Rule,
     SortedEasyToHard,
     Uniform,
 )
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, check_choice, shown
 from workbench.learners import (
     GRPO,
     RLOO,
@@ -29,6 +33,10 @@ from workbench.learners import (
 )
 from workbench.learners.signals import Signal
 
+Parts: TypeAlias = tuple[Rule, list[Gate]]
+
+BASELINE = "uniform"
+
 RULES: dict[str, Rule] = {
     "uniform": Uniform(),
     "filter": OfflineFilter(),
@@ -37,6 +45,13 @@ RULES: dict[str, Rule] = {
     "sorted": SortedEasyToHard(),
     "frozen": FrozenTarget(),
     "adarft": AdaRFT(),
+    "sec": SEC(),
+    "prioritized": Prioritized(),
+}
+
+# A gate's name alone is uniform sampling behind it; RULE+GATE is any rule behind it.
+GATES: dict[str, Gate] = {
+    "dapo": DynamicSampling(),
 }
 
 # One family, structurally different members: a schedule is trusted for what survives all of them.
@@ -62,6 +77,33 @@ SIGNALS: dict[str, Signal] = {
 }
 
 
+def parts_of(controller: str) -> tuple[str, ...]:
+    """Names of the rule and of the gates behind RULE, GATE, RULE+GATE, RULE+GATE+GATE; InputError if unknown."""
+    names = controller.split("+")
+    rule = names.pop(0) if names[0] in RULES else BASELINE
+    if not (names or controller in RULES) or any(name not in GATES for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            f"controllers: must be a rule ({', '.join(RULES)}), a gate ({', '.join(GATES)}) or RULE+GATE, "
+            f"got {shown(controller)}"
+        )
+    return (rule, *names)
+
+
+def make_controller(name: str, settings: dict[str, Any] | None = None, horizon: int | None = None) -> Parts:
+    """The rule and the gates of a controller's name, with some hyper-parameters set.
+
+    settings: by full name, {"adarft.eta": 20.0, "dapo.max_batches": 3}. horizon: fills the schedules' own unless set.
+    """
+    rule, *gates = parts_of(name)
+    own: dict[str, dict[str, Any]] = {part: {} for part in (rule, *gates)}
+    for full, value in (settings or {}).items():
+        owner, _, field = full.partition(".")
+        if owner not in own:
+            raise InputError(f"{full}: must belong to a part of {name} ({', '.join(own)})")
+        own[owner][field] = value
+    return make_rule(rule, own[rule], horizon), [_with(GATES[gate], gate, own[gate]) for gate in gates]
+
+
 def make_rule(name: str, settings: dict[str, Any] | None = None, horizon: int | None = None) -> Rule:
     """The rule of that name with some hyper-parameters set; `horizon` fills the schedules' own unless they are set."""
     check_choice("controller", name, tuple(RULES))
@@ -79,6 +121,11 @@ def make_law(name: str, settings: dict[str, Any] | None = None) -> Law:
     return law
 
 
+def per_lane_field(preset: Any, field: str) -> bool:
+    """Whether a hyper-parameter may differ from lane to lane of one array program."""
+    return any(f.name == field and f.type == "Lanes" for f in fields(preset))
+
+
 def _with(preset: Any, name: str, settings: dict[str, Any]) -> Any:
     allowed = [f.name for f in fields(preset)]
     for field, value in settings.items():
@@ -88,6 +135,8 @@ def _with(preset: Any, name: str, settings: dict[str, Any]) -> Any:
         if field == "signal" and isinstance(value, str):
             check_choice(f"{name}.signal", value, tuple(SIGNALS))
             settings[field] = SIGNALS[value]
+        elif not per_lane_field(preset, field) and isinstance(value, float) and value.is_integer():
+            settings[field] = int(value)  # counts and switches come as numbers from a command line
     try:
         return replace(preset, **settings)
     except InputError as error:

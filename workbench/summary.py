@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench import stats
 from workbench.errors import check_number
-from workbench.sweep import BASELINE
+from workbench.presets import BASELINE
 
 ARM = ["pool", "learner", "controller"]
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain

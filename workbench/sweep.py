@@ -18,10 +18,10 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,17 @@ import numpy as np
 import pandas as pd
 
 from workbench.controllers import Controller
-from workbench.errors import InputError, check_count, check_number, shown
-from workbench.learners import KernelTransfer, SimLearner
-from workbench.loop import train
+from workbench.errors import InputError, check_choice, check_count, check_number, shown
+from workbench.learners import KernelTransfer, Law, SimLearner
+from workbench.loop import record_steps, train
 from workbench.pool import Pool
-from workbench.presets import LAWS, RULES, make_law, make_rule
+from workbench.presets import BASELINE, GATES, LAWS, RULES, Parts, make_controller, make_law, parts_of, per_lane_field
 from workbench.store import CellStore
 from workbench.streams import Role, generator
 
-BASELINE = "uniform"
+BUDGETS = ("steps", "rollouts", "tokens")
+LONGEST = 8  # times the steps that a run may take to spend its budget
+FEW_SEEDS = 3  # of rules that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
 
@@ -52,12 +54,12 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared: a rule and a law on a pool, with the swept settings that apply to them."""
+    """What is compared: a controller and a law on a pool, with the swept settings that apply to them, by full name."""
 
     pool: str
     law: str
     law_settings: tuple[tuple[str, Any], ...]
-    rule: str
+    rule: str  # the controller without settings: RULE, GATE or RULE+GATE
     rule_settings: tuple[tuple[str, Any], ...]
 
     @property
@@ -71,8 +73,13 @@ class Arm:
     @property
     def settings(self) -> Point:
         """The swept settings of this arm, by their full names."""
-        mine = [(self.law, self.law_settings), (self.rule, self.rule_settings)]
-        return {f"{name}.{key}": value for name, settings in mine for key, value in settings}
+        return dict(self.law_settings + self.rule_settings)
+
+    def make_law(self) -> Law:
+        return make_law(self.law, {name.split(".")[1]: value for name, value in self.law_settings})
+
+    def make_controller(self, horizon: int) -> Parts:
+        return make_controller(self.rule, dict(self.rule_settings), horizon)
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,14 @@ class Cell:
 class Study:
     """What to run: every pool x learner x controller x point of the design x seed.
 
-    pools: Pool objects. learners, controllers: names in `presets`; the baseline `uniform` always runs.
-    points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}; equal cells run once.
-    seeds: seeds 0 .. seeds - 1, shared by all arms. steps: updates. batch: items per update. rollouts: per item.
-    eval_every: steps between records. Raises InputError before any work.
+    pools: Pool objects. learners, controllers: names in `presets` (a rule, a gate, RULE+GATE); the baseline `uniform`
+    always runs. points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}; equal cells run once.
+    seeds: seeds 0 .. seeds - 1, shared by all arms; rules that fit a model as they go run on the first 3.
+    steps: updates. batch: items per update. rollouts: per item. eval_every: steps between records.
+    budget: what all runs spend alike. "steps": updates; "rollouts": steps x batch x rollouts attempts, those of
+    rejected groups and probes included; "tokens": what as many attempts at random items of the pool would take. With
+    the last two, a step of the tables is that share of the budget, and curves are interpolated onto it.
+    Raises InputError before any work.
     """
 
     pools: Sequence[Pool]
@@ -103,23 +114,31 @@ class Study:
     batch: int = 256
     rollouts: int = 8
     eval_every: int = 5
+    budget: str = "steps"
 
     def __post_init__(self) -> None:
         for name in ("seeds", "steps", "batch", "rollouts", "eval_every"):
             check_count(name, getattr(self, name))
-        for option, names, known in (
-            ("controllers", self.controllers, RULES),
-            ("learners", self.learners, LAWS),
-        ):
-            for name in names:
-                if name not in known:
-                    raise InputError(f"{option}: must be among {', '.join(known)}, got '{name}'")
+        check_choice("budget", self.budget, BUDGETS)
+        for name in self.controllers:
+            parts_of(name)
+        for name in self.learners:
+            if name not in LAWS:
+                raise InputError(f"learners: must be among {', '.join(LAWS)}, got '{name}'")
+        for option, names in (("controllers", self.controllers), ("learners", self.learners)):
             if not names or len(set(names)) < len(names):
                 raise InputError(f"{option}: must be one or more different names, got {', '.join(names) or 'none'}")
+        self._check_pools()
+        self._check_points()
+        self._try_arms()
+
+    def _check_pools(self) -> None:
         object.__setattr__(self, "pools", [pool.without_payload() for pool in self.pools])  # workers need no prompts
         names = [pool.name for pool in self.pools]
         if not names or len(set(names)) < len(names):
             raise InputError(f"pools: must be one or more pools with different names, got {', '.join(names) or 'none'}")
+
+    def _check_points(self) -> None:
         if not self.points:
             raise InputError("points: must be at least one dict of settings, {} for none, got none")
         object.__setattr__(self, "points", [{name: plain(name, v) for name, v in p.items()} for p in self.points])
@@ -127,18 +146,24 @@ class Study:
             owner = parameter.split(".")[0]
             if "." not in parameter:
                 raise InputError(f"points: must name parameters as owner.parameter, got '{parameter}'")
-            if owner not in (*self.learners, *self.controllers):
-                running = ", ".join((*self.controllers, *self.learners))
+            parts = [part for name in self.controllers for part in parts_of(name)]
+            if owner not in (*self.learners, *parts):
+                running = ", ".join(dict.fromkeys((*parts, *self.learners)))
                 raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
+
+    def _try_arms(self) -> None:
+        """Make every rule and law, and draw one batch: what cannot run says so now."""
         tried = set[tuple[Any, ...]]()
         for arm in self.arms:
-            law = make_law(arm.law, dict(arm.law_settings))
+            law = arm.make_law()
             if not law.signal.exact:
                 law.signal.check_rollouts(self.rollouts)
             if (arm.pool, arm.rule, arm.rule_settings) not in tried:
                 tried.add((arm.pool, arm.rule, arm.rule_settings))
-                rule = make_rule(arm.rule, dict(arm.rule_settings), self.steps)
-                Controller(rule, self._pool(arm.pool)).next_batch(self.batch)
+                rule, gates = arm.make_controller(self.steps)
+                for gate in gates:
+                    gate.check_rollouts(self.rollouts)
+                Controller(rule, self._pool(arm.pool), gates).next_batch(self.batch)
 
     def _pool(self, name: str) -> Pool:
         return next(pool for pool in self.pools if pool.name == name)
@@ -149,27 +174,33 @@ class Study:
         rules = [BASELINE, *(name for name in self.controllers if name != BASELINE)]
         arms: dict[Arm, None] = {}
         for pool, law, rule, point in itertools.product(self.pools, self.learners, rules, self.points):
-            arms[Arm(pool.name, law, _settings(point, law), rule, _settings(point, rule))] = None
+            arms[Arm(pool.name, law, _settings(point, [law]), rule, _settings(point, parts_of(rule)))] = None
         return list(arms)
+
+    def seeds_of(self, arm: Arm) -> int:
+        """Number of seeds: fewer for rules that fit a model as they go."""
+        return min(self.seeds, FEW_SEEDS) if RULES[parts_of(arm.rule)[0]].fits_model else self.seeds
 
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell, arm by arm, in the order of the final tables."""
         digests = {pool.name: pool.digest for pool in self.pools}
-        shared = {name: getattr(self, name) for name in ("steps", "batch", "rollouts", "eval_every")}
+        shared = {name: getattr(self, name) for name in ("steps", "batch", "rollouts", "eval_every", "budget")}
         cells = []
         for arm in self.arms:
+            rule, gates = arm.make_controller(self.steps)
             config = shared | {
                 "code": code_digest(),
                 "numpy": np.__version__,
                 "numba": numba.__version__,
                 "machine": platform.machine(),
                 "pool": digests[arm.pool],
-                "law": describe(make_law(arm.law, dict(arm.law_settings))),
-                "rule": describe(make_rule(arm.rule, dict(arm.rule_settings), self.steps)),
+                "law": describe(arm.make_law()),
+                "rule": describe(rule),
+                "gates": [describe(gate) for gate in gates],
             }
             text = json.dumps(config, sort_keys=True)
-            for seed in range(self.seeds):
+            for seed in range(self.seeds_of(arm)):
                 key = hashlib.sha256(f"{text} seed {seed}".encode()).hexdigest()[:32]
                 cells.append(Cell(arm, seed, key))
         return cells
@@ -295,8 +326,8 @@ def describe(settings: Any) -> dict[str, Any]:
     return {"class": type(settings).__name__} | values
 
 
-def _settings(point: Point, owner: str) -> tuple[tuple[str, Any], ...]:
-    return tuple((name.split(".", 1)[1], value) for name, value in point.items() if name.split(".")[0] == owner)
+def _settings(point: Point, owners: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, value) for name, value in point.items() if name.split(".")[0] in owners)
 
 
 def _label(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
@@ -305,7 +336,8 @@ def _label(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
     def short(value: Any) -> str:
         return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else f"{value}"
 
-    return " ".join([name, *(f"{key}={short(value)}" for key, value in settings)])
+    alone = "+" not in name
+    return " ".join([name, *(f"{key.split('.')[1] if alone else key}={short(value)}" for key, value in settings)])
 
 
 # ------------------------------------------------------------------------------------------- chunks and workers
@@ -315,7 +347,7 @@ def _chunks(study: Study, cells: list[Cell]) -> list[list[Cell]]:
     """Cells in chunks that can run as lanes of one program: same pool, classes and names; only numbers differ."""
 
     def shape(settings: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
-        return tuple((name, value if isinstance(value, str) else None) for name, value in settings)
+        return tuple((name, None if _of_lane(name) else value) for name, value in settings)
 
     def program(cell: Cell) -> tuple[Any, ...]:
         arm = cell.arm
@@ -371,30 +403,46 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
     """Train the cells of a chunk as lanes; their records, with a `cell` column."""
     first = chunk[0].arm
     pool = study._pool(first.pool)
-    law = make_law(first.law, _lanes_of([dict(cell.arm.law_settings) for cell in chunk]))
-    rule = make_rule(first.rule, _lanes_of([dict(cell.arm.rule_settings) for cell in chunk]), study.steps)
-    seeds = np.array([cell.seed for cell in chunk], np.uint64)
-    record = train(
-        Controller(rule, pool, seed=seeds),
-        SimLearner(law, pool, seeds),
-        study.steps,
-        study.batch,
-        study.rollouts,
-        study.eval_every,
+    together = replace(
+        first,
+        law_settings=_lanes_of([cell.arm.law_settings for cell in chunk]),
+        rule_settings=_lanes_of([cell.arm.rule_settings for cell in chunk]),
     )
+    rule, gates = together.make_controller(study.steps)
+    seeds = np.array([cell.seed for cell in chunk], np.uint64)
+    controller, learner = Controller(rule, pool, gates, seed=seeds), SimLearner(together.make_law(), pool, seeds)
+    shape = study.batch, study.rollouts, study.eval_every
+    if study.budget == "steps":
+        record = train(controller, learner, study.steps, *shape)
+    else:
+        step_cost = study.batch * study.rollouts * (learner.mean_length if study.budget == "tokens" else 1.0)
+
+        def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
+            spent = controller.rollouts if study.budget == "rollouts" else learner.tokens
+            return controller.step % study.eval_every == 0 and bool((spent >= study.steps * step_cost).all())
+
+        record = train(controller, learner, LONGEST * study.steps, *shape, until=done)
+        record = record.at_cost(study.budget, step_cost, record_steps(study.steps, study.eval_every))
     frame = record.to_frame().drop(columns=list(record.names))  # the study has names of its own
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
     return frame.assign(cell=cells)
 
 
-def _lanes_of(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Settings of each lane -> one array per number; names are the same in all lanes."""
-    columns = {name: [lane[name] for lane in settings] for name in settings[0]}
-    return {
-        name: values[0] if isinstance(values[0], str) else np.array(values, np.float64)
-        for name, values in columns.items()
-    }
+def _lanes_of(settings: list[tuple[tuple[str, Any], ...]]) -> tuple[tuple[str, Any], ...]:
+    """Settings of each lane -> one array for each number that may differ; the others are the same in all lanes."""
+    columns = zip(*settings, strict=True)  # of pairs (name, value), one from each lane
+    return tuple(
+        (lanes[0][0], np.array([value for _, value in lanes], np.float64) if _of_lane(lanes[0][0]) else lanes[0][1])
+        for lanes in columns
+    )
+
+
+def _of_lane(name: str) -> bool:
+    """Whether a setting, by its full name, may differ between the lanes of one program."""
+    owner, field = name.split(".")
+    presets: dict[str, Any] = {**RULES, **GATES, **LAWS}
+    return per_lane_field(presets[owner], field)
 
 
 _job: tuple[Study, CellStore] | None = None  # a worker's own, set once when it starts

@@ -104,6 +104,7 @@ class Rule:
     needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool it cannot do without, as `require` names them
     memory: ClassVar[str] = "none"  # what its state grows with: "none", "arm" or "item"
     extra: ClassVar[str] = "none"  # what it spends besides the rollouts it trains on
+    fits_model: ClassVar[bool] = False  # whether it fits a model as it goes, lane by lane: slow
 
     def __post_init__(self) -> None:
         check_number("floor", self.floor, 0, 1)

@@ -97,6 +97,11 @@ class SimLearner:
     def lanes(self) -> int:
         return len(self.seeds)
 
+    @property
+    def mean_length(self) -> float:
+        """Tokens of one attempt at a random item of the pool."""
+        return float(self._length.mean())
+
     def success(self, items: ArrayLike) -> NDArray[np.float32]:
         """True success probabilities of the items, (B,) or (R, B): for tests and figures, not for controllers."""
         positions = check_items(items, len(self.pool), self.lanes, self._single)
