@@ -36,6 +36,7 @@ from .learners import Signal as Signal
 from .learners import SimLearner as SimLearner
 from .learners import SuccessOnly as SuccessOnly
 from .learners import Tabular as Tabular
+from .listing import catalog as catalog
 from .loop import Record as Record
 from .loop import train as train
 from .pool import Pool as Pool

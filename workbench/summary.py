@@ -12,6 +12,15 @@ from workbench.errors import check_number
 from workbench.presets import BASELINE
 
 ARM = ["pool", "learner", "controller"]
+# What a run costs besides its steps: totals at its end. Tables of other trainers may lack some.
+COSTS = ("rollouts", "trained", "probed", "tokens", "forwards", "short", "label_rollouts")
+COST_HEADS = {
+    "generated": "rollouts",
+    "trained on": "trained",
+    "probes": "probed",
+    "predictions": "forwards",
+    "short": "short",
+}
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain
 
 
@@ -21,6 +30,8 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8) -> pd.DataFrame:
     threshold: share of the gain of the uniform baseline, in (0, 1]. For each pool and learner the level to reach is
     start + threshold (end - start) of uniform's mean curve; NaN where uniform gains nothing.
     auc: mean of held-out success over the steps (trapezoids). silent_share: mean over the run.
+    rollouts, trained, probed, tokens, forwards, short, label_rollouts: totals at the end, as in `loop.SERIES`;
+    label_rollouts: attempts behind the difficulty labels, bought before training.
     """
     check_number("threshold", threshold, 0, 1, open_low=True)
     keys = list(curves.columns[: curves.columns.get_loc("seed")])
@@ -34,7 +45,7 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8) -> pd.DataFrame:
             width = len(steps)
             success = arm["success"].to_numpy().reshape(-1, width)  # (N, E): rows are sorted by seed, then step
             first = arm.iloc[::width]
-            rollouts = arm["rollouts"].to_numpy()[width - 1] / steps[-1]
+            rollouts = arm["rollouts"].to_numpy().reshape(-1, width)
             if np.isfinite(level):
                 time, reached = stats.steps_to_threshold(steps, success, level)
             else:
@@ -45,14 +56,23 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8) -> pd.DataFrame:
                     threshold=level,
                     steps_to_threshold=time,
                     reached=reached,
-                    rollouts_to_threshold=time * rollouts,
+                    rollouts_to_threshold=[np.interp(t, steps, row) for t, row in zip(time, rollouts, strict=True)],
                     auc=np.trapezoid(success, steps, axis=1) / (steps[-1] - steps[0]),
                     final=success[:, -1],
-                    silent_share=np.average(silent, axis=1, weights=np.diff(steps)),  # the last record may be short
+                    silent_share=_mean_over(np.diff(steps), silent),  # the last record may be short
                     coverage=arm["coverage"].to_numpy()[width - 1 :: width],
+                    **{name: arm[name].to_numpy()[width - 1 :: width] for name in COSTS if name in arm},
                 )
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def _mean_over(weights: Any, values: Any) -> Any:
+    """(N,) weighted means of (N, E) over what is not NaN; NaN where all is."""
+    there = ~np.isnan(values)
+    total = (weights * there).sum(axis=1)
+    mean = np.divide(np.where(there, values, 0.0) @ weights, total, out=np.zeros(len(values)), where=total > 0)
+    return np.where(total > 0, mean, np.nan)
 
 
 def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.DataFrame:
@@ -74,8 +94,8 @@ def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.D
     table = pd.DataFrame(rows)
     table["p_holm"] = stats.holm(table["p"].to_numpy())
     better, sure = table["auc_gain"] > 0, table["p_holm"] <= 1 - level
-    enough = enough_seeds(runs["seed"].nunique(), comparisons, level)
-    undecided = "no difference" if enough else "too few seeds"
+    enough = np.array([enough_seeds(seeds, comparisons, level) for seeds in table["seeds"]])
+    undecided = np.where(enough, "no difference", "too few seeds")
     table["verdict"] = np.select(
         [table["rule"] == BASELINE, sure & better, sure & ~better], ["baseline", "better", "worse"], undecided
     )
@@ -95,7 +115,8 @@ def _sign_flip(differences: Any, comparisons: int) -> float:
 def _arm_row(
     arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float, comparisons: int
 ) -> dict[str, Any]:
-    """Estimates of one arm against its baseline; both have one row per seed, in the same order."""
+    """Estimates of one arm against its baseline on the same seeds; both have one row per seed, in the same order."""
+    base = base[base["seed"].isin(arm["seed"])]
     is_base = arm["rule"].iloc[0] == BASELINE
     row: dict[str, Any] = {"seeds": len(arm), "threshold": arm["threshold"].iloc[0]}
     none = stats.Estimate(np.nan, np.nan, np.nan)
@@ -114,6 +135,7 @@ def _arm_row(
     row["improvement"] = np.nan if is_base else stats.probability_of_improvement(auc, base_auc)
     row |= _named("final", stats.interval(arm["final"].to_numpy(), level=level))
     row["silent_share"], row["coverage"] = arm["silent_share"].mean(), arm["coverage"].mean()
+    row |= {f"mean_{name}": arm[name].mean() for name in COSTS if name in arm}
     return row
 
 
@@ -141,9 +163,9 @@ def rivals_table(runs: pd.DataFrame, rule: str = "adarft") -> pd.DataFrame:
         if mine.empty:
             continue
         best = mine.groupby("controller")["auc"].mean().idxmax()
-        own = mine.loc[mine["controller"] == best, "auc"].to_numpy()
+        own = mine[mine["controller"] == best].set_index("seed")["auc"]
         for rival, arm in block[block["rule"] != rule].groupby("controller", sort=False):
-            gain = arm["auc"].to_numpy() - own
+            gain = arm["auc"].to_numpy() - own[arm["seed"]].to_numpy()
             rows.append((pool, learner, best, rival, gain.mean(), _sign_flip(gain, comparisons)))
     table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival", "auc_gain", "p"])
     return table.assign(p_holm=stats.holm(table["p"].to_numpy()))
@@ -170,6 +192,8 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int) -> str:
                 f"{_number(row['silent_share'], '.0%'):>6}  {row['coverage']:>7.0%}  {_verdict(row)}"
             )
     lines += ["", *_where_adarft_does_not_win(runs, summary)]
+    if "mean_label_rollouts" in summary:
+        lines += ["", *cost_lines(summary)]
     lines += [
         "",
         f"steps: mean, runs that never got there counting as {horizon} (censored: how many); [95 % interval]. "
@@ -180,6 +204,30 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int) -> str:
         "over the whole table at 5 %.",
     ]
     return "\n".join(lines)
+
+
+def cost_lines(summary: pd.DataFrame) -> list[str]:
+    """What each controller spends in a run, and what it saves, on each pool; means over its learners."""
+    lines = []
+    for pool, block in summary.groupby("pool", sort=False):
+        base = block[block["rule"] == BASELINE].set_index("learner")["rollouts"]
+        rows = []
+        for controller, arm in block.groupby("controller", sort=False):
+            saved = (arm["learner"].map(base) - arm["rollouts"]).mean()
+            labels = arm["mean_label_rollouts"].mean()
+            spent = {head: f"{arm[f'mean_{name}'].mean():,.0f}" for head, name in COST_HEADS.items()}
+            times = f"{labels / saved:,.1f}" if labels > 0 and saved > 0 else "-"
+            bought = "not known" if np.isnan(labels) else f"{labels:,.0f}"
+            rows.append({"controller": controller} | spent | {"saved": _number(saved, ",.0f"), "labels": bought,
+                                                              "labels / saved": times})  # fmt: skip
+        lines.append(f"Costs of a run on {pool}, mean over learners:")
+        lines += [f"  {line}" for line in pd.DataFrame(rows).to_string(index=False).splitlines()]
+    return [
+        *lines,
+        "generated, trained on, probes, labels: rollouts, labels those bought before training. predictions: of helper "
+        "models. short: updates on fewer groups",
+        "than asked for. saved: rollouts to the threshold, uniform's minus the controller's.",
+    ]
 
 
 def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> list[str]:

@@ -257,7 +257,16 @@ class Study:
             text = any(isinstance(value, str) for value in values)
             keys[name] = values if text else [np.nan if value is None else value for value in values]
         table = pd.DataFrame(keys).iloc[index].reset_index(drop=True)
-        return pd.concat([table, frame.drop(columns="cell")], axis=1)
+        labels = {arm: self.label_rollouts(arm) for arm in self.arms}
+        bought = pd.Series([labels[arm] for arm in arms], name="label_rollouts").iloc[index].reset_index(drop=True)
+        return pd.concat([table, frame.drop(columns="cell"), bought], axis=1)
+
+    def label_rollouts(self, arm: Arm) -> float:
+        """Attempts behind the difficulty labels that the arm's rule reads; NaN if the pool does not say."""
+        if not arm.make_controller(self.steps)[0].labels:
+            return 0.0
+        attempts = self._pool(arm.pool).attempts
+        return np.nan if attempts is None else float(attempts.sum())
 
 
 # ------------------------------------------------------------------------------------------------------ designs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ class Gate:
     """
 
     max_batches: int = 10
+
+    memory: ClassVar[str] = "none"  # as in `Rule`
+    extra: ClassVar[str] = "rollouts of rejected groups"
 
     def __post_init__(self) -> None:
         check_count("max_batches", self.max_batches, 1, 2**31)

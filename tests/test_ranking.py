@@ -1,0 +1,105 @@
+"""Ranks, regrets, their intervals, and the seeds that would tell neighbours apart: worked by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as sp
+
+from workbench.ranking import OVERALL, RESAMPLES, ranking_lines, ranking_table
+from workbench.streams import Role, generator
+
+AREAS = {  # learner, pool, controller -> area of seeds 0, 1, 2
+    ("near", "p", "a"): [0.50, 0.52, 0.54],
+    ("near", "p", "b"): [0.40, 0.44, 0.42],
+    ("near", "p", "c"): [0.30, 0.30, 0.30],
+    ("near", "q", "a"): [0.20, 0.20, 0.20],
+    ("near", "q", "b"): [0.60, 0.61, 0.62],
+    ("near", "q", "c"): [0.20, 0.20, 0.20],
+    ("far", "p", "a"): [0.30, 0.32, 0.34],
+    ("far", "p", "b"): [0.10, 0.10, 0.10],
+    ("far", "p", "c"): [0.20, 0.20, 0.20],
+}
+
+
+def runs(areas=AREAS):
+    rows = [
+        {"learner": learner, "pool": pool, "controller": controller, "seed": seed, "auc": auc}
+        for (learner, pool, controller), values in areas.items()
+        for seed, auc in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def row(table, learner, controller):
+    (found,) = table[(table["learner"] == learner) & (table["controller"] == controller)].to_dict("records")
+    return found
+
+
+def test_ranks_and_regrets_are_those_worked_by_hand():
+    table = ranking_table(runs())
+    assert row(table, "near", "a")["mean_rank"] == pytest.approx((1 + 2.5) / 2)  # a and c tie on q
+    assert row(table, "near", "b")["mean_rank"] == pytest.approx((2 + 1) / 2)
+    assert row(table, "near", "c")["mean_rank"] == pytest.approx((3 + 2.5) / 2)
+    overall = row(table, OVERALL, "a")
+    assert overall["mean_rank"] == pytest.approx((1 + 2.5 + 1) / 3)
+    assert overall["worst_rank"] == 2.5
+    assert overall["mean_regret"] == pytest.approx((0 + 0.41 + 0) / 3)
+    assert overall["worst_regret"] == pytest.approx(0.41)
+    assert row(table, OVERALL, "b")["worst_rank"] == 3
+
+
+def test_each_learner_and_all_of_them_are_ranked_best_first():
+    table = ranking_table(runs())
+    assert list(dict.fromkeys(table["learner"])) == ["near", "far", OVERALL]
+    for _, block in table.groupby("learner"):
+        assert block["mean_rank"].is_monotonic_increasing
+        assert len(block) == 3
+
+
+def test_intervals_are_percentiles_over_draws_of_seeds_shared_by_all_controllers():
+    table = ranking_table(runs())
+    draws = generator(0, Role.BOOTSTRAP).integers(3, size=(RESAMPLES, 3))
+    regrets = []
+    for draw in draws:  # the plain way, one draw at a time
+        means = {key: np.mean([values[seed] for seed in draw]) for key, values in AREAS.items()}
+        blocks = [("near", "p"), ("near", "q"), ("far", "p")]
+        regrets.append(np.mean([max(means[(*b, c)] for c in "abc") - means[(*b, "b")] for b in blocks]))
+    low, high = np.percentile(regrets, [2.5, 97.5])
+    mine = row(table, OVERALL, "b")
+    assert (mine["mean_regret_low"], mine["mean_regret_high"]) == pytest.approx((low, high))
+    assert mine["mean_regret_low"] < mine["mean_regret"] < mine["mean_regret_high"]
+
+
+def test_seeds_to_separate_give_the_power_they_promise():
+    """The normal formula at effect d / s = 0.5; scipy's power of the t-test at that N is close to 80 %."""
+    luck = np.random.default_rng(1)
+    gains = luck.normal(size=40)
+    gains = (gains - gains.mean()) / gains.std(ddof=1) + 0.5  # mean exactly 0.5, sd exactly 1
+    table = ranking_table(runs({("l", "p", "a"): list(0.5 + gains / 100), ("l", "p", "b"): [0.5] * 40}))
+    seeds = row(table, "l", "a")["seeds_to_separate"]
+    assert seeds == np.ceil(((1.959964 + 0.841621) / 0.5) ** 2) == 32
+    shift = 0.5 * np.sqrt(seeds)
+    power = sp.nct(df=seeds - 1, nc=shift).sf(sp.t(seeds - 1).ppf(0.975))
+    assert 0.75 < power < 0.85
+
+
+def test_the_last_has_no_next_and_equals_cannot_be_told_apart():
+    table = ranking_table(runs({("l", "p", "a"): [0.5, 0.6], ("l", "p", "b"): [0.6, 0.5]}))
+    assert np.isinf(row(table, "l", "a")["seeds_to_separate"])
+    assert np.isnan(row(table, "l", "b")["seeds_to_separate"])
+
+
+def test_a_controller_with_fewer_seeds_is_ranked_by_those_it_has():
+    few = runs({("l", "p", "a"): [0.5, 0.6, 0.7, 0.8], ("l", "p", "b"): [0.9, 0.7]})
+    table = ranking_table(few)
+    assert row(table, "l", "b")["mean_rank"] == 1
+    assert row(table, "l", "a")["mean_regret"] == pytest.approx(0.8 - 0.65)
+    assert np.isfinite(table.drop(columns=["learner", "controller", "seeds_to_separate"]).to_numpy()).all()
+
+
+def test_the_text_shows_every_controller_and_the_best_of_each_learner():
+    text = "\n".join(ranking_lines(ranking_table(runs())))
+    for line in ("near: b, a, c; last: c", "far: a, c, b; last: b"):
+        assert line in text
+    assert "1.5 [1.5, 1.5]" in text
+    assert text.count("\n") == 8
