@@ -658,39 +658,58 @@ def attempt(
     length (I,): tokens per rollout; tokens (R,) += those spent. False, with the rest undone, at a lane with a position
     outside the pool."""
     lanes, batch, group = rewards.shape
-    size = u64(length.size)
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
-    u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
     for r in range(lanes):
-        bad = 0
-        for i in range(batch):
-            bad += i64(u64(items[r, i]) >= size)
-        if bad:
+        if not _positions_in(items[r], length.size):
             return False
-        spent = i64(0)
-        if counts.size:
-            for i in range(batch):
-                spent += length[u64(items[r, i])] * counts[r, i]
-        else:
-            for i in range(batch):
-                spent += length[u64(items[r, i])]
-            spent *= group
-        tokens[r] += spent
         p = chance[r]
         _success_row(items[r], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
-        _unit_row(keys[r], role, clock, blocks)
-        out = rewards[r]
-        if group == 1:  # a loop of its own, which vectorises over the batch
-            for i in range(batch):
-                out[i, 0] = f32(1) if u[i, 0] < p[i] else f32(0)
-        else:
-            for i in range(batch):
-                for g in range(group):
-                    out[i, g] = f32(1) if u[i, g] < p[i] else f32(0)
-        if counts.size:
-            for i in range(batch):
-                out[i, counts[r, i] :] = f32(0)
+        _draw_row(r, items, counts, length, p, keys[r], role, clock, blocks, rewards[r], tokens)
     return True
+
+
+@njit(nogil=True, cache=True)
+def draw_rewards(items, counts, length, chance, keys, role, clock, rewards, tokens):
+    """The same for success probabilities chance (R, B) that are known already; positions are not checked."""
+    lanes, batch, group = rewards.shape
+    blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
+    for r in range(lanes):
+        _draw_row(r, items, counts, length, chance[r], keys[r], role, clock, blocks, rewards[r], tokens)
+
+
+@njit(inline="always")
+def _positions_in(row, size):
+    bad = 0
+    for i in range(row.size):
+        bad += i64(u64(row[i]) >= u64(size))
+    return bad == 0
+
+
+@njit(inline="always")
+def _draw_row(r, items, counts, length, p, key, role, clock, blocks, out, tokens):
+    """One lane's rewards, and the tokens they took."""
+    batch, group = out.shape
+    spent = i64(0)
+    if counts.size:
+        for i in range(batch):
+            spent += length[u64(items[r, i])] * counts[r, i]
+    else:
+        for i in range(batch):
+            spent += length[u64(items[r, i])]
+        spent *= group
+    tokens[r] += spent
+    _unit_row(key, role, clock, blocks)
+    u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
+    if group == 1:  # a loop of its own, which vectorises over the batch
+        for i in range(batch):
+            out[i, 0] = f32(1) if u[i, 0] < p[i] else f32(0)
+    else:
+        for i in range(batch):
+            for g in range(group):
+                out[i, g] = f32(1) if u[i, g] < p[i] else f32(0)
+    if counts.size:
+        for i in range(batch):
+            out[i, counts[r, i] :] = f32(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})

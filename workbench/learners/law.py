@@ -1,12 +1,12 @@
 """What a learning law is, and the items it works on.
 
-All laws share one item response model and one update form (kernel form of policy gradient between items):
+Most laws share one item response model and one update form (kernel form of policy gradient between items):
 
     p_j = floor + (ceiling - floor) sigma(a z_j),   z_j = theta + offset_j - b_j      (IRT, in logits)
     z_j <- z_j + kappa / B sum_i K_ji S_i           S_i = (v_i / v_ref)^gamma,  v_i the signal of item i's group
 
 kappa is the step in logits per update at p = 1/2 (kappa' = kappa v_ref^gamma of the derivations). They differ in
-K, the transfer between items, and in what decays.
+K, the transfer between items, and in what decays. Laws with another response model override `chance`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from workbench.errors import InputError, check_number
 from workbench.lanes import Floats, Lanes
 from workbench.learners.signals import RLOO, Signal
+from workbench.pool import Pool
+
+Chances = NDArray[np.float32]
 
 
 class LearnerState(NamedTuple):
@@ -33,11 +36,16 @@ class ItemBank:
     """True item parameters: J items, of which the first I are the pool's and the rest are held out.
 
     b: (U, J) float32 difficulties in logits, one row per distinct draw; row: (R,) each lane's row of b.
+    pool: where the first I come from.
     """
 
     b: NDArray[np.float32]
     row: NDArray[np.int64]
-    pool_size: int
+    pool: Pool
+
+    @property
+    def pool_size(self) -> int:
+        return len(self.pool)
 
 
 class Gradient(NamedTuple):
@@ -58,7 +66,14 @@ class Law:
     kappa: logits per update at p = 1/2, >= 0. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
     1/2 = std-normalised or whitened advantages, 0 = natural gradient (0^0 = 1).
     forgetting: share of the gained skill lost per update, [0, 1].
-    label_noise: sd in logits of an item's true difficulty around its label, >= 0.
+    label_noise: sd in logits of an item's true difficulty around its label, >= 0: labels come from another model.
+    gap: logits by which items with b > 0 are harder than labelled, >= 0: a hole in the spectrum of difficulty.
+    unlearnable: share of the pool that is never solved, [0, 1): broken answers, or beyond the model.
+    false_negative, false_positive: chances that the verifier misses a right answer and lets a wrong one pass, [0, 0.5];
+    training sees p' = false_positive + (1 - false_positive - false_negative) p, `evaluate` the true p.
+    repeat_decay: r >= 0, the signal of an item's group counts e^(-r visits): repeated prompts teach less.
+    tokens_easy, tokens_hard: tokens of one attempt at difficulty 0 and 100, linear in between, >= 0; the defaults are
+    what Shi et al. 2025, arXiv 2504.05520, report for easy and hard problems.
     The defaults are judgement until calibrated on real logs; compare orderings, not absolute steps.
     """
 
@@ -67,6 +82,13 @@ class Law:
     gamma: Lanes = 1.0
     forgetting: Lanes = 0.0
     label_noise: Lanes = 0.7
+    gap: Lanes = 0.0
+    unlearnable: Lanes = 0.0
+    false_negative: Lanes = 0.0
+    false_positive: Lanes = 0.0
+    repeat_decay: Lanes = 0.0
+    tokens_easy: float = 200.0
+    tokens_hard: float = 2000.0
     signal: Signal = field(default_factory=RLOO)
 
     heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
@@ -78,6 +100,13 @@ class Law:
         check_number("gamma", self.gamma, 0, 1)
         check_number("forgetting", self.forgetting, 0, 1)
         check_number("label_noise", self.label_noise, 0)
+        check_number("gap", self.gap, 0)
+        check_number("unlearnable", self.unlearnable, 0, 1, open_high=True)
+        check_number("false_negative", self.false_negative, 0, 0.5)
+        check_number("false_positive", self.false_positive, 0, 0.5)
+        check_number("repeat_decay", self.repeat_decay, 0)
+        check_number("tokens_easy", self.tokens_easy, 0, 2**31)
+        check_number("tokens_hard", self.tokens_hard, 0, 2**31)
         if not isinstance(self.signal, Signal):
             raise InputError(f"signal: must be a Signal such as RLOO(), got {self.signal!r}")
 
@@ -85,12 +114,22 @@ class Law:
         """Slope a, floor and ceiling of the response curve."""
         return 1.0, 0.0, 1.0
 
-    def start(self, theta0: Floats, bank: ItemBank) -> LearnerState:
-        """The state before training, theta0 (R,)."""
+    def start(self, theta0: Floats, bank: ItemBank) -> Any:
+        """The state before training, theta0 (R,): a NamedTuple of arrays with the lanes first, one of them `value`.
+
+        `LearnerState` where the response model is the one above.
+        """
         raise NotImplementedError
 
-    def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
-        """The state after one update. `state.offset` is updated in place; `cache` keeps what depends on bank only."""
+    def chance(self, state: Any, items: NDArray[np.int64], bank: ItemBank, cache: dict[str, Any]) -> Chances | None:
+        """(R, B) true success probabilities of the items (R, B), or of the same items (1, B) in every lane.
+
+        None: by the response model above, in a compiled loop.
+        """
+        return None
+
+    def advance(self, state: Any, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> Any:
+        """The state after one update. `state.offset` may be changed in place; `cache` keeps what depends on bank only."""
         raise NotImplementedError
 
 

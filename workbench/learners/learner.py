@@ -20,13 +20,14 @@ from workbench.lanes import (
     raise_bad_position,
     shape_items,
 )
-from workbench.learners.law import Gradient, ItemBank, Law, LearnerState
+from workbench.learners.law import Gradient, ItemBank, Law
 from workbench.pool import GRID, Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 STRATA = 10  # difficulty deciles that `evaluate` reports
 HELDOUT_PER_STRATUM = 32
 COUNTS = ("updates", "attempts", "probes")
+UNSOLVABLE = 1000.0  # logits
 
 
 def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Floats:
@@ -41,21 +42,12 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
     return np.asarray(np.log((m - k + 0.5) / (k + 0.5)))
 
 
-def response_length(difficulty: ArrayLike) -> Floats:
-    """Tokens of one response: 200 at difficulty 0, 2000 at 100, linear in between.
-
-    Source: the lengths that Shi et al. 2025, arXiv 2504.05520, give for easy and hard problems; the line is ours.
-    """
-    check_number("difficulty", np.ravel(difficulty), 0, 100)
-    return np.asarray(200.0 + 18.0 * np.asarray(difficulty, dtype=np.float64))
-
-
 class SimLearner:
     """Attempts items, learns from rewards: arithmetic in place of a language model.
 
     law: how success follows from skill and skill from rewards. pool: the items. seed, lanes: as in Controller.
     b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
-    length: (I,) tokens of one attempt at each item; by default `response_length` of the labels.
+    length: (I,) tokens of one attempt at each item; by default from the law's tokens_easy and tokens_hard.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
     A controller never sees b, theta or p. Luck is keyed by (seed, role, update, attempt of this update, slot): it does
     not depend on which items a controller chose, so runs of different controllers with one seed are paired.
@@ -75,10 +67,14 @@ class SimLearner:
         count = len(self.seeds)
         self._bank = _item_bank(law, pool, self.seeds, b)
         self._curve = [per_lane(n, v, count) for n, v in zip(("a", "floor", "ceiling"), law.curve(), strict=True)]
-        self._delta = _multiplicative_difficulty(self._bank, self._curve[0])
+        self._observed = _verified(law, self._curve, count)  # the same as training sees it
+        self._delta = _multiplicative_difficulty(self._bank, self._curve[0]) if self._fused else ()
         self._gamma = per_lane("gamma", law.gamma, count)
         for name in ("kappa", "forgetting"):
             per_lane(name, getattr(law, name), count)
+        decay = per_lane("repeat_decay", law.repeat_decay, count)
+        self._repeat_decay = decay if decay.any() else None
+        self.visits = np.zeros((count, len(pool) if decay.any() else 0), np.int32)  # groups learned from, per item
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._all_admitted: object = None
         self._chance = np.empty((count, 0), np.float32)
@@ -86,9 +82,9 @@ class SimLearner:
         self._cache: dict[str, Any] = {}
         self._tables: dict[tuple[int, bool], tuple[NDArray[np.float32], bool, Floats]] = {}
         self._strata = _strata(law, pool)
-        self.state: LearnerState = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
-        self._attempted: tuple[object, LearnerState, NDArray[np.int64], NDArray[np.float32]] | None = None
-        self._length = _lengths(length, pool)
+        self.state: Any = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
+        self._attempted: tuple[object, Any, NDArray[np.int64], NDArray[np.float32]] | None = None
+        self._length = _lengths(length, law, pool)
         self.tokens = np.zeros(count, np.int64)  # spent per lane
         self.updates = 0
         self.attempts = self.probes = 0  # batches attempted and probed since the last update
@@ -139,9 +135,15 @@ class SimLearner:
         self._attempted = None
         chance = self._chance  # ours alone, so the same memory every step: it stays in cache
         luck = self.seeds, int(role), clock(self.updates, turn)
-        skill = self._skill()
-        if not kernels.attempt(positions, sizes, self._length, *skill, *luck, chance, rewards, self.tokens):
-            raise_bad_position(positions, len(self.pool))
+        if self._fused:
+            skill = self._skill(self._observed)
+            if not kernels.attempt(positions, sizes, self._length, *skill, *luck, chance, rewards, self.tokens):
+                raise_bad_position(positions, len(self.pool))
+        else:
+            if not kernels.positions_valid(positions, len(self.pool)):
+                raise_bad_position(positions, len(self.pool))
+            self._seen_chance(positions, chance)
+            kernels.draw_rewards(positions, sizes, self._length, chance, *luck, rewards, self.tokens)
         if isinstance(items, np.ndarray) and not items.flags.writeable:
             self._attempted = items, self.state, positions, chance
         return rewards[0] if self._single else rewards
@@ -161,7 +163,7 @@ class SimLearner:
             _, _, positions, chance = self._attempted  # neither items nor skill have changed since the attempt
         else:
             positions = check_items(items, len(self.pool), self.lanes, self._single)
-            chance = self._success(positions)
+            chance = self._seen_chance(positions, np.empty(positions.shape, np.float32))
         self._attempted = None
         groups = check_rewards(rewards, positions.shape, self._single)
         sizes = check_counts(counts, groups.shape, self._single)
@@ -170,15 +172,18 @@ class SimLearner:
         if not sizes.size:
             self.law.signal.check_rollouts(n)
         table, uses_p, power = self._table(n, bool(sizes.size))
-        signals = np.empty((self.lanes if self.law.per_item else 0, positions.shape[1]), np.float32)
+        each = self.law.per_item or self._repeat_decay is not None
+        signals = np.empty((self.lanes if each else 0, positions.shape[1]), np.float32)
         weight, mean, hits = np.empty(self.lanes), np.empty(self.lanes), np.empty(self.lanes, np.int64)
-        _, floor, ceiling = self._curve
+        _, floor, ceiling = self._observed
         binary = kernels.item_signals(
             groups, sizes, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, mean, hits
         )
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
             raise InputError(f"rewards: a simulated learner learns from 0 or 1, got {bad}")
+        if self._repeat_decay is not None:
+            mean = self._tired(positions, signals, weight, mask)
         gradient = Gradient(positions, signals, weight, mean, self._optimiser_noise())
         state = self.law.advance(self.state, gradient, self._bank, self._cache)
         if self.law.signal.uses_value:
@@ -188,6 +193,18 @@ class SimLearner:
         self.state = state
         self.updates += 1
         self.attempts = self.probes = 0
+
+    def _tired(
+        self, positions: NDArray[np.int64], signals: NDArray[np.float32], weight: Floats, mask: NDArray[np.bool_]
+    ) -> Floats:
+        """Weaken signals (R, B), in place, by how often their items were learned from; their means (R,)."""
+        assert self._repeat_decay is not None
+        before = np.take_along_axis(self.visits, positions, axis=1)
+        signals *= np.exp(-self._repeat_decay[:, None] * before).astype(np.float32)
+        visits = self.visits.copy()
+        kernels.add_to(visits, positions, (mask if mask.size else np.ones(positions.shape, bool)).astype(np.int32))
+        self.visits = visits
+        return np.asarray(weight * signals.sum(axis=1, dtype=np.float64))
 
     def evaluate(self) -> Floats:
         """Mean success per difficulty decile, (10,) or (R, 10), exact, without learning.
@@ -204,27 +221,47 @@ class SimLearner:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
         fields = {name: np.array(value) for name, value in self.state._asdict().items()}
         counts = {name: getattr(self, name) for name in COUNTS}
-        return fields | counts | {"tokens": self.tokens.copy(), "seeds": self.seeds.copy()}
+        arrays = {name: getattr(self, name).copy() for name in ("tokens", "visits", "seeds")}
+        return fields | counts | arrays
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same law, pool and seeds."""
         check_state(state, self.state_dict(), free=set())
         if not np.array_equal(state["seeds"], self.seeds):
             raise InputError(f"state.seeds: must be this learner's seeds {self.seeds}, got {state['seeds']}")
-        self.state = LearnerState(*(np.array(state[name], np.float64) for name in LearnerState._fields))
+        mine = self.state._asdict()
+        self.state = type(self.state)(**{name: np.array(state[name], mine[name].dtype) for name in mine})
         self._attempted = None
         for name in COUNTS:
             setattr(self, name, int(state[name]))
-        self.tokens = np.array(state["tokens"], np.int64)
+        self.tokens, self.visits = np.array(state["tokens"], np.int64), np.array(state["visits"], np.int32)
 
     def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(R, B) true success probabilities of items (R, B) or (1, B)."""
+        chance = self.law.chance(self.state, positions, self._bank, self._cache)
+        if chance is not None:
+            return chance
         out = np.empty((self.lanes, positions.shape[1]), np.float32)
-        kernels.success(positions, *self._skill(), out)
+        kernels.success(positions, *self._skill(self._curve), out)
         return out
 
-    def _skill(self) -> tuple[NDArray[Any], ...]:
+    def _seen_chance(self, positions: NDArray[np.int64], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """out (R, B) = success probabilities as training sees them, through the verifier."""
+        if self._fused:
+            kernels.success(positions, *self._skill(self._observed), out)
+        else:
+            _, low, high = (curve[:, None].astype(np.float32) for curve in self._observed)
+            out[:] = low + (high - low) * self._success(positions)
+        return out
+
+    @property
+    def _fused(self) -> bool:
+        """Whether the law has the common response model, which the compiled loops compute."""
+        return type(self.law).chance is Law.chance
+
+    def _skill(self, curve: list[Floats]) -> tuple[NDArray[Any], ...]:
         """What the compiled response curve takes: items, skill, and a, floor, ceiling per lane."""
-        return *self._delta, self.state.offset, self.state.theta, *self._curve
+        return *self._delta, self.state.offset, self.state.theta, *curve
 
     def _table(self, n: int, mixed: bool) -> tuple[NDArray[np.float32], bool, Floats]:
         """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top.
@@ -283,7 +320,7 @@ class SimLearner:
 
 
 def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | None) -> ItemBank:
-    """True difficulties of the pool's items and of the held-out ones; one row per distinct (seed, label noise)."""
+    """True difficulties of the pool's items and of the held-out ones; one row per distinct draw."""
     if b is None:
         label = difficulty_to_logit(pool.difficulty, GRID if pool.attempts is None else pool.attempts)
     else:
@@ -292,20 +329,35 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
         if label.shape != (len(pool),):
             raise InputError(f"b: must be one number per item, shape ({len(pool)},), got {label.shape}")
     heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)
-    sd = per_lane("label_noise", law.label_noise, len(seeds))
-    luck = np.where(sd > 0, seeds, 0)  # without noise all lanes share one row
-    pairs, row = np.unique(np.stack([luck.astype(np.uint64), sd.view(np.uint64)], axis=1), axis=0, return_inverse=True)
+    names = ("label_noise", "gap", "unlearnable")
+    sd, gap, broken = (per_lane(name, getattr(law, name), len(seeds)) for name in names)
+    luck = np.where((sd > 0) | (broken > 0), seeds, 0)  # without luck all lanes share one row
+    keys = np.stack([luck.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
+    keys, row = np.unique(keys, axis=0, return_inverse=True)
     rows = []
-    for seed, noise in zip(pairs[:, 0], pairs[:, 1].copy().view(np.float64), strict=True):
-        own = generator(seed, Role.ITEM).standard_normal(len(label)) * (noise if b is None else 0.0)
-        unseen = generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
-        rows.append(np.concatenate([label + own, heldout + unseen]))
-    return ItemBank(np.array(rows, dtype=np.float32), row.ravel(), len(pool))
+    for seed, *settings in keys:
+        noise, hole, share = np.array(settings, np.uint64).view(np.float64)
+        stream = generator(seed, Role.ITEM)
+        own = label + stream.standard_normal(len(label)) * (noise if b is None else 0.0)
+        own[own > 0] += hole
+        own[stream.random(len(label)) < share] = UNSOLVABLE
+        unseen = heldout + generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
+        unseen[unseen > 0] += hole
+        rows.append(np.concatenate([own, unseen]))
+    return ItemBank(np.array(rows, dtype=np.float32), row.ravel(), pool)
 
 
-def _lengths(length: ArrayLike | None, pool: Pool) -> NDArray[np.int64]:
+def _verified(law: Law, curve: list[Floats], lanes: int) -> list[Floats]:
+    """The response curve a, floor, ceiling through a verifier that errs both ways."""
+    a, floor, ceiling = curve
+    missed, passed = (per_lane(name, getattr(law, name), lanes) for name in ("false_negative", "false_positive"))
+    return [a, passed + (1 - passed - missed) * floor, passed + (1 - passed - missed) * ceiling]
+
+
+def _lengths(length: ArrayLike | None, law: Law, pool: Pool) -> NDArray[np.int64]:
     """(I,) whole tokens of one attempt at each item."""
-    tokens = response_length(pool.difficulty) if length is None else np.asarray(length, dtype=np.float64)
+    line = law.tokens_easy + (law.tokens_hard - law.tokens_easy) * pool.difficulty / 100
+    tokens = line if length is None else np.asarray(length, dtype=np.float64)
     check_number("length", tokens, 0, 2**31)
     if tokens.shape != (len(pool),):
         raise InputError(f"length: must be one number per item, shape ({len(pool)},), got {tokens.shape}")
