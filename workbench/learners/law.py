@@ -129,7 +129,7 @@ class Law:
         return None
 
     def advance(self, state: Any, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> Any:
-        """The state after one update. `state.offset` may be changed in place; `cache` keeps what depends on bank only."""
+        """The state after one update. `state.offset` may be changed in place; `cache`: what depends on the bank."""
         raise NotImplementedError
 
 
