@@ -1,0 +1,299 @@
+"""Difficulty of items from pass counts, from ratings, and from an item-response matrix.
+
+    python -m workbench.difficulty responses.csv --model 2pl --out DIR
+
+reads who solved what and writes items.csv, persons.csv, item_fit.csv and fit.json. See --help.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench import irt
+from workbench.commands import Parser
+from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.store import StorageError, write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+LONG = ("person", "item", "successes", "attempts")
+
+
+# ----------------------------------------------------------------------------------------------------- pass counts
+
+
+def from_counts(
+    successes: ArrayLike, attempts: ArrayLike, level: float = 0.95, shrink: bool = False
+) -> tuple[Floats, Floats, Floats]:
+    """Difficulty d = 100 (1 - s / n) with an interval: (d, low, high), (I,) each in [0, 100].
+
+    Intervals are equal-tailed, of the posterior Beta(s + 1/2, n - s + 1/2) of the pass rate (Jeffreys; Brown, Cai &
+    DasGupta 2001), with their ends at 0 and 100 for items never or always solved. shrink: of Beta(s + alpha,
+    n - s + beta) instead, with alpha and beta fitted to all items (`beta_binomial`), and d from its mean: with few
+    attempts, extreme counts move towards the others. Raises InputError for counts out of their domain.
+    """
+    s, n = _counts(successes, attempts)
+    check_number("level", level, 0, 1, open_low=True, open_high=True)
+    alpha, beta = beta_binomial(s, n) if shrink else (0.5, 0.5)
+    from scipy.stats import beta as beta_law
+
+    tail = (1 - level) / 2
+    low, high = (beta_law.ppf(q, s + alpha, n - s + beta) for q in (tail, 1 - tail))
+    if not shrink:
+        low, high = np.where(s == 0, 0.0, low), np.where(s == n, 1.0, high)
+    rate = (s + alpha) / (n + alpha + beta) if shrink else s / n
+    return 100 * (1 - rate), 100 * (1 - high), 100 * (1 - low)
+
+
+def beta_binomial(successes: ArrayLike, attempts: ArrayLike) -> tuple[float, float]:
+    """alpha, beta > 0 of the Beta from which the items' pass rates come, by maximum likelihood (Griffiths 1973)."""
+    from scipy.optimize import minimize
+    from scipy.stats import betabinom
+
+    s, n = _counts(successes, attempts)
+    pairs, weight = np.unique(np.stack([s, n]), axis=1, return_counts=True)
+
+    def loss(x: Floats) -> float:
+        return -float(weight @ betabinom.logpmf(pairs[0], pairs[1], *np.exp(x)))
+
+    best = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-5, 8)] * 2)
+    return float(np.exp(best.x[0])), float(np.exp(best.x[1]))
+
+
+def share_within(successes: ArrayLike, attempts: ArrayLike, fewer: int, margin: float = 0.05) -> float:
+    """Expected share of items whose pass rate over `fewer` of their attempts is within `margin` of the one over all.
+
+    Drawing m of n attempts without replacement, k successes are hypergeometric: exact, no resampling.
+    Compare Shi et al. 2025, arXiv 2504.05520, figure 1a: of 128 attempts, over 90 % at 64 and about 80 % at 40.
+    """
+    from scipy.stats import hypergeom
+
+    s, n = _counts(successes, attempts)
+    check_count("fewer", fewer, 1, int(n.min()))
+    low, high = np.ceil((s / n - margin) * fewer - 1e-9), np.floor((s / n + margin) * fewer + 1e-9)
+    inside = hypergeom.cdf(high, n, s, fewer) - hypergeom.cdf(low - 1, n, s, fewer)
+    return float(inside.mean())
+
+
+def attempts_needed(successes: ArrayLike, attempts: ArrayLike, share: float, margin: float = 0.05) -> int:
+    """The fewest attempts m at which, and beyond which, `share_within` is at least `share`."""
+    _, n = _counts(successes, attempts)
+    check_number("share", share, 0, 1)
+    most = int(n.min())
+    enough = [share_within(successes, attempts, m, margin) >= share for m in range(1, most + 1)]
+    if not enough[-1]:
+        raise InputError(f"share: must be reached by all {most} attempts, got {share}")
+    return 1 + max((m + 1 for m in range(most) if not enough[m]), default=0)
+
+
+def _counts(successes: ArrayLike, attempts: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    s, n = np.broadcast_arrays(np.atleast_1d(successes), np.atleast_1d(attempts))
+    if s.dtype.kind not in "iuf" or n.dtype.kind not in "iuf" or s.size == 0:
+        raise InputError(f"successes, attempts: must be whole numbers, got {s.dtype} and {n.dtype}")
+    wrong = np.flatnonzero(~((n >= 1) & (s >= 0) & (s <= n) & (s == np.floor(s)) & (n == np.floor(n))))
+    if wrong.size:
+        row = wrong[0]
+        got = f"{s[row]} of {n[row]} at row {row}"
+        raise InputError(f"successes: must be whole numbers in [0, attempts] with attempts >= 1, got {got}")
+    return s.astype(np.int64), n.astype(np.int64)
+
+
+# --------------------------------------------------------------------------------------------------------- ratings
+
+
+def from_ratings(ratings: ArrayLike, low: float = 1, high: float = 5) -> Floats:
+    """Difficulty 100 (r - low) / (high - low) of judges' ratings r on a scale from low (easiest) to high."""
+    check_number("low, high", np.array([low, high]))
+    if low >= high:
+        raise InputError(f"low, high: must have low < high, got {low} and {high}")
+    check_number("ratings", np.ravel(ratings), low, high)
+    return 100.0 * (np.asarray(ratings, dtype=np.float64) - low) / (high - low)
+
+
+def matching_eta(eta: float, low: float = 1, high: float = 5) -> float:
+    """AdaRFT's step on the raw scale [low, high] that moves as far, in share of the scale, as `eta` does on [0, 100].
+
+    eta (high - low) / 100. The paper takes 2.5 on 1 to 5 where this gives 2.0 for its 50.
+    """
+    check_number("eta", eta, 0)
+    return eta * (high - low) / 100.0
+
+
+# -------------------------------------------------------------------------------------------------- response files
+
+
+def read_responses(path: Path) -> irt.Responses:
+    """Responses from a .csv: wide (first column the person, then a column per item of 0, 1 or blank) or long.
+
+    Long: the columns person, item, successes, attempts, in any order; several rows of one person and item are refused.
+    Raises InputError for anything else.
+    """
+    import pandas as pd
+
+    if path.suffix != ".csv" or not path.is_file():
+        raise InputError(f"responses: must be a .csv file that exists, got '{path}'")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"responses: must be a readable .csv file, got '{path}' ({reason})") from None
+    named = set(LONG) & set(table.columns)
+    if set(table.columns) == set(LONG):
+        return _long(table)
+    if len(named) >= 2:
+        odd = sorted(set(table.columns) ^ set(LONG))
+        raise InputError(f"columns: must be {', '.join(LONG)} for a long table, differs in {', '.join(map(str, odd))}")
+    return _wide(table)
+
+
+def _long(table: pd.DataFrame) -> irt.Responses:
+    twice = table.duplicated(["person", "item"])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise InputError(
+            f"person, item: must come once each, got person '{row['person']}', item '{row['item']}' again "
+            f"({int(twice.sum())} such rows)"
+        )
+    persons, items = list(dict.fromkeys(table["person"])), list(dict.fromkeys(table["item"]))
+    at = (
+        table["person"].map({name: k for k, name in enumerate(persons)}).to_numpy(),
+        table["item"].map({name: k for k, name in enumerate(items)}).to_numpy(),
+    )
+    s, n = np.zeros((2, len(persons), len(items)))
+    s[at], n[at] = _numbers(table["successes"], "successes"), _numbers(table["attempts"], "attempts")
+    return irt.Responses(s, n, persons, items)
+
+
+def _wide(table: pd.DataFrame) -> irt.Responses:
+    if table.shape[1] < 2 or table.empty:
+        raise InputError(f"columns: must be the person and at least one item, with rows, got {table.shape}")
+    persons, items = table.iloc[:, 0].tolist(), [str(name) for name in table.columns[1:]]
+    if len(set(persons)) < len(persons):
+        again = next(name for k, name in enumerate(persons) if name in persons[:k])
+        raise InputError(f"person: must come once each, got '{again}' again")
+    cells = table.iloc[:, 1:].apply(lambda column: column.str.strip()).to_numpy()
+    wrong = np.argwhere(~np.isin(cells, ["0", "1", "", "0.0", "1.0"]))
+    if wrong.size:
+        p, i = wrong[0]
+        where = f"person '{persons[p]}', item '{items[i]}'"
+        raise InputError(f"responses: must be 0, 1 or blank, got '{cells[p, i]}' for {where}")
+    there = cells != ""
+    return irt.Responses(np.isin(cells, ["1", "1.0"]).astype(float), there.astype(float), persons, items)
+
+
+def _numbers(column: pd.Series[Any], name: str) -> Floats:
+    try:
+        return np.array([float(text) for text in column])
+    except ValueError:
+        bad = next(text for text in column if not _is_number(text))
+        raise InputError(f"{name}: must be whole numbers, got '{bad}'") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+# --------------------------------------------------------------------------------------------------------- command
+
+
+def tables(fit: irt.Fit, responses: irt.Responses) -> dict[str, pd.DataFrame]:
+    """items (item, a, b, c, se_a, se_b, se_c), persons (person, theta_eap, se) and item_fit (item, infit, outfit)."""
+    import pandas as pd
+
+    names = ("a", "b", "c", "se_a", "se_b", "se_c")
+    items = pd.DataFrame({"item": responses.items} | {name: getattr(fit, name) for name in names})
+    persons = pd.DataFrame({"person": responses.persons, "theta_eap": fit.theta, "se": fit.theta_se})
+    fits = pd.DataFrame({"item": responses.items} | irt.item_fit(fit, responses))
+    return {"items": items, "persons": persons, "item_fit": fits}
+
+
+def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
+    """What fit.json holds."""
+    estimated = f"N({fit.theta_mean:.4f}, {fit.theta_sd:.4f}^2), estimated; b sum to 0"
+    scale = estimated if fit.model == "rasch" else "N(0, 1)"
+    return {
+        "model": fit.model,
+        "likelihood": "conditional" if fit.model == "rasch" else "marginal",
+        "log_likelihood": fit.log_likelihood,
+        "parameters": fit.parameters,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "converged": fit.converged,
+        "iterations": fit.iterations,
+        "theta": scale,
+        "link": "logistic, no constant D",
+        "prior_c": f"Beta({irt.GUESSING[0]:g}, {irt.GUESSING[1]:g})" if fit.model == "3pl" else None,
+        "persons": len(responses.persons),
+        "items": len(responses.items),
+        "missing": int((responses.attempts == 0).sum()),
+        "extreme_items": [name for name, odd in zip(responses.items, fit.extreme, strict=True) if odd],
+        "overdispersion": irt.overdispersion(fit, responses),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
+    p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank) or long "
+                   "(person, item, successes, attempts)")  # fmt: skip
+    p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
+    p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
+    options = p.parse_args(arguments)
+    try:
+        check_choice("--model", options.model, irt.MODELS)
+        responses = read_responses(Path(options.responses))
+        fit = irt.fit(responses, options.model)
+        out, facts = Path(options.out), about(fit, responses)
+        write_whole(out / "fit.json", (json.dumps(facts, indent=1) + "\n").encode())
+        if not fit.converged:
+            print(
+                f"error: the {options.model} fit did not converge in {fit.iterations} iterations (log likelihood "
+                f"{fit.log_likelihood:.3f}); only {out}/fit.json was written. --model 1pl or more persons may help",
+                file=sys.stderr,
+            )
+            return 1
+        made = tables(fit, responses)
+        for name, table in made.items():
+            write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(report(made, facts))
+    print(f"\n{options.out}: items.csv persons.csv item_fit.csv fit.json")
+    return 0
+
+
+def report(made: dict[str, pd.DataFrame], facts: dict[str, Any], most: int = 20) -> str:
+    """The estimates as text, the first `most` items."""
+    items = made["items"].merge(made["item_fit"], on="item")
+    lines = [
+        f"{facts['model']}: {facts['items']} items, {facts['persons']} persons, log likelihood "
+        f"{facts['log_likelihood']:.3f} ({facts['likelihood']}), AIC {facts['aic']:.1f}, BIC {facts['bic']:.1f}, "
+        f"{facts['iterations']} iterations",
+        items.head(most).to_string(index=False, float_format=lambda x: f"{x:.3f}"),
+    ]
+    if len(items) > most:
+        lines.append(f".. and {len(items) - most} more in items.csv")
+    if facts["extreme_items"]:
+        lines.append(f"{len(facts['extreme_items'])} items solved by nobody or everybody: see `irt.Fit` on their b")
+    if facts["overdispersion"]:
+        lines.append(f"overdispersion: rho = {facts['overdispersion']:.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
