@@ -5,8 +5,14 @@ from . import streams as streams
 from . import summary as summary
 from . import sweep as sweep
 from . import testing as testing
+from .controllers import DUMP as DUMP
+from .controllers import E2H as E2H
+from .controllers import RLVE as RLVE
 from .controllers import SEC as SEC
+from .controllers import TSCL as TSCL
 from .controllers import AdaRFT as AdaRFT
+from .controllers import AdaRFTCovering as AdaRFTCovering
+from .controllers import AdaRFTGaussian as AdaRFTGaussian
 from .controllers import ArmRule as ArmRule
 from .controllers import Controller as Controller
 from .controllers import Draw as Draw
@@ -15,6 +21,7 @@ from .controllers import Feedback as Feedback
 from .controllers import FrozenTarget as FrozenTarget
 from .controllers import Gate as Gate
 from .controllers import ItemRule as ItemRule
+from .controllers import LearningProgress as LearningProgress
 from .controllers import LinearSchedule as LinearSchedule
 from .controllers import MiddleBand as MiddleBand
 from .controllers import OfflineFilter as OfflineFilter
@@ -23,6 +30,7 @@ from .controllers import Probe as Probe
 from .controllers import Rule as Rule
 from .controllers import ShortBatch as ShortBatch
 from .controllers import SortedEasyToHard as SortedEasyToHard
+from .controllers import Staged as Staged
 from .controllers import Uniform as Uniform
 from .errors import InputError as InputError
 from .learners import GRPO as GRPO

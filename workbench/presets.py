@@ -6,17 +6,25 @@ from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
 from workbench.controllers import (
+    DUMP,
+    E2H,
+    RLVE,
     SEC,
+    TSCL,
     AdaRFT,
+    AdaRFTCovering,
+    AdaRFTGaussian,
     DynamicSampling,
     FrozenTarget,
     Gate,
+    LearningProgress,
     LinearSchedule,
     MiddleBand,
     OfflineFilter,
     Prioritized,
     Rule,
     SortedEasyToHard,
+    Staged,
     Uniform,
 )
 from workbench.errors import InputError, check_choice, shown
@@ -45,7 +53,15 @@ RULES: dict[str, Rule] = {
     "sorted": SortedEasyToHard(),
     "frozen": FrozenTarget(),
     "adarft": AdaRFT(),
+    "adarft-gaussian": AdaRFTGaussian(),
+    "adarft-covering": AdaRFTCovering(),
+    "staged": Staged(),
+    "e2h": E2H(),
+    "rlve": RLVE(),
     "sec": SEC(),
+    "dump": DUMP(),
+    "tscl": TSCL(),
+    "progress": LearningProgress(),
     "prioritized": Prioritized(),
 }
 

@@ -1,19 +1,31 @@
 """Curriculum rules, one file per rule or family, and the Controller that binds one to a pool."""
 
-from workbench.controllers.adarft import AdaRFT
+from workbench.controllers.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
 from workbench.controllers.arms import SEC, ArmRule
 from workbench.controllers.controller import Controller
+from workbench.controllers.dump import DUMP
+from workbench.controllers.e2h import E2H
 from workbench.controllers.gates import DynamicSampling, Gate, ShortBatch
 from workbench.controllers.items import ItemRule
 from workbench.controllers.nearest import FrozenTarget, LinearSchedule
 from workbench.controllers.prioritized import Prioritized
+from workbench.controllers.progress import LearningProgress
+from workbench.controllers.rlve import RLVE
 from workbench.controllers.rule import Draw, Feedback, Probe, Rule
 from workbench.controllers.sorted import SortedEasyToHard
+from workbench.controllers.staged import Staged
+from workbench.controllers.tscl import TSCL
 from workbench.controllers.uniform import MiddleBand, OfflineFilter, Uniform
 
 __all__ = [
+    "DUMP",
+    "E2H",
+    "RLVE",
     "SEC",
+    "TSCL",
     "AdaRFT",
+    "AdaRFTCovering",
+    "AdaRFTGaussian",
     "ArmRule",
     "Controller",
     "Draw",
@@ -22,6 +34,7 @@ __all__ = [
     "FrozenTarget",
     "Gate",
     "ItemRule",
+    "LearningProgress",
     "LinearSchedule",
     "MiddleBand",
     "OfflineFilter",
@@ -30,5 +43,6 @@ __all__ = [
     "Rule",
     "ShortBatch",
     "SortedEasyToHard",
+    "Staged",
     "Uniform",
 ]
