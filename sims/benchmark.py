@@ -27,7 +27,7 @@ from workbench.store import CellStore
 from workbench.sweep import Study, grid_points
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sweep import processors
+from options import processors
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import pytest
 
-from workbench import figures
 from workbench.pool import Pool
 from workbench.presets import LAWS, RULES
 from workbench.store import CellStore
@@ -103,7 +102,6 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "items.csv").write_text("\n".join([head, *rows * 100]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(figures, "save", lambda figure, stem: None)  # slow, and test_figures.py has it
     return monkeypatch
 
 

@@ -15,12 +15,15 @@ import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from workbench import figures
 from workbench.presets import LAWS, RULES
+from workbench.summary import summary_table
 from workbench.sweep import ROLLOUTS_IN_CACHE
 
 ROOT = Path(__file__).parents[1]
@@ -204,6 +207,17 @@ def test_every_figure_is_there_for_paper_and_screen(undisturbed):
         assert png.endswith(b"IEND\xaeB`\x82")
 
 
+def test_the_figures_are_those_that_the_tables_give_anywhere(undisturbed, tmp_path):
+    curves = pd.read_parquet(undisturbed.out / "curves.parquet")
+    summary = summary_table(pd.read_parquet(undisturbed.out / "runs.parquet"), 30)
+    figures.save(figures.learning_curves(curves), tmp_path / "learning_curves")
+    figures.save(figures.target_trajectories(curves), tmp_path / "target_difficulty")
+    figures.save(figures.speedup_forest(summary), tmp_path / "speedup")
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (undisturbed.out / path.name).read_bytes(), path.name
+    assert len(list(tmp_path.iterdir())) == 2 * len(FIGURES)
+
+
 def test_the_printed_table_is_the_summary(undisturbed):
     lines = undisturbed.result.out.splitlines()
     summary = pd.read_csv(undisturbed.out / "summary.csv")
@@ -241,19 +255,32 @@ def test_rows_that_repeat_a_prompt_are_counted_not_hidden(undisturbed):
 # ---- killed, damaged, and out of disk
 
 
-def alive(group):
-    """Processes of a process group that still run -> their commands. Empty where the system has no /proc."""
-    found = {}
+class Process(NamedTuple):
+    number: int
+    parent: int
+    group: int
+    command: str
+
+
+def processes():
+    """All that still run. None where the system has no /proc."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, process_group = path.read_text().rpartition(")")[2].split()[:3]
-            if int(process_group) == group and state != "Z":
-                found[int(path.parent.name)] = path.with_name("cmdline").read_text()
-    return found
+            state, parent, group = path.read_text().rpartition(")")[2].split()[:3]
+            if state != "Z":
+                yield Process(int(path.parent.name), int(parent), int(group), path.with_name("cmdline").read_text())
 
 
-def workers(group):
-    return [process for process, command in alive(group).items() if "spawn_main" in command]
+def alive(group, *others):
+    return any(process.group == group or process.number in others for process in processes())
+
+
+def workers(parent):
+    return [process.number for process in processes() if process.parent == parent and "spawn_main" in process.command]
+
+
+def painters(parent):
+    return [process.number for process in processes() if process.parent == parent and "painter.py" in process.command]
 
 
 def largest_file(size):
@@ -266,7 +293,8 @@ def largest_file(size):
 
 @pytest.fixture(scope="module")
 def tormented(undisturbed, tmp_path_factory):
-    """One command in one folder: three times killed, once its workers, two files damaged, twice no room, peace."""
+    """One command in one folder: three times killed, once stopped, once its workers and once its painter killed,
+    two files damaged, twice no room, peace."""
     folder = write_items(tmp_path_factory.mktemp("tormented"))
 
     def look(result=None):
@@ -275,9 +303,10 @@ def tormented(undisturbed, tmp_path_factory):
     def start_and_kill(when, kill, jobs):
         process = start(folder, "--jobs", jobs)
         wait_until(lambda: when() or process.poll() is not None)
+        hired = painters(process.pid)
         kill(process.pid, signal.SIGKILL)
         assert process.wait(DEADLINE) == -signal.SIGKILL, "it ended before it could be killed"
-        wait_until(lambda: not alive(process.pid))  # no worker outlives its parent, however that dies
+        wait_until(lambda: not alive(process.pid, *hired))  # nobody outlives the parent, however that dies
         process.stdout.close()
         process.stderr.close()
         return look()
@@ -301,6 +330,11 @@ def tormented(undisturbed, tmp_path_factory):
         for worker in workers(process.pid):
             os.kill(worker, signal.SIGKILL)  # as a system that is short of memory does
         no_worker = finish(process)
+    process = start(folder, "--jobs", "1")
+    before = len(cell_files(folder))
+    wait_until(lambda: len(cell_files(folder)) > before or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    stopped = look(finish(process))
     cut, flipped = sorted(two.cells)[:2]
     cut.write_bytes(cut.read_bytes()[:-100])
     data = bytearray(flipped.read_bytes())
@@ -310,12 +344,19 @@ def tormented(undisturbed, tmp_path_factory):
         (folder / left).write_text("half")
     no_cell = look(run(folder, "--jobs", "2", **largest_file(4_000)))
     no_figure = look(run(folder, "--jobs", "1", **largest_file(36_000)))
+    no_painter = None
+    if Path("/proc/self/stat").exists():
+        process = start(folder, "--jobs", "1")
+        wait_until(lambda: painters(process.pid) or process.poll() is not None)
+        for painter in painters(process.pid):
+            os.kill(painter, signal.SIGKILL)
+        no_painter = look(finish(process))
     manifest = (folder / "study" / "manifest.json").stat().st_mtime_ns
     three = start_and_kill(drawing, os.killpg, "1")
     end = look(run(folder, "--jobs", "1"))
     return SimpleNamespace(
         folder=folder, one=one, two=two, damaged=[cut, flipped], no_cell=no_cell, no_figure=no_figure, three=three,
-        end=end, no_worker=no_worker,
+        end=end, no_worker=no_worker, stopped=stopped, no_painter=no_painter,
     )  # fmt: skip
 
 
@@ -344,6 +385,22 @@ def test_killed_workers_end_the_sweep_with_one_clear_line(tormented):
     assert "Traceback" not in tormented.no_worker.err
     (line,) = said(tormented.no_worker)
     assert re.match("error: .*worker.* run the same command again", line)
+
+
+def test_a_killed_painter_ends_the_sweep_with_one_clear_line_and_the_tables_are_there(tormented):
+    if tormented.no_painter is None:
+        pytest.skip("no /proc to find a painter in")
+    assert tormented.no_painter.result.code == 1
+    (line,) = said(tormented.no_painter.result)
+    assert re.match("error: .*process that draws figures died.* run the same command again", line)
+    assert {*TABLES} <= tormented.no_painter.names
+
+
+def test_a_sweep_that_is_stopped_says_so_in_one_line_and_goes_on_later(tormented):
+    assert tormented.stopped.result.code == 130
+    assert said(tormented.stopped.result) == ["stopped; finished cells are kept, run the same command to go on"]
+    assert tormented.two.cells.items() <= tormented.stopped.cells.items()
+    assert tormented.stopped.names == {".lock", "cells"}
 
 
 def test_only_cells_that_are_missing_or_damaged_are_computed(tormented):
@@ -407,6 +464,15 @@ def sweep(tmp_path, monkeypatch):
     return command
 
 
+@pytest.fixture
+def nobody_paints(monkeypatch):
+    """No process is started to draw: it would load for longer than a refusal takes."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import painter
+
+    monkeypatch.setattr(painter, "Painter", contextlib.nullcontext)
+
+
 def test_settings_that_are_names_are_crossed_too_and_options_count_beside_tiny(sweep):
     result = sweep("--tiny", "--set", "adarft.ties=random,first", "--set", "scalar.signal=rloo,grpo")
     assert result.code == 0, result.err
@@ -461,6 +527,16 @@ def test_a_figure_that_cannot_be_drawn_does_not_cost_the_table(sweep, options):
     assert set(TABLES) <= set(tree(result.folder))
 
 
+def test_what_goes_wrong_in_the_process_that_helps_to_draw_is_said_in_one_line(sweep, tmp_path):
+    (tmp_path / "study" / "speedup.pdf").mkdir(parents=True)
+    result = sweep()
+    assert result.code == 1
+    (line,) = said(result)
+    assert re.match(r"error: cannot write study/speedup\.pdf: Is a directory; .*run the same command again", line)
+    assert set(TABLES) <= set(tree(result.folder))
+
+
+@pytest.mark.usefixtures("nobody_paints")
 def test_two_parameters_that_no_run_has_together_are_refused_before_any_work(sweep):
     result = sweep(
         "--controllers", "adarft,frozen", "--set", "adarft.eta=5,50", "--set", "frozen.target=20,80",
@@ -470,6 +546,7 @@ def test_two_parameters_that_no_run_has_together_are_refused_before_any_work(swe
     assert not (result.folder / "study").exists()
 
 
+@pytest.mark.usefixtures("nobody_paints")
 def test_help_explains_every_option_with_its_default(sweep):
     result = sweep("--help")
     assert result.code == 0
@@ -568,6 +645,7 @@ BAD = [  # options, then what the line must name: field, domain, value
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("nobody_paints")
 @pytest.mark.parametrize(("options", "field", "domain", "value"), BAD, ids=[case[0] for case in BAD])
 def test_bad_input_gets_one_line_that_names_field_domain_and_value(sweep, tmp_path, options, field, domain, value):
     for name, text in BAD_FILES.items():

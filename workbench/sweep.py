@@ -458,13 +458,9 @@ _job: tuple[Study, CellStore] | None = None  # a worker's own, set once when it 
 
 
 def _start_worker(study: Study, store: CellStore) -> None:
+    """Leave Ctrl-C to the parent, and end when a killed parent can't say so."""
     global _job
     _job = study, store
-    be_a_worker()
-
-
-def be_a_worker() -> None:
-    """For the start of a worker process: leave Ctrl-C to the parent, and end when a killed parent can't say so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

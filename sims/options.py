@@ -1,0 +1,192 @@
+"""The command line of sweep.py, and the study it describes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from grids import DEFAULT, TINY
+
+from workbench.commands import Parser
+from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.pool import PRESETS, Pool
+from workbench.presets import LAWS, RULES, SIGNALS
+from workbench.sweep import Study, grid_points, space_filling_points
+
+
+def parser() -> argparse.ArgumentParser:
+    def joined(key: str) -> str:
+        return ",".join(DEFAULT[key])
+
+    p = Parser(
+        allow_abbrev=False,
+        description="Compare curricula on simulated learners, on paired seeds. Finished cells are kept in --out: "
+        "an interrupted sweep goes on where it stopped when the same command is run again.",
+        epilog=f"controllers: {', '.join(RULES)}. learners: {', '.join(LAWS)}. pools: {', '.join(PRESETS)}. "
+        f"signals: {', '.join(SIGNALS)}. The hyper-parameters of each are in its docstring.",
+    )
+    def add(flag: str, metavar: str, text: str, **how: Any) -> None:
+        p.add_argument(flag, metavar=metavar, help=text, **how)
+
+    add("--pools", "A,B", f"preset names or .parquet, .jsonl or .csv files (default: {joined('pools')})")
+    add("--controllers", "A,B", f"rules; uniform, the baseline, always runs (default: {joined('controllers')})")
+    add("--learners", "A,B", f"simulated learners (default: {joined('learners')})")
+    add("--seeds", "N", f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
+    add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
+    add("--batch", "N", f"items per update (default: {DEFAULT['batch']})")
+    add("--rollouts", "N", f"attempts per item and update (default: {DEFAULT['rollouts']})")
+    add("--eval-every", "N", "updates between records (default: %(default)s)", default="5")
+    add(
+        "--set",
+        "NAME=VALUES",
+        "a hyper-parameter of a rule or learner: values to cross, adarft.eta=5,10,20,50 or scalar.signal=rloo,grpo; "
+        "with --design sobol or lhs a range, adarft.eta=5:50 or 5:50:log (repeatable; default: none)",
+        action="append",
+        default=[],
+    )
+    add("--design", "D", "how --set spreads: grid, sobol or lhs (default: %(default)s)", default="grid")
+    add("--points", "N", "points of a sobol (a power of 2) or lhs design (default: %(default)s)", default="64")
+    add(
+        "--threshold",
+        "X",
+        "success to reach, as a share in (0, 1] of the gain that uniform makes over the run (default: %(default)s)",
+        default="0.8",
+    )
+    add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
+    add("--jobs", "N", "worker processes (default: the processors this process may use; 1 with --tiny)")
+    add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
+    p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
+    return p
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_jobs(options: argparse.Namespace) -> int:
+    return whole("--jobs", options.jobs, 1 if options.tiny else processors())  # so little is done before others start
+
+
+def read_threshold(options: argparse.Namespace) -> float:
+    threshold = number("--threshold", options.threshold)
+    check_number("--threshold", threshold, 0, 1, open_low=True)
+    return threshold
+
+
+def make_study(options: argparse.Namespace) -> Study:
+    base = TINY if options.tiny else DEFAULT
+    given = names("--pools", options.pools, base["pools"])
+    if len(set(given)) < len(given):
+        raise InputError(f"--pools: must be different from each other, got {', '.join(given)}")
+    pools = [make_pool(name) for name in given]
+    called = [pool.name for pool in pools]
+    pools = [  # files of one name, or a file named as a preset: by the path as given
+        replace(pool, name=text) if called.count(pool.name) > 1 else pool
+        for pool, text in zip(pools, given, strict=True)
+    ]
+    for pool in pools:
+        if pool.duplicates:
+            print(
+                f"{pool.name}: {pool.duplicates} of {len(pool)} rows repeat an earlier prompt, "
+                f"{pool.conflicts} of them with another difficulty; all rows are kept",
+                file=sys.stderr,
+            )
+    return Study(
+        pools,
+        names("--learners", options.learners, base["learners"]),
+        names("--controllers", options.controllers, base["controllers"]),
+        design(options),
+        seeds=whole("--seeds", options.seeds, base["seeds"]),
+        steps=whole("--steps", options.steps, base["steps"]),
+        batch=whole("--batch", options.batch, base["batch"]),
+        rollouts=whole("--rollouts", options.rollouts, base["rollouts"]),
+        eval_every=whole("--eval-every", options.eval_every, 5),
+    )
+
+
+def make_pool(name: str) -> Pool:
+    if name in PRESETS:
+        return Pool.synthetic(name)
+    if Path(name).suffix or os.sep in name:
+        return Pool.load(name)
+    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or a .parquet, .jsonl or .csv file, got '{name}'")
+
+
+def design(options: argparse.Namespace) -> list[dict[str, Any]]:
+    check_choice("--design", options.design, ("grid", "sobol", "lhs"))
+    settings: dict[str, str] = {}
+    for text in options.set:
+        name, equals, values = text.partition("=")
+        owner, dot, field = name.partition(".")
+        if not (equals and dot and owner and field and values) or name in settings:
+            raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
+        check_choice("--set", owner, (*RULES, *LAWS))
+        settings[name] = values
+    if options.design == "grid":
+        return grid_points({name: [value(name, v) for v in values.split(",")] for name, values in settings.items()})
+    if not settings:
+        raise InputError(f"--set: must give at least one range for --design {options.design}, got none")
+    ranges = {name: value_range(name, values) for name, values in settings.items()}
+    return space_filling_points(ranges, options.design, whole("--points", options.points, 64))
+
+
+def value(name: str, text: str) -> Any:
+    """One value of --set: a name for the parameters that take one, else a number."""
+    if name.split(".")[1] in ("signal", "ties"):
+        return text
+    return number(f"--set {name}", text)
+
+
+def value_range(name: str, text: str) -> tuple[float, float, bool]:
+    low, _, rest = text.partition(":")
+    high, _, scale = rest.partition(":")
+    if not rest or scale not in ("", "log"):
+        raise InputError(f"--set {name}: must be LOW:HIGH or LOW:HIGH:log, got '{text}'")
+    return number(f"--set {name}", low), number(f"--set {name}", high), scale == "log"
+
+
+def number(option: str, text: str) -> float:
+    try:
+        result = float(text)
+    except ValueError:
+        result = math.nan
+    if not math.isfinite(result):
+        raise InputError(f"{option}: must be a finite number, got '{text}'")
+    return result
+
+
+def whole(option: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        return check_count(option, int(text))
+    except ValueError:
+        raise InputError(f"{option}: must be a whole number >= 1, got '{text}'") from None
+
+
+def names(option: str, text: str | None, default: list[str]) -> list[str]:
+    if text is None:
+        return list(default)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise InputError(f"{option}: must be names separated by commas, got '{text}'")
+    return parts
+
+
+def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:
+    swept = [name for name in study.points[0] if len({point[name] for point in study.points}) > 1]
+    pairs = [pair for pair in combinations(swept, 2) if any(set(pair) <= set(arm.settings) for arm in study.arms)]
+    if options.heat is None:
+        return pairs[0] if pairs else None  # of parameters that some run has both of
+    axes = names("--heat", options.heat, [])
+    if (axes[0], axes[-1]) not in pairs + [pair[::-1] for pair in pairs] or len(axes) != 2:
+        known = ", ".join(swept) or "none"
+        raise InputError(f"--heat: must be two swept parameters ({known}) that some run has both, got '{options.heat}'")
+    return axes[0], axes[1]

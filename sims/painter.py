@@ -1,0 +1,156 @@
+"""The figures of a sweep: which are drawn, and a second process that helps to draw them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # a painter starts before anything heavy is loaded
+    import pandas as pd
+
+FIGURES = {  # name of the file: function of `workbench.figures`
+    "learning_curves": "learning_curves",
+    "target_difficulty": "target_trajectories",
+    "speedup": "speedup_forest",
+    "heat_map": "heat_map",
+}
+MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
+
+
+class Picture(NamedTuple):
+    """A figure: its name and the arguments of its function.
+
+    rules: controllers and rules of the whole study, so that a controller looks the same whatever else is drawn.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    rules: pd.DataFrame | None = None
+
+
+def choose(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None) -> list[Picture]:
+    """The figures that these tables can fill."""
+    shown = readable(summary)
+    rules = summary[["controller", "rule"]].drop_duplicates()
+    drawn = curves[curves["controller"].isin(shown["controller"]) & curves["learner"].isin(shown["learner"])]
+    pictures = [Picture("learning_curves", (drawn,), rules)]
+    if drawn["target"].notna().any():
+        pictures.append(Picture("target_difficulty", (drawn,), rules))
+    if (shown["verdict"] != "baseline").any():
+        pictures.append(Picture("speedup", (shown,), rules))
+    if heat:
+        pictures.append(Picture("heat_map", (summary, *heat, "speedup", True)))
+    return pictures
+
+
+def readable(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows that curves can show: of a rule or law with too many settings only the best, by mean area."""
+    area = summary.groupby(["rule", "controller"], sort=False)["auc"].mean()
+    controllers, learners = list(summary["controller"].unique()), list(summary["learner"].unique())
+    if len(controllers) > MOST_CONTROLLERS:
+        controllers = [name for _, name in area.groupby("rule", sort=False).idxmax()]
+    if len(learners) > MOST_LEARNERS:
+        area = summary.groupby(["law", "learner"], sort=False)["auc"].mean()
+        learners = [name for _, name in area.groupby("law", sort=False).idxmax()]
+    shown = summary[summary["controller"].isin(controllers) & summary["learner"].isin(learners)]
+    left_out = summary["controller"].nunique() - len(controllers), summary["learner"].nunique() - len(learners)
+    if any(left_out):
+        print(
+            f"curves and forest show the best setting of each rule and learner; {left_out[0]} controllers and "
+            f"{left_out[1]} learners are in the tables only",
+            file=sys.stderr,
+        )
+    return shown
+
+
+def paint(picture: Picture, out: Path) -> None:
+    """Draw it and write it into the folder, as PDF and PNG."""
+    from workbench import figures
+
+    looks = {} if picture.rules is None else {"looks": figures.controller_looks(picture.rules)}
+    draw = getattr(figures, FIGURES[picture.name])
+    figures.save(draw(*picture.arguments, **looks), out / picture.name)
+
+
+# ------------------------------------------------------------------------------------------------------ process
+
+
+class Painter:
+    """A second process that draws. It loads what that takes as soon as it is made, and leaves when this one does."""
+
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, *(f"-W{option}" for option in sys.warnoptions), __file__, str(theirs.fileno())],
+            stdin=subprocess.PIPE,  # open as long as we live
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the same workbench as here
+            process_group=0,  # Ctrl-C is for us alone
+        )
+        theirs.close()
+
+    def __enter__(self) -> Painter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.pipe, self.process:  # closes its input, which tells it to leave, and waits for that
+            pass
+
+    def paint(self, pictures: list[Picture], out: Path) -> list[str]:
+        """Draw these into the folder and remove others of an earlier study; the names of the files."""
+        for name in FIGURES.keys() - {picture.name for picture in pictures}:
+            for suffix in (".pdf", ".png"):
+                (out / name).with_suffix(suffix).unlink(missing_ok=True)
+        try:
+            self.pipe.send((pictures[1:], out))
+            errors = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes about as long as the others
+        except (EOFError, OSError):
+            from workbench.sweep import WorkerError
+
+            raise WorkerError("the process that draws figures died (out of memory?)") from None
+        for error in filter(None, errors):
+            raise error
+        return [f"{picture.name}.{{pdf,png}}" for picture in pictures]
+
+
+def attempt(pictures: list[Picture], out: Path) -> Exception | None:
+    """Paint them; what went wrong."""
+    try:
+        for picture in pictures:
+            paint(picture, out)
+    except Exception as error:
+        return error
+    return None
+
+
+def main() -> None:
+    """The painter's life: load, then draw what comes down the pipe and say what went wrong, until input closes."""
+    gc.set_threshold(1_000_000)
+    pipe = Connection(int(sys.argv[1]))
+    for name in ("workbench.figures", "matplotlib.backends.backend_pdf"):
+        import_module(name)
+    threading.Thread(target=leave_with_them, daemon=True).start()
+    with suppress(EOFError, OSError):  # they are gone
+        while True:
+            error = attempt(*pipe.recv())
+            if error:
+                error.add_note("".join(traceback.format_exception(error)))  # the pipe takes the error alone
+            pipe.send(error)
+
+
+def leave_with_them() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns when input closes
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What sweep.py does: a study run and kept, its tables and figures written, its report printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from options import heat_axes, make_study, parser, read_jobs, read_threshold
+from painter import Painter, choose
+from tqdm import tqdm
+
+from workbench.errors import InputError
+from workbench.presets import make_law, make_rule
+from workbench.store import CellStore, only_writer, to_parquet, write_whole
+from workbench.summary import report, runs_table, summary_table
+from workbench.sweep import Study, WorkerError, describe, git_commit
+
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
+
+
+def run_command(painter: Painter) -> int:
+    """Do what the command line says; the exit status."""
+    options = parser().parse_args()
+    try:
+        run(options, painter)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, WorkerError) as error:  # a disk or a process failed us
+        print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished cells are kept, run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(options: argparse.Namespace, painter: Painter) -> None:
+    threshold, jobs = read_threshold(options), read_jobs(options)
+    if not options.out:
+        raise InputError("--out: must be a folder, got ''")
+    study = make_study(options)
+    heat = heat_axes(options, study)
+    out = Path(options.out)
+    with only_writer(out):
+        store = CellStore(out / "cells")
+        store.sweep_up()
+        with tqdm(total=len(study.cells), unit="run", desc="sweep", smoothing=0.1) as bar:
+            def warn(line: str) -> None:
+                bar.write(line, file=sys.stderr)  # above the bar, on a line of its own
+
+            curves = study.run(store, jobs, lambda done, _: bar.update(done - bar.n), warn)
+        runs = runs_table(curves, threshold)
+        summary = summary_table(runs, study.steps)
+        write_whole(out / "curves.parquet", to_parquet(curves))
+        write_whole(out / "runs.parquet", to_parquet(runs))
+        write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
+        write_whole(out / "manifest.json", manifest(study, threshold).encode())
+        written = painter.paint(choose(curves, summary, heat), out)
+    print(report(runs, summary, study.steps))
+    print(f"\n{out}: runs.parquet curves.parquet summary.csv manifest.json {' '.join(written)}")
+
+
+def manifest(study: Study, threshold: float) -> str:
+    """Everything needed to run the study again. No times: the same study gives the same file."""
+    arms = [
+        {"pool": arm.pool, "learner": arm.learner, "controller": arm.controller}
+        | {"law": describe(make_law(arm.law, dict(arm.law_settings)))}
+        | {"rule": describe(make_rule(arm.rule, dict(arm.rule_settings), study.steps))}
+        for arm in study.arms
+    ]
+    content = {
+        "pools": [{"name": pool.name, "items": len(pool), "digest": pool.digest} for pool in study.pools],
+        "seeds": study.seeds,
+        "steps": study.steps,
+        "batch": study.batch,
+        "rollouts": study.rollouts,
+        "eval_every": study.eval_every,
+        "threshold": threshold,
+        "points": study.points,
+        "arms": arms,
+        "git_commit": git_commit(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+    return json.dumps(content, indent=1) + "\n"
