@@ -25,7 +25,7 @@ from workbench.presets import GATES, RULES, make_controller, parts_of
 from workbench.sweep import ROLLOUTS_IN_CACHE
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sweep import processors
+from options import processors
 
 BATCH, ROLLOUTS, SMALL, LARGE = 256, 8, 10_000, 1_000_000
 LANES = ROLLOUTS_IN_CACHE // (BATCH * ROLLOUTS)

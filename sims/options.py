@@ -14,10 +14,14 @@ from typing import Any
 from grids import DEFAULT, TINY
 
 from workbench.commands import Parser
+from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.learners import Signal
 from workbench.pool import PRESETS, Pool
-from workbench.presets import LAWS, RULES, SIGNALS
-from workbench.sweep import Study, grid_points, space_filling_points
+from workbench.presets import GATES, LAWS, RULES, SIGNALS, make_controller
+from workbench.sweep import BUDGETS, Study, grid_points, space_filling_points
+
+PARAMETERS_OF: dict[str, Any] = {**RULES, **GATES, **LAWS}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,14 +32,19 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Compare curricula on simulated learners, on paired seeds. Finished cells are kept in --out: "
         "an interrupted sweep goes on where it stopped when the same command is run again.",
-        epilog=f"controllers: {', '.join(RULES)}. learners: {', '.join(LAWS)}. pools: {', '.join(PRESETS)}. "
-        f"signals: {', '.join(SIGNALS)}. The hyper-parameters of each are in its docstring.",
+        epilog=f"rules: {', '.join(RULES)}. gates: {', '.join(GATES)}. learners: {', '.join(LAWS)}. "
+        f"pools: {', '.join(PRESETS)}. signals: {', '.join(SIGNALS)}. Docstrings hold the hyper-parameters of each.",
     )
     def add(flag: str, metavar: str, text: str, **how: Any) -> None:
         p.add_argument(flag, metavar=metavar, help=text, **how)
 
     add("--pools", "A,B", f"preset names or .parquet, .jsonl or .csv files (default: {joined('pools')})")
-    add("--controllers", "A,B", f"rules; uniform, the baseline, always runs (default: {joined('controllers')})")
+    add(
+        "--controllers",
+        "A,B",
+        "rules, gates (uniform sampling behind them) or RULE+GATE, or all; uniform, the baseline, always runs "
+        f"(default: {joined('controllers')})",
+    )
     add("--learners", "A,B", f"simulated learners (default: {joined('learners')})")
     add("--seeds", "N", f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
     add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
@@ -43,9 +52,16 @@ def parser() -> argparse.ArgumentParser:
     add("--rollouts", "N", f"attempts per item and update (default: {DEFAULT['rollouts']})")
     add("--eval-every", "N", "updates between records (default: %(default)s)", default="5")
     add(
+        "--budget",
+        "B",
+        "what all runs spend alike: steps (updates), rollouts (steps x batch x rollouts, rejected and probing ones "
+        "included) or tokens (what as many rollouts of random items would take) (default: %(default)s)",
+        default="steps",
+    )
+    add(
         "--set",
         "NAME=VALUES",
-        "a hyper-parameter of a rule or learner: values to cross, adarft.eta=5,10,20,50 or scalar.signal=rloo,grpo; "
+        "a hyper-parameter of a rule, gate or learner: values to cross, adarft.eta=5,10,20 or scalar.signal=rloo,grpo; "
         "with --design sobol or lhs a range, adarft.eta=5:50 or 5:50:log (repeatable; default: none)",
         action="append",
         default=[],
@@ -98,17 +114,38 @@ def make_study(options: argparse.Namespace) -> Study:
                 f"{pool.conflicts} of them with another difficulty; all rows are kept",
                 file=sys.stderr,
             )
+    batch = whole("--batch", options.batch, base["batch"])
+    controllers = names("--controllers", options.controllers, base["controllers"])
+    if controllers == ["all"]:
+        controllers = all_controllers(pools, batch)
+    check_choice("--budget", options.budget, BUDGETS)
     return Study(
         pools,
         names("--learners", options.learners, base["learners"]),
-        names("--controllers", options.controllers, base["controllers"]),
+        controllers,
         design(options),
         seeds=whole("--seeds", options.seeds, base["seeds"]),
         steps=whole("--steps", options.steps, base["steps"]),
-        batch=whole("--batch", options.batch, base["batch"]),
+        batch=batch,
         rollouts=whole("--rollouts", options.rollouts, base["rollouts"]),
         eval_every=whole("--eval-every", options.eval_every, 5),
+        budget=options.budget,
     )
+
+
+def all_controllers(pools: list[Pool], batch: int) -> list[str]:
+    """Every rule and gate that can run on all pools; says which are left out, and why."""
+    able = []
+    for name in (*RULES, *GATES):
+        try:
+            for pool in pools:
+                rule, gates = make_controller(name)
+                Controller(rule, pool, gates).next_batch(min(batch, len(pool)))
+        except InputError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+        else:
+            able.append(name)
+    return able
 
 
 def make_pool(name: str) -> Pool:
@@ -127,7 +164,7 @@ def design(options: argparse.Namespace) -> list[dict[str, Any]]:
         owner, dot, field = name.partition(".")
         if not (equals and dot and owner and field and values) or name in settings:
             raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
-        check_choice("--set", owner, (*RULES, *LAWS))
+        check_choice("--set", owner, tuple(PARAMETERS_OF))
         settings[name] = values
     if options.design == "grid":
         return grid_points({name: [value(name, v) for v in values.split(",")] for name, values in settings.items()})
@@ -138,9 +175,14 @@ def design(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def value(name: str, text: str) -> Any:
-    """One value of --set: a name for the parameters that take one, else a number."""
-    if name.split(".")[1] in ("signal", "ties"):
+    """One value of --set: a name or true / false for the parameters that take one, else a number."""
+    owner, field = name.split(".", 1)
+    default = getattr(PARAMETERS_OF[owner], field, 0.0)
+    if isinstance(default, (str, Signal)):
         return text
+    if isinstance(default, bool):
+        check_choice(f"--set {name}", text, ("true", "false"))
+        return text == "true"
     return number(f"--set {name}", text)
 
 

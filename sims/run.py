@@ -14,7 +14,7 @@ from painter import Painter, choose
 from tqdm import tqdm
 
 from workbench.errors import InputError
-from workbench.presets import make_law, make_rule
+from workbench.ranking import ranking_lines, ranking_table
 from workbench.store import CellStore, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
 from workbench.sweep import Study, WorkerError, describe, git_commit
@@ -55,23 +55,24 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
 
             curves = study.run(store, jobs, lambda done, _: bar.update(done - bar.n), warn)
         runs = runs_table(curves, threshold)
-        summary = summary_table(runs, study.steps)
+        summary, ranking = summary_table(runs, study.steps), ranking_table(runs)
         write_whole(out / "curves.parquet", to_parquet(curves))
         write_whole(out / "runs.parquet", to_parquet(runs))
-        write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
+        for name, table in (("summary", summary), ("ranking", ranking)):
+            write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
         write_whole(out / "manifest.json", manifest(study, threshold).encode())
         written = painter.paint(choose(curves, summary, heat), out)
     print(report(runs, summary, study.steps))
-    print(f"\n{out}: runs.parquet curves.parquet summary.csv manifest.json {' '.join(written)}")
+    print("\n" + "\n".join(ranking_lines(ranking)))
+    print(f"\n{out}: runs.parquet curves.parquet summary.csv ranking.csv manifest.json {' '.join(written)}")
 
 
 def manifest(study: Study, threshold: float) -> str:
     """Everything needed to run the study again. No times: the same study gives the same file."""
     arms = [
         {"pool": arm.pool, "learner": arm.learner, "controller": arm.controller}
-        | {"law": describe(make_law(arm.law, dict(arm.law_settings)))}
-        | {"rule": describe(make_rule(arm.rule, dict(arm.rule_settings), study.steps))}
-        for arm in study.arms
+        | {"law": describe(arm.make_law()), "rule": describe(rule), "gates": [describe(gate) for gate in gates]}
+        for arm, (rule, gates) in ((arm, arm.make_controller(study.steps)) for arm in study.arms)
     ]
     content = {
         "pools": [{"name": pool.name, "items": len(pool), "digest": pool.digest} for pool in study.pools],
@@ -80,6 +81,7 @@ def manifest(study: Study, threshold: float) -> str:
         "batch": study.batch,
         "rollouts": study.rollouts,
         "eval_every": study.eval_every,
+        "budget": study.budget,
         "threshold": threshold,
         "points": study.points,
         "arms": arms,

@@ -276,7 +276,7 @@ def plain(name: str, value: Any) -> Any:
     """A setting as a plain number or name: what fits in a label, a table and a manifest."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if not isinstance(value, (bool, int, float, str)):
         raise InputError(f"points: must set {name} to a number or a name, got {shown(value)}")
     return value
 
