@@ -60,6 +60,9 @@ class Gate:
         """The batch drawn to fill up an update, given the rule's proposal (R, B); the proposal unless overridden."""
         return items, state
 
+    def check_state(self, state: Any, pool: Pool) -> None:
+        """InputError if a state that was loaded cannot be this gate's on this pool (shapes are checked already)."""
+
     def metrics(self, state: Any) -> dict[str, Floats]:
         """Numbers worth logging, (R,) each."""
         return {}
