@@ -53,6 +53,12 @@ def check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise InputError(f"{field}: must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
+def check_flag(field: str, value: Any) -> None:
+    """Raise InputError unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{field}: must be True or False, got {shown(value)}")
+
+
 def shown(value: object) -> str:
     """A value as an error shows it: its repr on one line, cut after 80 characters."""
     text = " ".join(repr(value).split())

@@ -542,6 +542,19 @@ def _subset(size, need, luck, bits, picks):
 
 
 @njit(nogil=True, cache=True)
+def from_ranks(order, low, high, keys, role, clock, out):
+    """out[r] = B distinct items, uniformly from order[low[r]:high[r]]."""
+    batch = out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    picks, bits = np.empty(batch, np.int64), np.zeros((order.size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        _unit53_row(keys[r], role, clock, pairs)
+        for draw in range(_subset(high[r] - low[r], batch, luck, bits, picks)):
+            out[r, draw] = order[low[r] + picks[draw]]
+
+
+@njit(nogil=True, cache=True)
 def explore(items, share, size, keys, role, clock):
     """Replace each item of a batch (R, B), in place, with probability share (R,) by one of the others of the pool.
 
