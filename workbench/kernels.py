@@ -158,6 +158,73 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
 
 
 @njit(nogil=True, cache=True)
+def nearest_unused(
+    sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, used, left, ties, out
+):
+    """out[r] = the B items nearest target[r] among those that are not used, by rank, and left[r] of them remain.
+
+    used (R, I), left (R,): updated in place. Where fewer than B are left, all of them, and the nearest others of a new
+    round, for which only these others are used. Ties as in `nearest`. ties: scratch, room for the two longest runs.
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck, late = pairs.reshape(pairs.size), np.empty(batch, np.int64)
+    for r in range(out.shape[0]):
+        row, mark, t = out[r], used[r], target[r]
+        n = 0
+        if left[r] < batch:  # the unused ones are taken, and the others are free again
+            for rank in range(size):
+                if not mark[rank]:
+                    row[n], late[n] = order[rank], rank
+                    n += 1
+                mark[rank] = not mark[rank]
+            left[r] = size + n
+        leftovers = n
+        above = i64(np.searchsorted(sorted_d, t))
+        below = above - 1
+        while n < batch:
+            while below >= 0 and mark[below]:
+                below -= 1
+            while above < size and mark[above]:
+                above += 1
+            down = t - sorted_d[below] if below >= 0 else np.inf
+            up = sorted_d[above] - t if above < size else np.inf
+            tied = 0
+            if below >= 0 and not up < down:
+                for rank in range(run_start[below], below + 1):
+                    ties[tied] = rank
+                    tied += i64(not mark[rank])
+                below = run_start[below] - 1
+            easier = tied
+            if above < size and not down < up:
+                for rank in range(above, run_end[above]):
+                    ties[tied] = rank
+                    tied += i64(not mark[rank])
+                above = run_end[above]
+            need = min(tied, batch - n)
+            if need < tied and random_ties:
+                _unit53_row(keys[r], role, clock, pairs[: (need + 1) // 2])
+            i, j = 0, easier
+            for draw in range(need):
+                if need == tied:
+                    rank = ties[draw]
+                elif random_ties:  # the first steps of a Fisher-Yates shuffle
+                    other = draw + i64(luck[draw] * (tied - draw))
+                    rank, ties[other] = ties[other], ties[draw]
+                elif j >= tied or (i < easier and order[ties[i]] < order[ties[j]]):  # lowest positions first: a merge
+                    rank = ties[i]
+                    i += 1
+                else:
+                    rank = ties[j]
+                    j += 1
+                row[n], mark[rank] = order[rank], True
+                n += 1
+        for draw in range(leftovers):
+            mark[late[draw]] = False
+        left[r] -= batch
+
+
+@njit(nogil=True, cache=True)
 def window(order, lo, out):
     """out[r] = the B items from rank lo[r] on."""
     for r in range(out.shape[0]):
@@ -539,6 +606,59 @@ def _subset(size, need, luck, bits, picks):
     for draw in range(need):
         bits[u64(picks[draw]) >> u64(6)] = u64(0)
     return need
+
+
+@njit(nogil=True, cache=True)
+def weighted_runs(weight, order, start, longest, keys, role, clock, out):
+    """As `weighted`, for D runs of items of one weight: run k holds order[start[k]:start[k + 1]], weight (R, D) >= 0.
+
+    Draws a run in proportion to n_k w_k, n_k its size, and accepts with the chance that the item is none of those
+    taken; where many draws are in vain, n_k is brought up to date. O(D + B log D) per lane. longest: run.
+    """
+    lanes, runs = weight.shape
+    batch = out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    sums, taken, before = np.empty(runs), np.zeros(runs, np.int32), np.zeros(runs, np.int32)
+    chosen, picks, bits = np.empty(batch, np.int64), np.empty(batch, np.int64), np.zeros((longest >> 6) + 1, np.uint64)
+    for r in range(lanes):
+        n, draws, vain, patience, total = 0, 0, 0, 0, 0.0
+        even = 0.0  # 1 once all items with a weight are taken
+        while n < batch:
+            if vain >= patience:
+                total = 0.0
+                for k in range(runs):
+                    before[k] = taken[k]
+                    total += (start[k + 1] - start[k] - taken[k]) * max(weight[r, k], even)
+                    sums[k] = total
+                vain, patience = 0, 16 + runs // 16
+                if total == 0.0:
+                    even, patience = 1.0, 0
+                    continue
+            a, b, c, _ = _philox(u64(batch + draws), u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+            draws += 1
+            u = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53 * total
+            k, end = 0, runs - 1
+            while k < end:  # the first sum above u
+                middle = (k + end) // 2
+                if sums[middle] > u:
+                    end = middle
+                else:
+                    k = middle + 1
+            size = start[k + 1] - start[k]
+            if _inside(c) * (size - before[k]) < size - taken[k]:
+                chosen[n] = k
+                taken[k] += 1
+                n += 1
+            else:
+                vain += 1
+        _unit53_row(keys[r], role, clock, pairs)
+        n = 0
+        for k in chosen:
+            for draw in range(_subset(start[k + 1] - start[k], taken[k], luck[n:], bits, picks)):
+                out[r, n] = order[start[k] + picks[draw]]
+                n += 1
+            taken[k] = before[k] = 0
 
 
 @njit(nogil=True, cache=True)
