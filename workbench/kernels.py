@@ -717,6 +717,26 @@ def add_to(total, items, values):
 
 
 @njit(nogil=True, cache=True)
+def push_advantages(rewards, counts, mean, scale, arm, place, filled, recent):
+    """Put each rollout's |reward - mean| scale into the ring of its group's arm, in place, in order of the batch.
+
+    recent (R, K, W): the last W values of each arm; place (R, K): where the next one goes; filled (R, K): how many
+    there are, up to W. arm, mean, scale (R, B).
+    """
+    lanes, batch, group = rewards.shape
+    window = recent.shape[2]
+    for r in range(lanes):
+        for i in range(batch):
+            k, n = arm[r, i], counts[r, i] if counts.size else group
+            ring, at = recent[r, k], place[r, k]
+            for g in range(n):
+                ring[at] = abs(rewards[r, i, g] - mean[r, i]) * scale[r, i]
+                at = at + 1 if at + 1 < window else 0
+            place[r, k] = at
+            filled[r, k] = min(filled[r, k] + n, window)
+
+
+@njit(nogil=True, cache=True)
 def beta_draws(a, b, keys, role, clock, out):
     """out (R, C): entry c of lane r is a draw from Beta(a, b), from the blocks c, c + C, c + 2 C, .. of its stream.
 
