@@ -20,9 +20,11 @@ def check_number(
     *,
     open_low: bool = False,
     open_high: bool = False,
+    whole: bool = False,
 ) -> None:
-    """Raise InputError unless every entry of `value` is a finite number in the interval from low to high."""
+    """Raise InputError unless every entry of `value` is a finite (or whole) number in the interval from low to high."""
     domain = _interval(low, high, open_low, open_high)
+    domain = domain.replace("a ", "a whole ", 1) if whole else domain
     if isinstance(value, (list, tuple)):
         raise InputError(f"{field}: must be {domain}, or a NumPy array with one per lane, got {shown(value)}")
     given = np.asarray(value)
@@ -31,7 +33,7 @@ def check_number(
     x = given.astype(np.float64)
     above = x > low if open_low else x >= low
     below = x < high if open_high else x <= high
-    bad = np.atleast_1d(~(above & below & np.isfinite(x)))
+    bad = np.atleast_1d(~(above & below & np.isfinite(x)) | (whole & (x != np.floor(x))))
     if x.ndim > 1 or x.size == 0:
         raise InputError(f"{field}: must be {domain}, or one per lane, got shape {x.shape}")
     if bad.any():
@@ -51,6 +53,12 @@ def check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raise InputError unless `value` is one of the allowed names."""
     if value not in allowed:
         raise InputError(f"{field}: must be one of {', '.join(allowed)}, got {shown(value)}")
+
+
+def check_flag(field: str, value: Any) -> None:
+    """Raise InputError unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{field}: must be True or False, got {shown(value)}")
 
 
 def shown(value: object) -> str:

@@ -158,6 +158,73 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
 
 
 @njit(nogil=True, cache=True)
+def nearest_unused(
+    sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, used, left, ties, out
+):
+    """out[r] = the B items nearest target[r] among those that are not used, by rank, and left[r] of them remain.
+
+    used (R, I), left (R,): updated in place. Where fewer than B are left, all of them, and the nearest others of a new
+    round, for which only these others are used. Ties as in `nearest`. ties: scratch, room for the two longest runs.
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck, late = pairs.reshape(pairs.size), np.empty(batch, np.int64)
+    for r in range(out.shape[0]):
+        row, mark, t = out[r], used[r], target[r]
+        n = 0
+        if left[r] < batch:  # the unused ones are taken, and the others are free again
+            for rank in range(size):
+                if not mark[rank]:
+                    row[n], late[n] = order[rank], rank
+                    n += 1
+                mark[rank] = not mark[rank]
+            left[r] = size + n
+        leftovers = n
+        above = i64(np.searchsorted(sorted_d, t))
+        below = above - 1
+        while n < batch:
+            while below >= 0 and mark[below]:
+                below -= 1
+            while above < size and mark[above]:
+                above += 1
+            down = t - sorted_d[below] if below >= 0 else np.inf
+            up = sorted_d[above] - t if above < size else np.inf
+            tied = 0
+            if below >= 0 and not up < down:
+                for rank in range(run_start[below], below + 1):
+                    ties[tied] = rank
+                    tied += i64(not mark[rank])
+                below = run_start[below] - 1
+            easier = tied
+            if above < size and not down < up:
+                for rank in range(above, run_end[above]):
+                    ties[tied] = rank
+                    tied += i64(not mark[rank])
+                above = run_end[above]
+            need = min(tied, batch - n)
+            if need < tied and random_ties:
+                _unit53_row(keys[r], role, clock, pairs[: (need + 1) // 2])
+            i, j = 0, easier
+            for draw in range(need):
+                if need == tied:
+                    rank = ties[draw]
+                elif random_ties:  # the first steps of a Fisher-Yates shuffle
+                    other = draw + i64(luck[draw] * (tied - draw))
+                    rank, ties[other] = ties[other], ties[draw]
+                elif j >= tied or (i < easier and order[ties[i]] < order[ties[j]]):  # lowest positions first: a merge
+                    rank = ties[i]
+                    i += 1
+                else:
+                    rank = ties[j]
+                    j += 1
+                row[n], mark[rank] = order[rank], True
+                n += 1
+        for draw in range(leftovers):
+            mark[late[draw]] = False
+        left[r] -= batch
+
+
+@njit(nogil=True, cache=True)
 def window(order, lo, out):
     """out[r] = the B items from rank lo[r] on."""
     for r in range(out.shape[0]):
@@ -286,20 +353,55 @@ def reward_stats(rewards, counts, mean, silent):
 
 
 @njit(nogil=True, cache=True)
-def group_moments(rewards, counts, mean, std):
-    """mean, std (R, B) of each group's rewards; both 0 for a group without rollouts. counts as in `reward_stats`."""
+def group_moments(rewards, counts, total, mean, std):
+    """Sum, mean and standard deviation (R, B) of each group's rewards; 0 without rollouts. counts as in `reward_stats`.
+
+    Sums are exact, so a group whose rewards are all equal has a std of exactly 0.
+    """
     lanes, batch, group = rewards.shape
     for r in range(lanes):
+        one, t, m, s = rewards[r], total[r], mean[r], std[r]
+        t[:], s[:] = 0.0, 0.0
+        if counts.size:
+            for i in range(batch):
+                n = counts[r, i]
+                for g in range(n):
+                    t[i] += one[i, g]
+                m[i] = t[i] / max(n, 1)
+                for g in range(n):
+                    s[i] += (one[i, g] - m[i]) ** 2
+                s[i] = np.sqrt(s[i] / max(n, 1))
+            continue
+        for g in range(group):  # the batch inside: these loops vectorise
+            for i in range(batch):
+                t[i] += one[i, g]
         for i in range(batch):
-            n = counts[r, i] if counts.size else group
-            total, square = f64(0), f64(0)
-            for g in range(n):
-                total += rewards[r, i, g]
-            centre = total / n if n else 0.0
-            for g in range(n):
-                square += (rewards[r, i, g] - centre) ** 2
-            mean[r, i] = centre
-            std[r, i] = np.sqrt(square / n) if n else 0.0
+            m[i] = t[i] / group
+        for g in range(group):
+            for i in range(batch):
+                s[i] += (one[i, g] - m[i]) ** 2
+        for i in range(batch):
+            s[i] = np.sqrt(s[i] / group)
+
+
+@njit(nogil=True, cache=True)
+def absolute_advantage(rewards, counts, mean, scale, out):
+    """out (R, B): mean of |reward - mean| scale over each group's rollouts, 0 without; mean, scale (R, B)."""
+    lanes, batch, group = rewards.shape
+    for r in range(lanes):
+        one, m, row = rewards[r], mean[r], out[r]
+        row[:] = 0.0
+        if counts.size:
+            for i in range(batch):
+                for g in range(counts[r, i]):
+                    row[i] += abs(one[i, g] - m[i])
+                row[i] *= scale[r, i] / max(counts[r, i], 1)
+            continue
+        for g in range(group):
+            for i in range(batch):
+                row[i] += abs(one[i, g] - m[i])
+        for i in range(batch):
+            row[i] *= scale[r, i] / group
 
 
 # ------------------------------------------------------------------------------------- choosing by score or arm
@@ -376,7 +478,7 @@ def weighted(weight, keys, role, clock, out):
     u = blocks.reshape(blocks.size)[:size]
     near, place = np.empty(size, np.float32), np.empty(size, np.int32)
     probes = min(size, 2048)
-    stride, sample, rough = size // probes, np.empty(probes, np.float32), np.empty(probes, np.float32)
+    stride, rough = size // probes, np.empty(probes, np.float32)
     for r in range(lanes):
         _unit_row(keys[r], role, clock, blocks)
         w = weight[r]
@@ -427,62 +529,149 @@ def from_arms(share, order, start, keys, role, clock, out):
     """
     lanes, arms = share.shape
     batch = out.shape[1]
-    blocks = np.empty((batch, 2))  # for slot i the luck of its arm and of its item
-    left = np.empty(arms)
+    blocks = np.empty((batch, 2))
+    luck = blocks.reshape(2 * batch)  # of the slots' arms, then of the arms' items
+    size, left = start[1:] - start[:-1], np.empty(arms)
     taken, picks = np.empty(arms, np.int64), np.empty(batch, np.int64)
-    longest = 0
-    for k in range(arms):
-        longest = max(longest, start[k + 1] - start[k])
-    bits = np.zeros((longest >> 6) + 1, np.uint64)
+    bits = np.zeros((size.max() >> 6) + 1, np.uint64)
     for r in range(lanes):
         _unit53_row(keys[r], role, clock, blocks)
-        taken[:] = 0
-        total = 0.0
+        total, last = 0.0, -1
         for k in range(arms):
-            left[k] = share[r, k] if start[k + 1] > start[k] else 0.0
+            left[k] = share[r, k] if size[k] else 0.0
             total += left[k]
-        rest = False  # whether shares are spent and sizes decide
-        for i in range(batch):
-            if total <= 1e-12 and not rest:
-                rest = True
-                total = 0.0
-                for k in range(arms):
-                    left[k] = start[k + 1] - start[k] - taken[k]
-                    total += left[k]
-            u = blocks[i, 0] * total
-            arm, last = -1, -1
-            for k in range(arms):
-                if left[k] > 0.0:
-                    last = k
-                    if u < left[k]:
-                        arm = k
-                        break
-                    u -= left[k]
-            if arm < 0:
-                arm = last  # rounding ran past the end
-            taken[arm] += 1
-            if rest:
-                left[arm] -= 1.0
-                total -= 1.0
-            elif taken[arm] == start[arm + 1] - start[arm]:
-                left[arm] = 0.0
-                total = 0.0
-                for k in range(arms):
-                    total += left[k]
+            if left[k] > 0.0:
+                last = k
+        excess = i64(batch) if last < 0 else i64(0)
+        bound, before = 0.0, i64(0)
+        for k in range(arms):
+            bound += left[k]
+            below = i64(0)
+            for i in range(batch):
+                below += i64(luck[i] * total < bound)
+            below = i64(batch) if k >= last else below  # rounding may leave the last bound short of the total
+            below = i64(0) if last < 0 else below
+            taken[k] = min(below - before, size[k])
+            excess += below - before - taken[k]
+            before = below
+        if excess:
+            _redraw(excess, left, size, taken, batch, keys[r], role, clock)
         n = 0
-        for k in range(arms):  # Floyd's algorithm: a uniform subset of the arm's items
-            first, size, need = start[k], start[k + 1] - start[k], taken[k]
-            for draw in range(need):
-                last = size - need + draw
-                pick = i64(blocks[n, 1] * (last + 1))
-                if (bits[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1):
-                    pick = last
-                bits[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))
-                picks[draw] = pick
-                out[r, n] = order[first + pick]
+        for k in range(arms):
+            for draw in range(_subset(size[k], taken[k], luck[batch + n :], bits, picks)):
+                out[r, n] = order[start[k] + picks[draw]]
                 n += 1
-            for draw in range(need):
-                bits[u64(picks[draw]) >> u64(6)] = u64(0)
+
+
+@njit
+def _redraw(excess, left, size, taken, block, key, role, clock):
+    """Draw other arms for slots whose arm is used up, one by one, from the shares of those left (see `from_arms`)."""
+    spent = False  # whether sizes decide instead of shares
+    for slot in range(excess):
+        total = 0.0
+        for k in range(left.size):
+            if not spent and taken[k] == size[k]:
+                left[k] = 0.0
+            total += left[k]
+        if total <= 1e-12 and not spent:
+            spent = True
+            left[:] = size - taken
+            total = left.sum()
+        word = _philox(u64(block + slot), u64(clock) >> _SHIFT32, u64(clock), u64(role), key)[0]
+        u, arm = _inside(word) * total, -1
+        for k in range(left.size):
+            if left[k] > 0.0:
+                arm = k
+                if u < left[k]:
+                    break
+                u -= left[k]
+        taken[arm] += 1
+        if spent:
+            left[arm] -= 1.0
+
+
+@njit(inline="always")
+def _subset(size, need, luck, bits, picks):
+    """picks[:need] = a uniform subset of the numbers below size (Floyd's algorithm); returns need.
+
+    bits: scratch, all 0 before and after.
+    """
+    for draw in range(need):
+        last = size - need + draw
+        pick = i64(luck[draw] * (last + 1))
+        if (bits[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1):
+            pick = last
+        bits[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))
+        picks[draw] = pick
+    for draw in range(need):
+        bits[u64(picks[draw]) >> u64(6)] = u64(0)
+    return need
+
+
+@njit(nogil=True, cache=True)
+def weighted_runs(weight, order, start, longest, keys, role, clock, out):
+    """As `weighted`, for D runs of items of one weight: run k holds order[start[k]:start[k + 1]], weight (R, D) >= 0.
+
+    Draws a run in proportion to n_k w_k, n_k its size, and accepts with the chance that the item is none of those
+    taken; where many draws are in vain, n_k is brought up to date. O(D + B log D) per lane. longest: run.
+    """
+    lanes, runs = weight.shape
+    batch = out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    sums, taken, before = np.empty(runs), np.zeros(runs, np.int32), np.zeros(runs, np.int32)
+    chosen, picks, bits = np.empty(batch, np.int64), np.empty(batch, np.int64), np.zeros((longest >> 6) + 1, np.uint64)
+    for r in range(lanes):
+        n, draws, vain, patience, total = 0, 0, 0, 0, 0.0
+        even = 0.0  # 1 once all items with a weight are taken
+        while n < batch:
+            if vain >= patience:
+                total = 0.0
+                for k in range(runs):
+                    before[k] = taken[k]
+                    total += (start[k + 1] - start[k] - taken[k]) * max(weight[r, k], even)
+                    sums[k] = total
+                vain, patience = 0, 16 + runs // 16
+                if total == 0.0:
+                    even, patience = 1.0, 0
+                    continue
+            a, b, c, _ = _philox(u64(batch + draws), u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+            draws += 1
+            u = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * _TWO_M53 * total
+            k, end = 0, runs - 1
+            while k < end:  # the first sum above u
+                middle = (k + end) // 2
+                if sums[middle] > u:
+                    end = middle
+                else:
+                    k = middle + 1
+            size = start[k + 1] - start[k]
+            if _inside(c) * (size - before[k]) < size - taken[k]:
+                chosen[n] = k
+                taken[k] += 1
+                n += 1
+            else:
+                vain += 1
+        _unit53_row(keys[r], role, clock, pairs)
+        n = 0
+        for k in chosen:
+            for draw in range(_subset(start[k + 1] - start[k], taken[k], luck[n:], bits, picks)):
+                out[r, n] = order[start[k] + picks[draw]]
+                n += 1
+            taken[k] = before[k] = 0
+
+
+@njit(nogil=True, cache=True)
+def from_ranks(order, low, high, keys, role, clock, out):
+    """out[r] = B distinct items, uniformly from order[low[r]:high[r]]."""
+    batch = out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    picks, bits = np.empty(batch, np.int64), np.zeros((order.size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        _unit53_row(keys[r], role, clock, pairs)
+        for draw in range(_subset(high[r] - low[r], batch, luck, bits, picks)):
+            out[r, draw] = order[low[r] + picks[draw]]
 
 
 @njit(nogil=True, cache=True)
@@ -668,6 +857,26 @@ def attend(x, references, values, sharpness, others, out):
             total += score[k] * values[k]
             weight += score[k]
         out[i] = total / weight
+
+
+@njit(nogil=True, cache=True)
+def push_advantages(rewards, counts, mean, scale, arm, place, filled, recent):
+    """Put each rollout's |reward - mean| scale into the ring of its group's arm, in place, in order of the batch.
+
+    recent (R, K, W): the last W values of each arm; place (R, K): where the next one goes; filled (R, K): how many
+    there are, up to W. arm, mean, scale (R, B).
+    """
+    lanes, batch, group = rewards.shape
+    window = recent.shape[2]
+    for r in range(lanes):
+        for i in range(batch):
+            k, n = arm[r, i], counts[r, i] if counts.size else group
+            ring, at = recent[r, k], place[r, k]
+            for g in range(n):
+                ring[at] = abs(rewards[r, i, g] - mean[r, i]) * scale[r, i]
+                at = at + 1 if at + 1 < window else 0
+            place[r, k] = at
+            filled[r, k] = min(filled[r, k] + n, window)
 
 
 @njit(nogil=True, cache=True)

@@ -145,6 +145,12 @@ class Pool:
         return d, self.order.astype(np.int32), start.astype(np.int32), end.astype(np.int32)
 
     @cached_property
+    def runs(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The D difficulties that occur, (D,) from easy to hard, and the rank (D + 1,) at which each one starts."""
+        values, start = np.unique(self.sorted_difficulty, return_index=True)
+        return values, np.append(start, len(self))
+
+    @cached_property
     def longest_run(self) -> int:
         """The most items of one difficulty."""
         _, _, start, end = self.index

@@ -1,15 +1,19 @@
-"""AdaRFT: the target difficulty follows the reward."""
+"""AdaRFT: the target difficulty follows the reward; and two ways not to draw the same items again and again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from workbench import kernels
 from workbench.controllers.nearest import TIES, TargetState, nearest
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import InputError, check_choice, check_number
 from workbench.pool import Pool
+from workbench.streams import Role
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,82 @@ class AdaRFT(Rule):
 
     def update(self, state: TargetState, feedback: Feedback) -> TargetState:
         move = self.eta * np.tanh(self.alpha * (feedback.mean_reward - self.beta))
-        return TargetState(np.minimum(np.maximum(state.target + move, self.low), self.high))
+        return state._replace(target=np.minimum(np.maximum(state.target + move, self.low), self.high))
 
     def metrics(self, state: TargetState) -> dict[str, Floats]:
         at_bound = (state.target <= self.low) | (state.target >= self.high)
         return {"target_difficulty": state.target, "at_bound": at_bound.astype(np.float64)}
+
+
+@dataclass(frozen=True)
+class AdaRFTGaussian(AdaRFT):
+    """AdaRFT's target with a random batch around it: P(i) ~ exp(-(d_i - T)^2 / (2 width^2)), without replacement.
+
+    width: in units of difficulty, >= 0.001. ties: must be "random", as nearness decides by chance only.
+    Weights below 1e-300 of the largest, beyond some 37 widths, count as 0: such items come last, at random.
+    Source: an extension, ours; weights like these are seen in practice around AdaRFT's target, arXiv 2504.05520.
+    Differs: Algorithm 1 takes the B nearest items, so that a target that rests draws the same batch again.
+    """
+
+    width: Lanes = 15.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("width", self.width, 1e-3)
+        check_choice("ties", self.ties, ("random",))
+
+    def init(self, pool: Pool, lanes: int) -> TargetState:
+        per_lane("width", self.width, lanes)
+        return super().init(pool, lanes)
+
+    def weights(self, state: TargetState, draw: Draw) -> Floats:
+        """(R, I) exp(-(d_i - T)^2 / (2 width^2))."""
+        width = per_lane("width", self.width, len(state.target))[:, None]
+        return np.asarray(np.exp((draw.pool.difficulty - state.target[:, None]) ** 2 / (-2 * width**2)))
+
+    def select(self, state: TargetState, draw: Draw, count: int) -> tuple[Items, TargetState]:
+        pool = draw.pool
+        difficulty, start = pool.runs  # items of one difficulty have one weight
+        weight = (difficulty - state.target[:, None]) ** 2
+        weight -= weight.min(axis=1, keepdims=True)  # the largest weight is 1, however far the target is from all items
+        weight /= -2 * per_lane("width", self.width, len(weight))[:, None] ** 2
+        np.exp(weight, out=weight)
+        out = np.empty((len(weight), count), np.int64)
+        kernels.weighted_runs(weight, pool.order, start, pool.longest_run, *draw.luck(Role.SCORE), out)
+        return out, state
+
+
+class CoveringState(NamedTuple):
+    target: Floats  # (R,) difficulty the next batch is drawn at
+    used: NDArray[np.bool_]  # (R, I) by rank: drawn in this round through the pool
+    left: NDArray[np.int64]  # (R,) items not used in this round
+
+
+@dataclass(frozen=True)
+class AdaRFTCovering(AdaRFT):
+    """AdaRFT that comes round: the B items nearest T among those not used since the whole pool was last covered.
+
+    When fewer than B are left, they are taken, and the nearest others of a new round: each round uses each item once.
+    Source: an extension, ours, of arXiv 2504.05520, whose Algorithm 1 takes the nearest items used or not.
+    Differs: the further a round has come, the further from T its items lie.
+    """
+
+    memory = "item"
+
+    def init(self, pool: Pool, lanes: int) -> Any:
+        target = super().init(pool, lanes).target
+        return CoveringState(target, np.zeros((lanes, len(pool)), bool), np.full(lanes, len(pool)))
+
+    def select(self, state: Any, draw: Draw, count: int) -> tuple[Items, Any]:
+        pool, used, left = draw.pool, state.used.copy(), state.left.copy()
+        out, ties = np.empty((len(left), count), np.int64), np.empty(2 * pool.longest_run + 1, np.int64)
+        luck = draw.luck(Role.TIES)
+        kernels.nearest_unused(*pool.index, state.target, self.ties == "random", *luck, used, left, ties, out)
+        return out, CoveringState(state.target, used, left)
+
+    def check_state(self, state: Any, pool: Pool) -> None:
+        if not np.array_equal(state.left, len(pool) - np.count_nonzero(state.used, axis=1)):
+            raise InputError(f"state.rule.left: must count the items not used, got {state.left}")
+
+    def metrics(self, state: Any) -> dict[str, Floats]:
+        return super().metrics(state) | {"left_in_round": state.left.astype(np.float64)}

@@ -1,4 +1,4 @@
-"""Rules that choose among a few groups of items: what they share, and the category bandit (SEC, DUMP)."""
+"""Rules that choose among a few groups of items: what they share, and the category bandit SEC."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from workbench.pool import Arms, Pool
 from workbench.streams import Role
 
 BY = ("difficulty", "category", "level")
+ORDERED = ("difficulty", "level")  # by which arms come from easy to hard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +79,22 @@ def softmax(values: Floats, temperature: Floats) -> Floats:
 
 
 def absolute_advantage(feedback: Feedback, kind: str) -> Floats:
-    """(R, B) mean |A| of each group's rollouts. kind: "grpo", A = (r - mean) / std; "mean", A = r - mean."""
-    centred = np.abs(feedback.rewards - feedback.means[:, :, None])
-    if feedback.counts.size:
-        centred = np.where(np.arange(centred.shape[2]) < feedback.counts[:, :, None], centred, 0.0)
-    size: Floats = centred.sum(axis=2) / np.maximum(feedback.rollouts, 1)
+    """(R, B) mean |A| of each group's rollouts. kind: as in `advantage_scale`."""
+    size = np.empty(feedback.items.shape)
+    kernels.absolute_advantage(feedback.rewards, feedback.counts, feedback.means, advantage_scale(feedback, kind), size)
+    return size
+
+
+def advantage_scale(feedback: Feedback, kind: str) -> Floats:
+    """(R, B) by what reward - mean is multiplied: 1 / std for "grpo", 0 in silent groups; 1 for "mean"."""
     if kind == "mean":
-        return size
-    return np.divide(size, feedback.stds, out=np.zeros_like(size), where=feedback.stds > 0)
+        return np.ones(feedback.items.shape)
+    return np.divide(1.0, feedback.stds, out=np.zeros(feedback.items.shape), where=feedback.stds > 0)
+
+
+def by_arm(name: str, values: Floats) -> dict[str, Floats]:
+    """Values (R, K) as one metric for each arm."""
+    return {f"{name}_{arm}": column for arm, column in enumerate(values.T)}
 
 
 class BanditState(NamedTuple):
@@ -134,3 +143,6 @@ class SEC(ArmRule):
         start = per_lane("start", self.start, lanes)[:, None]
         seen, unseen = state.value + lr * (earned - state.value), state.value + back * (start - state.value)
         return BanditState(np.where(groups > 0, seen, unseen))
+
+    def metrics(self, state: BanditState) -> dict[str, Floats]:
+        return by_arm("value", state.value)

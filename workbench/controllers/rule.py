@@ -62,23 +62,23 @@ class Feedback:
     @property
     def successes(self) -> Floats:
         """(R, B) sum of each group's rewards."""
-        return np.asarray(self.means * self.rollouts)
+        return self._moments[0]
 
     @property
     def means(self) -> Floats:
         """(R, B) mean reward of each group."""
-        return self._moments[0]
+        return self._moments[1]
 
     @property
     def stds(self) -> Floats:
         """(R, B) population standard deviation of each group's rewards."""
-        return self._moments[1]
+        return self._moments[2]
 
     @cached_property
-    def _moments(self) -> tuple[Floats, Floats]:
-        mean, std = np.empty(self.items.shape), np.empty(self.items.shape)
-        kernels.group_moments(self.rewards, self.counts, mean, std)
-        return mean, std
+    def _moments(self) -> tuple[Floats, Floats, Floats]:
+        total, mean, std = np.empty((3, *self.items.shape))
+        kernels.group_moments(self.rewards, self.counts, total, mean, std)
+        return total, mean, std
 
 
 class Probe(NamedTuple):

@@ -1,0 +1,90 @@
+"""DUMP: an upper confidence bound on how much each distribution still teaches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import kernels
+from workbench.controllers.arms import ArmRule, advantage_scale, by_arm, softmax
+from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, per_lane
+from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.pool import Pool
+
+
+class DumpState(NamedTuple):
+    recent: NDArray[np.float32]  # (R, K, window) the arm's last |A|, a ring; 0 where there is none yet
+    place: NDArray[np.int32]  # (R, K) where the next one goes
+    filled: NDArray[np.int32]  # (R, K) how many there are
+    rollouts: Floats  # (R, K) n, ever seen
+
+
+@dataclass(frozen=True)
+class DUMP(ArmRule):
+    """A bandit over arms: the mean |A| of the last rollouts plus a bonus for arms that were seldom seen.
+
+    L_k = mean of the arm's last `window` values of |A|, 0 before the first
+    UCB_k = L_k + weight sqrt(2 ln(N + 1) / (n_k + 1)),   n_k: its rollouts so far, N = sum_k n_k
+    P(k) = exp(UCB_k / tau) / sum_j exp(UCB_j / tau); items are uniform inside an arm
+
+    window: values of |A|, one per rollout. weight: of the bonus, >= 0. tau: temperature in units of |A|, > 0.
+    advantage: "grpo", A = (r - mean) / std of the group, or "mean", A = r - mean.
+    reversion: share of the remembered |A| and of n_k forgotten in every step without feedback on the arm.
+    Source: Wang, Cui, Li, Wan, Zhao 2025, arXiv 2504.09710; defaults of its released code.
+    Differs: the released code fills its windows with rewards of validation answers; here, as the paper says, they are
+    advantages of the groups trained on. Arms are difficulty bins unless `by` says otherwise.
+    """
+
+    window: int = 300
+    tau: Lanes = 0.1
+    weight: Lanes = 1.0
+    advantage: str = "grpo"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("window", self.window)
+        check_number("tau", self.tau, 0, open_low=True)
+        check_number("weight", self.weight, 0)
+        check_choice("advantage", self.advantage, ("grpo", "mean"))
+
+    def init(self, pool: Pool, lanes: int) -> DumpState:
+        for name in ("tau", "weight", "reversion"):
+            per_lane(name, getattr(self, name), lanes)
+        shape = lanes, len(self.arms(pool))
+        none = np.zeros(shape, np.int32)
+        return DumpState(np.zeros((*shape, self.window), np.float32), none, none, np.zeros(shape))
+
+    def bounds(self, state: DumpState) -> Floats:
+        """(R, K) UCB."""
+        learnability = state.recent.sum(axis=2) / np.maximum(state.filled, 1)
+        weight = per_lane("weight", self.weight, len(state.rollouts))[:, None]
+        total = state.rollouts.sum(axis=1, keepdims=True)
+        return np.asarray(learnability + weight * np.sqrt(2 * np.log(total + 1) / (state.rollouts + 1)))
+
+    def shares(self, state: DumpState, draw: Draw) -> Floats:
+        return softmax(self.bounds(state), per_lane("tau", self.tau, len(state.rollouts)))
+
+    def update(self, state: DumpState, feedback: Feedback) -> DumpState:
+        recent, place, filled = state.recent.copy(), state.place.copy(), state.filled.copy()
+        rollouts = state.rollouts.copy()
+        arm = self.arms(feedback.pool).of_item[feedback.items]
+        scale = advantage_scale(feedback, self.advantage)
+        kernels.push_advantages(feedback.rewards, feedback.counts, feedback.means, scale, arm, place, filled, recent)
+        kernels.add_to(rollouts, arm, feedback.rollouts.astype(np.float64))
+        if np.any(self.reversion):
+            kept = 1 - per_lane("reversion", self.reversion, len(arm))[:, None]
+            kept = np.where(rollouts > state.rollouts, 1.0, kept)
+            rollouts *= kept
+            recent *= kept[:, :, None].astype(np.float32)
+        return DumpState(recent, place, filled, rollouts)
+
+    def check_state(self, state: DumpState, pool: Pool) -> None:
+        at, filled = state.place, state.filled
+        if not ((at >= 0) & (at < self.window) & (filled >= 0) & (filled <= self.window)).all():
+            raise InputError(f"state.rule: must be places in [0, {self.window}) and counts up to it, got others")
+
+    def metrics(self, state: DumpState) -> dict[str, Floats]:
+        return by_arm("ucb", self.bounds(state))

@@ -1,0 +1,66 @@
+"""Stages: the pool cut by difficulty into parts that are trained on one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench import kernels
+from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
+from workbench.errors import check_count, check_flag, check_number
+from workbench.pool import Pool
+from workbench.streams import Role
+
+
+class StageState(NamedTuple):
+    stage: Items  # (R,) of the last batch, from 0
+
+
+@dataclass(frozen=True)
+class Staged(Rule):
+    """The pool in order of difficulty, cut into parts of nearly equal size; each stage draws uniformly from its part.
+
+    stage(s) = min(floor(s n / horizon), n - 1),   s = batches drawn so far, from 0; n = stages
+    part j = the ranks from floor(j I / n) up to floor((j + 1) I / n), exclusive
+
+    stages: n >= 1. horizon: steps of the whole schedule, >= 1; the last stage goes on after it.
+    cumulative: draw from all parts up to the stage's own, so that earlier ones are not forgotten.
+    Items are distinct within a batch. A part smaller than a batch is filled up with its neighbours in rank.
+    Source: staged curricula; with 2 stages, easier items first and harder ones after, the curriculum of Kimi k1.5,
+    Kimi Team 2025, arXiv 2501.12599, section 2.3.3; cumulative ones as in Bengio et al. 2009.
+    Differs: Kimi k1.5 gives neither the cut nor the step at which it changes over; here equal sizes and equal times.
+    """
+
+    stages: int = 3
+    horizon: Lanes = 100
+    cumulative: bool = False
+
+    needs = ("difficulty",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("stages", self.stages)
+        check_number("horizon", self.horizon, 1)
+        check_flag("cumulative", self.cumulative)
+
+    def init(self, pool: Pool, lanes: int) -> StageState:
+        per_lane("horizon", self.horizon, lanes)
+        return StageState(np.zeros(lanes, np.int64))
+
+    def select(self, state: StageState, draw: Draw, count: int) -> tuple[Items, StageState]:
+        size, lanes = len(draw.pool), len(draw.seeds)
+        passed = np.floor(draw.step * self.stages / per_lane("horizon", self.horizon, lanes))
+        stage = np.minimum(passed, self.stages - 1).astype(np.int64)
+        low = np.zeros_like(stage) if self.cumulative else stage * size // self.stages
+        high = (stage + 1) * size // self.stages
+        short = np.maximum(count - (high - low), 0)
+        low = np.clip(low - short // 2, 0, size - np.maximum(high - low, count))
+        high = np.maximum(high, low + count)
+        out = np.empty((lanes, count), np.int64)
+        kernels.from_ranks(draw.pool.order, low, high, *draw.luck(Role.ARM), out)
+        return out, StageState(stage)
+
+    def metrics(self, state: StageState) -> dict[str, Floats]:
+        return {"stage": state.stage.astype(np.float64)}
