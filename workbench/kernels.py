@@ -300,7 +300,8 @@ def repeats(items, before, size):
     stamp = np.full(size, -1, np.int64)
     for r in range(items.shape[0]):
         for item in before[r]:
-            stamp[item] = r
+            if item >= 0:
+                stamp[item] = r
         same = 0
         for item in items[r]:
             same += i64(stamp[item] == r)
@@ -705,6 +706,75 @@ def explore(items, share, size, keys, role, clock):
             bits[row[i] >> 6] = u64(0)
 
 
+@njit(nogil=True, cache=True)
+def nearest_each(sorted_d, order, run_start, run_end, target, luck, out):
+    """out[r, i] = the free item nearest target[r, i], one after another; with target NaN, any free item. All distinct.
+
+    Of equally near items luck[r, i], in [0, 1), picks one. Where that of a NaN falls on items already taken, the next
+    free one by rank is taken. The free items of a run of equal difficulty are deck[start + gone[start] : end].
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    deck, gone = np.arange(size), np.zeros(size, np.int64)
+    touched = np.empty(2 * batch, np.int64)
+    for r in range(out.shape[0]):
+        for i in range(batch):
+            t, u = target[r, i], luck[r, i]
+            if np.isnan(t):
+                slot = i64(u * size)
+                start = i64(run_start[slot])
+                while gone[start] == run_end[start] - start:
+                    start = slot = i64(run_end[start]) % size
+                slot = max(slot, start + gone[start])
+            else:
+                right = i64(np.searchsorted(sorted_d, t))  # where the nearest runs with free items start
+                left = right - 1
+                while left >= 0:
+                    left = i64(run_start[left])
+                    if gone[left] < run_end[left] - left:
+                        break
+                    left -= 1
+                while right < size and gone[right] == run_end[right] - right:
+                    right = i64(run_end[right])
+                below = t - sorted_d[left] if left >= 0 else np.inf
+                above = sorted_d[right] - t if right < size else np.inf
+                on_left = run_end[left] - left - gone[left] if below <= above else 0
+                on_right = run_end[right] - right - gone[right] if above <= below else 0
+                pick = i64(u * (on_left + on_right))
+                slot = left + gone[left] + pick if pick < on_left else right + gone[right] + pick - on_left
+                start = i64(run_start[slot])
+            first = start + gone[start]
+            deck[first], deck[slot] = deck[slot], deck[first]
+            touched[2 * i], touched[2 * i + 1] = first, slot
+            gone[start] += 1
+            out[r, i] = order[deck[first]]
+        for slot in touched:
+            deck[slot] = slot
+            gone[run_start[slot]] = 0
+
+
+@njit(nogil=True, cache=True)
+def put_first(picks, items, size, out):
+    """out (R, B) = the picks (R, M) that are not negative, then those of items (R, B) that are not among them.
+
+    Both are distinct, and there are at most B picks.
+    """
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        n = 0
+        for item in picks[r]:
+            if item >= 0:
+                bits[item >> 6] |= u64(1) << u64(item & 63)
+                out[r, n] = item
+                n += 1
+        picked = n
+        for item in items[r]:
+            if n < out.shape[1] and not (bits[item >> 6] >> u64(item & 63)) & u64(1):
+                out[r, n] = item
+                n += 1
+        for i in range(picked):
+            bits[out[r, i] >> 6] = u64(0)
+
+
 # ------------------------------------------------------------------------------------- what is known of items
 
 
@@ -714,6 +784,80 @@ def add_to(total, items, values):
     for r in range(items.shape[0]):
         for i in range(items.shape[1]):
             total[r, items[r, i]] += values[r, i]
+
+
+@njit(nogil=True, cache=True)
+def lay_up(bank, priority, used, replays, items, value, now, limit, size):
+    """Lay items (R, B) up in a bank of M places per lane, in place, with priority value (R, B) and the time `now`.
+
+    value < 0: the item leaves the bank if it is there; NaN: nothing is known. bank (R, M): items, -1 for empty places,
+    whose priority is -1. An item that is there already stays in its place, or leaves once it was replayed `limit`
+    times; a new one takes the place of the least priority if its own is larger.
+    """
+    place = np.full(size, -1, np.int32)
+    for r in range(bank.shape[0]):
+        for m in range(bank.shape[1]):
+            if bank[r, m] >= 0:
+                place[bank[r, m]] = m
+        least = -1  # the place of the least priority, -1 where it has to be looked for
+        for i in range(items.shape[1]):
+            item, mine = items[r, i], value[r, i]
+            m = i64(place[item])
+            if np.isnan(mine) or (m < 0 and mine < 0.0):
+                continue
+            if m >= 0 and (mine < 0.0 or replays[r, m] >= limit):
+                bank[r, m], priority[r, m], place[item], least = -1, -1.0, -1, m
+                continue
+            if m < 0:
+                if least < 0:
+                    least = np.argmin(priority[r])
+                if priority[r, least] >= mine:
+                    continue
+                m = least
+                if bank[r, m] >= 0:
+                    place[bank[r, m]] = -1
+                bank[r, m], replays[r, m], place[item] = item, 0, m
+            priority[r, m], used[r, m], least = mine, now, -1
+            if m + 1 < bank.shape[1] and bank[r, m + 1] < 0:
+                least = m + 1  # nothing is less than an empty place
+        for m in range(bank.shape[1]):
+            if bank[r, m] >= 0:
+                place[bank[r, m]] = -1
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def attend(x, references, values, sharpness, others, out):
+    """out[i] = sum_k w_k values[k], w the softmax over k of -sharpness |x_i - y_k|^2 / 2: values at known points.
+
+    x (N, F) float32, out (N,). references (F, K) float32: the points y, one per column. others: whether the points are
+    x themselves and x_i is to be guessed from the others.
+    """
+    features, known = references.shape
+    half, score = np.zeros(known, np.float32), np.empty(known, np.float32)
+    for f in range(features):
+        for k in range(known):
+            half[k] += f32(0.5) * references[f, k] * references[f, k]
+    for i in range(x.shape[0]):
+        for k in range(known):
+            score[k] = -half[k]  # |x_i|^2 is the same for all k
+        for f in range(features):
+            mine = x[i, f]
+            for k in range(known):
+                score[k] += mine * references[f, k]
+        if others:
+            score[i] = f32(-np.inf)
+        most = f32(-np.inf)
+        for k in range(known):
+            most = max(most, score[k])
+        for k in range(known):
+            score[k] = _exp32(f32(sharpness) * (score[k] - most))
+        if others:
+            score[i] = f32(0)
+        total, weight = f64(0), f64(0)
+        for k in range(known):
+            total += score[k] * values[k]
+            weight += score[k]
+        out[i] = total / weight
 
 
 @njit(nogil=True, cache=True)

@@ -6,14 +6,20 @@ from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
 from workbench.controllers import (
+    ALPGMM,
+    DOTS,
     DUMP,
     E2H,
+    PCL,
     RLVE,
     SEC,
+    SPEED,
     TSCL,
+    VCRL,
     AdaRFT,
     AdaRFTCovering,
     AdaRFTGaussian,
+    BalancedFilter,
     DynamicSampling,
     FrozenTarget,
     Gate,
@@ -63,11 +69,17 @@ RULES: dict[str, Rule] = {
     "tscl": TSCL(),
     "progress": LearningProgress(),
     "prioritized": Prioritized(),
+    "alp-gmm": ALPGMM(),
+    "dots": DOTS(),
+    "pcl": PCL(),
 }
 
 # A gate's name alone is uniform sampling behind it; RULE+GATE is any rule behind it.
 GATES: dict[str, Gate] = {
     "dapo": DynamicSampling(),
+    "balanced": BalancedFilter(),
+    "vcrl": VCRL(),
+    "speed": SPEED(),
 }
 
 # One family, structurally different members: a schedule is trusted for what survives all of them.

@@ -109,7 +109,7 @@ class Controller:
         difficulty, before = total / (batch * WHOLE), self._batch
         if not active.all():  # resting lanes stay as they are
             items = np.where(active[:, None], items, self._batch)
-            before = np.where(active[:, None], self._batch, self._batch_before)
+            before = np.where(active[:, None], self._batch, _as_wide(self._batch_before, self._batch))
             difficulty = np.where(active, difficulty, self._batch_difficulty)
             seen[~active] = self._seen[~active]
             state = _merged(active, state, self.state)
@@ -332,13 +332,16 @@ class Controller:
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
         for name in ("batch", "batch_before"):
-            if not kernels.positions_valid(np.array(state[name], np.int64), len(self.pool)):
+            items = np.array(state[name], np.int64)
+            if not kernels.positions_valid(items[items != -1] if name == "batch_before" else items, len(self.pool)):
                 raise InputError(f"state.{name}: must be positions in [0, {len(self.pool)}), got {shown(state[name])}")
         restored = [
             type(part)(**{name: np.array(state[f"{prefix}.{name}"]) for name in part._fields})
             for prefix, part in self._parts()
         ]
         self.rule.check_state(restored[0], self.pool)
+        for gate, part in zip(self.gates, restored[1:], strict=True):
+            gate.check_state(part, self.pool)
         self.state, self.gate_states = restored[0], restored[1:]
         self.step, self.turn = int(state["step"]), int(state["turn"])
         self._answered = bool(state["answered"])
@@ -348,6 +351,14 @@ class Controller:
         self.seeds = np.array(state["seeds"], np.uint64)
         for name in LANE_ARRAYS:
             setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
+
+
+def _as_wide(items: Items, like: Items) -> Items:
+    """Items (R, B') cut or filled up with -1, which is no item, to the width of `like`."""
+    out = np.full(like.shape, -1)
+    width = min(items.shape[1], like.shape[1])
+    out[:, :width] = items[:, :width]
+    return out
 
 
 def _merged(active: NDArray[np.bool_], new: Any, old: Any) -> Any:
