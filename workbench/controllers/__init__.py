@@ -3,18 +3,26 @@
 from workbench.controllers.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
 from workbench.controllers.alp_gmm import ALPGMM
 from workbench.controllers.arms import SEC, ArmRule
+from workbench.controllers.bots import BOTS
 from workbench.controllers.controller import Controller
+from workbench.controllers.cures import CurES
 from workbench.controllers.dots import DOTS
 from workbench.controllers.dump import DUMP
 from workbench.controllers.e2h import E2H
 from workbench.controllers.gates import BalancedFilter, DynamicSampling, Gate, ShortBatch
+from workbench.controllers.greso import GRESO
 from workbench.controllers.items import ItemRule
+from workbench.controllers.mastered import DropMastered
+from workbench.controllers.mopps import MoPPS
 from workbench.controllers.nearest import FrozenTarget, LinearSchedule
 from workbench.controllers.pcl import PCL
+from workbench.controllers.plr import PLR
 from workbench.controllers.prioritized import Prioritized
+from workbench.controllers.procurl import ProCuRL
 from workbench.controllers.progress import LearningProgress
 from workbench.controllers.rlve import RLVE
 from workbench.controllers.rule import Draw, Feedback, Probe, Rule
+from workbench.controllers.sfl import SFL
 from workbench.controllers.sorted import SortedEasyToHard
 from workbench.controllers.speed import SPEED
 from workbench.controllers.staged import Staged
@@ -24,12 +32,16 @@ from workbench.controllers.vcrl import VCRL
 
 __all__ = [
     "ALPGMM",
+    "BOTS",
     "DOTS",
     "DUMP",
     "E2H",
+    "GRESO",
     "PCL",
+    "PLR",
     "RLVE",
     "SEC",
+    "SFL",
     "SPEED",
     "TSCL",
     "VCRL",
@@ -39,7 +51,9 @@ __all__ = [
     "ArmRule",
     "BalancedFilter",
     "Controller",
+    "CurES",
     "Draw",
+    "DropMastered",
     "DynamicSampling",
     "Feedback",
     "FrozenTarget",
@@ -48,8 +62,10 @@ __all__ = [
     "LearningProgress",
     "LinearSchedule",
     "MiddleBand",
+    "MoPPS",
     "OfflineFilter",
     "Prioritized",
+    "ProCuRL",
     "Probe",
     "Rule",
     "ShortBatch",

@@ -50,6 +50,7 @@ class ALPGMM(Rule):
     components: tuple[int, int] = (2, 10)
 
     needs = ("difficulty",)
+    fits_model = True
     extra = "fits of Gaussian mixtures"
 
     def __post_init__(self) -> None:

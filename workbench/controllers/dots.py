@@ -54,6 +54,7 @@ class DOTS(Rule):
     width: Lanes = 0.0
 
     needs = ("features",)
+    fits_model = True
     memory = "item"
     extra = "probe rollouts, one prediction per item and probe"
 

@@ -44,6 +44,7 @@ class PCL(Rule):
     lr: Lanes = 0.1
 
     needs = ("features",)
+    fits_model = True
     extra = "one prediction per candidate"
 
     def __post_init__(self) -> None:
