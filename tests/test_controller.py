@@ -869,6 +869,40 @@ def test_gated_lanes_are_independent_single_runs_bit_for_bit(rule):
                                   equal_nan=True), name  # fmt: skip
 
 
+@pytest.mark.parametrize("before", [0, 3, 12], ids=["first batch", "after a smaller one", "after a larger one"])
+def test_a_lane_may_rest_while_another_refills_a_batch_of_a_new_size(before):
+    pool = wb.Pool.synthetic("uniform", size=100)
+
+    def drawn(seed):
+        controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()], seed=seed)
+        if before:
+            controller.observe(controller.next_batch(before), np.zeros((len(seed), before, 2)))
+        return controller, controller.next_batch(8)
+
+    controller, items = drawn([1, 2])
+    rests, again = controller.next_batch(8, refill=np.array([False, True]))
+    assert rests.tolist() == items[0].tolist()
+    assert not set(again.tolist()) & set(items[1].tolist())
+    alone, _ = drawn([1])
+    refilled, _ = drawn([2])
+    refilled.next_batch(8, refill=True)
+    one, other = alone.metrics(), refilled.metrics()
+    for name, value in controller.metrics().items():
+        if np.ndim(value):
+            assert value.tolist() == [one[name][0], other[name][0]] or np.isnan(value).all(), name
+    copy = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()], seed=[1, 2])
+    copy.load_state_dict(through_files(controller.state_dict()))
+    assert copy.metrics()["overlap"].tolist() == controller.metrics()["overlap"].tolist()
+
+
+@pytest.mark.parametrize("gates", [[], [wb.DynamicSampling()]], ids=["no gate", "gate"])
+def test_groups_without_rollouts_are_not_trained_on(gates):
+    controller = wb.Controller(wb.Uniform(), coarse_pool(), gates)
+    items = controller.next_batch(3)
+    rewards = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    assert controller.observe(items, rewards, counts=np.array([2, 0, 2])).tolist() == [True, False, True]
+
+
 def test_lists_of_hyper_parameters_are_refused_when_the_rule_is_made():
     with pytest.raises(InputError, match=r"^start: .*NumPy array"):
         wb.LinearSchedule(start=[0.0, 10.0])

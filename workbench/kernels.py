@@ -295,12 +295,13 @@ def watch(items, difficulty, seen, total):
 
 @njit(nogil=True, cache=True)
 def repeats(items, before, size):
-    """(R,) share of a batch that was also in the batch before."""
+    """(R,) share of a batch that was also in the batch before, where -1 is no item."""
     share = np.empty(items.shape[0])
     stamp = np.full(size, -1, np.int64)
     for r in range(items.shape[0]):
         for item in before[r]:
-            stamp[item] = r
+            if item >= 0:
+                stamp[item] = r
         same = 0
         for item in items[r]:
             same += i64(stamp[item] == r)
