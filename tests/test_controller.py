@@ -1,7 +1,8 @@
-"""The controller around a rule: lanes, refusals, purity, resume, feedback of every kind, metrics by hand."""
+"""The controller around a rule: lanes, refusals, resume, feedback of every kind, metrics by hand.
 
-import io
-import json
+What every rule must keep, whichever it is, is in test_conformance.py.
+"""
+
 import warnings
 from math import tanh
 
@@ -11,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench import testing
-from workbench.controllers import Draw
 from workbench.controllers.gates import ShortBatch
 from workbench.errors import InputError
 from workbench.loop import SERIES
+from workbench.testing.tools import through_files
 
 RULES = {
     "adarft": wb.AdaRFT(),
@@ -111,68 +111,12 @@ def test_one_lane_still_has_a_lane_axis():
 
 
 @each_rule
-def test_lanes_are_independent_single_runs_bit_for_bit(rule):
-    pool = coarse_pool()
-    together = drive(wb.Controller(rule, pool, seed=SEEDS), pool, SEEDS, steps=14)
-    for lane, seed in enumerate(SEEDS):
-        alone = drive(wb.Controller(rule, pool, seed=seed), pool, [seed], steps=14)
-        assert_same(together, alone, lane)
-
-
-@each_rule
 def test_lanes_of_one_seed_share_their_random_numbers(rule):
     pool = coarse_pool()
     seen = drive(wb.Controller(rule, pool, seed=5, lanes=3), pool, [5, 5, 5], steps=5)
     alone = drive(wb.Controller(rule, pool, seed=5), pool, [5], steps=5)
     for lane in range(3):
         assert_same(seen, alone, lane)
-
-
-def test_hyper_parameters_may_differ_between_lanes():
-    pool = coarse_pool()
-    beta, eta, start = np.array([0.5, 0.2, 0.8]), np.array([50.0, 5.0, 20.0]), np.array([0.0, 30.0, 100.0])
-    swept = wb.AdaRFT(beta=beta, eta=eta, start=start, alpha=3.0)
-    together = drive(wb.Controller(swept, pool, seed=SEEDS), pool, SEEDS, steps=10)
-    for lane, seed in enumerate(SEEDS):
-        rule = wb.AdaRFT(beta=float(beta[lane]), eta=float(eta[lane]), start=float(start[lane]), alpha=3.0)
-        assert_same(together, drive(wb.Controller(rule, pool, seed=seed), pool, [seed], steps=10), lane)
-
-
-START, END, HORIZON = np.array([0.0, 10.0, 20.0]), np.array([100.0, 90.0, 80.0]), np.array([3.0, 5.0, 40.0])
-LOW, HIGH = np.array([0.0, 20.0, 45.0]), np.array([100.0, 80.0, 70.0])
-SWEPT = {
-    "adarft bounds": lambda k: wb.AdaRFT(start=LOW[k], low=LOW[k], high=HIGH[k]),
-    "frozen": lambda k: wb.FrozenTarget(target=END[k]),
-    "linear": lambda k: wb.LinearSchedule(start=START[k], end=END[k], horizon=HORIZON[k]),
-    "sorted": lambda k: wb.SortedEasyToHard(horizon=HORIZON[k]),
-    "band": lambda k: wb.MiddleBand(low=LOW[k], high=HIGH[k]),
-    "filter": lambda k: wb.OfflineFilter(low=LOW[k] / 100, high=HIGH[k] / 100),
-}
-
-
-@pytest.mark.parametrize("rule", SWEPT.values(), ids=SWEPT)
-def test_schedules_filters_and_bounds_may_differ_between_lanes(rule):
-    pool = coarse_pool()
-    together = drive(wb.Controller(rule(slice(None)), pool, seed=SEEDS), pool, SEEDS, steps=12)
-    for lane, seed in enumerate(SEEDS):
-        alone = drive(wb.Controller(rule(lane), pool, seed=seed), pool, [seed], steps=12)
-        assert_same(together, alone, lane)
-
-
-@each_rule
-def test_the_same_seed_gives_the_same_run(rule):
-    pool = coarse_pool()
-    one, again = (drive(wb.Controller(rule, pool, seed=4), pool, [4], steps=8) for _ in range(2))
-    assert_same(one, again)
-
-
-@pytest.mark.parametrize("name", ["adarft", "uniform", "filter", "band", "frozen", "linear"])
-def test_another_seed_gives_another_run(name):
-    pool = coarse_pool()
-    runs = [[wb.Controller(RULES[name], pool, seed=seed).next_batch(8).tolist()] for seed in (0, 1, 2)]
-    assert runs[0] != runs[1]
-    assert runs[1] != runs[2]
-    assert runs[0] != runs[2]
 
 
 @settings(deadline=None, max_examples=80)
@@ -204,15 +148,6 @@ def test_the_batch_may_be_the_whole_pool(rule):
         items = controller.next_batch(7)
         assert sorted(items.tolist()) == list(range(7))
         controller.observe(items, np.ones(7))
-
-
-@each_rule
-def test_a_pool_of_one_item_gives_it_every_time(rule):
-    controller = wb.Controller(rule, wb.Pool(difficulty=[50.0]))
-    for reward in (1.0, 0.0, 1.0):
-        items = controller.next_batch(1)
-        assert items.tolist() == [0]
-        assert controller.observe(items, [reward]).tolist() == [True]
 
 
 # --- refusals
@@ -326,39 +261,7 @@ def test_seeds_that_disagree_with_the_lanes_are_refused():
         wb.Controller(wb.AdaRFT(), coarse_pool(), seed=[1, 2, 3], lanes=2)
 
 
-# --- purity
-
-
-def frozen_copy(state):
-    return [np.array(leaf, copy=True) for leaf in state]
-
-
-@each_rule
-def test_select_and_update_leave_the_state_they_were_given_unchanged(rule):
-    pool = coarse_pool()
-    seeds = np.array(SEEDS, dtype=np.uint64)
-    state = rule.init(pool, 3)
-    for step in range(14):  # an epoch of the shuffled rules ends on the way
-        before = frozen_copy(state)
-        items, selected = rule.select(state, Draw(pool, seeds, step), 8)
-        again, selected_again = rule.select(state, Draw(pool, seeds, step), 8)
-        np.testing.assert_array_equal(items, again)
-        rewards = np.stack([rewards_for(pool, lane, 1, step) for lane in items])
-        feedback = testing.feedback(pool, items, rewards, step + 1, seeds)
-        middle = frozen_copy(selected)
-        updated = rule.update(selected, feedback)
-        for kept, leaf in zip(before, state, strict=True):
-            np.testing.assert_array_equal(kept, leaf)
-        for kept, leaf, leaf_again in zip(middle, selected, selected_again, strict=True):
-            np.testing.assert_array_equal(kept, leaf)
-            np.testing.assert_array_equal(kept, leaf_again)
-        state = updated
-
-
-@each_rule
-def test_the_state_of_a_rule_is_arrays_with_the_lanes_first(rule):
-    state = rule.init(coarse_pool(), 3)
-    assert all(isinstance(leaf, np.ndarray) and leaf.shape[0] == 3 for leaf in state)
+# --- what is the caller's
 
 
 @each_rule
@@ -384,47 +287,10 @@ def test_a_caller_that_shuffles_the_batch_in_place_does_no_harm():
     assert controller.metrics()["overlap"] == twin.metrics()["overlap"]
 
 
-def test_the_global_numpy_state_is_left_alone():
-    before = np.random.get_bit_generator().state["state"]
-    for rule in RULES.values():
-        pool = coarse_pool()
-        drive(wb.Controller(rule, pool, seed=SEEDS), pool, SEEDS, steps=2)
-    after = np.random.get_bit_generator().state["state"]
-    assert after["pos"] == before["pos"]
-    np.testing.assert_array_equal(after["key"], before["key"])
-
-
 # --- state
 
 
-def through_files(state):
-    """A state dict as it comes back from a .npz of its arrays and a .json of the rest."""
-    arrays, plain = {}, {}
-
-    def split(node, path):
-        if isinstance(node, dict):
-            assert all(isinstance(key, str) and "/" not in key for key in node)
-            return {key: split(value, f"{path}/{key}") for key, value in node.items()}
-        if isinstance(node, np.ndarray):
-            arrays[path] = node
-            return {"array": path}
-        return {"plain": node}
-
-    def join(node):
-        if set(node) == {"array"} and node["array"] in arrays:
-            return loaded[node["array"]]
-        return node["plain"] if set(node) == {"plain"} else {key: join(value) for key, value in node.items()}
-
-    plain = json.loads(json.dumps(split(state, "")))
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as archive:
-        loaded = {key: archive[key] for key in archive.files}
-    return join(plain)
-
-
-@each_rule
+@pytest.mark.parametrize("rule", [wb.AdaRFT(), wb.Uniform()], ids=["adarft", "uniform"])
 @pytest.mark.parametrize("seeds", [(6,), SEEDS], ids=["single", "lanes"])
 def test_a_run_resumed_from_its_files_goes_on_bit_for_bit(rule, seeds):
     pool = coarse_pool()
@@ -438,9 +304,8 @@ def test_a_run_resumed_from_its_files_goes_on_bit_for_bit(rule, seeds):
     assert_same(whole, begun + drive(second, pool, seeds, steps=11))
 
 
-@each_rule
-def test_a_run_resumed_between_a_batch_and_its_rewards_goes_on_bit_for_bit(rule):
-    pool = coarse_pool()
+def test_a_run_resumed_between_a_batch_and_its_rewards_is_not_late():
+    pool, rule = coarse_pool(), wb.AdaRFT()
     first = wb.Controller(rule, pool, seed=6)
     drive(first, pool, [6], steps=4)
     items = first.next_batch(8)
@@ -845,12 +710,11 @@ def test_a_gated_step_trains_on_no_more_groups_than_a_batch():
     assert controller.batches > 5
 
 
-@each_rule
-def test_gated_lanes_are_independent_single_runs_bit_for_bit(rule):
+def test_metrics_of_gated_lanes_are_those_of_single_runs():
     pool = wb.Pool.synthetic("uniform", size=300)
 
     def record(seed):
-        controller = wb.Controller(rule, pool, [wb.DynamicSampling(max_batches=6)], seed=seed)
+        controller = wb.Controller(wb.AdaRFT(), pool, [wb.DynamicSampling(max_batches=6)], seed=seed)
         learner = wb.SimLearner(wb.KernelTransfer(theta0=-1.0), pool, seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)
@@ -867,6 +731,40 @@ def test_gated_lanes_are_independent_single_runs_bit_for_bit(rule):
         for name, value in mine.items():
             assert np.array_equal(np.atleast_1d(metrics[name])[-1 if np.ndim(metrics[name]) == 0 else lane], value,
                                   equal_nan=True), name  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [0, 3, 12], ids=["first batch", "after a smaller one", "after a larger one"])
+def test_a_lane_may_rest_while_another_refills_a_batch_of_a_new_size(before):
+    pool = wb.Pool.synthetic("uniform", size=100)
+
+    def drawn(seed):
+        controller = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()], seed=seed)
+        if before:
+            controller.observe(controller.next_batch(before), np.zeros((len(seed), before, 2)))
+        return controller, controller.next_batch(8)
+
+    controller, items = drawn([1, 2])
+    rests, again = controller.next_batch(8, refill=np.array([False, True]))
+    assert rests.tolist() == items[0].tolist()
+    assert not set(again.tolist()) & set(items[1].tolist())
+    alone, _ = drawn([1])
+    refilled, _ = drawn([2])
+    refilled.next_batch(8, refill=True)
+    one, other = alone.metrics(), refilled.metrics()
+    for name, value in controller.metrics().items():
+        if np.ndim(value):
+            assert value.tolist() == [one[name][0], other[name][0]] or np.isnan(value).all(), name
+    copy = wb.Controller(wb.Uniform(), pool, [wb.DynamicSampling()], seed=[1, 2])
+    copy.load_state_dict(through_files(controller.state_dict()))
+    assert copy.metrics()["overlap"].tolist() == controller.metrics()["overlap"].tolist()
+
+
+@pytest.mark.parametrize("gates", [[], [wb.DynamicSampling()]], ids=["no gate", "gate"])
+def test_groups_without_rollouts_are_not_trained_on(gates):
+    controller = wb.Controller(wb.Uniform(), coarse_pool(), gates)
+    items = controller.next_batch(3)
+    rewards = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    assert controller.observe(items, rewards, counts=np.array([2, 0, 2])).tolist() == [True, False, True]
 
 
 def test_lists_of_hyper_parameters_are_refused_when_the_rule_is_made():

@@ -295,7 +295,7 @@ def watch(items, difficulty, seen, total):
 
 @njit(nogil=True, cache=True)
 def repeats(items, before, size):
-    """(R,) share of a batch that was also in the batch before."""
+    """(R,) share of a batch that was also in the batch before, where -1 is no item."""
     share = np.empty(items.shape[0])
     stamp = np.full(size, -1, np.int64)
     for r in range(items.shape[0]):

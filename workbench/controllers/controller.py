@@ -109,7 +109,7 @@ class Controller:
         difficulty, before = total / (batch * WHOLE), self._batch
         if not active.all():  # resting lanes stay as they are
             items = np.where(active[:, None], items, self._batch)
-            before = np.where(active[:, None], self._batch, _as_wide(self._batch_before, self._batch))
+            before = _beside(active, self._batch, self._batch_before)
             difficulty = np.where(active, difficulty, self._batch_difficulty)
             seen[~active] = self._seen[~active]
             state = _merged(active, state, self.state)
@@ -177,7 +177,7 @@ class Controller:
         mean = feedback.mean_reward
         self._mean_reward = mean if everyone else np.where(active, mean, self._mean_reward)
         self._silent = silent if everyone else np.where(active, silent, self._silent)
-        if self.gates:
+        if self.gates or feedback.counts.size:
             self._admitted = self._admit(feedback, active)
         elif self._admitted.shape != positions.shape:
             self._admitted = read_only(np.ones(positions.shape, bool))
@@ -331,9 +331,8 @@ class Controller:
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
-        for name in ("batch", "batch_before"):
-            items = np.array(state[name], np.int64)
-            if not kernels.positions_valid(items[items != -1] if name == "batch_before" else items, len(self.pool)):
+        for name, low in (("batch", 0), ("batch_before", -1)):
+            if not kernels.positions_valid(np.array(state[name], np.int64) - low, len(self.pool) - low):
                 raise InputError(f"state.{name}: must be positions in [0, {len(self.pool)}), got {shown(state[name])}")
         restored = [
             type(part)(**{name: np.array(state[f"{prefix}.{name}"]) for name in part._fields})
@@ -353,12 +352,11 @@ class Controller:
             setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
 
 
-def _as_wide(items: Items, like: Items) -> Items:
-    """Items (R, B') cut or filled up with -1, which is no item, to the width of `like`."""
-    out = np.full(like.shape, -1)
-    width = min(items.shape[1], like.shape[1])
-    out[:, :width] = items[:, :width]
-    return out
+def _beside(active: NDArray[np.bool_], new: Items, old: Items) -> Items:
+    """The new batch in active lanes, the old one in the others; -1 fills up the shorter one."""
+    width = max(new.shape[1], old.shape[1])
+    wide = (np.pad(batch, ((0, 0), (0, width - batch.shape[1])), constant_values=-1) for batch in (new, old))
+    return np.where(active[:, None], *wide)
 
 
 def _merged(active: NDArray[np.bool_], new: Any, old: Any) -> Any:
