@@ -29,7 +29,7 @@ from workbench.commands import Parser
 from workbench.errors import InputError, check_count, check_number
 from workbench.store import StorageError, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import WorkerError, git_commit
+from workbench.sweep import WorkerError, git_commit, label_of
 
 TRAIN = Path(__file__).parent / "train.py"
 
@@ -61,7 +61,7 @@ class Cell:
         options = asdict(self.run)
         del options["settings"], options["gradient_checkpointing"]  # not of the form --name value
         flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        flags += [text for name, value in self.run.settings for text in ("--set", f"{self.run.rule}.{name}={value}")]
+        flags += [text for name, value in self.run.settings for text in ("--set", f"{name}={value}")]
         flags += ["--gradient-checkpointing"] if self.run.gradient_checkpointing else []
         return [sys.executable, str(TRAIN), *flags, "--resume", "--out", str(self.folder)]
 
@@ -131,8 +131,7 @@ def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def label(run: Run) -> str:
-    return " ".join([run.controller, *(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-                                       for name, value in run.settings)])  # fmt: skip
+    return label_of(run.controller, run.settings)
 
 
 def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:

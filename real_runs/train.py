@@ -19,11 +19,11 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from workbench import Controller, DynamicSampling, train
+from workbench import Controller, train
 from workbench.commands import Parser
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
-from workbench.presets import RULES, make_rule
+from workbench.presets import GATES, RULES, make_controller, parts_of, setting_value
 from workbench.store import StorageError, only_writer
 from workbench.sweep import describe, git_commit
 
@@ -39,7 +39,7 @@ class Run:
     model: str = ""
     pool: str = ""
     controller: str = "adarft"
-    settings: tuple[tuple[str, float | str], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()  # by full name, adarft.eta
     algorithm: str = "ppo"
     steps: int = 60
     batch: int = 32
@@ -69,21 +69,10 @@ class Run:
         check_number("--warm-up", self.warm_up, 0)
         check_choice("--budget", self.budget.split(":")[0], ("steps", "rollouts", "tokens"))
         _tokens_allowed(self.budget)
-        rule = self.controller.removesuffix("+dapo")
-        check_choice("--controller", rule, (*RULES, "dapo"))
+        parts_of(self.controller, "--controller")
         if self.batch * self.rollouts % self.updates:
             total = self.batch * self.rollouts
             raise InputError(f"--updates: must divide batch x rollouts, {total}, got {self.updates}")
-
-    @property
-    def rule(self) -> str:
-        """The rule's name; dapo is uniform sampling behind DAPO's gate, NAME+dapo any rule behind it."""
-        name = self.controller.removesuffix("+dapo")
-        return "uniform" if name == "dapo" else name
-
-    @property
-    def gated(self) -> bool:
-        return self.controller == "dapo" or self.controller.endswith("+dapo")
 
 
 def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False) -> None:
@@ -100,24 +89,24 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
         torch.set_num_threads(run.threads)
     check_choice("--algorithm", run.algorithm, tuple(ppo.ALGORITHMS))
     algorithm = ppo.ALGORITHMS[run.algorithm]
-    for needs, what in ((algorithm.advantage in ("grpo", "rloo"), f"--algorithm {run.algorithm}"),
-                        (run.gated, f"--controller {run.controller}")):  # fmt: skip
-        if needs and run.rollouts < 2:
-            raise InputError(f"--rollouts: must be >= 2 for {what}, got {run.rollouts}")
+    if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
+        raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
+    rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
+    for gate in gates:
+        gate.check_rollouts(run.rollouts)
     task = make_task(run.task)
     pool = make_pool(run, task)
     settings = Settings(
         limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
         updates=run.updates, micro_tokens=run.micro_tokens,
     )  # fmt: skip
-    rule = make_rule(run.rule, dict(run.settings), run.steps)
-    controller = Timed(rule, pool, [DynamicSampling()] if run.gated else [], seed=run.seed)
+    controller = Timed(rule, pool, gates, seed=run.seed)
     policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed)
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
     record, start = RunRecord(), 0
-    about = identity(run, pool, rule, policy)
+    about = identity(run, pool, (rule, gates), policy)
     folder = out / "checkpoints"
     if resume and finished(out, about):
         print(f"{out}: this run is complete", file=sys.stderr)
@@ -182,11 +171,12 @@ def make_pool(run: Run, task: Any) -> Pool:
     return pool
 
 
-def identity(run: Run, pool: Pool, rule: Any, policy: Any) -> dict[str, Any]:
+def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], policy: Any) -> dict[str, Any]:
     """All that a run depends on, as JSON values."""
     return {
         "run": asdict(run) | {"settings": dict(run.settings)},
-        "rule": describe(rule),
+        "rule": describe(parts[0]),
+        "gates": [describe(gate) for gate in parts[1]],
         "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest, "texts": texts_digest(pool)},
         "model": {"digest": policy.digest(), "trained": sum(p.numel() for p in policy.trainable)},
         "git_commit": git_commit(),
@@ -208,7 +198,7 @@ def finished(out: Path, about: dict[str, Any]) -> bool:
     if not path.is_file():
         return False
     manifest = json.loads(path.read_text())
-    return all(manifest.get(name) == about[name] for name in ("run", "rule", "pool", "model"))
+    return all(manifest.get(name) == about[name] for name in ("run", "rule", "gates", "pool", "model"))
 
 
 def restore(folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any) -> int:
@@ -219,7 +209,7 @@ def restore(folder: Path, about: dict[str, Any], controller: Controller, learner
     if found is None:
         return 0
     step, state, notes = found
-    for name in ("run", "rule", "pool", "model"):
+    for name in ("run", "rule", "gates", "pool", "model"):
         if notes[name] != about[name]:
             raise InputError(f"--resume: must continue the same {name}, got {about[name]} for {notes[name]}")
 
@@ -346,9 +336,10 @@ def parser() -> Parser:
     add("--model", "MODEL", "folder or hub name of a causal LM (default: the tiny one of this project)")
     add("--pool", "POOL", "skew-difficult, uniform or skew-easy, cut from the task's measured pass counts; or a pool "
         "file with prompts and answers (default: all measured items of the task)")  # fmt: skip
-    add("--controller", "NAME", f"{', '.join(RULES)}, dapo (uniform behind DAPO's gate) or NAME+dapo")
+    add("--controller", "NAME", "a rule, a gate (uniform sampling behind it) or RULE+GATE. "
+        f"Rules: {', '.join(RULES)}. Gates: {', '.join(GATES)}")  # fmt: skip
     p.add_argument("--set", metavar="NAME.PARAMETER=VALUE", action="append", default=[],
-                   help="a hyper-parameter of the rule, such as adarft.eta=20; may be repeated")  # fmt: skip
+                   help="a hyper-parameter of the rule or gate, such as adarft.eta=20; may be repeated")  # fmt: skip
     add("--algorithm", "NAME", "ppo, grpo, rloo or reinforce++")
     add("--steps", "N", "updates")
     add("--batch", "N", "problems per update")
@@ -387,17 +378,17 @@ def parse(arguments: list[str] | None = None) -> tuple[Run, argparse.Namespace]:
             wanted = "a whole number" if kind is int else "a number"
             raise InputError(f"--{field.name.replace('_', '-')}: must be {wanted}, got '{text}'") from None
     run = Run(**values)
-    settings: dict[str, float | str] = {}
+    settings: dict[str, Any] = {}
+    parts = parts_of(run.controller)
     for text in options.set:
         name, equals, value = text.partition("=")
         owner, _, parameter = name.partition(".")
-        if not equals or owner != run.rule or not parameter or parameter in settings:
-            raise InputError(f"--set: must be {run.rule}.PARAMETER=VALUE, each parameter once, got '{text}'")
-        try:
-            settings[parameter] = value if parameter == "ties" else float(value)
-        except ValueError:
-            raise InputError(f"--set {name}: must be a number, got '{value}'") from None
-    make_rule(run.rule, dict(settings), run.steps)
+        if not equals or owner not in parts or not parameter or name in settings:
+            raise InputError(
+                f"--set: must be NAME.PARAMETER=VALUE, each once, NAME among {', '.join(parts)}, got '{text}'"
+            )
+        settings[name] = setting_value(name, value)
+    make_controller(run.controller, settings, run.steps)
     return replace(run, settings=tuple(settings.items())), options
 
 

@@ -406,6 +406,32 @@ def test_a_gate_admits_what_differs_and_rejects_the_rest(run):
     assert len(groups) * 4 == steps_of(out)["rollouts"].iloc[-1]
 
 
+def test_two_phase_screening_spends_less_on_groups_that_will_not_teach(run):
+    out = run("--set", "speed.first=2", controller="speed", steps=3)
+    groups = pd.read_parquet(out / "rollouts.parquet")
+    assert set(groups["attempts"]) == {2, 4}
+    first = groups[groups["attempts"] == 2]
+    assert len(first) > 0
+    assert first["successes"].isin([0, 2]).all()  # its two agree
+    assert not first["admitted"].any()
+    assert groups["admitted"][groups["attempts"] == 4].all()
+    assert groups["attempts"].sum() == steps_of(out)["rollouts"].iloc[-1]
+
+
+def test_a_rule_allocates_rollouts_to_the_items_of_a_real_batch(run):
+    groups = pd.read_parquet(run(controller="cures", algorithm="rloo", steps=6) / "rollouts.parquet")
+    assert (groups.groupby("step")["attempts"].sum() == 16).all()
+    assert groups["attempts"].between(2, 16).all()
+    assert groups["attempts"].nunique() > 1
+
+
+def test_a_rule_that_probes_spends_rollouts_that_are_not_trained_on(run):
+    settings = "--set", "sfl.period=2", "--set", "sfl.candidates=6", "--set", "sfl.rollouts=3"
+    out = run(*settings, controller="sfl")
+    assert steps_of(out)["rollouts"].tolist() == [16 + 18, 32 + 18, 48 + 36, 64 + 36]
+    assert len(pd.read_parquet(out / "rollouts.parquet")) == 4 * 4  # the groups trained on
+
+
 def test_a_budget_of_rollouts_ends_a_gated_run_with_the_update_that_uses_it_up(run):
     out = run("--budget", "rollouts", controller="dapo", steps=12)
     steps = steps_of(out)
@@ -434,7 +460,7 @@ BAD = {
     "unknown task": ({"task": "nope"}, "task: must be "),
     "unknown generator": ({"task": "reasoning-gym:nope"}, "task: must be "),
     "missing task file": ({"task": "/nowhere/rows.parquet"}, "nowhere"),
-    "unknown controller": ({"controller": "nope"}, "--controller: must be one of "),
+    "unknown controller": ({"controller": "nope"}, "--controller: must be a rule (uniform, "),
     "unknown algorithm": ({"algorithm": "nope"}, "--algorithm: must be one of "),
     "unknown option": ({"nope": "1"}, "options: must be among those that --help lists, got --nope 1"),
     "batch larger than the pool": ({"batch": ITEMS + 1}, f"--batch: must be <= {ITEMS}"),
@@ -460,11 +486,11 @@ BAD = {
 } | {
     f"set {text}": ({"set": text}, expected)
     for text, expected in {
-        "eta=5": "--set: must be adarft.PARAMETER=VALUE",
-        "adarft.eta": "--set: must be adarft.PARAMETER=VALUE",
-        "adarft.=1": "--set: must be adarft.PARAMETER=VALUE",
-        "uniform.eta=1": "--set: must be adarft.PARAMETER=VALUE",
-        "adarft.eta=fast": "--set adarft.eta: must be a number, got 'fast'",
+        "eta=5": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
+        "adarft.eta": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
+        "adarft.=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
+        "uniform.eta=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
+        "adarft.eta=fast": "adarft.eta: must be a number, got 'fast'",
         "adarft.speed=1": "adarft.speed: must be a hyper-parameter of adarft",
         "adarft.eta=-1": "adarft.eta: must be ",
         "adarft.ties=nope": "adarft.ties: must be ",
@@ -492,7 +518,7 @@ def test_bad_input_ends_the_command_with_status_2(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: --controller: must be one of ")
+    assert done.stderr.startswith("error: --controller: must be a rule (uniform, ")
     assert done.stderr.count("\n") == 1
 
 
@@ -814,7 +840,7 @@ def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"controllers": "nope"}, "--controller: must be one of "), ({"seeds": 0}, "--seeds: must be "),
+    [({"controllers": "nope"}, "--controller: must be a rule (uniform, "), ({"seeds": 0}, "--seeds: must be "),
      ({"steps": "x"}, "options: must be numbers"), ({"threshold": "2"}, "--threshold: must be "),
      ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be ")],
 )  # fmt: skip

@@ -121,13 +121,13 @@ SIGNALS: dict[str, Signal] = {
 }
 
 
-def parts_of(controller: str) -> tuple[str, ...]:
+def parts_of(controller: str, field: str = "controllers") -> tuple[str, ...]:
     """Names of the rule and of the gates behind RULE, GATE, RULE+GATE, RULE+GATE+GATE; InputError if unknown."""
     names = controller.split("+")
     rule = names.pop(0) if names[0] in RULES else BASELINE
     if not (names or controller in RULES) or any(name not in GATES for name in names) or len(set(names)) < len(names):
         raise InputError(
-            f"controllers: must be a rule ({', '.join(RULES)}), a gate ({', '.join(GATES)}) or RULE+GATE, "
+            f"{field}: must be a rule ({', '.join(RULES)}), a gate ({', '.join(GATES)}) or RULE+GATE, "
             f"got {shown(controller)}"
         )
     return (rule, *names)
@@ -163,6 +163,25 @@ def make_law(name: str, settings: dict[str, Any] | None = None) -> Law:
     check_choice("learner", name, tuple(LAWS))
     law: Law = _with(LAWS[name], name, dict(settings or {}))
     return law
+
+
+def setting_value(name: str, text: str) -> Any:
+    """The value of a hyper-parameter, by its full name, that a command line gives as text.
+
+    A name or true / false for those that take one, else a number; InputError for anything else.
+    """
+    owner, _, field = name.partition(".")
+    presets: dict[str, Any] = {**RULES, **GATES, **LAWS}
+    default = getattr(presets[owner], field, 0.0)
+    if isinstance(default, (str, Signal)):
+        return text
+    if isinstance(default, bool):
+        check_choice(name, text, ("true", "false"))
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{name}: must be a number, got '{text}'") from None
 
 
 def per_lane_field(preset: Any, field: str) -> bool:

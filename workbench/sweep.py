@@ -64,11 +64,11 @@ class Arm:
 
     @property
     def learner(self) -> str:
-        return _label(self.law, self.law_settings)
+        return label_of(self.law, self.law_settings)
 
     @property
     def controller(self) -> str:
-        return _label(self.rule, self.rule_settings)
+        return label_of(self.rule, self.rule_settings)
 
     @property
     def settings(self) -> Point:
@@ -339,7 +339,7 @@ def _settings(point: Point, owners: Iterable[str]) -> tuple[tuple[str, Any], ...
     return tuple((name, value) for name, value in point.items() if name.split(".")[0] in owners)
 
 
-def _label(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
+def label_of(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
     """Name and settings; a number in short form only where that is exact, so that labels differ where arms do."""
 
     def short(value: Any) -> str:
