@@ -276,7 +276,7 @@ def law_of_arms(share, sizes, count):
             left = [sizes[k] - taken[k] for k in range(len(sizes))]
         for k, weight in enumerate(left):
             if weight > 0:
-                go(taken[:k] + (taken[k] + 1,) + taken[k + 1 :], probability * weight / sum(left))
+                go((*taken[:k], taken[k] + 1, *taken[k + 1 :]), probability * weight / sum(left))
 
     go((0,) * len(sizes), 1.0)
     return law

@@ -66,9 +66,8 @@ def test_items_are_drawn_in_proportion_to_their_failure_rates():
 def test_solved_items_fill_a_batch_only_when_the_others_are_used_up():
     rule, lanes = Prioritized(), 3_000
     seeds = np.arange(lanes)
-    state = rule.update(
-        rule.init(POOL, lanes), testing.feedback(POOL, np.tile([0, 1, 2], (lanes, 1)), np.ones((lanes, 3, 4)), seed=seeds)
-    )
+    solved = testing.feedback(POOL, np.tile([0, 1, 2], (lanes, 1)), np.ones((lanes, 3, 4)), seed=seeds)
+    state = rule.update(rule.init(POOL, lanes), solved)
     drawn, _ = rule.select(state, testing.draw(POOL, seed=seeds), 4)
     counts = dict.fromkeys(itertools.combinations((0, 1, 2), 2), 0)
     for row in drawn.tolist():
