@@ -516,6 +516,29 @@ def explore(items, share, size, keys, role, clock):
             bits[row[i] >> 6] = u64(0)
 
 
+@njit(nogil=True, cache=True)
+def put_first(picks, items, size, out):
+    """out (R, B) = the picks (R, M) that are not negative, then those of items (R, B) that are not among them.
+
+    Both are distinct, and there are at most B picks.
+    """
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        n = 0
+        for item in picks[r]:
+            if item >= 0:
+                bits[item >> 6] |= u64(1) << u64(item & 63)
+                out[r, n] = item
+                n += 1
+        picked = n
+        for item in items[r]:
+            if n < out.shape[1] and not (bits[item >> 6] >> u64(item & 63)) & u64(1):
+                out[r, n] = item
+                n += 1
+        for i in range(picked):
+            bits[out[r, i] >> 6] = u64(0)
+
+
 # ------------------------------------------------------------------------------------- what is known of items
 
 
@@ -525,6 +548,45 @@ def add_to(total, items, values):
     for r in range(items.shape[0]):
         for i in range(items.shape[1]):
             total[r, items[r, i]] += values[r, i]
+
+
+@njit(nogil=True, cache=True)
+def lay_up(bank, priority, used, replays, items, value, now, limit, size):
+    """Lay items (R, B) up in a bank of M places per lane, in place, with priority value (R, B) and the time `now`.
+
+    value < 0: the item leaves the bank if it is there; NaN: nothing is known. bank (R, M): items, -1 for empty places,
+    whose priority is -1. An item that is there already stays in its place, or leaves once it was replayed `limit`
+    times; a new one takes the place of the least priority if its own is larger.
+    """
+    place = np.full(size, -1, np.int32)
+    for r in range(bank.shape[0]):
+        for m in range(bank.shape[1]):
+            if bank[r, m] >= 0:
+                place[bank[r, m]] = m
+        least = -1  # the place of the least priority, -1 where it has to be looked for
+        for i in range(items.shape[1]):
+            item, mine = items[r, i], value[r, i]
+            m = i64(place[item])
+            if np.isnan(mine) or (m < 0 and mine < 0.0):
+                continue
+            if m >= 0 and (mine < 0.0 or replays[r, m] >= limit):
+                bank[r, m], priority[r, m], place[item], least = -1, -1.0, -1, m
+                continue
+            if m < 0:
+                if least < 0:
+                    least = np.argmin(priority[r])
+                if priority[r, least] >= mine:
+                    continue
+                m = least
+                if bank[r, m] >= 0:
+                    place[bank[r, m]] = -1
+                bank[r, m], replays[r, m], place[item] = item, 0, m
+            priority[r, m], used[r, m], least = mine, now, -1
+            if m + 1 < bank.shape[1] and bank[r, m + 1] < 0:
+                least = m + 1  # nothing is less than an empty place
+        for m in range(bank.shape[1]):
+            if bank[r, m] >= 0:
+                place[bank[r, m]] = -1
 
 
 @njit(nogil=True, cache=True)

@@ -162,6 +162,20 @@ class Pool:
             return np.asarray(self.successes / self.attempts)
         return 1.0 - self.difficulty / 100.0
 
+    @cached_property
+    def _feature_scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(F,) mean and standard deviation of each feature over the pool, 1 where all items agree."""
+        if self.features is None:
+            raise InputError(f"pool: must have the column features, but '{self.name}' has none")
+        spread = self.features.std(axis=0)
+        return self.features.mean(axis=0), np.where(spread > 0, spread, 1.0)
+
+    def standard_features(self, items: NDArray[np.int64] | slice) -> NDArray[np.float64]:
+        """(..., F) features of some items, each in standard deviations from its mean over the pool."""
+        mean, spread = self._feature_scale
+        assert self.features is not None
+        return np.asarray((self.features[items] - mean) / spread)
+
     def arms(self, by: str = "difficulty", bins: int = 10) -> Arms:
         """The items in groups that do not overlap, for rules that choose a group.
 

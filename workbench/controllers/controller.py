@@ -339,6 +339,8 @@ class Controller:
             for prefix, part in self._parts()
         ]
         self.rule.check_state(restored[0], self.pool)
+        for gate, part in zip(self.gates, restored[1:], strict=True):
+            gate.check_state(part, self.pool)
         self.state, self.gate_states = restored[0], restored[1:]
         self.step, self.turn = int(state["step"]), int(state["turn"])
         self._answered = bool(state["answered"])
