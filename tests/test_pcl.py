@@ -100,6 +100,21 @@ def test_it_follows_a_policy_that_changes():
     assert set(which[select(rule, state, pool, 8)[0]][0].tolist()) == {1}
 
 
+def test_the_error_of_the_value_model_is_over_the_means_of_the_groups_and_falls():
+    # V = 1/2 at first: misses of 0, -1/2 and 1/4 (of two rollouts, then of four), root mean square sqrt(.3125 / 3).
+    pool, which = clusters(60, 60)
+    rule = PCL()
+    state = rule.update(
+        rule.init(pool, 1),
+        testing.feedback(
+            pool, [0, 70, 80], [[1.0, 0.0, 0, 0], [1.0, 1.0, 0, 0], [0.5, 0.5, 0.0, 0.0]], counts=[2, 2, 4]
+        ),
+    )
+    assert rule.metrics(state)["value_error"][0] == pytest.approx(np.sqrt(0.3125 / 3))
+    state = taught(rule, pool, np.array([0.5, 1.0])[which])
+    assert rule.metrics(state)["value_error"][0] < 0.05
+
+
 def test_groups_without_rollouts_teach_nothing():
     pool, which = clusters(10, 10)
     rule = PCL()
