@@ -589,6 +589,41 @@ def lay_up(bank, priority, used, replays, items, value, now, limit, size):
                 place[bank[r, m]] = -1
 
 
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def attend(x, references, values, sharpness, others, out):
+    """out[i] = sum_k w_k values[k], w the softmax over k of -sharpness |x_i - y_k|^2 / 2: values at known points.
+
+    x (N, F) float32, out (N,). references (F, K) float32: the points y, one per column. others: whether the points are
+    x themselves and x_i is to be guessed from the others.
+    """
+    features, known = references.shape
+    half, score = np.zeros(known, np.float32), np.empty(known, np.float32)
+    for f in range(features):
+        for k in range(known):
+            half[k] += f32(0.5) * references[f, k] * references[f, k]
+    for i in range(x.shape[0]):
+        for k in range(known):
+            score[k] = -half[k]  # |x_i|^2 is the same for all k
+        for f in range(features):
+            mine = x[i, f]
+            for k in range(known):
+                score[k] += mine * references[f, k]
+        if others:
+            score[i] = f32(-np.inf)
+        most = f32(-np.inf)
+        for k in range(known):
+            most = max(most, score[k])
+        for k in range(known):
+            score[k] = _exp32(f32(sharpness) * (score[k] - most))
+        if others:
+            score[i] = f32(0)
+        total, weight = f64(0), f64(0)
+        for k in range(known):
+            total += score[k] * values[k]
+            weight += score[k]
+        out[i] = total / weight
+
+
 @njit(nogil=True, cache=True)
 def beta_draws(a, b, keys, role, clock, out):
     """out (R, C): entry c of lane r is a draw from Beta(a, b), from the blocks c, c + C, c + 2 C, .. of its stream.
