@@ -115,6 +115,15 @@ def test_items_that_look_alike_are_drawn_alike():
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
+def test_the_draw_is_the_exponential_of_the_distance_to_alpha():
+    # Clusters of rates 1/2 and 1, told apart for certain: distances 0 and .5, tau .5, so weights 1 and 1/e.
+    (pool, which), lanes = clusters(6, 6, noise=0.0), 6_000
+    rule = DOTS(reference=12, tau=0.5)
+    state = probed(rule, pool, np.array([0.5, 1.0])[which], lanes=lanes)
+    near = int((which[select(rule, state, pool, 1, lanes=lanes)] == 0).sum())
+    assert stats.binomtest(near, lanes, 1 / (1 + np.exp(-1))).pvalue > 1e-3
+
+
 def test_a_high_temperature_is_a_uniform_draw():
     (pool, which), lanes = clusters(4, 4), 4_000
     rule = DOTS(reference=8, tau=1e4)
@@ -133,10 +142,12 @@ def test_reference_items_that_all_fare_alike_leave_nothing_undefined(rate):
         assert np.isfinite(value).all()
 
 
-def test_a_single_reference_item_leaves_nothing_undefined():
+def test_few_reference_items_or_a_pool_of_one_leave_nothing_undefined():
     pool, which = clusters(10, 10)
-    rule = DOTS(reference=1)
-    select(rule, probed(rule, pool, np.array([0.5, 1.0])[which]), pool, 5)
+    rule = DOTS(reference=2)
+    select(rule, probed(rule, pool, np.array([0.5, 1.0])[which], lanes=10), pool, 5, lanes=10)
+    alone = wb.Pool(difficulty=[50.0], features=[[1.0, 2.0]])
+    assert select(rule, rule.init(alone, 1), alone, 1).tolist() == [[0]]
 
 
 def test_training_rewards_and_empty_groups_do_no_harm():
@@ -177,6 +188,7 @@ def test_a_pool_without_features_is_refused():
     ("field", "value"),
     [
         ("reference", 0),
+        ("reference", 1),  # nothing to calibrate with
         ("rollouts", 0),
         ("every", 0),
         ("alpha", -0.1),
