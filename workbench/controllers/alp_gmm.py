@@ -1,0 +1,140 @@
+"""ALP-GMM: difficulties where success changes most, as a mixture of Gaussians."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench import kernels
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.errors import InputError, check_count, check_number, shown
+from workbench.pool import Pool
+from workbench.streams import Role, clock, generator
+
+
+class MixtureState(NamedTuple):
+    task: Floats  # (R, H) difficulty / 100 of the latest episodes, the newest last; NaN in empty places
+    reward: Floats  # (R, H) mean reward of the group
+    alp: Floats  # (R, H) absolute learning progress
+    unfitted: Items  # (R,) episodes since the last fit
+    fits: Items  # (R,)
+    level: Floats  # (R, K) mean ALP of each Gaussian; 0 in empty places
+    centre: Floats  # (R, K) mean of its tasks
+    spread: Floats  # (R, K) and their standard deviation
+    gaussians: Items  # (R,) 0 before the first fit
+
+
+@dataclass(frozen=True)
+class ALPGMM(Rule):
+    """Absolute learning progress by Gaussian mixtures: a task is an item's difficulty, an episode one group on it.
+
+    ALP = |r - r'|, r' the reward of the nearest earlier task
+    every N episodes: mixtures of k Gaussians are fitted to the last N pairs (task, ALP), the least AIC wins
+    each slot of a batch: with probability `random` any item, else a Gaussian in proportion to its mean ALP, a task from
+    it, and the item nearest to that; of equally near ones any, and no item twice
+
+    window: N, >= 2. buffer: latest episodes among which the nearest earlier task is looked for, >= 1. random: in
+    [0, 1]. components: least and largest k, 1 <= k <= window. Until the first fit every slot is random.
+    Source: Portelas, Colas, Hofmann, Oudeyer 2019, arXiv 1910.07224, Algorithm 1, and its code in TeachMyAgent.
+    Differs: r' is of an earlier batch, the latest where several are equally near, since groups of one batch come from
+    one policy; the code looks through all earlier episodes, 500 is there the size of a search tree's buffer. "Random"
+    is uniform over the items, not over the difficulties. Tasks are difficulty / 100, so that both axes run from 0 to 1.
+    """
+
+    window: int = 250
+    buffer: int = 500
+    random: Lanes = 0.2
+    components: tuple[int, int] = (2, 10)
+
+    needs = ("difficulty",)
+    extra = "fits of Gaussian mixtures"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("window", self.window, 2)
+        check_count("buffer", self.buffer)
+        check_number("random", self.random, 0, 1)
+        given: object = self.components
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise InputError(f"components: must be a pair, the least and the largest number, got {shown(given)}")
+        least = check_count("components", given[0], 1, self.window)
+        check_count("components", given[1], least, self.window)
+
+    def init(self, pool: Pool, lanes: int) -> MixtureState:
+        per_lane("random", self.random, lanes)
+        past, none = np.full((lanes, max(self.window, self.buffer)), np.nan), np.zeros(lanes, np.int64)
+        mixture = np.zeros((lanes, self.components[1]))
+        return MixtureState(past, past, past, none, none, mixture, mixture, mixture, none)
+
+    def select(self, state: MixtureState, draw: Draw, count: int) -> tuple[Items, MixtureState]:
+        share = per_lane("random", self.random, len(draw.seeds))
+        target, luck = np.full((2, len(share), count), np.nan)
+        for lane, seed in enumerate(draw.seeds):
+            rng = generator(seed, Role.ARM, clock(draw.step, draw.turn))
+            anything, which, luck[lane] = rng.random((3, count))
+            if state.gaussians[lane]:
+                level = state.level[lane, : state.gaussians[lane]]
+                chance = level / level.sum() if level.sum() > 0 else np.full(len(level), 1 / len(level))
+                k = np.minimum(np.searchsorted(np.cumsum(chance), which, side="right"), len(level) - 1)
+                task = np.clip(state.centre[lane, k] + state.spread[lane, k] * rng.normal(size=count), 0, 1)
+                target[lane] = np.where(anything < share[lane], np.nan, 100 * task)
+        out = np.empty(target.shape, np.int64)
+        kernels.nearest_each(*draw.pool.index, target, luck, out)
+        return out, state
+
+    def update(self, state: MixtureState, feedback: Feedback) -> MixtureState:
+        new = state._replace(**{name: part.copy() for name, part in state._asdict().items()})
+        for lane, seed in enumerate(feedback.seeds):
+            there = feedback.rollouts[lane] > 0
+            task = feedback.pool.difficulty[feedback.items[lane, there]] / 100
+            reward = feedback.means[lane, there]
+            alp = _progress(task, reward, state.task[lane, -self.buffer :], state.reward[lane, -self.buffer :])
+            for past, latest in ((new.task, task), (new.reward, reward), (new.alp, alp)):
+                past[lane] = np.concatenate([past[lane], latest])[-past.shape[1] :]
+            new.unfitted[lane] += len(task)
+            if new.unfitted[lane] >= self.window:
+                luck = int(generator(seed, Role.FIT, int(new.fits[lane])).integers(2**32))
+                pairs = np.stack([new.task[lane, -self.window :], new.alp[lane, -self.window :]], axis=1)
+                level, centre, spread = fit_mixture(pairs, self.components, luck)
+                k = new.gaussians[lane] = len(level)
+                new.level[lane, :k], new.centre[lane, :k], new.spread[lane, :k] = level, centre, spread
+                new.fits[lane], new.unfitted[lane] = new.fits[lane] + 1, 0
+        return new
+
+    def check_state(self, state: MixtureState, pool: Pool) -> None:
+        sound = ((state.gaussians >= 0) & (state.gaussians <= self.components[1])).all()
+        if not (sound and all(np.isfinite(part).all() for part in (state.level, state.centre, state.spread))):
+            raise InputError(f"state.rule: must be at most {self.components[1]} finite Gaussians, got others")
+
+    def metrics(self, state: MixtureState) -> dict[str, Floats]:
+        """gaussians: of the mixture in use, 0 before the first fit; fits: so far."""
+        return {"gaussians": state.gaussians.astype(np.float64), "fits": state.fits.astype(np.float64)}
+
+
+def _progress(task: Floats, reward: Floats, earlier: Floats, earned: Floats) -> Floats:
+    """(N,) |reward - that of the nearest earlier task|, the latest of several; 0 where there is none."""
+    known = ~np.isnan(earlier)
+    if not known.any():
+        return np.zeros(len(task))
+    earlier, earned = earlier[known][::-1], earned[known][::-1]
+    nearest = np.abs(task[:, None] - earlier).argmin(axis=1)
+    return np.asarray(np.abs(reward - earned[nearest]))
+
+
+def fit_mixture(pairs: Floats, components: tuple[int, int], luck: int) -> tuple[Floats, Floats, Floats]:
+    """Mean ALP, mean task and the task's standard deviation, (k,) each, of the mixture with the least AIC.
+
+    pairs: (N, 2) task and ALP. luck: seeds the starting points. On one thread: its matrices are too small to share.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct pairs than Gaussians is no fault here
+        fits = [GaussianMixture(k, random_state=luck).fit(pairs) for k in range(components[0], components[1] + 1)]
+        best = min(fits, key=lambda fit: fit.aic(pairs))
+    return best.means_[:, 1], best.means_[:, 0], np.sqrt(best.covariances_[:, 0, 0])
