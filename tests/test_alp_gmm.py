@@ -63,6 +63,80 @@ def test_until_the_first_fit_items_are_uniform():
     assert stats.chi2.sf(stats.chisquare(counts).statistic * 19 / 18, 19) > 1e-3
 
 
+def test_learning_progress_is_the_change_since_the_nearest_earlier_task_by_hand():
+    # Difficulties 0, 10, .. 100, one item at a time. 20: nothing earlier. 30 after 20: .9 - .2. 80: nearest is 30:
+    # 1 - .9. 20 again: .5 - .2. 20 once more: against the latest of equally near ones, .5 - .5. 70: nearest is 80.
+    rule, pool = ALPGMM(), pool_of(11)
+    state = rule.init(pool, 1)
+    episodes = [(2, 0.2, 0.0), (3, 0.9, 0.7), (8, 1.0, 0.1), (2, 0.5, 0.3), (2, 0.5, 0.0), (7, 0.25, 0.75)]
+    for step, (item, reward, _) in enumerate(episodes):
+        state = rule.update(state, testing.feedback(pool, [item], [[reward] * 4], step + 1))
+    np.testing.assert_allclose(state.alp[0, -6:], [alp for *_, alp in episodes], atol=1e-6)
+    np.testing.assert_allclose(state.task[0, -6:], [0.2, 0.3, 0.8, 0.2, 0.2, 0.7])
+
+
+def test_only_so_many_earlier_tasks_are_remembered():
+    rule, pool = ALPGMM(buffer=2), pool_of(11)
+    state = rule.init(pool, 1)
+    for step, (item, reward) in enumerate([(2, 0.0), (8, 0.3), (9, 0.3), (2, 1.0)]):
+        state = rule.update(state, testing.feedback(pool, [item], [[reward] * 4], step + 1))
+    assert state.alp[0, -1] == pytest.approx(0.7)  # against 80, not against the forgotten 20
+
+
+def mixed(rule, pool, level, centre, spread, lanes):
+    """A state with this mixture in use."""
+    state = rule.init(pool, lanes)
+    parts = {"level": level, "centre": centre, "spread": spread}
+    wide = {name: np.zeros_like(state.level) for name in parts}
+    for name, values in parts.items():
+        wide[name][:, : len(values)] = values
+    return state._replace(**wide, gaussians=np.full(lanes, len(level)))
+
+
+def test_a_gaussian_is_chosen_in_proportion_to_its_mean_progress():
+    rule, pool, lanes = ALPGMM(random=0.0), pool_of(200), 4_000
+    state = mixed(rule, pool, [0.1, 0.3], [0.2, 0.8], [0.01, 0.01], lanes)
+    items, _ = select(rule, state, pool, 1, 5)
+    hard = pool.difficulty[items[:, 0]] > 50
+    assert stats.binomtest(int(hard.sum()), lanes, 0.75).pvalue > 1e-3
+
+
+def test_tasks_of_a_gaussian_have_its_mean_and_deviation():
+    rule, pool, lanes = ALPGMM(random=0.0), pool_of(5_001), 4_000
+    state = mixed(rule, pool, [0.4], [0.5], [0.1], lanes)
+    d = pool.difficulty[select(rule, state, pool, 1, 5)[0][:, 0]]
+    assert stats.kstest(d, stats.norm(50, 10).cdf).pvalue > 1e-3
+
+
+def test_random_places_are_uniform_over_items_and_as_many_as_asked_for():
+    rule, pool, lanes = ALPGMM(random=0.2), pool_of(201), 4_000
+    state = mixed(rule, pool, [0.4], [0.0], [0.0], lanes)  # all others take the easiest item
+    items, _ = select(rule, state, pool, 1, 5)
+    away = items[items > 0]
+    assert stats.binomtest(away.size, lanes, 0.2 * 200 / 201).pvalue > 1e-3
+    assert stats.chisquare(np.bincount((away - 1) // 20, minlength=10)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.312, 0.5, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 7, 40, 60])
+def test_places_that_want_the_same_task_take_the_nearest_items(centre, count):
+    pool = wb.Pool(difficulty=np.repeat(np.linspace(0, 100, 20), 3))
+    rule = ALPGMM(random=0.0)
+    items, _ = select(rule, mixed(rule, pool, [0.4], [centre], [0.0], 3), pool, count, 5)
+    distance = np.abs(pool.difficulty - 100 * centre)
+    for row in items:
+        np.testing.assert_allclose(np.sort(distance[row]), np.sort(distance)[:count], atol=1e-9)
+
+
+def test_of_equally_near_items_any_is_taken():
+    pool = wb.Pool(difficulty=[10.0, 40.0, 60.0, 40.0, 90.0])
+    rule, lanes = ALPGMM(random=0.0), 6_000
+    items, _ = select(rule, mixed(rule, pool, [0.4], [0.4], [0.0], lanes), pool, 1, 5)
+    counts = np.bincount(items[:, 0], minlength=5)
+    assert counts[[0, 2, 4]].sum() == 0
+    assert stats.chisquare(counts[[1, 3]]).pvalue > 1e-3
+
+
 @pytest.mark.parametrize(("low", "high"), [(60, 80), (10, 30)])
 def test_most_items_are_drawn_where_reward_changes(low, high):
     rule, pool = ALPGMM(window=250, buffer=500), pool_of(200)
