@@ -103,15 +103,17 @@ def test_items_are_drawn_by_these_weights():
 
 
 @pytest.mark.parametrize("steps", [1, 10])
-def test_reversion_takes_the_estimate_of_an_item_without_feedback_its_share_of_the_way_back(steps):
-    # 8 of 8: p = .9, first estimate 1/2: after n steps without feedback p = .5 + .4 * .9^n.
+def test_reversion_takes_the_posterior_of_an_item_without_feedback_its_share_of_the_way_back(steps):
+    # 8 of 8 is Beta(9, 1), at first Beta(1, 1): after n steps without feedback Beta(1 + 8 * .9^n, 1).
     rule, pool = CurES(reversion=0.1), pool_of(3)
     state = counted(rule, pool, [(8, 8), (4, 8)])
     for _ in range(steps):
         state = told(rule, state, pool, [1], [[1, 0] * 4])
-    p = 0.5 + 0.4 * 0.9**steps
+    a = 1 + 8 * 0.9**steps
+    p = a / (a + 1)
     got = logs(rule, state, pool)
-    assert got[0] - got[1] == pytest.approx((np.sqrt(p * (1 - p)) - 0.5) / 0.1, abs=1e-2)
+    assert got[0] - got[1] == pytest.approx((np.sqrt(p * (1 - p)) - 0.5) / 0.1, abs=1e-3)
+    assert got[2] == pytest.approx(got[1], abs=1e-4)
 
 
 # --- rollouts per item

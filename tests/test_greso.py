@@ -63,12 +63,12 @@ def chance_of_the_first(rule, history, lanes=8_000):
         ([EASY, EASY, MIXED, EASY], 0.5),
         ([EASY, HARD], 0.5),  # a streak is of one kind
         ([EASY] * 12, 0.01),  # .5^12 < .01: the least keep probability
-        ([[0.98, 1.0, 0.98, 1.0]], 0.5),  # mean .99 is easy
-        ([[0.1, 0.1, 0.1, 0.1]], 0.5),  # mean .1 is hard
-        ([[0.5, 0.5, 0.5, 0.5]], 1.0),  # silent, but neither easy nor hard
+        ([[0.1] * 4, [0.1] * 4], 0.25),  # silent, if not for nothing: the released reward pays .1 for the format
+        ([[0.1] * 4, [0.0] * 4], 0.25),
+        ([[0.98, 1.0, 0.98, 1.0]], 1.0),  # these differ, and so there is something to learn
     ],
-    ids=["mixed", "easy", "hard", "2 easy", "3 hard", "broken", "broken, easy", "turned", "12 easy", "nearly right",
-         "nearly wrong", "half"],
+    ids=["mixed", "easy", "hard", "2 easy", "3 hard", "broken", "broken, easy", "turned", "12 easy", "2 format",
+         "format, hard", "nearly right"],
 )  # fmt: skip
 def test_an_item_is_kept_with_p_to_the_power_of_its_silent_streak(history, keep):
     hits, lanes = chance_of_the_first(GRESO(), history)
@@ -94,14 +94,17 @@ def test_a_group_without_rollouts_neither_lengthens_nor_breaks_a_streak():
     assert stats.binomtest(int((items == 0).sum()), lanes, 0.25).pvalue > 1e-3
 
 
-def test_single_rollouts_can_be_streaks():
-    # With one rollout every group is silent: right or wrong, each lengthens a streak.
+def test_single_rollouts_say_nothing_of_silence():
+    # A group of one has nobody to agree with: it neither makes a streak nor breaks one.
     pool, rule, lanes = pool_of(2), GRESO(), 6_000
     state = rule.init(pool, lanes)
-    for step in range(2):
+    for step in range(3):
         state = told(rule, state, pool, [0], [[1.0]], step=step + 1)
-    items, _ = select(rule, state, pool, 1, 2)
-    assert stats.binomtest(int((items == 0).sum()), lanes, 0.125).pvalue > 1e-3
+    items, _ = select(rule, state, pool, 1, 3)
+    assert stats.binomtest(int((items == 0).sum()), lanes, 0.5).pvalue > 1e-3
+    state = told(rule, rule.init(pool, lanes), pool, [0], [HARD])
+    items, _ = select(rule, told(rule, state, pool, [0], [[1.0]], step=2), pool, 1, 3)
+    assert stats.binomtest(int((items == 0).sum()), lanes, 0.25).pvalue > 1e-3
 
 
 # --- epochs
@@ -185,9 +188,11 @@ def second_epoch(rule, pool):
 
 def test_the_first_epoch_tunes_nothing():
     rule, pool = GRESO(), pool_of(12)
-    _, state = select(rule, rule.init(pool, 1), pool, 4, 0)
-    state = told(rule, state, pool, [0, 1, 2, 3], [EASY, HARD, HARD, HARD])
-    assert probabilities(rule, state) == pytest.approx((0.5, 0.5))
+    state = rule.init(pool, 1)
+    for step in range(3):  # of the epoch's batches
+        _, state = select(rule, state, pool, 4, step)
+        assert probabilities(rule, state) == pytest.approx((0.5, 0.5))
+        state = told(rule, state, pool, [0, 1, 2, 3], [EASY, HARD, HARD, HARD], step=step + 1)
 
 
 # Target .25: a third of it, 1/12, may be easy, two thirds, 1/6, hard. At or above the target p falls, else it rises.
@@ -205,16 +210,34 @@ def test_the_first_epoch_tunes_nothing():
 def test_each_probability_moves_a_step_to_hold_its_share_of_silent_groups(groups, easy, hard):
     rule, pool = GRESO(), pool_of(12)
     state = second_epoch(rule, pool)
-    state = told(rule, state, pool, np.arange(12), groups, step=5)
+    _, state = select(rule, told(rule, state, pool, np.arange(12), groups, step=4), pool, 2, 4)
     assert probabilities(rule, state) == pytest.approx((easy, hard))
+
+
+def test_the_share_of_silent_groups_is_over_all_feedback_of_a_step():
+    # A refill: 3 of 6 hard in the first answer, none of 18 in the second: 3 / 24 is below 1/6.
+    rule, pool = GRESO(), pool_of(24)
+    state = second_epoch(rule, pool)
+    state = told(rule, state, pool, np.arange(6), [HARD] * 3 + [MIXED] * 3, step=7)
+    state = told(rule, state, pool, np.arange(6, 24), [MIXED] * 18, step=7)
+    _, state = select(rule, state, pool, 2, 7)
+    assert probabilities(rule, state) == pytest.approx((0.51, 0.51))
+
+
+def test_without_news_nothing_moves():
+    rule, pool = GRESO(), pool_of(12)
+    state = second_epoch(rule, pool)
+    for step in range(4, 8):
+        _, state = select(rule, state, pool, 2, step)
+    assert probabilities(rule, state) == pytest.approx((0.5, 0.5))
 
 
 def test_the_probabilities_stay_within_5_and_95_percent():
     rule, pool = GRESO(step=0.1), pool_of(12)
     low = high = second_epoch(rule, pool)
     for step in range(5, 25):
-        low = told(rule, low, pool, np.arange(12), [EASY] * 6 + [HARD] * 6, step=step)
-        high = told(rule, high, pool, np.arange(12), [MIXED] * 12, step=step)
+        _, low = select(rule, told(rule, low, pool, np.arange(12), [EASY] * 6 + [HARD] * 6, step=step), pool, 2, step)
+        _, high = select(rule, told(rule, high, pool, np.arange(12), [MIXED] * 12, step=step), pool, 2, step)
     assert probabilities(rule, low) == pytest.approx((0.05, 0.05))
     assert probabilities(rule, high) == pytest.approx((0.95, 0.95))
 

@@ -102,6 +102,18 @@ def test_single_rollouts_have_no_deviation_and_do_no_harm():
         state = told(rule, state, pool, items, np.ones((50, 3, 1)), step=step + 1)
 
 
+def test_the_weights_it_shows_are_these_probabilities():
+    rule, pool = PLR(beta=1.0, staleness=0.25), pool_of(6)
+    state = told(rule, rule.init(pool, 1), pool, [0, 1, 2, 3], GROUPS, step=1)
+    by_rank = (1 / RANKS) / (1 / RANKS).sum()
+    weights = rule.weights(state, testing.draw(pool, 1))[0]  # nothing is stale yet, and items 4 and 5 are new
+    np.testing.assert_allclose(weights / weights.sum(), [*by_rank, 0, 0], rtol=1e-5)
+    state = told(rule, state, pool, [1, 2], [GROUPS[1], GROUPS[2]], step=3)  # items 0 and 3 wait since step 1
+    weights = rule.weights(state, testing.draw(pool, 4))[0]
+    waits = np.array([3, 1, 1, 3]) / 8
+    np.testing.assert_allclose(weights / weights.sum(), [*(0.75 * by_rank + 0.25 * waits), 0, 0], rtol=1e-5)
+
+
 # --- staleness
 
 
