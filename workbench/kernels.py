@@ -376,7 +376,7 @@ def weighted(weight, keys, role, clock, out):
     u = blocks.reshape(blocks.size)[:size]
     near, place = np.empty(size, np.float32), np.empty(size, np.int32)
     probes = min(size, 2048)
-    stride, sample, rough = size // probes, np.empty(probes, np.float32), np.empty(probes, np.float32)
+    stride, rough = size // probes, np.empty(probes, np.float32)
     for r in range(lanes):
         _unit_row(keys[r], role, clock, blocks)
         w = weight[r]
@@ -516,6 +516,51 @@ def explore(items, share, size, keys, role, clock):
             bits[row[i] >> 6] = u64(0)
 
 
+@njit(inline="always")
+def _has(bits, i):
+    return (bits[u64(i) >> u64(6)] >> (u64(i) & u64(63))) & u64(1)
+
+
+@njit(inline="always")
+def _set(bits, i):
+    bits[u64(i) >> u64(6)] |= u64(1) << (u64(i) & u64(63))
+
+
+@njit(inline="always")
+def _clear(bits, members):
+    """All bits 0 again, given that these were the ones set."""
+    for i in range(members.size):
+        bits[u64(members[i]) >> u64(6)] = u64(0)
+
+
+@njit(inline="always")
+def _pick(size, need, luck, bits, out):
+    """out[:need] = distinct whole numbers below size, each subset equally likely (Floyd), from luck (need,) in [0, 1).
+
+    bits: scratch, one for each number, all 0 before and after.
+    """
+    for i in range(need):
+        last = size - need + i
+        pick = i64(luck[i] * (last + 1))
+        if _has(bits, pick):
+            pick = last
+        _set(bits, pick)
+        out[i] = pick
+    _clear(bits, out[:need])
+
+
+@njit(nogil=True, cache=True)
+def subset(size, keys, role, clock, out):
+    """out[r] = B distinct whole numbers below size, each subset equally likely."""
+    batch = out.shape[1]
+    pairs = np.empty(((batch + 1) // 2, 2))
+    luck = pairs.reshape(pairs.size)
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        _unit53_row(keys[r], role, clock, pairs)
+        _pick(size, batch, luck, bits, out[r])
+
+
 # ------------------------------------------------------------------------------------- what is known of items
 
 
@@ -555,6 +600,21 @@ def beta_draws(a, b, keys, role, clock, out):
                 out[r, c] = 1.0 / (1.0 + np.exp(min(log_y - log_x, 700.0)))
             else:
                 out[r, c] = x / (x + y)
+
+
+@njit(nogil=True, cache=True)
+def add_rates(rate, rollouts, items, means, counts):
+    """Means of groups (R, B) of counts (R, B) rollouts enter the mean rewards rate (R, I) over `rollouts` (R, I).
+
+    In place, one group after another: an item may come twice.
+    """
+    for r in range(items.shape[0]):
+        for i in range(items.shape[1]):
+            item, group = items[r, i], f64(counts[r, i])
+            if group > 0.0:
+                before = f64(rollouts[r, item])
+                rate[r, item] = (f64(rate[r, item]) * before + means[r, i] * group) / (before + group)
+                rollouts[r, item] = before + group
 
 
 @njit(inline="always")

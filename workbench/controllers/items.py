@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from workbench.errors import check_number
 from workbench.streams import Role
 
 Weights = NDArray[np.float32]
+NONE_YET = np.zeros((1, 1), np.float32)  # counts of items before their first rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class ItemRule(Rule):
         check_number("reversion", self.reversion, 0, 1)
 
 
+# ------------------------------------------------------------------------------------------------ choosing items
+
+
 def draw_by_weight(weight: Weights, draw: Draw, count: int) -> Items:
     """(R, count) distinct items, one after another in proportion to weight (R, I) in [0, 1]; weight 0 comes last."""
     out = np.empty((len(weight), count), np.int64)
@@ -40,29 +45,54 @@ def draw_by_weight(weight: Weights, draw: Draw, count: int) -> Items:
 
 
 def take_best(score: Weights, draw: Draw, count: int) -> Items:
-    """(R, count) the items with the largest score (R, I); ties for the last places are drawn at random."""
+    """(R, count) the columns with the largest score (R, I); ties for the last places are drawn at random."""
     out = np.empty((len(score), count), np.int64)
-    kernels.top(np.ascontiguousarray(score), *draw.luck(Role.SCORE), out)
+    kernels.top(np.ascontiguousarray(score, np.float32), *draw.luck(Role.SCORE), out)
     return out
 
 
 def random_items(draw: Draw, count: int, role: Role = Role.CANDIDATE) -> Items:
     """(R, count) distinct items of the pool, uniformly."""
-    size = len(draw.pool)
     out = np.empty((len(draw.seeds), count), np.int64)
-    everything = np.arange(size)
-    kernels.from_arms(np.ones((len(out), 1)), everything, np.array([0, size]), *draw.luck(role), out)
+    kernels.subset(len(draw.pool), *draw.luck(role), out)
     return out
 
 
-def with_counts(
-    successes: NDArray[np.float32], attempts: NDArray[np.float32], feedback: Feedback
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+# ------------------------------------------------------------------------------------------ what is known of them
+
+
+class RateState(NamedTuple):
+    rate: NDArray[np.float32]  # (R, I) mean reward so far; the first estimate before the first rollout
+    rollouts: NDArray[np.float32]  # (R, I) how many it is the mean of
+
+
+def with_rates(state: RateState, feedback: Feedback) -> RateState:
+    """The state with this feedback added; repeated items count each time."""
+    rate, rollouts = state.rate.copy(), state.rollouts.copy()
+    kernels.add_rates(rate, rollouts, feedback.items, feedback.means, feedback.rollouts)
+    return RateState(rate, rollouts)
+
+
+def reverted_rates(state: RateState, first: Weights, share: Floats, feedback: Feedback) -> RateState:
+    """The state after items without feedback have gone `share` (R,) of the way to the rate `first` (R or 1, I or 1).
+
+    They forget as large a share of their rollouts, so that what comes next counts for more.
+    """
+    return RateState(reverted(state.rate, first, share, feedback), reverted(state.rollouts, NONE_YET, share, feedback))
+
+
+def with_counts(successes: Weights, attempts: Weights, feedback: Feedback) -> tuple[Weights, Weights]:
     """Copies of (R, I) sums of rewards and of rollouts, with this feedback added; repeated items count each time."""
     s, n = successes.copy(), attempts.copy()
     kernels.add_to(s, feedback.items, feedback.successes.astype(np.float32))
     kernels.add_to(n, feedback.items, feedback.rollouts.astype(np.float32))
     return s, n
+
+
+def reverted(value: Weights, first: Weights, share: Floats, feedback: Feedback) -> Weights:
+    """value (R, I) after `share` (R,) of the way to `first` (R or 1, I or 1), apart from items with feedback."""
+    back = value + share[:, None].astype(np.float32) * (first - value)
+    return np.where(answered(feedback, value.shape[1]), value, back)
 
 
 def answered(feedback: Feedback, size: int) -> NDArray[np.bool_]:
@@ -74,4 +104,18 @@ def answered(feedback: Feedback, size: int) -> NDArray[np.bool_]:
     return mask
 
 
-__all__ = ["Floats", "ItemRule", "answered", "draw_by_weight", "random_items", "take_best", "with_counts"]
+__all__ = [
+    "NONE_YET",
+    "Floats",
+    "ItemRule",
+    "RateState",
+    "Weights",
+    "answered",
+    "draw_by_weight",
+    "random_items",
+    "reverted",
+    "reverted_rates",
+    "take_best",
+    "with_counts",
+    "with_rates",
+]
