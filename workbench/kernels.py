@@ -617,6 +617,21 @@ def add_rates(rate, rollouts, items, means, counts):
                 rollouts[r, item] = before + group
 
 
+@njit(nogil=True, cache=True)
+def add_decayed(a, b, items, successes, counts, decay, prior):
+    """a <- decay a + (1 - decay) prior + k and b <- decay b + (1 - decay) prior + n - k, in place, group by group.
+
+    a, b (R, I); k = successes, n = counts (R, B), 0 where there is no feedback; decay, prior (R,).
+    """
+    for r in range(items.shape[0]):
+        back = (1.0 - decay[r]) * prior[r]
+        for i in range(items.shape[1]):
+            item, k, n = items[r, i], successes[r, i], counts[r, i]
+            if n > 0:
+                a[r, item] = decay[r] * a[r, item] + back + k
+                b[r, item] = decay[r] * b[r, item] + back + (n - k)
+
+
 @njit(inline="always")
 def _inside(word):
     """A word as a uniform in (0, 1)."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule
-from workbench.errors import check_number
+from workbench.errors import InputError, check_number, shown
 from workbench.streams import Role
 
 Weights = NDArray[np.float32]
@@ -51,10 +51,23 @@ def take_best(score: Weights, draw: Draw, count: int) -> Items:
     return out
 
 
+def best_of(items: Items, score: Floats, draw: Draw, count: int) -> Items:
+    """(R, count) of the items (R, C), those with the largest score (R, C); ties as in `take_best`."""
+    return np.take_along_axis(items, take_best(score.astype(np.float32), draw, count), axis=1)
+
+
 def random_items(draw: Draw, count: int, role: Role = Role.CANDIDATE) -> Items:
     """(R, count) distinct items of the pool, uniformly."""
     out = np.empty((len(draw.seeds), count), np.int64)
     kernels.subset(len(draw.pool), *draw.luck(role), out)
+    return out
+
+
+def posterior_draws(a: Weights, b: Weights, items: Items, draw: Draw) -> Floats:
+    """(R, C) for each of the items (R, C) a success probability drawn from its Beta(a, b), a and b (R, I)."""
+    out = np.empty(items.shape)
+    shapes = (np.take_along_axis(parameter, items, axis=1).astype(np.float64) for parameter in (a, b))
+    kernels.beta_draws(*shapes, *draw.luck(Role.POSTERIOR), out)
     return out
 
 
@@ -89,6 +102,20 @@ def with_counts(successes: Weights, attempts: Weights, feedback: Feedback) -> tu
     return s, n
 
 
+def posterior_metrics(a: Weights, b: Weights) -> dict[str, Floats]:
+    """predicted_success: mean over the pool of the means of Beta(a, b); evidence: mean of a + b."""
+    count = a + b
+    predicted, evidence = (a / count).mean(axis=1), count.mean(axis=1)
+    return {"predicted_success": predicted.astype(np.float64), "evidence": evidence.astype(np.float64)}
+
+
+def check_posterior(a: Weights, b: Weights) -> None:
+    """InputError unless all of a loaded state's Beta(a, b) exist."""
+    for name, value in (("a", a), ("b", b)):
+        if not (np.isfinite(value) & (value > 0)).all():
+            raise InputError(f"state.rule.{name}: must be finite numbers > 0, got {shown(value)}")
+
+
 def reverted(value: Weights, first: Weights, share: Floats, feedback: Feedback) -> Weights:
     """value (R, I) after `share` (R,) of the way to `first` (R or 1, I or 1), apart from items with feedback."""
     back = value + share[:, None].astype(np.float32) * (first - value)
@@ -111,7 +138,11 @@ __all__ = [
     "RateState",
     "Weights",
     "answered",
+    "best_of",
+    "check_posterior",
     "draw_by_weight",
+    "posterior_draws",
+    "posterior_metrics",
     "random_items",
     "reverted",
     "reverted_rates",
