@@ -561,6 +561,25 @@ def subset(size, keys, role, clock, out):
         _pick(size, batch, luck, bits, out[r])
 
 
+@njit(nogil=True, cache=True)
+def from_few(few, held, need, size, keys, role, clock, out):
+    """out[r] = need[r] random ones of few[r, :held[r]], then random others of the pool's `size` items; all distinct."""
+    batch = out.shape[1]
+    pairs = np.empty(((batch + 1) // 2, 2))
+    luck = pairs.reshape(pairs.size)
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        row, n = out[r], need[r]
+        _unit53_row(keys[r], role, clock, pairs)
+        _pick(held[r], n, luck[:n], bits, row[:n])
+        for i in range(n):
+            row[i] = few[r, row[i]]
+        _pick(size - n, batch - n, luck[n:], bits, row[n:])
+        before = np.sort(row[:n]) - np.arange(n)  # how many of the others come before each of these
+        for i in range(n, batch):  # from a number among the others to a position in the pool
+            row[i] += np.searchsorted(before, row[i], side="right")
+
+
 # ------------------------------------------------------------------------------------- what is known of items
 
 
