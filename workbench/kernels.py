@@ -580,6 +580,18 @@ def from_few(few, held, need, size, keys, role, clock, out):
             row[i] += np.searchsorted(before, row[i], side="right")
 
 
+@njit(nogil=True, cache=True)
+def boltzmann(value, out):
+    """out[r] = e^(value[r] - its largest), at least e^-60."""
+    for r in range(value.shape[0]):
+        row, mine = value[r], out[r]
+        best = row[0]
+        for i in range(row.size):
+            best = max(best, row[i])
+        for i in range(row.size):
+            mine[i] = _exp32(max(row[i] - best, f32(-60)))
+
+
 # ------------------------------------------------------------------------------------- what is known of items
 
 

@@ -44,6 +44,16 @@ def draw_by_weight(weight: Weights, draw: Draw, count: int) -> Items:
     return out
 
 
+def boltzmann(value: Weights) -> Weights:
+    """(R, I) exp(value - the lane's largest value), which is in proportion to exp(value) and at most 1.
+
+    Where that is below e^-60 it is e^-60: such items are drawn after all others.
+    """
+    out = np.empty(value.shape, np.float32)
+    kernels.boltzmann(np.ascontiguousarray(value, np.float32), out)
+    return out
+
+
 def take_best(score: Weights, draw: Draw, count: int) -> Items:
     """(R, count) the columns with the largest score (R, I); ties for the last places are drawn at random."""
     out = np.empty((len(score), count), np.int64)
@@ -139,6 +149,7 @@ __all__ = [
     "Weights",
     "answered",
     "best_of",
+    "boltzmann",
     "check_posterior",
     "draw_by_weight",
     "posterior_draws",
