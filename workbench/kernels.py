@@ -587,6 +587,36 @@ def from_few(few, held, need, size, keys, role, clock, out):
 
 
 @njit(nogil=True, cache=True)
+def deal_some(deck, cursor, looked, dealt, kind, origin, keep, keys, role, clock, out):
+    """Deal on, in place, until out[r] is full or the deck ends: a card of kind k stays with probability keep[r, k].
+
+    kind (R, I) whole numbers >= -origin, keep (R, K) by kind + origin. cursor: next card of the deck; looked: cards
+    turned since the batch began; dealt: cards in out[r] so far, which do not enter it twice.
+    """
+    bits = np.zeros((deck.shape[1] >> 6) + 1, np.uint64)
+    batch, size = out.shape[1], deck.shape[1]
+    for r in range(deck.shape[0]):
+        row, at, turned, n = out[r], cursor[r], looked[r], dealt[r]
+        for i in range(n):
+            _set(bits, row[i])
+        while n < batch and at < size:
+            card = deck[r, at]
+            chance = keep[r, kind[r, card] + origin]
+            stays = chance >= f32(1)
+            if f32(0) < chance < f32(1):
+                word, _, _, _ = _philox(u64(turned), u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+                stays = _unit32(word) < chance
+            if stays and not _has(bits, card):
+                _set(bits, card)
+                row[n] = card
+                n += 1
+            at += 1
+            turned += 1
+        _clear(bits, row[:n])
+        cursor[r], looked[r], dealt[r] = at, turned, n
+
+
+@njit(nogil=True, cache=True)
 def boltzmann(value, out):
     """out[r] = e^(value[r] - its largest), at least e^-60."""
     for r in range(value.shape[0]):
@@ -863,6 +893,22 @@ def fuse_evidence(a, b, weak, strong, capability, decay, pseudo, items, successe
             if counts[r, i] > 0:
                 mine_a[items[r, i]] += successes[r, i]
                 mine_b[items[r, i]] += counts[r, i] - successes[r, i]
+
+
+@njit(nogil=True, cache=True)
+def count_silent(streak, items, means, stds, counts):
+    """How many of an item's last groups in a row were silent, streak (R, I) int8, in place: z if solved, -z if failed.
+
+    Silent: std 0; solved if its mean is above 1/2, else failed. Any other group ends the row. At most 127.
+    means, stds, counts (R, B): groups of fewer than 2 rollouts change nothing.
+    """
+    for r in range(items.shape[0]):
+        for i in range(items.shape[1]):
+            if counts[r, i] > 1:
+                before, after = i64(streak[r, items[r, i]]), i64(0)
+                if stds[r, i] == 0.0:
+                    after = min(max(before, 0) + 1, 127) if means[r, i] > 0.5 else max(min(before, 0) - 1, -127)
+                streak[r, items[r, i]] = after
 
 
 @njit(nogil=True, cache=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule
 from workbench.errors import InputError, check_number, shown
+from workbench.pool import Pool
 from workbench.streams import Role
 
 Weights = NDArray[np.float32]
@@ -81,6 +82,38 @@ def posterior_draws(a: Weights, b: Weights, items: Items, draw: Draw) -> Floats:
     return out
 
 
+Deck = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]  # (R, I) order, (R,) cursor, (R,) epoch
+
+
+def new_deck(pool: Pool, lanes: int) -> Deck:
+    """Before the first epoch, whose order is drawn when it begins."""
+    order = np.array(np.broadcast_to(np.arange(len(pool), dtype=np.int32), (lanes, len(pool))))
+    return order, np.full(lanes, len(pool)), np.full(lanes, -1)
+
+
+def deal_some(
+    deck: Deck, kind: NDArray[np.int8], origin: int, keep: Weights, draw: Draw, count: int
+) -> tuple[Items, Deck, NDArray[np.int64]]:
+    """(R, count) the next items of epochs in random order that stay, the deck after them, and (R,) how many were looked
+    at for them.
+
+    An item of kind k, kind (R, I), stays with probability keep (R, K) in column k + origin, each time it is looked at.
+    An epoch that ends within a batch is followed by the next. At least `count` items must be able to stay.
+    """
+    order, cursor, epoch = deck[0], deck[1].copy(), deck[2].copy()
+    looked, dealt = np.zeros((2, len(order)), np.int64)
+    out = np.empty((len(order), count), np.int64)
+    size = np.full(len(order), order.shape[1])
+    while True:
+        kernels.deal_some(order, cursor, looked, dealt, kind, origin, keep, *draw.luck(Role.SKIP), out)
+        short = dealt < count
+        if not short.any():
+            return out, (order, cursor, epoch), looked
+        order = order.copy() if order is deck[0] else order
+        # a lane is reshuffled where its cursor + 1 is beyond the size given: only those that are short
+        kernels.reshuffle(order, cursor, epoch, np.where(short, size, size + 1), 1, draw.seeds, int(Role.SHUFFLE))
+
+
 # ------------------------------------------------------------------------------------------ what is known of them
 
 
@@ -143,6 +176,7 @@ def answered(feedback: Feedback, size: int) -> NDArray[np.bool_]:
 
 __all__ = [
     "NONE_YET",
+    "Deck",
     "Floats",
     "ItemRule",
     "RateState",
@@ -151,7 +185,9 @@ __all__ = [
     "best_of",
     "boltzmann",
     "check_posterior",
+    "deal_some",
     "draw_by_weight",
+    "new_deck",
     "posterior_draws",
     "posterior_metrics",
     "random_items",
