@@ -896,6 +896,39 @@ def fuse_evidence(a, b, weak, strong, capability, decay, pseudo, items, successe
 
 
 @njit(nogil=True, cache=True)
+def share_out(weight, low, high, total, out):
+    """out[r] = whole numbers from low to high that add up to `total`, in proportion to weight (R, B) as far as can be.
+
+    clip(c w, low, high) with the c at which they add up, by bisection; then rounded by largest remainder.
+    """
+    batch = out.shape[1]
+    rest = np.empty(batch)
+    for r in range(out.shape[0]):
+        w, least = weight[r], np.inf
+        for i in range(batch):
+            least = min(least, w[i])
+        small, large = 0.0, high / least
+        for _ in range(60):
+            c = 0.5 * (small + large)
+            amount = 0.0
+            for i in range(batch):
+                amount += min(max(c * w[i], low), high)
+            if amount < total:
+                small = c
+            else:
+                large = c
+        given = 0
+        for i in range(batch):
+            exact = min(max(large * w[i], low), high)
+            out[r, i] = i64(exact + 1e-9)
+            rest[i] = out[r, i] - exact
+            given += out[r, i]
+        order = np.argsort(rest, kind="mergesort")
+        for i in range(total - given):
+            out[r, order[i]] += 1
+
+
+@njit(nogil=True, cache=True)
 def count_silent(streak, items, means, stds, counts):
     """How many of an item's last groups in a row were silent, streak (R, I) int8, in place: z if solved, -z if failed.
 
