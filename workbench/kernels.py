@@ -376,7 +376,7 @@ def weighted(weight, keys, role, clock, out):
     u = blocks.reshape(blocks.size)[:size]
     near, place = np.empty(size, np.float32), np.empty(size, np.int32)
     probes = min(size, 2048)
-    stride, sample, rough = size // probes, np.empty(probes, np.float32), np.empty(probes, np.float32)
+    stride, rough = size // probes, np.empty(probes, np.float32)
     for r in range(lanes):
         _unit_row(keys[r], role, clock, blocks)
         w = weight[r]
@@ -585,6 +585,280 @@ def put_first(picks, items, size, out):
             bits[out[r, i] >> 6] = u64(0)
 
 
+@njit(inline="always")
+def _has(bits, i):
+    return (bits[u64(i) >> u64(6)] >> (u64(i) & u64(63))) & u64(1)
+
+
+@njit(inline="always")
+def _set(bits, i):
+    bits[u64(i) >> u64(6)] |= u64(1) << (u64(i) & u64(63))
+
+
+@njit(inline="always")
+def _clear(bits, members):
+    """All bits 0 again, given that these were the ones set."""
+    for i in range(members.size):
+        bits[u64(members[i]) >> u64(6)] = u64(0)
+
+
+@njit(inline="always")
+def _unit53(high, low):
+    """Two words as a float64 uniform in [0, 1)."""
+    return f64(i64((high << u64(21)) ^ (low >> u64(11)))) * _TWO_M53
+
+
+@njit(inline="always")
+def _pick(size, need, luck, bits, out):
+    """out[:need] = distinct whole numbers below size, each subset equally likely (Floyd), from luck (need,) in [0, 1).
+
+    bits: scratch, one for each number, all 0 before and after.
+    """
+    for i in range(need):
+        last = size - need + i
+        pick = i64(luck[i] * (last + 1))
+        if _has(bits, pick):
+            pick = last
+        _set(bits, pick)
+        out[i] = pick
+    _clear(bits, out[:need])
+
+
+@njit(nogil=True, cache=True)
+def subset(size, keys, role, clock, out):
+    """out[r] = B distinct whole numbers below size, each subset equally likely."""
+    batch = out.shape[1]
+    pairs = np.empty(((batch + 1) // 2, 2))
+    luck = pairs.reshape(pairs.size)
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        _unit53_row(keys[r], role, clock, pairs)
+        _pick(size, batch, luck, bits, out[r])
+
+
+@njit(nogil=True, cache=True)
+def from_few(few, held, need, size, keys, role, clock, out):
+    """out[r] = need[r] random ones of few[r, :held[r]], then random others of the pool's `size` items; all distinct."""
+    batch = out.shape[1]
+    pairs = np.empty(((batch + 1) // 2, 2))
+    luck = pairs.reshape(pairs.size)
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        row, n = out[r], need[r]
+        _unit53_row(keys[r], role, clock, pairs)
+        _pick(held[r], n, luck[:n], bits, row[:n])
+        for i in range(n):
+            row[i] = few[r, row[i]]
+        _pick(size - n, batch - n, luck[n:], bits, row[n:])
+        before = np.sort(row[:n]) - np.arange(n)  # how many of the others come before each of these
+        for i in range(n, batch):  # from a number among the others to a position in the pool
+            row[i] += np.searchsorted(before, row[i], side="right")
+
+
+@njit(nogil=True, cache=True)
+def deal_some(deck, cursor, looked, dealt, kind, origin, keep, keys, role, clock, out):
+    """Deal on, in place, until out[r] is full or the deck ends: a card of kind k stays with probability keep[r, k].
+
+    kind (R, I) whole numbers >= -origin, keep (R, K) by kind + origin. cursor: next card of the deck; looked: cards
+    turned since the batch began; dealt: cards in out[r] so far, which do not enter it twice.
+    """
+    bits = np.zeros((deck.shape[1] >> 6) + 1, np.uint64)
+    batch, size = out.shape[1], deck.shape[1]
+    for r in range(deck.shape[0]):
+        row, at, turned, n = out[r], cursor[r], looked[r], dealt[r]
+        for i in range(n):
+            _set(bits, row[i])
+        while n < batch and at < size:
+            card = deck[r, at]
+            chance = keep[r, kind[r, card] + origin]
+            stays = chance >= f32(1)
+            if f32(0) < chance < f32(1):
+                word, _, _, _ = _philox(u64(turned), u64(clock) >> _SHIFT32, u64(clock), u64(role), keys[r])
+                stays = _unit32(word) < chance
+            if stays and not _has(bits, card):
+                _set(bits, card)
+                row[n] = card
+                n += 1
+            at += 1
+            turned += 1
+        _clear(bits, row[:n])
+        cursor[r], looked[r], dealt[r] = at, turned, n
+
+
+@njit(nogil=True, cache=True)
+def boltzmann(value, out):
+    """out[r] = e^(value[r] - its largest), at least e^-60."""
+    for r in range(value.shape[0]):
+        row, mine = value[r], out[r]
+        best = row[0]
+        for i in range(row.size):
+            best = max(best, row[i])
+        for i in range(row.size):
+            mine[i] = _exp32(max(row[i] - best, f32(-60)))
+
+
+@njit(inline="always")
+def _words(block, stream):
+    """The four words of a block of a stream (turn, step, role, seed)."""
+    turn, step, role, key = stream
+    return _philox(block, turn, step, role, key)
+
+
+@njit(nogil=True, cache=True)
+def replay(order, seen, score, last, step, fresh, stale, power, keys, role, clock, out):
+    """out[r] = B distinct items: each slot gets a new one with probability fresh[r], else with probability stale[r] one
+    in proportion to step - last[r, item], else one by its rank in score, in proportion to rank^-power[r].
+
+    order[r, :seen[r]] = the items seen, by falling score (R, I); the new ones follow. Equal scores share their ranks at
+    random. The slots by rank are filled first. Where new or seen items run out, the others step in.
+    """
+    lanes, size = order.shape
+    batch = out.shape[1]
+    bits, taken = np.zeros((size >> 6) + 1, np.uint64), np.zeros((size >> 6) + 1, np.uint64)
+    luck, picks = np.empty(batch), np.empty(batch, np.int64)
+    wait, rank = np.empty(2 * batch + 64), np.empty(2 * batch + 64, np.int64)
+    turn = u64(clock) >> _SHIFT32
+    for r in range(lanes):
+        items, row, known, stream = order[r], out[r], seen[r], (turn, u64(clock), u64(role), keys[r])
+        longest = _longest_wait(last[r], step)
+        new, old = i64(0), i64(0)
+        for i in range(batch):
+            a, _, _, _ = _words(u64(i), stream)
+            new += i64(_inside(a) < fresh[r])
+        new = min(max(new, batch - known), size - known)
+        for i in range(batch - new):
+            _, b, _, _ = _words(u64(i), stream)
+            old += i64(_inside(b) < stale[r] and longest > 0)
+        block = u64(batch)
+        ranks = _race(known, batch - new - old, power[r], wait, rank, block, stream)
+        block += u64(known)
+        n = 0
+        while n < ranks.size:  # those that lie in one run of equal scores
+            start, end = _run(items, score[r], known, ranks[n])
+            few = n
+            while few < ranks.size and ranks[few] < end:
+                a, b, _, _ = _words(block + u64(few), stream)
+                luck[few] = _unit53(a, b)
+                few += 1
+            _pick(end - start, few - n, luck[n:few], bits, picks)
+            for i in range(few - n):
+                row[n + i] = items[start + picks[i]]
+            n = few
+        block += u64(batch)
+        for i in range(n):
+            _set(taken, row[i])
+        for i in range(old):
+            row[n] = _by_staleness(items[:known], last[r], step, longest, taken, block + u64(64 * i), stream)
+            _set(taken, row[n])
+            n += 1
+        _clear(taken, row[:n])
+        for i in range(new):
+            _, _, c, d = _words(u64(i), stream)
+            luck[i] = _unit53(c, d)
+        _pick(size - known, new, luck[:new], bits, picks)
+        for i in range(new):
+            row[n + i] = items[known + picks[i]]
+
+
+@njit(inline="always")
+def _longest_wait(last, step):
+    """The largest step - last among items seen (last >= 0); 0 if there are none."""
+    first = u32(0xFFFFFFFF)
+    for i in range(last.size):
+        first = min(first, u32(last[i]))  # -1 becomes the largest number
+    return max(step - i64(first), 0) if first < u32(0x80000000) else 0
+
+
+FASTEST = -22.9  # below log(-log(u)) for every u that _inside gives
+
+
+@njit
+def _race(size, count, power, wait, rank, block, stream):
+    """`count` distinct ranks below size, rising, drawn one after another in proportion to (rank + 1)^-power.
+
+    A race of exponentials as in `weighted`, but in logarithms, for powers may underflow, and only up to the rank from
+    which on nobody can be among the first. wait, rank: scratch for more than `count`.
+    """
+    kept, bar, k = i64(0), np.inf, i64(0)
+    while k < size and count > 0:
+        handicap = power * np.log(f64(k + 1))
+        if handicap + FASTEST > bar:
+            break
+        word, _, _, _ = _words(block + u64(k), stream)
+        time = handicap + np.log(-np.log(_inside(word)))
+        if time <= bar:
+            wait[kept], rank[kept] = time, k
+            kept += 1
+        k += 1
+        if kept == wait.size or (kept == count and bar == np.inf):
+            kept, bar = _first(wait, rank, kept, count)
+    if count > 0:
+        kept, bar = _first(wait, rank, kept, count)
+    return np.sort(rank[:kept])
+
+
+@njit
+def _first(wait, rank, kept, count):
+    """Moves the `count` smallest of wait[:kept], with their ranks, to the front: how many, and the largest."""
+    bar = np.partition(wait[:kept], count - 1)[count - 1]
+    n = 0
+    for i in range(kept):
+        if wait[i] <= bar and n < count:
+            wait[n], rank[n] = wait[i], rank[i]
+            n += 1
+    return n, bar
+
+
+@njit
+def _place(items, score, known, value, after):
+    """How many of items[:known], by falling score, have a score above value, or (after) at least value."""
+    low, high = i64(0), i64(known)
+    while low < high:
+        middle = (low + high) // 2
+        here = score[items[middle]]
+        if here > value or (after and here == value):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit
+def _run(items, score, known, rank):
+    """The ranks [start, end) with the score of this rank."""
+    value = score[items[rank]]
+    return _place(items, score, known, value, False), _place(items, score, known, value, True)
+
+
+@njit
+def _by_staleness(items, last, step, longest, taken, block, stream):
+    """One of the items that are not taken, in proportion to step - last, or evenly where that is 0 for all.
+
+    By rejection, at most 62 times; then by one pass over all.
+    """
+    for attempt in range(62):
+        a, b, c, _ = _words(block + u64(attempt), stream)
+        item = items[i64(_unit53(a, b) * items.size)]
+        if not _has(taken, item) and _inside(c) * longest < step - last[item]:
+            return i64(item)
+    total, even = 0.0, 0.0
+    for i in range(items.size):
+        if not _has(taken, items[i]):
+            total += max(step - last[items[i]], 0)
+            even += 1.0
+    a, b, _, _ = _words(block + u64(62), stream)
+    left = _unit53(a, b) * (total if total > 0.0 else even)
+    choice = i64(-1)
+    for i in range(items.size):
+        weight = f64(max(step - last[items[i]], 0)) if total > 0.0 else 1.0
+        if weight > 0.0 and not _has(taken, items[i]):
+            choice = i64(items[i])
+            left -= weight
+            if left < 0.0:
+                break
+    return choice
+
+
 # ------------------------------------------------------------------------------------- what is known of items
 
 
@@ -698,6 +972,167 @@ def beta_draws(a, b, keys, role, clock, out):
                 out[r, c] = 1.0 / (1.0 + np.exp(min(log_y - log_x, 700.0)))
             else:
                 out[r, c] = x / (x + y)
+
+
+@njit(nogil=True, cache=True)
+def add_rates(rate, rollouts, items, means, counts):
+    """Means of groups (R, B) of counts (R, B) rollouts enter the mean rewards rate (R, I) over `rollouts` (R, I).
+
+    In place, one group after another: an item may come twice.
+    """
+    for r in range(items.shape[0]):
+        for i in range(items.shape[1]):
+            item, group = items[r, i], f64(counts[r, i])
+            if group > 0.0:
+                before = f64(rollouts[r, item])
+                rate[r, item] = (f64(rate[r, item]) * before + means[r, i] * group) / (before + group)
+                rollouts[r, item] = before + group
+
+
+@njit(nogil=True, cache=True)
+def add_decayed(a, b, items, successes, counts, decay, prior):
+    """a <- decay a + (1 - decay) prior + k and b <- decay b + (1 - decay) prior + n - k, in place, group by group.
+
+    a, b (R, I); k = successes, n = counts (R, B), 0 where there is no feedback; decay, prior (R,).
+    """
+    for r in range(items.shape[0]):
+        back = (1.0 - decay[r]) * prior[r]
+        for i in range(items.shape[1]):
+            item, k, n = items[r, i], successes[r, i], counts[r, i]
+            if n > 0:
+                a[r, item] = decay[r] * a[r, item] + back + k
+                b[r, item] = decay[r] * b[r, item] + back + (n - k)
+
+
+@njit(nogil=True, cache=True)
+def fuse_evidence(a, b, weak, strong, capability, decay, pseudo, items, successes, counts):
+    """a <- (1 - decay) a + decay + s and b <- (1 - decay) b + decay + f for all items, in place.
+
+    s, f = successes and failures of an item with feedback; of others pseudo p and pseudo (1 - p) with
+    p = clip(weak + capability (strong - weak), 0, 1), or 0 where the capability is NaN. A lane without feedback rests.
+    a, b (R, I); weak, strong (I,); capability, decay, pseudo (R,); items, successes, counts (R, B).
+    """
+    batch = items.shape[1]
+    old_a, old_b = np.empty(batch), np.empty(batch)
+    for r in range(items.shape[0]):
+        if counts[r].sum() == 0:
+            continue
+        mine_a, mine_b = a[r], b[r]
+        for i in range(batch):
+            old_a[i], old_b[i] = mine_a[items[r, i]], mine_b[items[r, i]]
+        keep, back = f32(1.0 - decay[r]), f32(decay[r])
+        known = not np.isnan(capability[r])
+        skill, weight = f32(capability[r] if known else 0.0), f32(pseudo[r] if known else 0.0)
+        for i in range(mine_a.size):
+            low = f32(weak[i])
+            p = min(max(low + skill * (f32(strong[i]) - low), f32(0)), f32(1))
+            mine_a[i] = keep * mine_a[i] + back + weight * p
+            mine_b[i] = keep * mine_b[i] + back + weight * (f32(1) - p)
+        for i in range(batch):
+            if counts[r, i] > 0:
+                mine_a[items[r, i]] = (1.0 - decay[r]) * old_a[i] + decay[r]
+                mine_b[items[r, i]] = (1.0 - decay[r]) * old_b[i] + decay[r]
+        for i in range(batch):
+            if counts[r, i] > 0:
+                mine_a[items[r, i]] += successes[r, i]
+                mine_b[items[r, i]] += counts[r, i] - successes[r, i]
+
+
+@njit(nogil=True, cache=True)
+def share_out(weight, low, high, total, out):
+    """out[r] = whole numbers from low to high that add up to `total`, in proportion to weight (R, B) as far as can be.
+
+    clip(c w, low, high) with the c at which they add up, by bisection; then rounded by largest remainder.
+    """
+    batch = out.shape[1]
+    rest = np.empty(batch)
+    for r in range(out.shape[0]):
+        w, least = weight[r], np.inf
+        for i in range(batch):
+            least = min(least, w[i])
+        small, large = 0.0, high / least
+        for _ in range(60):
+            c = 0.5 * (small + large)
+            amount = 0.0
+            for i in range(batch):
+                amount += min(max(c * w[i], low), high)
+            if amount < total:
+                small = c
+            else:
+                large = c
+        given = 0
+        for i in range(batch):
+            exact = min(max(large * w[i], low), high)
+            out[r, i] = i64(exact + 1e-9)
+            rest[i] = out[r, i] - exact
+            given += out[r, i]
+        order = np.argsort(rest, kind="mergesort")
+        for i in range(total - given):
+            out[r, order[i]] += 1
+
+
+@njit(nogil=True, cache=True)
+def count_silent(streak, items, means, stds, counts):
+    """How many of an item's last groups in a row were silent, streak (R, I) int8, in place: z if solved, -z if failed.
+
+    Silent: std 0; solved if its mean is above 1/2, else failed. Any other group ends the row. At most 127.
+    means, stds, counts (R, B): groups of fewer than 2 rollouts change nothing.
+    """
+    for r in range(items.shape[0]):
+        for i in range(items.shape[1]):
+            if counts[r, i] > 1:
+                before, after = i64(streak[r, items[r, i]]), i64(0)
+                if stds[r, i] == 0.0:
+                    after = min(max(before, 0) + 1, 127) if means[r, i] > 0.5 else max(min(before, 0) - 1, -127)
+                streak[r, items[r, i]] = after
+
+
+@njit(nogil=True, cache=True)
+def rerank(order, seen, old, score, last, items, values, counts, step, new_order, new_seen):
+    """The items seen, by falling score, after feedback.
+
+    order[r, :seen[r]] = those seen before, by falling old score (R, I); the others follow. values (R, B): scores of the
+    groups, an item's last one counts; counts (R, B): 0 where there is no feedback. score, last (R, I): copies that get
+    the new scores and `step`. new_order, new_seen: order and seen for these.
+    """
+    size, batch = order.shape[1], items.shape[1]
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    changed, fresh = np.empty(batch, np.int64), np.empty(batch, score.dtype)
+    for r in range(items.shape[0]):
+        known, n = seen[r], 0
+        new_seen[r] = known
+        for i in range(batch):
+            if counts[r, i] > 0:
+                item = items[r, i]
+                score[r, item] = values[r, i]
+                if not _has(bits, item):
+                    _set(bits, item)
+                    changed[n] = item
+                    n += 1
+                    new_seen[r] += i64(last[r, item] < 0)
+                    last[r, item] = step
+        for i in range(n):
+            fresh[i] = -score[r, changed[i]]
+        by_score = np.argsort(fresh[:n])
+        m, at = 0, 0  # merge the changed items, by falling score, into the others
+        for i in range(n):
+            item = changed[by_score[i]]
+            end = _place(order[r], old[r], known, score[r, item], True)
+            m = _copy_unmarked(order[r], at, end, bits, new_order[r], m)
+            new_order[r, m] = item
+            m, at = m + 1, end
+        m = _copy_unmarked(order[r], at, size, bits, new_order[r], m)
+        _clear(bits, changed[:n])
+
+
+@njit(inline="always")
+def _copy_unmarked(source, start, end, bits, target, n):
+    """Copies source[start:end] without items whose bit is set to target[n:]; where it ends."""
+    for i in range(start, end):
+        if not _has(bits, source[i]):
+            target[n] = source[i]
+            n += 1
+    return n
 
 
 @njit(inline="always")

@@ -1,0 +1,118 @@
+"""BOTS: beliefs about all items, from rollouts where there are some and from two reference models elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import kernels
+from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane, require
+from workbench.errors import InputError, check_count, check_number, shown
+from workbench.pool import Pool
+
+NO_GAP = 1e-6  # reference models whose mean pass rates are nearer do not tell how capable the policy is
+
+
+class EvidenceState(NamedTuple):
+    a: NDArray[np.float32]  # (R, I) success counts, the prior's included: success rate ~ Beta(a, b)
+    b: NDArray[np.float32]  # (R, I) failure counts
+    capability: Floats  # (R,) the policy's place between the references: 0 the weak, 1 the strong; NaN before feedback
+
+
+@dataclass(frozen=True)
+class BOTS(Rule):
+    """Bayesian online task selection.
+
+    belief:      p_i ~ Beta(a_i, b_i), Beta(1, 1) before the first feedback
+    capability:  mu = (R - W) / (S - W), R, W, S = mean pass rate over the batch of the policy, the weak and the strong
+                 reference;  c <- momentum c + (1 - momentum) mu, c = mu the first time
+    evidence:    explicit counts s_i, f_i of items with feedback; for others pseudo counts s~ = pseudo p~, f~ = pseudo
+                 (1 - p~) with p~_i = clip(c strong_i + (1 - c) weak_i, 0, 1)
+    feedback:    a_i <- (1 - decay) a_i + decay + (1 - evidence) s_i + evidence s~_i,   b_i alike with f
+    selection:   the B whose p_i, drawn from the belief, is nearest the target
+
+    Items with feedback have s~ = s, so all of s counts; others have s = 0. target: success rate in [0, 1]. decay,
+    evidence: the paper's lambda and rho in [0, 1]. pseudo: >= 0, its rollouts per item. momentum: in [0, 1].
+    candidates: random items that are looked at, at least a batch; 0 looks at all. sample: False takes the belief's mean
+    instead of a draw.
+
+    Source: Shen et al. 2025, arXiv 2510.26374, its update rule and interpolation plug-in; defaults of its public code.
+    Differs: the paper looks at all items, candidates=0. Successes are those of the rollouts there were, where the code
+    scales them to `pseudo`. Where S = W over a batch, c stays.
+    """
+
+    target: Lanes = 0.5
+    decay: Lanes = 0.1
+    evidence: Lanes = 0.1
+    pseudo: Lanes = 16
+    momentum: Lanes = 0.9
+    candidates: int = 4096
+    sample: bool = True
+
+    needs = ("weak_rate", "strong_rate")
+    memory = "item"
+    extra = "pass rates of two reference models"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("target", "decay", "evidence", "momentum"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_number("pseudo", self.pseudo, 0)
+        check_count("candidates", self.candidates, 0)
+        if not isinstance(self.sample, bool):
+            raise InputError(f"sample: must be True or False, got {shown(self.sample)}")
+
+    def init(self, pool: Pool, lanes: int) -> EvidenceState:
+        require(self, pool, *self.needs)
+        for name in ("target", "decay", "evidence", "pseudo", "momentum"):
+            per_lane(name, getattr(self, name), lanes)
+        a, b = np.ones((2, lanes, len(pool)), np.float32)
+        return EvidenceState(a, b, np.full(lanes, np.nan))
+
+    def scores(self, state: EvidenceState, draw: Draw, items: Items) -> Floats:
+        """(R, C) minus the distance from the target of each candidate's success rate, drawn or expected."""
+        if self.sample:
+            p = posterior_draws(state.a, state.b, items, draw)
+        else:
+            a, b = (np.take_along_axis(x, items, axis=1).astype(np.float64) for x in (state.a, state.b))
+            p = a / (a + b)
+        return -np.abs(p - per_lane("target", self.target, len(p))[:, None])
+
+    def select(self, state: EvidenceState, draw: Draw, count: int) -> tuple[Items, EvidenceState]:
+        size = len(draw.pool)
+        looked = min(max(self.candidates, count), size) if self.candidates else size
+        items = random_items(draw, looked)
+        return best_of(items, self.scores(state, draw, items), draw, count), state
+
+    def update(self, state: EvidenceState, feedback: Feedback) -> EvidenceState:
+        weak, strong = feedback.pool.weak_rate, feedback.pool.strong_rate
+        assert weak is not None  # `init` has seen to it
+        assert strong is not None
+        lanes = len(state.capability)
+        decay, evidence, pseudo, momentum = (
+            per_lane(name, getattr(self, name), lanes) for name in ("decay", "evidence", "pseudo", "momentum")
+        )
+        there = feedback.rollouts > 0
+        groups = np.maximum(there.sum(axis=1), 1)
+        own, low, high = (
+            np.where(there, rate, 0.0).sum(axis=1) / groups
+            for rate in (feedback.means, weak[feedback.items], strong[feedback.items])
+        )
+        telling = np.abs(high - low) > NO_GAP
+        mu = (own - low) / np.where(telling, high - low, 1.0)
+        moved = np.where(np.isnan(state.capability), mu, momentum * state.capability + (1 - momentum) * mu)
+        capability = np.where(telling, moved, state.capability)
+        a, b = state.a.copy(), state.b.copy()
+        groups_of = feedback.items, feedback.successes, feedback.rollouts
+        kernels.fuse_evidence(a, b, weak, strong, capability, decay, evidence * pseudo, *groups_of)
+        return EvidenceState(a, b, capability)
+
+    def check_state(self, state: EvidenceState, pool: Pool) -> None:
+        check_posterior(state.a, state.b)
+
+    def metrics(self, state: EvidenceState) -> dict[str, Floats]:
+        return posterior_metrics(state.a, state.b) | {"capability": state.capability}

@@ -1,0 +1,92 @@
+"""CurES: items and their rollouts by how much gradient they can give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import kernels
+from workbench.controllers.items import NONE_YET, ItemRule, Weights, boltzmann, draw_by_weight, reverted, with_counts
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.errors import InputError, check_number, shown
+from workbench.pool import Pool
+
+MOST = 4  # times the average that an item's rollouts may be
+
+
+class CountState(NamedTuple):
+    successes: NDArray[np.float32]  # (R, I) sums of rewards
+    attempts: NDArray[np.float32]  # (R, I) rollouts
+
+
+@dataclass(frozen=True)
+class CurES(ItemRule):
+    """Curriculum by gradient analysis: which items, and how many rollouts of each.
+
+    P(i) proportional to exp(sqrt(p_i (1 - p_i)) / tau);   n_i = N sigma_i / sum_j sigma_j over the items drawn
+
+    p_i: mean of the posterior Beta(1 + successes, 1 + failures) of the item's success rate, 1/2 before its first
+    rollout. sigma_i: std of the item's policy gradient, here sqrt(p_i (1 - p_i)). N = B x rollouts.
+    tau: temperature > 0. adaptive: False gives all items the same rollouts.
+    reversion: share of an item's counts forgotten in every step without feedback on it, in [0, 1].
+    n_i are whole numbers from 2 to 4 x rollouts that add up to N.
+
+    Source: Zeng et al. 2025, arXiv 2510.01037, sections 4.1 (which items) and 4.2 (rollouts); tau is an argument of its
+    code.
+    Differs: sigma_i takes the gradients of right and wrong answers for equally large, where the paper measures them: in
+    its code sigma_i^2 = p (1 - p)^2 g+^2 + p^2 (1 - p) g-^2 - p^2 (1 - p)^2 (g+ - g-)^2, here g+ = g- = 1. No sweep of
+    the pool before training: unseen items have the largest weight. The paper starts its estimates anew on each of 15
+    parts of its data; here reversion forgets. Its released sampler divides by (successes + 1) / 0.01 instead of tau,
+    which is uniform in effect. A batch holds no item twice. The bounds of n_i are ours.
+    """
+
+    tau: Lanes = 0.1
+    adaptive: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("tau", self.tau, 0, open_low=True)
+        if not isinstance(self.adaptive, bool):
+            raise InputError(f"adaptive: must be True or False, got {shown(self.adaptive)}")
+
+    def init(self, pool: Pool, lanes: int) -> CountState:
+        for name in ("tau", "reversion"):
+            per_lane(name, getattr(self, name), lanes)
+        return CountState(*np.zeros((2, lanes, len(pool)), np.float32))
+
+    def weights(self, state: CountState, draw: Draw) -> Weights:
+        """(R, I) exp(sqrt(p (1 - p)) / tau) over the lane's largest."""
+        warmth = 1 / per_lane("tau", self.tau, len(state.attempts))[:, None]
+        return boltzmann(_std(state.successes, state.attempts) * warmth.astype(np.float32))
+
+    def select(self, state: CountState, draw: Draw, count: int) -> tuple[Items, CountState]:
+        return draw_by_weight(self.weights(state, draw), draw, count), state
+
+    def allocate(self, state: CountState, draw: Draw, items: Items, rollouts: int) -> NDArray[np.int64] | None:
+        """(R, B) n_i; None where they are the same for all: not adaptive, or fewer than 2 rollouts."""
+        if not self.adaptive or rollouts < 2:
+            return None
+        sigma = _std(*(np.take_along_axis(x, items, axis=1) for x in state)).astype(np.float64)
+        counts = np.empty(items.shape, np.int64)
+        kernels.share_out(sigma, 2, MOST * rollouts, rollouts * items.shape[1], counts)
+        return counts
+
+    def update(self, state: CountState, feedback: Feedback) -> CountState:
+        counts = with_counts(*state, feedback)
+        share = per_lane("reversion", self.reversion, len(state.attempts))
+        if share.any():
+            return CountState(*(reverted(count, NONE_YET, share, feedback) for count in counts))
+        return CountState(*counts)
+
+    def metrics(self, state: CountState) -> dict[str, Floats]:
+        rate = ((state.successes + 1) / (state.attempts + 2)).mean(axis=1)
+        return {"predicted_success": rate.astype(np.float64)}
+
+
+def _std(successes: Weights, attempts: Weights) -> Weights:
+    """sqrt(p (1 - p)), p the posterior mean."""
+    p = (successes + 1) / (attempts + 2)
+    return np.sqrt(p * (1 - p))

@@ -1,0 +1,115 @@
+"""GRESO: pass over items whose last groups were all silent, before they are rolled out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import kernels
+from workbench.controllers.items import deal_some, new_deck
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.errors import InputError, check_number
+from workbench.pool import Pool
+
+LOW, HIGH = 0.05, 0.95  # bounds of p_e and p_h
+LONGEST = 127  # rows of silent groups are counted up to here
+
+
+class SkipState(NamedTuple):
+    deck: NDArray[np.int32]  # (R, I) this epoch's order
+    cursor: NDArray[np.int64]  # (R,) items looked at in this epoch
+    epoch: NDArray[np.int64]  # (R,) from 0; -1 before the first
+    streak: NDArray[np.int8]  # (R, I) last groups in a row that were silent: z if solved, -z if failed, 0 if none
+    easy: Floats  # (R,) p_e
+    hard: Floats  # (R,) p_h
+    groups: NDArray[np.int64]  # (R, 3) since p_e and p_h moved: silent and solved, silent and failed, all
+    skipped: Floats  # (R,) share of the items looked at for the last batch that were passed over
+
+
+@dataclass(frozen=True)
+class GRESO(Rule):
+    """GRPO with efficient selective rollout: epochs in random order, from which items are passed over.
+
+    an item whose last z groups were silent is skipped with probability 1 - max(p^z, least), p = p_e if they were all
+    solved, p_h if all failed. Once per step, from the second epoch on:
+    p_e <- clip(p_e - step, 0.05, 0.95) if the share of silent solved groups since the step before is at least
+    target / 3, else p_e + step;   p_h alike with silent failed groups and 2 target / 3
+
+    Silent: all rewards equal; solved if their mean is above 1/2, else failed. Groups of one rollout say nothing.
+    easy, hard: p_e and p_h at the start, in [0, 1]. target: share of silent groups in [0, 1]. step: >= 0.
+    least: smallest chance that an item is tried, in [0.001, 1].
+
+    Source: Zheng et al. 2025, arXiv 2506.02177, its probabilistic filtering with self-adjusted exploration; defaults,
+    bounds and least of its code.
+    Differs: the code finds silent groups by a mean reward >= 0.98 or <= 0.11. Where an epoch ends within a batch, the
+    next one goes on with items that the batch does not hold yet. z counts up to 127. It also sizes each refill by the
+    share of silent groups; that is the loop's business, and a gate such as DynamicSampling leaves silent groups out.
+    """
+
+    easy: Lanes = 0.5
+    hard: Lanes = 0.5
+    target: Lanes = 0.25
+    step: Lanes = 0.01
+    least: Lanes = 0.01
+
+    memory = "item"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("easy", "hard", "target"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_number("step", self.step, 0)
+        check_number("least", self.least, 0.001, 1)
+
+    def init(self, pool: Pool, lanes: int) -> SkipState:
+        for name in ("target", "step", "least"):
+            per_lane(name, getattr(self, name), lanes)
+        easy, hard = per_lane("easy", self.easy, lanes), per_lane("hard", self.hard, lanes)
+        streak, groups = np.zeros((lanes, len(pool)), np.int8), np.zeros((lanes, 3), np.int64)
+        return SkipState(*new_deck(pool, lanes), streak, easy, hard, groups, np.zeros(lanes))
+
+    def keeps(self, state: SkipState) -> NDArray[np.float32]:
+        """(R, 255) chance that an item with the streak -127 .. 127 is tried: max(p^z, least)."""
+        z = np.arange(-LONGEST, LONGEST + 1)
+        base = np.where(z > 0, state.easy[:, None], state.hard[:, None])
+        least = per_lane("least", self.least, len(base))[:, None]
+        return np.asarray(np.maximum(base ** np.abs(z), least), np.float32)
+
+    def select(self, state: SkipState, draw: Draw, count: int) -> tuple[Items, SkipState]:
+        if draw.turn == 0:
+            state = self.moved(state)
+        deck = state.deck, state.cursor, state.epoch
+        items, deck, looked = deal_some(deck, state.streak, LONGEST, self.keeps(state), draw, count)
+        order, cursor, epoch = deck
+        return items, state._replace(deck=order, cursor=cursor, epoch=epoch, skipped=1 - count / looked)
+
+    def moved(self, state: SkipState) -> SkipState:
+        """The state after p_e and p_h have moved, by the groups seen since they last did."""
+        lanes = len(state.easy)
+        target, step = per_lane("target", self.target, lanes), per_lane("step", self.step, lanes)
+        shares = state.groups[:, :2] / np.maximum(state.groups[:, 2:], 1)
+        moves = (state.epoch > 0) & (state.groups[:, 2] > 0)
+        bases = []
+        for base, share, goal in zip((state.easy, state.hard), shares.T, (target / 3, 2 * target / 3), strict=True):
+            new = np.clip(np.where(share >= goal, base - step, base + step), LOW, HIGH)
+            bases.append(np.where(moves, new, base))
+        return state._replace(easy=bases[0], hard=bases[1], groups=np.zeros_like(state.groups))
+
+    def update(self, state: SkipState, feedback: Feedback) -> SkipState:
+        streak, there = state.streak.copy(), feedback.rollouts > 1
+        kernels.count_silent(streak, feedback.items, feedback.means, feedback.stds, feedback.rollouts)
+        silent, solved = there & (feedback.stds == 0), feedback.means > 0.5
+        new = np.stack([(silent & solved).sum(axis=1), (silent & ~solved).sum(axis=1), there.sum(axis=1)], axis=1)
+        return state._replace(streak=streak, groups=state.groups + new)
+
+    def check_state(self, state: SkipState, pool: Pool) -> None:
+        deck, cursor = state.deck, state.cursor
+        sound = (np.sort(deck, axis=1) == np.arange(len(pool))).all()
+        if not sound or not ((cursor >= 0) & (cursor <= len(pool))).all() or (state.streak < -LONGEST).any():
+            raise InputError(f"state.rule: must be a deck of all positions in [0, {len(pool)}), got another")
+
+    def metrics(self, state: SkipState) -> dict[str, Floats]:
+        return {"p_easy": state.easy, "p_hard": state.hard, "skipped": state.skipped}
