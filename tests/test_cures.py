@@ -102,6 +102,15 @@ def test_items_are_drawn_by_these_weights():
     assert stats.chisquare(np.bincount(items[:, 0], minlength=4), law / law.sum() * lanes).pvalue > 1e-3
 
 
+def test_a_low_temperature_takes_the_best_first_and_the_others_after_all_of_them():
+    rule, pool = CurES(tau=1e-5), pool_of(5)
+    state = counted(rule, pool, [(8, 8), (4, 8), (0, 8), (3, 6), (1, 8)], lanes=20)
+    items, _ = rule.select(state, testing.draw(pool, 1, range(20)), 2)
+    assert {tuple(sorted(row)) for row in items.tolist()} == {(1, 3)}
+    items, _ = rule.select(state, testing.draw(pool, 1, range(20)), 5)
+    assert all(sorted(row) == list(range(5)) for row in items.tolist())
+
+
 @pytest.mark.parametrize("steps", [1, 10])
 def test_reversion_takes_the_posterior_of_an_item_without_feedback_its_share_of_the_way_back(steps):
     # 8 of 8 is Beta(9, 1), at first Beta(1, 1): after n steps without feedback Beta(1 + 8 * .9^n, 1).

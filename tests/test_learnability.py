@@ -283,6 +283,14 @@ def test_an_item_that_was_solved_at_first_is_still_drawn_at_times():
     assert stats.binomtest(hits, lanes, 1 / (1 + np.exp(5))).pvalue > 1e-3
 
 
+def test_a_steep_preference_takes_the_best_first_and_the_others_after_all_of_them():
+    rule, pool = ProCuRL(beta=1e6), pool_of(6)
+    state = told(rule, rule.init(pool, 20), pool, np.arange(6), [half(k) for k in (8, 4, 0, 4, 1, 4)])
+    assert {tuple(sorted(row)) for row in select(rule, state, pool, 3).tolist()} == {(1, 3, 5)}
+    assert np.isfinite(rule.weights(state, testing.draw(pool, seed=range(20)))).all()
+    select(rule, state, pool, 6)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("beta", -1.0), ("beta", np.inf), ("ceiling", 0.0), ("ceiling", 1.5), ("reversion", 2.0)],

@@ -102,6 +102,34 @@ def test_single_rollouts_have_no_deviation_and_do_no_harm():
         state = told(rule, state, pool, items, np.ones((50, 3, 1)), step=step + 1)
 
 
+@pytest.mark.parametrize("beta", [0.1, 1.0, 5.0])
+def test_in_a_large_pool_a_batch_by_rank_is_a_draw_without_replacement(beta):
+    # Against an independent one: the 64 largest of log weight + Gumbel noise. 2,000 scores, all different.
+    rule, pool, lanes = PLR(beta=beta, staleness=0.0), pool_of(2_000), 200
+    order = np.random.default_rng(0).permutation(2_000)  # order[i]: the rank of item i, from 0
+    half_gap = 0.5 * (1 - order / 2_000)
+    rewards = np.stack([0.5 - half_gap, 0.5 + half_gap], axis=1)
+    state = told(rule, rule.init(pool, lanes), pool, np.arange(2_000), rewards)
+    items, _ = select(rule, state, pool, 64, 1)
+    ranks = order[items] + 1
+    noise = np.random.default_rng(1).gumbel(size=(lanes, 2_000)) - np.log(np.arange(1, 2_001)) / beta
+    expected = np.argsort(-noise, axis=1)[:, :64] + 1
+    for of_batch in (np.median, np.max, np.min, np.mean):
+        mine, theirs = of_batch(ranks, axis=1), of_batch(expected, axis=1)
+        assert stats.mannwhitneyu(mine, theirs).pvalue > 1e-3 if np.ptp([mine, theirs]) else True
+
+
+def test_in_a_large_pool_staleness_decides_in_proportion():
+    # 1,000 items: seen 9, 3 and 1 batches ago (in thirds, nearly): shares of single draws 9 : 3 : 1.
+    rule, pool, lanes = PLR(staleness=1.0), pool_of(999), 6_000
+    state = rule.init(pool, 1)
+    for part, step in enumerate((1, 7, 9)):
+        state = told(rule, state, pool, np.arange(333) + 333 * part, [half(4)] * 333, step=step)
+    wide = type(state)(*(np.repeat(part, lanes, axis=0) for part in state))
+    counts = drawn(rule, wide, pool, 10).reshape(3, 333).sum(axis=1)
+    assert stats.chisquare(counts, np.array([9, 3, 1]) / 13 * lanes).pvalue > 1e-3
+
+
 def test_the_weights_it_shows_are_these_probabilities():
     rule, pool = PLR(beta=1.0, staleness=0.25), pool_of(6)
     state = told(rule, rule.init(pool, 1), pool, [0, 1, 2, 3], GROUPS, step=1)
