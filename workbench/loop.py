@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.controller import Controller
+from workbench.controllers.rule import MOST_ROLLOUTS
 from workbench.errors import InputError, check_count
 from workbench.lanes import Floats, Items
 
@@ -45,7 +46,6 @@ SERIES = {
     "forwards": "predictions of helper models so far",
     "short": "updates on fewer groups than asked for so far",
 }
-MOST_ROLLOUTS = 4  # times the average that one item may be given where a rule allocates rollouts
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.controllers.items import NONE_YET, ItemRule, Weights, boltzmann, draw_by_weight, reverted, with_counts
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items, Lanes, per_lane
 from workbench.errors import InputError, check_number, shown
 from workbench.pool import Pool
-
-MOST = 4  # times the average that an item's rollouts may be
 
 
 class CountState(NamedTuple):
@@ -71,7 +69,7 @@ class CurES(ItemRule):
             return None
         sigma = _std(*(np.take_along_axis(x, items, axis=1) for x in state)).astype(np.float64)
         counts = np.empty(items.shape, np.int64)
-        kernels.share_out(sigma, 2, MOST * rollouts, rollouts * items.shape[1], counts)
+        kernels.share_out(sigma, 2, MOST_ROLLOUTS * rollouts, rollouts * items.shape[1], counts)
         return counts
 
     def update(self, state: CountState, feedback: Feedback) -> CountState:

@@ -18,6 +18,9 @@ from workbench.streams import Role, clock
 __all__ = ["Draw", "Feedback", "Floats", "Items", "Lanes", "Probe", "Rule", "per_lane", "require"]
 
 
+MOST_ROLLOUTS = 4  # times the average that one item may be given where a rule allocates rollouts
+
+
 @dataclass(frozen=True)
 class Draw:
     """What a rule may look at when it selects.
@@ -131,7 +134,7 @@ class Rule:
         return None
 
     def allocate(self, state: Any, draw: Draw, items: Items, rollouts: int) -> NDArray[np.int64] | None:
-        """(R, B) rollouts of each drawn item, `rollouts` on average; None: the same for all."""
+        """(R, B) rollouts of each drawn item, `rollouts` on average, at most MOST_ROLLOUTS times that; None: all alike."""
         return None
 
     def check_state(self, state: Any, pool: Pool) -> None:
