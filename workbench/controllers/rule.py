@@ -134,7 +134,7 @@ class Rule:
         return None
 
     def allocate(self, state: Any, draw: Draw, items: Items, rollouts: int) -> NDArray[np.int64] | None:
-        """(R, B) rollouts of each drawn item, `rollouts` on average, at most MOST_ROLLOUTS times that; None: all alike."""
+        """(R, B) rollouts of each drawn item, `rollouts` on average, at most MOST_ROLLOUTS times that; or None."""
         return None
 
     def check_state(self, state: Any, pool: Pool) -> None:

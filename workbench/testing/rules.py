@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from workbench.controllers.controller import Controller
 from workbench.controllers.gates import DynamicSampling, ShortBatch
-from workbench.controllers.rule import Draw, Feedback, Items, Probe, Rule
+from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Items, Probe, Rule
 from workbench.errors import InputError, shown
 from workbench.learners import ScalarIRT, SimLearner
-from workbench.loop import MOST_ROLLOUTS, Record, train
+from workbench.loop import Record, train
 from workbench.pool import Pool
 from workbench.presets import RULES
 from workbench.testing.tools import (
