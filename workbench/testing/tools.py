@@ -20,10 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.controllers.controller import Controller
 from workbench.controllers.gates import Gate
-from workbench.controllers.rule import Draw, Feedback, Floats, Items
+from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items
 from workbench.controllers.uniform import Uniform
 from workbench.errors import InputError
-from workbench.loop import MOST_ROLLOUTS
 from workbench.pool import Pool
 from workbench.streams import Role, generator, uniforms
 
