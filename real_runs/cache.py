@@ -29,6 +29,14 @@ def for_decode(prompts: DynamicCache, count: int, width: int, group: int, limit:
     return Grown(prompts, count, width, group)
 
 
+def closed_up(going: Tensor) -> Tensor:
+    """An order for `keep` of the slots where going (n,) is true: the last of them move into the gaps of the others."""
+    left = int(going.sum())
+    order = torch.arange(left, device=going.device)
+    order[~going[:left]] = going[left:].nonzero()[:, 0] + left
+    return order
+
+
 class Slots(Cache):  # type: ignore[misc]
     """Keys and values in each layer (slots, heads, capacity, width), a column per token, written in place.
 
@@ -62,7 +70,7 @@ class Slots(Cache):  # type: ignore[misc]
         self.column += 1
 
     def keep(self, order: Tensor) -> None:
-        """Slot i takes what is in slot order[i], which is i or is not in `order`'s range."""
+        """Slot i takes what is in slot order[i]: i itself, or one from len(order) on. See `closed_up`."""
         (moved,) = (order != torch.arange(len(order), device=order.device)).nonzero(as_tuple=True)
         self.n = len(order)
         for layer in self.layers:

@@ -162,8 +162,9 @@ class _Decode:
         left = int(going.sum())
         if left in (0, len(going)) or (self.cache.fixed and 2 * left > len(going)):
             return left > 0
-        order = torch.arange(left, device=going.device)
-        order[~going[:left]] = going[left:].nonzero()[:, 0] + left  # the last ones move into the gaps
+        from real_runs.cache import closed_up
+
+        order = closed_up(going)
         self.cache.keep(order)
         self.rows, self.seen, self.token, self.position = (
             x[order] for x in (self.rows, self.seen, self.token, self.position)
