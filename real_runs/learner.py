@@ -202,7 +202,7 @@ class PPOLearner:
         return generate(
             self.model, prompts, group, self.settings.limit, torch.from_numpy(luck).view(-1, self.settings.limit),
             self.policy.ends, self.policy.pad, self.settings.temperature,
-            self.critic if role is Role.ROLLOUT else None,
+            self.critic if role is Role.ROLLOUT else None, self.policy.decoding,
         )  # fmt: skip
 
     def _score(self, sampled: Rollouts, answers: Sequence[str]) -> NDArray[np.float32]:

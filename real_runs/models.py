@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from real_runs.generate import Rollouts
-from workbench.errors import InputError
+from real_runs.generate import DECODINGS, Rollouts, arithmetic
+from workbench.errors import InputError, check_choice
 from workbench.streams import Role, generator
 
 BASE = Path(__file__).parent / "base" / "tiny-llama"  # made by pretrain.py
@@ -59,16 +59,19 @@ def tiny_llama(vocabulary: int) -> Any:
 
 @dataclass
 class Policy:
-    """A causal LM, its tokenizer, and what is trained of it.
+    """A causal LM, its tokenizer, what is trained of it, and how it samples.
 
     lora: whether only adapters are trained; the reference is then the model without them, and costs no copy.
+    decoding: "auto", "eager" or "graph", see `generate`.
     """
 
     model: Any
     tokenizer: Any
     lora: bool = False
+    decoding: str = "auto"
 
     def __post_init__(self) -> None:
+        check_choice("decoding", self.decoding, DECODINGS)
         self.pad: int = self.tokenizer.pad_token_id
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         listed = configured if isinstance(configured, list) else [configured]
@@ -124,10 +127,8 @@ class Policy:
         return texts
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """bfloat16 arithmetic on float32 parameters where the device is a GPU."""
-        if self.model.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return contextlib.nullcontext()
+        """Of training; that of sampling, too."""
+        return arithmetic(self.model.device)
 
     def frozen_copy(self) -> Any:
         """The policy as it is now, for KL penalties; None with adapters, which can be switched off instead."""
@@ -145,11 +146,12 @@ class Policy:
 
 
 def load(
-    source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0
-) -> Policy:
+    source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
+    decoding: str = "auto",
+) -> Policy:  # fmt: skip
     """A policy from a folder of transformers files or a hub name, without dropout: ratios start at 1.
 
-    lora: rank of adapters, 0 for all parameters; seed: of their start.
+    lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
 
     Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
     a folder that lacks something and for a tokenizer without an end-of-sequence token.
@@ -189,7 +191,7 @@ def load(
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
-    return Policy(model, tokenizer, bool(lora))
+    return Policy(model, tokenizer, bool(lora), decoding)
 
 
 @contextlib.contextmanager

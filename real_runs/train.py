@@ -57,6 +57,7 @@ class Run:
     heldout: int = 24
     lora: int = 0
     gradient_checkpointing: bool = False
+    decoding: str = "auto"
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -80,6 +81,7 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     import torch
 
     from real_runs import checkpoint, ppo
+    from real_runs.generate import DECODINGS
     from real_runs.learner import HeldOut, PPOLearner, Settings
     from real_runs.models import BASE, load
     from real_runs.record import RunRecord
@@ -88,6 +90,7 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     if run.threads:
         torch.set_num_threads(run.threads)
     check_choice("--algorithm", run.algorithm, tuple(ppo.ALGORITHMS))
+    check_choice("--decoding", run.decoding, DECODINGS)
     algorithm = ppo.ALGORITHMS[run.algorithm]
     if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
         raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
@@ -101,7 +104,7 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
         updates=run.updates, micro_tokens=run.micro_tokens,
     )  # fmt: skip
     controller = Timed(rule, pool, gates, seed=run.seed)
-    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed)
+    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding)
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
@@ -358,6 +361,8 @@ def parser() -> Parser:
     add("--heldout", "N", "held-out problems per difficulty stratum")
     add("--lora", "RANK", "train adapters of this rank only (default: all parameters)")
     p.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time")
+    add("--decoding", "HOW", "eager, graph (fixed shapes, on a GPU captured and replayed) or auto (graph for long "
+        "completions on a GPU)")  # fmt: skip
     add("--threads", "N", "of the processor (default: PyTorch's choice)")
     p.add_argument("--resume", action="store_true", help="continue from the last sound checkpoint in --out")
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars")

@@ -1,15 +1,20 @@
 """Sampling: what it says of its tokens is what training finds, and a completion depends on its own luck alone."""
 
 import copy
-from functools import cache
+import functools
 
 import numpy as np
 import pytest
 import torch
+from conftest import make_checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from real_runs import models
+from real_runs import cache, models
+from real_runs import generate as sampling
 from real_runs.generate import forward, generate
 from real_runs.learner import Critic
+from workbench.errors import InputError
 from workbench.streams import Role, uniforms
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,7 +30,7 @@ TEXTS = ("rev 1=", "7=", "rev 123456=", "copy a=", "3+4+5+6=")
 def policy(tiny):
     """policy(architecture): a model in evaluation mode, the same one for all tests."""
 
-    @cache
+    @functools.cache
     def load(architecture="llama", **options):
         loaded = models.load(tiny(architecture, **options))
         loaded.model.eval()
@@ -38,9 +43,11 @@ def luck(rows, limit, seed=0):
     return torch.from_numpy(uniforms(seed, Role.ROLLOUT, 0, rows * limit)).view(rows, limit)
 
 
-def sample(policy, prompts, group=4, limit=12, u=None, ends=(EOS,), temperature=1.0, critic=None, pad=PAD):
+def sample(
+    policy, prompts, group=4, limit=12, u=None, ends=(EOS,), temperature=1.0, critic=None, pad=PAD, decode="auto"
+):
     u = luck(len(prompts) * group, limit) if u is None else u
-    return generate(policy.model, prompts, group, limit, u, ends, pad, temperature, critic)
+    return generate(policy.model, prompts, group, limit, u, ends, pad, temperature, critic, decode)
 
 
 def prompts_of(policy):
@@ -276,3 +283,191 @@ def test_sampling_leaves_the_global_generators_and_the_model_alone(policy):
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(p, q) for p, q in zip(policy.model.parameters(), weights, strict=True))
     assert not any(p.requires_grad and p.grad is not None for p in policy.model.parameters())
+
+
+# ------------------------------------------------------------------------------------------- how the decode is done
+
+
+def models_calls(policy, monkeypatch):
+    """Shapes of the model's inputs, call by call."""
+    calls, whole = [], policy.model.forward
+
+    def noted(*args, **inputs):
+        calls.append((tuple(inputs["input_ids"].shape), tuple(inputs["attention_mask"].shape)))
+        return whole(*args, **inputs)
+
+    monkeypatch.setattr(policy.model, "forward", noted)
+    return calls
+
+
+def long(policy, decode, critic=None, **options):
+    """40 completions of up to 24 tokens, longer than the first buffers of the cache."""
+    return sample(policy, prompts_of(policy), group=8, limit=24, ends=ENDS, critic=critic, decode=decode, **options)
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Buffers that fill up soon, and a decode of fixed shapes that looks often: everything happens in 24 tokens.
+    Memory that nobody has written yet holds no numbers."""
+    monkeypatch.setattr(cache, "FIRST", 4)
+    monkeypatch.setattr(sampling, "CHECK_EVERY", 3)
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *size: self.new_full(size, float("nan")))
+
+
+class Tape(TorchDispatchMode):
+    """What a CUDA graph does, on the processor: note every operator with the memory that it reads and writes, then
+    run them again on that memory, without any Python of the step."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.notes.append((func, args, kwargs or {}, out))
+        return out
+
+    def replay(self):
+        for func, args, kwargs, out in self.notes:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+def taped(step):
+    """Stands in for the capture: a step for real, a step on tape that leaves no trace, and the replay."""
+    step()
+    state = step.__self__
+    buffers = [x for layer in state.cache.layers for x in (layer.keys, layer.values)]
+    buffers += [x for x in (*vars(state).values(), *vars(state.cache).values()) if isinstance(x, torch.Tensor)]
+    before = [x.clone() for x in buffers]
+    with Tape() as tape:
+        step()
+    for x, old in zip(buffers, before, strict=True):
+        x.copy_(old)
+    replays.append(tape)
+    return tape.replay
+
+
+replays = []
+
+
+@pytest.mark.usefixtures("small_steps")
+@every_architecture
+@pytest.mark.parametrize("capture", [False, True])
+def test_steps_of_fixed_shapes_give_the_same_completions(policy, monkeypatch, architecture, capture):
+    """Uncaptured, and replayed operator by operator without the step's Python, as a graph would be."""
+    policy = policy(architecture)
+    critic = a_critic(policy)
+    eager = long(policy, "eager", critic)
+    assert int(eager.lengths.max()) > 12
+    if capture:
+        replays.clear()
+        monkeypatch.setattr(sampling, "_can_capture", lambda device: True)
+        monkeypatch.setattr(sampling, "_run_and_capture", taped)
+    calls = models_calls(policy, monkeypatch)
+    graph = long(policy, "graph", critic)
+    shapes = set(calls[1:])
+    assert 3 <= len(shapes) <= 8  # fewer rows when half have ended, more columns when all are filled
+    if capture:
+        assert len(replays) >= 2
+        assert len(calls) - 1 < int(graph.lengths.max()) - 1 + len(replays)  # some steps were replayed
+    assert torch.equal(graph.tokens, eager.tokens)
+    assert torch.equal(graph.mask, eager.mask)
+    assert torch.equal(graph.finished, eager.finished)
+    torch.testing.assert_close(graph.logp, eager.logp, atol=1e-5, rtol=0)
+    torch.testing.assert_close(graph.values, eager.values, atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("small_steps")
+@every_architecture
+def test_an_eager_decode_computes_no_token_of_what_has_ended(policy, monkeypatch, architecture):
+    policy = policy(architecture)
+    calls = models_calls(policy, monkeypatch)
+    rollouts = long(policy, "eager")
+    assert calls[0][0] == (5, max(len(prompt) for prompt in rollouts.prompts))  # each prompt is read once
+    assert sum(rows for (rows, _), _ in calls[1:]) == int((rollouts.lengths - 1).sum())
+    assert {width for (_, width), _ in calls[1:]} == {1}
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_token_copies_nothing_of_the_cache(policy):
+    """Its buffers stay where they are until they are full, whoever ends."""
+    policy = policy()
+    state = sampling._Decode(
+        policy.model, prompts_of(policy), 8, 24, luck(40, 24), ENDS, PAD, 1.0, None, fixed=False
+    )  # fmt: skip
+    places, sizes = set(), set()
+    with torch.no_grad():
+        for _ in range(23):
+            assert state.drop_finished()
+            state.cache.open_column()
+            state.step()
+            places.add(state.cache.layers[0].keys.data_ptr())
+            sizes.add(state.cache.capacity)
+            if len(state.rows) < 10:
+                break
+    assert len(state.rows) < 10
+    assert len(places) == len(sizes) <= 3
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("decode", ["eager", "graph"])
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("mistral", {"sliding_window": 5, "head_dim": 8}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    ],
+)
+def test_a_sliding_window_is_kept_to(policy, architecture, options, decode):
+    policy = policy(architecture, **options)
+    rollouts = long(policy, decode)
+    assert int(rollouts.lengths.max()) > 12
+    assert_as_in_training(policy, rollouts)
+
+
+def assert_as_in_training(policy, rollouts, atol=1e-4):
+    with torch.no_grad():
+        logits, tokens, _ = forward(policy.model, rollouts, torch.arange(len(rollouts)), PAD)
+    logp = torch.log_softmax(logits.float(), -1).gather(-1, tokens[..., None])[..., 0]
+    mask = rollouts.mask > 0
+    torch.testing.assert_close(logp[mask], rollouts.logp[mask], atol=atol, rtol=0)
+
+
+def test_a_model_with_recurrent_layers_keeps_transformers_own_cache(tmp_path):
+    """Convolutions over the last tokens: their state is neither keys nor values."""
+    options = {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}
+    policy = models.load(make_checkpoint(tmp_path, "lfm2", **options))
+    rollouts = long(policy, "eager")
+    assert_as_in_training(policy, rollouts)
+    assert torch.equal(rollouts.tokens, long(policy, "auto").tokens)
+    with pytest.raises(InputError, match="decoding: must be eager for a model that keeps more than keys and values"):
+        long(policy, "graph")
+
+
+def test_a_step_that_looks_at_a_value_cannot_be_captured(tmp_path):
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    policy = models.load(make_checkpoint(tmp_path, rope_parameters=rope))
+    assert long(policy, "eager").finished.any()
+    with pytest.raises(InputError, match=r"decoding: must be eager for a model whose step has aten\._local_scalar"):
+        long(policy, "graph")
+
+
+@pytest.mark.parametrize("decode", ["eager", "graph"])
+def test_in_bfloat16_log_probabilities_are_those_of_training_to_its_precision(policy, monkeypatch, decode):
+    """As on a GPU: float32 parameters, bfloat16 arithmetic; keys and values are kept in bfloat16."""
+    policy = policy()
+    monkeypatch.setattr(sampling, "arithmetic", lambda device: torch.autocast("cpu", torch.bfloat16))
+    rollouts = long(policy, decode, a_critic(policy))
+    assert rollouts.logp.dtype == rollouts.values.dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_as_in_training(policy, rollouts, atol=0.1)
+    with pytest.raises(AssertionError):
+        assert_as_in_training(policy, rollouts, atol=1e-4)
+
+
+def test_an_unknown_decode_is_refused(policy):
+    with pytest.raises(InputError, match="decoding: must be one of auto, eager, graph, got 'fast'"):
+        long(policy(), "fast")
