@@ -20,14 +20,13 @@ from workbench.lanes import (
     raise_bad_position,
     shape_items,
 )
-from workbench.learners.law import Gradient, ItemBank, Law
+from workbench.learners.law import UNSOLVABLE, Gradient, ItemBank, Law
 from workbench.pool import GRID, Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 STRATA = 10  # difficulty deciles that `evaluate` reports
 HELDOUT_PER_STRATUM = 32
 COUNTS = ("updates", "attempts", "probes")
-UNSOLVABLE = 1000.0  # logits
 
 
 def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Floats:
