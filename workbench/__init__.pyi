@@ -53,6 +53,7 @@ from .learners import Critic as Critic
 from .learners import KernelTransfer as KernelTransfer
 from .learners import Law as Law
 from .learners import MeanBaseline as MeanBaseline
+from .learners import MultiSkill as MultiSkill
 from .learners import ScalarIRT as ScalarIRT
 from .learners import Signal as Signal
 from .learners import SimLearner as SimLearner

@@ -1640,3 +1640,33 @@ def spread_transfer(
                 z[back[j]] += up[j] + near * falling + same * own[k]
                 falling = (falling + source[j]) * d[j]
                 own[k] = (own[k] + source[j]) * e[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def skill_success(items, delta, row, skill, theta, out):
+    """out (R, B) = sigma(theta_k - b_i), k = skill[i], in the multiplicative form of `_success_row` and to its bits.
+
+    items (R, B), or the same (1, B) in every lane; delta = e^b (U, J); skill (J,); theta (R, K).
+    """
+    xi = np.empty(theta.shape[1], np.float32)
+    for r in range(out.shape[0]):
+        mine, d, p = items[r % items.shape[0]], delta[row[r]], out[r]
+        for k in range(xi.size):
+            xi[k] = f32(np.exp(saturated(-theta[r, k])))
+        for i in range(p.size):
+            j = u64(mine[i])
+            p[i] = xi[u64(skill[j])] * d[j]
+        for i in range(p.size):
+            p[i] = f32(1) / (f32(1) + p[i])
+
+
+@njit(nogil=True, cache=True)
+def sum_signals(items, signals, group, row, out):
+    """out (R, K) = sum of the signals (R, B) over the items of each group, group (U, J); those of -1 are left out."""
+    out[:] = 0.0
+    for r in range(items.shape[0]):
+        of = group[row[r]]
+        for i in range(items.shape[1]):
+            k = of[u64(items[r, i])]
+            if k >= 0:
+                out[r, k] += signals[r, i]

@@ -49,6 +49,7 @@ from workbench.learners import (
     KernelTransfer,
     Law,
     MeanBaseline,
+    MultiSkill,
     ScalarIRT,
     SuccessOnly,
     Tabular,
@@ -106,6 +107,7 @@ LAWS: dict[str, Law] = {
     "guess": ScalarIRT(floor=0.25, ceiling=0.9),  # four-option answers, imperfect verifier
     "kernel": KernelTransfer(kappa=0.1, length=0.5, forgetting=0.01),  # local transfer, and forgetting
     "tabular": Tabular(),  # no transfer
+    "skills": MultiSkill(kappa=0.08, prerequisite=1.0),  # four skills, each waits for the one before it
 }
 
 SIGNALS: dict[str, Signal] = {

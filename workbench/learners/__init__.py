@@ -5,6 +5,7 @@ from workbench.learners.law import Law
 from workbench.learners.learner import SimLearner, difficulty_to_logit
 from workbench.learners.scalar import ScalarIRT
 from workbench.learners.signals import GRPO, RLOO, Critic, MeanBaseline, Signal, SuccessOnly
+from workbench.learners.skills import MultiSkill
 
 __all__ = [
     "GRPO",
@@ -13,6 +14,7 @@ __all__ = [
     "KernelTransfer",
     "Law",
     "MeanBaseline",
+    "MultiSkill",
     "ScalarIRT",
     "Signal",
     "SimLearner",
