@@ -49,6 +49,7 @@ from .controllers import Uniform as Uniform
 from .errors import InputError as InputError
 from .learners import GRPO as GRPO
 from .learners import RLOO as RLOO
+from .learners import Chain as Chain
 from .learners import Critic as Critic
 from .learners import KernelTransfer as KernelTransfer
 from .learners import Law as Law

@@ -1661,6 +1661,16 @@ def skill_success(items, delta, row, skill, theta, out):
 
 
 @njit(nogil=True, cache=True)
+def look_up(items, group, row, table, out):
+    """out (R, B) = table[r, group of the item], table (R, K), group (U, J); 0 where the group is -1."""
+    for r in range(out.shape[0]):
+        mine, of = items[r % items.shape[0]], group[row[r]]
+        for i in range(out.shape[1]):
+            k = of[u64(mine[i])]
+            out[r, i] = f32(table[r, max(k, 0)]) if k >= 0 else f32(0)
+
+
+@njit(nogil=True, cache=True)
 def sum_signals(items, signals, group, row, out):
     """out (R, K) = sum of the signals (R, B) over the items of each group, group (U, J); those of -1 are left out."""
     out[:] = 0.0
@@ -1670,3 +1680,41 @@ def sum_signals(items, signals, group, row, out):
             k = of[u64(items[r, i])]
             if k >= 0:
                 out[r, k] += signals[r, i]
+
+
+@njit(nogil=True, cache=True)
+def chain_logs(eta, longest, out):
+    """out (R, K longest): log success of chains, entry c longest + L - 1 for L steps of kinds c, c + 1, ... mod K.
+
+    eta (R, K): log-odds that a step of each kind succeeds.
+    """
+    kinds = eta.shape[1]
+    step = np.empty(kinds)
+    for r in range(eta.shape[0]):
+        for k in range(kinds):
+            step[k] = -np.log1p(np.exp(saturated(-eta[r, k])))
+        for c in range(kinds):
+            total = 0.0
+            for j in range(longest):
+                total += step[(c + j) % kinds]
+                out[r, c * longest + j] = total
+
+
+@njit(nogil=True, cache=True)
+def chain_gain(total, logs, eta, longest, out):
+    """out (R, K) = sum over chains of their total signal (R, K longest) x m_k (1 - s_k) / (1 - p).
+
+    m_k of a chain's steps are of kind k, s_k = sigma(eta_k), p = e^logs is the chain's success.
+    """
+    kinds = eta.shape[1]
+    for r in range(eta.shape[0]):
+        out[r, :] = 0.0
+        for c in range(kinds):
+            for j in range(longest):
+                signal = total[r, c * longest + j]
+                if signal != 0.0:
+                    signal /= -np.expm1(logs[r, c * longest + j])
+                    for i in range(j + 1):
+                        out[r, (c + i) % kinds] += signal
+        for k in range(kinds):
+            out[r, k] /= 1.0 + np.exp(saturated(eta[r, k]))

@@ -45,6 +45,7 @@ from workbench.errors import InputError, check_choice, shown
 from workbench.learners import (
     GRPO,
     RLOO,
+    Chain,
     Critic,
     KernelTransfer,
     Law,
@@ -108,6 +109,7 @@ LAWS: dict[str, Law] = {
     "kernel": KernelTransfer(kappa=0.1, length=0.5, forgetting=0.01),  # local transfer, and forgetting
     "tabular": Tabular(),  # no transfer
     "skills": MultiSkill(kappa=0.08, prerequisite=1.0),  # four skills, each waits for the one before it
+    "chain": Chain(theta0=-0.5, kappa=0.1, kinds=4),  # several steps that must all succeed
 }
 
 SIGNALS: dict[str, Signal] = {

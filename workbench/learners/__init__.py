@@ -1,5 +1,6 @@
 """Simulated learners: laws of learning, one file per law, and the SimLearner that binds one to a pool."""
 
+from workbench.learners.chain import Chain
 from workbench.learners.kernel import KernelTransfer, Tabular
 from workbench.learners.law import Law
 from workbench.learners.learner import SimLearner, difficulty_to_logit
@@ -10,6 +11,7 @@ from workbench.learners.skills import MultiSkill
 __all__ = [
     "GRPO",
     "RLOO",
+    "Chain",
     "Critic",
     "KernelTransfer",
     "Law",
