@@ -52,14 +52,17 @@ from .learners import RLOO as RLOO
 from .learners import Chain as Chain
 from .learners import Critic as Critic
 from .learners import KernelTransfer as KernelTransfer
+from .learners import KnowledgeTracing as KnowledgeTracing
 from .learners import Law as Law
 from .learners import MeanBaseline as MeanBaseline
 from .learners import MultiSkill as MultiSkill
+from .learners import PrerequisiteGrid as PrerequisiteGrid
 from .learners import ScalarIRT as ScalarIRT
 from .learners import Signal as Signal
 from .learners import SimLearner as SimLearner
 from .learners import SuccessOnly as SuccessOnly
 from .learners import Tabular as Tabular
+from .learners import Visit as Visit
 from .listing import catalog as catalog
 from .loop import Record as Record
 from .loop import train as train

@@ -48,12 +48,15 @@ from workbench.learners import (
     Chain,
     Critic,
     KernelTransfer,
+    KnowledgeTracing,
     Law,
     MeanBaseline,
     MultiSkill,
+    PrerequisiteGrid,
     ScalarIRT,
     SuccessOnly,
     Tabular,
+    Visit,
 )
 from workbench.learners.signals import Signal
 
@@ -110,6 +113,8 @@ LAWS: dict[str, Law] = {
     "tabular": Tabular(),  # no transfer
     "skills": MultiSkill(kappa=0.08, prerequisite=1.0),  # four skills, each waits for the one before it
     "chain": Chain(theta0=-0.5, kappa=0.1, kinds=4),  # several steps that must all succeed
+    "grid": PrerequisiteGrid(theta0=-3.0),  # locked cells; no policy gradient
+    "tracing": KnowledgeTracing(),  # known or not known; no policy gradient
 }
 
 SIGNALS: dict[str, Signal] = {
@@ -122,6 +127,7 @@ SIGNALS: dict[str, Signal] = {
     "rloo-exact": RLOO(exact=True),
     "grpo-exact": GRPO(exact=True),
     "success-exact": SuccessOnly(exact=True),
+    "visit": Visit(),
 }
 
 
