@@ -47,6 +47,11 @@ LEARNERS = LAWS | {
     "critic": wb.ScalarIRT(signal=wb.Critic(), forgetting=0.01),
     "successes": wb.ScalarIRT(signal=wb.SuccessOnly()),
     "exact": wb.KernelTransfer(signal=wb.RLOO(exact=True)),
+    "anchored": wb.ScalarIRT(kappa=0.2, anchor=0.5, a=1.5),
+    "topics": wb.KernelTransfer(kappa=0.5, topics=2, cross_topic=-0.2, transfer_self=0.1, forgetting=0.01),
+    "many skills": wb.MultiSkill(kappa=0.5, skills=7, transfer=0.2, interference=0.3, interfering=0.4, forgetting=0.01),
+    "long chain": wb.Chain(theta0=1.0, kappa=0.5, longest=13, kinds=3, forgetting=0.01, signal=wb.Critic()),
+    "one row of cells": wb.PrerequisiteGrid(theta0=-1.0, dims=1, kappa=9.0, forgetting=0.01, repeat_decay=0.1),
     "imperfect": wb.ScalarIRT(gap=1.0, unlearnable=0.2, false_negative=0.2, false_positive=0.1, repeat_decay=0.5),
 }
 

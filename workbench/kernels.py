@@ -1583,16 +1583,23 @@ def item_signals(rewards, counts, admitted, chance, floor, ceiling, table, uses_
 
 
 @njit(nogil=True, cache=True)
-def spread_transfer(items, signals, gain_self, gain_near, decay, decay_row, rank, by_rank, row, forgetting, offset):
+def spread_transfer(
+    items, signals, gain_self, gain_near, gain_topic,
+    decay, topic_decay, decay_row, rank, by_rank, topic, row, forgetting, offset,
+):
     """One step of the per-item skill offsets (R, J), in place.
 
-    offset_j <- (1 - forgetting) offset_j + gain_self sum_{i = j} S_i + gain_near sum_i exp(-|b_i - b_j| / l) S_i.
+    offset_j <- (1 - forgetting) offset_j + gain_self sum_{i = j} S_i + gain_near sum_i exp(-|b_i - b_j| / l) S_i
+                + gain_topic sum of the same over the items i of the topic of j.
     The exponential kernel over sorted b is two running sums, one up and one down: decay[j] is the kernel between
-    neighbours of rank j - 1 and j, so the cost is O(J), not O(B J).
+    neighbours of rank j - 1 and j, so the cost is O(J), not O(B J). With topics, one more of each per topic:
+    topic_decay[j] is the kernel between rank j and the next rank below of the same topic, topic (U, J) that of each
+    rank; (0, 0) without topics.
     """
     width = offset.shape[1]
     source = np.zeros(width)
     up = np.zeros(width)
+    own = np.zeros(topic.max() + 1 if topic.size else 0)
     for r in range(items.shape[0]):
         z = offset[r]
         if forgetting[r] != 0.0:
@@ -1602,16 +1609,112 @@ def spread_transfer(items, signals, gain_self, gain_near, decay, decay_row, rank
         if gain_self[r] != 0.0:
             for i in range(items.shape[1]):
                 z[items[r, i]] += gain_self[r] * signals[r, i]
-        if gain_near[r] != 0.0:
-            d = decay[decay_row[r]]
-            place, back = rank[row[r]], by_rank[row[r]]
-            source[:] = 0.0
-            for i in range(items.shape[1]):
-                source[place[items[r, i]]] += signals[r, i]
-            rising, falling = 0.0, 0.0
+        near, same = gain_near[r], gain_topic[r]
+        if near == 0.0 and same == 0.0:
+            continue
+        d = decay[decay_row[r]]
+        place, back = rank[row[r]], by_rank[row[r]]
+        source[:] = 0.0
+        for i in range(items.shape[1]):
+            source[place[items[r, i]]] += signals[r, i]
+        rising, falling = 0.0, 0.0
+        if same == 0.0:
             for j in range(width):  # both directions in one loop: their chains of additions overlap
                 rising = rising * d[j] + source[j]
                 up[j] = rising
             for j in range(width - 1, -1, -1):
-                z[back[j]] += gain_near[r] * (up[j] + falling)
+                z[back[j]] += near * (up[j] + falling)
                 falling = (falling + source[j]) * d[j]
+        else:
+            e = topic_decay[decay_row[r]]
+            of = topic[row[r]]
+            own[:] = 0.0
+            for j in range(width):
+                k = of[j]
+                rising = rising * d[j] + source[j]
+                own[k] = own[k] * e[j] + source[j]
+                up[j] = near * rising + same * own[k]
+            own[:] = 0.0
+            for j in range(width - 1, -1, -1):
+                k = of[j]
+                z[back[j]] += up[j] + near * falling + same * own[k]
+                falling = (falling + source[j]) * d[j]
+                own[k] = (own[k] + source[j]) * e[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def skill_success(items, delta, row, skill, theta, out):
+    """out (R, B) = sigma(theta_k - b_i), k = skill[i], in the multiplicative form of `_success_row` and to its bits.
+
+    items (R, B), or the same (1, B) in every lane; delta = e^b (U, J); skill (J,); theta (R, K).
+    """
+    xi = np.empty(theta.shape[1], np.float32)
+    for r in range(out.shape[0]):
+        mine, d, p = items[r % items.shape[0]], delta[row[r]], out[r]
+        for k in range(xi.size):
+            xi[k] = f32(np.exp(saturated(-theta[r, k])))
+        for i in range(p.size):
+            j = u64(mine[i])
+            p[i] = xi[u64(skill[j])] * d[j]
+        for i in range(p.size):
+            p[i] = f32(1) / (f32(1) + p[i])
+
+
+@njit(nogil=True, cache=True)
+def look_up(items, group, row, table, out):
+    """out (R, B) = table[r, group of the item], table (R, K), group (U, J); 0 where the group is -1."""
+    for r in range(out.shape[0]):
+        mine, of = items[r % items.shape[0]], group[row[r]]
+        for i in range(out.shape[1]):
+            k = of[u64(mine[i])]
+            out[r, i] = f32(table[r, max(k, 0)]) if k >= 0 else f32(0)
+
+
+@njit(nogil=True, cache=True)
+def sum_signals(items, signals, group, row, out):
+    """out (R, K) = sum of the signals (R, B) over the items of each group, group (U, J); those of -1 are left out."""
+    out[:] = 0.0
+    for r in range(items.shape[0]):
+        of = group[row[r]]
+        for i in range(items.shape[1]):
+            k = of[u64(items[r, i])]
+            if k >= 0:
+                out[r, k] += signals[r, i]
+
+
+@njit(nogil=True, cache=True)
+def chain_logs(eta, longest, out):
+    """out (R, K longest): log success of chains, entry c longest + L - 1 for L steps of kinds c, c + 1, ... mod K.
+
+    eta (R, K): log-odds that a step of each kind succeeds.
+    """
+    kinds = eta.shape[1]
+    step = np.empty(kinds)
+    for r in range(eta.shape[0]):
+        for k in range(kinds):
+            step[k] = -np.log1p(np.exp(saturated(-eta[r, k])))
+        for c in range(kinds):
+            total = 0.0
+            for j in range(longest):
+                total += step[(c + j) % kinds]
+                out[r, c * longest + j] = total
+
+
+@njit(nogil=True, cache=True)
+def chain_gain(total, logs, eta, longest, out):
+    """out (R, K) = sum over chains of their total signal (R, K longest) x m_k (1 - s_k) / (1 - p).
+
+    m_k of a chain's steps are of kind k, s_k = sigma(eta_k), p = e^logs is the chain's success.
+    """
+    kinds = eta.shape[1]
+    for r in range(eta.shape[0]):
+        out[r, :] = 0.0
+        for c in range(kinds):
+            for j in range(longest):
+                signal = total[r, c * longest + j]
+                if signal != 0.0:
+                    signal /= -np.expm1(logs[r, c * longest + j])
+                    for i in range(j + 1):
+                        out[r, (c + i) % kinds] += signal
+        for k in range(kinds):
+            out[r, k] /= 1.0 + np.exp(saturated(eta[r, k]))

@@ -45,13 +45,18 @@ from workbench.errors import InputError, check_choice, shown
 from workbench.learners import (
     GRPO,
     RLOO,
+    Chain,
     Critic,
     KernelTransfer,
+    KnowledgeTracing,
     Law,
     MeanBaseline,
+    MultiSkill,
+    PrerequisiteGrid,
     ScalarIRT,
     SuccessOnly,
     Tabular,
+    Visit,
 )
 from workbench.learners.signals import Signal
 
@@ -106,6 +111,10 @@ LAWS: dict[str, Law] = {
     "guess": ScalarIRT(floor=0.25, ceiling=0.9),  # four-option answers, imperfect verifier
     "kernel": KernelTransfer(kappa=0.1, length=0.5, forgetting=0.01),  # local transfer, and forgetting
     "tabular": Tabular(),  # no transfer
+    "skills": MultiSkill(kappa=0.08, prerequisite=1.0),  # four skills, each waits for the one before it
+    "chain": Chain(theta0=-0.5, kappa=0.1, kinds=4),  # several steps that must all succeed
+    "grid": PrerequisiteGrid(theta0=-3.0),  # locked cells; no policy gradient
+    "tracing": KnowledgeTracing(),  # known or not known; no policy gradient
 }
 
 SIGNALS: dict[str, Signal] = {
@@ -118,6 +127,7 @@ SIGNALS: dict[str, Signal] = {
     "rloo-exact": RLOO(exact=True),
     "grpo-exact": GRPO(exact=True),
     "success-exact": SuccessOnly(exact=True),
+    "visit": Visit(),
 }
 
 

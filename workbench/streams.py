@@ -44,6 +44,7 @@ class Role(IntEnum):
     SKIP = 20  # which items are passed over
     FIT = 21  # starting points of models that are fitted as a run goes on
     PROBE = 22  # attempts that are not learned from
+    TOPIC = 23  # what simulated items are about
 
 
 def clock(step: int, turn: int = 0) -> int:

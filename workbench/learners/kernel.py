@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 
 from workbench import kernels
-from workbench.errors import check_number
+from workbench.errors import check_count, check_number
 from workbench.lanes import Floats, Lanes, per_lane
-from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to
+from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to, topic_of
 
 
 @dataclass(frozen=True)
 class KernelTransfer(Law):
     """Local transfer: training an item helps the items near it in true difficulty most.
 
-    K_ij = transfer_all + transfer_near exp(-|b_i - b_j| / length) + transfer_self [i = j]
+    K_ij = transfer_all + transfer_near exp(-|b_i - b_j| / length) T_ij + transfer_self [i = j]
+    T_ij = 1 within a topic, cross_topic between two
     z_j <- z_j + kappa / B sum_i K_ij S_i - forgetting (z_j - z_j at the start)
 
     transfer_all, transfer_near, transfer_self: >= 0, no unit. length: logits, > 0.
+    topics: number of topics, >= 1, and 1 by default: difficulty alone decides; items get theirs as in `topic_of`.
+    cross_topic: no unit, [-0.2, 1] and >= -1 / (topics - 1), where T is still a kernel; negative: one topic's gain is
+    another's loss. 0.3 by default, between separate skills and one; without topics it has no effect.
     transfer_all alone is ScalarIRT with a = 1; transfer_self alone is Tabular, both to the bit.
     Held-out items learn from their neighbours only.
     Source: ours, a neural tangent kernel between items (Jacot et al. 2018, arXiv 1806.07572) reduced to difficulty.
@@ -30,6 +34,8 @@ class KernelTransfer(Law):
     transfer_near: Lanes = 1.0
     transfer_self: Lanes = 0.0
     length: Lanes = 1.0
+    topics: int = 1
+    cross_topic: Lanes = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,6 +43,8 @@ class KernelTransfer(Law):
         check_number("transfer_near", self.transfer_near, 0)
         check_number("transfer_self", self.transfer_self, 0)
         check_number("length", self.length, 0, open_low=True)
+        check_count("topics", self.topics)
+        check_number("cross_topic", self.cross_topic, -1 / max(5, self.topics - 1), 1)
 
     def start(self, theta0: Floats, bank: ItemBank) -> LearnerState:
         lanes = len(theta0)
@@ -45,18 +53,23 @@ class KernelTransfer(Law):
     def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
         lanes = len(state.theta)
         if not cache:
-            cache.update(_sorted_bank(bank, per_lane("length", self.length, lanes)))
+            cache.update(_sorted_bank(bank, per_lane("length", self.length, lanes), self.topics))
         step = self.kappa * gradient.weight
         shared = self.kappa * self.transfer_all * gradient.mean
+        # T is cross_topic everywhere, and 1 - cross_topic more within a topic
+        between = 1.0 if self.topics == 1 else np.asarray(self.cross_topic)
         kernels.spread_transfer(
             gradient.items,
             gradient.signals,
             per_lane("transfer_self", step * self.transfer_self, lanes),
-            per_lane("transfer_near", step * self.transfer_near, lanes),
+            per_lane("transfer_near", step * self.transfer_near * between, lanes),
+            per_lane("cross_topic", step * self.transfer_near * (1.0 - between), lanes),
             cache["decay"],
+            cache["topic_decay"],
             cache["decay_row"],
             cache["rank"],
             cache["by_rank"],
+            cache["topic"],
             bank.row,
             per_lane("forgetting", self.forgetting, lanes),
             state.offset,
@@ -80,12 +93,26 @@ class Tabular(KernelTransfer):
     heldout = False
 
 
-def _sorted_bank(bank: ItemBank, length: Floats) -> dict[str, Any]:
-    """Items by true difficulty: rank and its inverse (U, J), and the kernel between neighbours per (row, length)."""
+def _sorted_bank(bank: ItemBank, length: Floats, topics: int) -> dict[str, Any]:
+    """Items by true difficulty: rank and its inverse (U, J), and the kernel between neighbours per (row, length).
+
+    With topics also the topic of each rank (U, J), and the kernel between neighbours of a topic.
+    """
     by_rank = np.argsort(bank.b, axis=1, kind="stable")
     rank = np.argsort(by_rank, axis=1, kind="stable")
-    gaps = np.diff(np.take_along_axis(bank.b.astype(np.float64), by_rank, axis=1), axis=1, prepend=np.nan)
+    sorted_b = np.take_along_axis(bank.b.astype(np.float64), by_rank, axis=1)
     pairs, decay_row = np.unique(np.stack([bank.row, length], axis=1), axis=0, return_inverse=True)
-    decay = np.exp(-gaps[pairs[:, 0].astype(np.int64)] / pairs[:, 1:])
-    decay[:, 0] = 0.0  # nothing comes from below the easiest item
-    return {"decay": decay, "decay_row": decay_row.ravel(), "rank": rank, "by_rank": by_rank}
+
+    def between_neighbours(gaps: Floats) -> Floats:
+        return np.asarray(np.exp(-gaps[pairs[:, 0].astype(np.int64)] / pairs[:, 1:]))
+
+    gaps = np.diff(sorted_b, axis=1, prepend=-np.inf)  # nothing comes from below the easiest item
+    order = {"decay": between_neighbours(gaps), "decay_row": decay_row.ravel(), "rank": rank, "by_rank": by_rank}
+    if topics == 1:
+        return order | {"topic": np.empty((0, 0), np.int64), "topic_decay": np.empty((0, 0))}
+    topic = topic_of(bank, topics)[by_rank]
+    by_topic = np.argsort(topic, axis=1, kind="stable")  # ranks, topic after topic
+    gaps_by_topic = np.diff(np.take_along_axis(sorted_b, by_topic, axis=1), axis=1, prepend=0.0)
+    gaps_by_topic[np.diff(np.sort(topic, axis=1), axis=1, prepend=-1) != 0] = np.inf  # the easiest of each topic
+    np.put_along_axis(gaps, by_topic, gaps_by_topic, axis=1)
+    return order | {"topic": topic, "topic_decay": between_neighbours(gaps)}

@@ -21,8 +21,10 @@ from workbench.errors import InputError, check_number
 from workbench.lanes import Floats, Lanes
 from workbench.learners.signals import RLOO, Signal
 from workbench.pool import Pool
+from workbench.streams import Role, generator
 
 Chances = NDArray[np.float32]
+UNSOLVABLE = 1000.0  # logits: the true difficulty of items that are never solved
 
 
 class LearnerState(NamedTuple):
@@ -131,6 +133,32 @@ class Law:
     def advance(self, state: Any, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> Any:
         """The state after one update. `state.offset` may be changed in place; `cache`: what depends on the bank."""
         raise NotImplementedError
+
+
+def topic_of(bank: ItemBank, topics: int) -> NDArray[np.int64]:
+    """(J,) what each item is about, a number in [0, topics), the same for every seed.
+
+    By the pool's column category, in the order of its names and starting again after `topics` of them; without that
+    column, drawn in equal shares. Held-out items take turns over the topics that the pool has.
+    """
+    if bank.pool.category is None:
+        own = generator(0, Role.TOPIC).permutation(bank.pool_size) % topics
+    else:
+        own = bank.pool.arms("category").of_item % topics
+    present = np.unique(own)
+    unseen = present[np.arange(bank.b.shape[1] - bank.pool_size) % len(present)]
+    return np.concatenate([own, unseen]).astype(np.int64)
+
+
+def level_of(bank: ItemBank, levels: int) -> NDArray[np.int64]:
+    """(U, J) true difficulty in levels of equal width, floor(levels sigma(b)); -1 for items that are never solved."""
+    level = np.minimum(levels * sigma(bank.b.astype(np.float64)), levels - 1).astype(np.int64)
+    return np.where(bank.b == UNSOLVABLE, -1, level)
+
+
+def sigma(z: Any) -> Floats:
+    """1 / (1 + e^-z), for any z."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(z, dtype=np.float64)))
 
 
 def decay_to(start: Lanes, theta: Floats, forgetting: Lanes) -> Floats:

@@ -20,14 +20,13 @@ from workbench.lanes import (
     raise_bad_position,
     shape_items,
 )
-from workbench.learners.law import Gradient, ItemBank, Law
+from workbench.learners.law import UNSOLVABLE, Gradient, ItemBank, Law
 from workbench.pool import GRID, Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 STRATA = 10  # difficulty deciles that `evaluate` reports
 HELDOUT_PER_STRATUM = 32
 COUNTS = ("updates", "attempts", "probes")
-UNSOLVABLE = 1000.0  # logits
 
 
 def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Floats:
@@ -78,7 +77,7 @@ class SimLearner:
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._all_admitted: object = None
         self._chance = np.empty((count, 0), np.float32)
-        self._noisy, self._zeros = bool(self._noise.any()), np.zeros(count)
+        self._noisy, self._zeros, self._ones = bool(self._noise.any()), np.zeros(count), np.ones(count)
         self._cache: dict[str, Any] = {}
         self._tables: dict[tuple[int, bool], tuple[NDArray[np.float32], bool, Floats]] = {}
         self._strata = _strata(law, pool)
@@ -175,7 +174,7 @@ class SimLearner:
         each = self.law.per_item or self._repeat_decay is not None
         signals = np.empty((self.lanes if each else 0, positions.shape[1]), np.float32)
         weight, mean, hits = np.empty(self.lanes), np.empty(self.lanes), np.empty(self.lanes, np.int64)
-        _, floor, ceiling = self._observed
+        floor, ceiling = self._observed[1:] if self.law.signal.of_rewards else (self._zeros, self._ones)
         binary = kernels.item_signals(
             groups, sizes, mask, chance, floor, ceiling, table, uses_p, power, signals, weight, mean, hits
         )

@@ -29,6 +29,7 @@ class Signal:
     mean_field: ClassVar[Polynomial] = (0.0, 1.0, -1.0)  # p (1 - p)
     mean_field_power: ClassVar[float] = 1.0
     needs_group: ClassVar[bool] = False  # undefined, or always 0, for a single rollout
+    of_rewards: ClassVar[bool] = True  # whether it estimates a gradient of the reward
 
     @property
     def uses_value(self) -> bool:
@@ -141,10 +142,26 @@ class Critic(Signal):
         return up, down - up, 0.0
 
 
+@dataclass(frozen=True)
+class Visit(Signal):
+    """Every group counts 1, whatever its rewards: for learners that learn from practice as such.
+
+    Source: ours, the visits of the laws that use it.
+    """
+
+    reference: ClassVar[float] = 1.0
+    mean_field: ClassVar[Polynomial] = (1.0, 0.0, 0.0)
+    of_rewards: ClassVar[bool] = False
+
+    def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
+        return np.ones_like(k), 0.0, 0.0
+
+
 SIGNALS: dict[str, type[Signal]] = {
     "rloo": RLOO,
     "mean": MeanBaseline,
     "grpo": GRPO,
     "success": SuccessOnly,
     "critic": Critic,
+    "visit": Visit,
 }
