@@ -42,6 +42,18 @@ VARIANTS = {
     **{f"e2h {form}": wb.E2H(schedule=form, horizon=6) for form in ("gaussian", "cosine", "balanced", "classic")},
     **{f"tscl {kind}": wb.TSCL(estimator=kind, window=4, period=3) for kind in ("naive", "window", "sampling")},
     "tscl boltzmann": wb.TSCL(policy="boltzmann", absolute=True, by="category"),
+    "sfl with a small buffer": wb.SFL(period=3, keep=10, candidates=16),
+    "dots with few references": wb.DOTS(reference=12),
+    "mopps in a band": wb.MoPPS(candidates=2, band=(0.3, 0.7)),
+    "bots by the mean": wb.BOTS(candidates=20, sample=False),
+    "bots of all items": wb.BOTS(candidates=0, evidence=0.5),
+    "pcl with few candidates": wb.PCL(candidates=2),
+    "procurl by labels": wb.ProCuRL(use_labels=True),
+    "greso in a hurry": wb.GRESO(easy=0.2, hard=0.8, target=0.5, step=0.1),
+    "cures with equal groups": wb.CurES(adaptive=False),
+    "mastered by its history": wb.DropMastered(back=3, memory_of="history"),
+    "mastered for a while": wb.DropMastered(threshold=0.5, back=3, least=2),
+    "alp-gmm with a short window": wb.ALPGMM(window=12, buffer=20, components=(1, 2), random=0.5),
 }
 LEARNERS = LAWS | {
     "critic": wb.ScalarIRT(signal=wb.Critic(), forgetting=0.01),

@@ -215,7 +215,8 @@ def test_a_rule_behind_gates_keeps_its_colour_and_marker_in_other_dashes():
         alone = figures.rule_look(rule)
         assert {(look.color, look.marker) for look in behind} == {(alone.color, alone.marker)}
         assert len({look.dashes for look in [alone, *behind]}) == 1 + len(gates)
-    everyone = [figures.rule_look(f"{rule}{gate}") for rule in presets.RULES for gate in ("", *(f"+{g}" for g in gates))]
+    behind = ["", *(f"+{some}" for some in gates)]
+    everyone = [figures.rule_look(f"{rule}{some}") for rule in presets.RULES for some in behind]
     assert len(set(everyone)) == len(everyone)
     both = figures.rule_look("dapo+vcrl")
     assert (both.color, both.marker) == (figures.LOOKS["dapo"].color, figures.LOOKS["dapo"].marker)

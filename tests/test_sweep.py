@@ -248,7 +248,7 @@ def test_rules_that_fit_a_model_run_on_three_seeds_and_meet_uniform_on_those(cur
     what = study(["scalar"], [*slow, "adarft"], [{"dots.reference": 8}], seeds=5, steps=4, batch=8)
     table = curves(what)
     seeds = table.groupby("rule")["seed"].unique().map(list).to_dict()
-    assert seeds == dict.fromkeys(slow, [0, 1, 2]) | dict.fromkeys(["uniform", "adarft"], [0, 1, 2, 3, 4])
+    assert seeds == {rule: list(range(3 if rule in slow else 5)) for rule in ("uniform", "adarft", *slow)}
     runs = runs_table(table)
     summary = summary_table(runs, what.steps).set_index("rule")
     assert summary["seeds"].to_dict() == {"uniform": 5, "adarft": 5} | dict.fromkeys(slow, 3)
@@ -266,10 +266,11 @@ def test_rules_that_fit_a_model_run_on_three_seeds_and_meet_uniform_on_those(cur
 def test_labels_cost_the_attempts_behind_them_and_only_rules_that_read_them_pay(curves):
     point = {"procurl.use_labels": True}
     what = study(["scalar"], ["adarft", "adarft+dapo", "dapo", "mopps", "greso", "procurl"], [{}, point], rollouts=6)
-    bought = curves(what).groupby("controller")["label_rollouts"].unique().map(list).to_dict()
+    bought = curves(what).groupby("controller")["label_rollouts"].agg(["min", "max"])
+    assert (bought["min"] == bought["max"]).all()
     free = ["uniform", "dapo", "mopps", "greso", "procurl"]
     paid = ["adarft", "adarft+dapo", "procurl use_labels=True"]
-    assert bought == dict.fromkeys(free, [0.0]) | dict.fromkeys(paid, [150 * 128])
+    assert bought["max"].to_dict() == dict.fromkeys(free, 0.0) | dict.fromkeys(paid, 150 * 128)
     by_rating = wb.Pool(np.linspace(0, 100, 150), name="rated")  # labels without counts
     table = curves(study(["scalar"], ["adarft"], pools=[by_rating]))
     assert table["label_rollouts"].isna().groupby(table["rule"]).agg(["all", "any"]).to_dict("index") == {
@@ -532,7 +533,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"controllers": ["adarft+dapo+dapo"]}, r"controllers: .* got 'adarft\+dapo\+dapo'"),
         ({"controllers": ["adarft+"]}, r"controllers: .* got 'adarft\+'"),
         ({"controllers": ["speed"]}, r"rollouts: must be > 4, the first ones of gate SPEED, got 4"),
-        ({"controllers": ["dapo"], "points": [{"dapo.max_batches": 0}]}, r"dapo\.max_batches: must be a whole .*, got 0"),
+        ({"controllers": ["dapo"], "points": [{"dapo.max_batches": 0}]}, r"dapo\.max_batches: must be .*, got 0"),
         ({"controllers": ["e2h"], "points": [{"e2h.schedule": "x"}]}, r"e2h\.schedule: must be one of .*, got 'x'"),
         ({"controllers": ["uniform"], "points": [{}, {"uniform.floor": 0.5}]}, r"uniform\.floor: must be one value"),
         ({"budget": "x"}, r"budget: must be one of steps, rollouts, tokens, got 'x'"),

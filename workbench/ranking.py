@@ -34,8 +34,8 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     rows = []
     for learner in [*dict.fromkeys(runs["learner"]), OVERALL]:
         gains = np.array([block for (name, _), block in blocks.items() if learner in (name, OVERALL)])
-        ran = ~np.isnan(gains).all(axis=2).any(axis=0)
-        rows += _rows(learner, [name for name, there in zip(controllers, ran, strict=True) if there], gains[:, ran], level)
+        ran = ~np.isnan(gains).all(axis=2).any(axis=0)  # on each of its pools
+        rows += _rows(learner, list(np.array(controllers)[ran]), gains[:, ran], level)
     return pd.DataFrame(rows)
 
 
