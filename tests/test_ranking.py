@@ -111,7 +111,10 @@ def test_a_controller_is_ranked_with_the_learners_that_it_ran_on_and_overall_onl
     }  # fmt: skip
     overall = row(table, OVERALL, "band")
     assert overall["mean_rank"] == pytest.approx((2 + 1) / 2)
-    assert overall["mean_regret"] == pytest.approx((0.1 + 0) / 2)
+    assert overall["mean_regret"] == pytest.approx((0.1 + 0) / 2)  # behind uniform once, and first
+    text = ranking_lines(table)
+    assert "2 more ran with some learners only and are ranked with those." in text
+    assert "  two: band, uniform, adarft eta=7; last: adarft eta=7" in text
     assert np.isfinite(table.drop(columns=["learner", "controller", "seeds_to_separate"]).to_numpy()).all()
 
 

@@ -120,6 +120,9 @@ def ranking_lines(table: pd.DataFrame) -> list[str]:
     )
     lines = ["Ranking over learners and pools, by area under the curve:"]
     lines += [f"  {line}" for line in shown.to_string(index=False).splitlines()]
+    others = table["controller"].nunique() - len(overall)
+    if others:
+        lines.append(f"{others} more ran with some learners only and are ranked with those.")
     lines.append("Best three by learner:")
     for learner, block in table[table["learner"] != OVERALL].groupby("learner", sort=False):
         lines.append(f"  {learner}: {', '.join(block['controller'].iloc[:3])}; last: {block['controller'].iloc[-1]}")
