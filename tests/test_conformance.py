@@ -42,6 +42,18 @@ VARIANTS = {
     **{f"e2h {form}": wb.E2H(schedule=form, horizon=6) for form in ("gaussian", "cosine", "balanced", "classic")},
     **{f"tscl {kind}": wb.TSCL(estimator=kind, window=4, period=3) for kind in ("naive", "window", "sampling")},
     "tscl boltzmann": wb.TSCL(policy="boltzmann", absolute=True, by="category"),
+    "sfl with a small buffer": wb.SFL(period=3, keep=10, candidates=16),
+    "dots with few references": wb.DOTS(reference=12),
+    "mopps in a band": wb.MoPPS(candidates=2, band=(0.3, 0.7)),
+    "bots by the mean": wb.BOTS(candidates=20, sample=False),
+    "bots of all items": wb.BOTS(candidates=0, evidence=0.5),
+    "pcl with few candidates": wb.PCL(candidates=2),
+    "procurl by labels": wb.ProCuRL(use_labels=True),
+    "greso in a hurry": wb.GRESO(easy=0.2, hard=0.8, target=0.5, step=0.1),
+    "cures with equal groups": wb.CurES(adaptive=False),
+    "mastered by its history": wb.DropMastered(back=3, memory_of="history"),
+    "mastered for a while": wb.DropMastered(threshold=0.5, back=3, least=2),
+    "alp-gmm with a short window": wb.ALPGMM(window=32, buffer=20, components=(1, 2), random=0.5),
 }
 LEARNERS = LAWS | {
     "critic": wb.ScalarIRT(signal=wb.Critic(), forgetting=0.01),
@@ -55,8 +67,11 @@ LEARNERS = LAWS | {
     "imperfect": wb.ScalarIRT(gap=1.0, unlearnable=0.2, false_negative=0.2, false_positive=0.1, repeat_decay=0.5),
 }
 
+# Rules that fit a model are slow with the presets' settings, and would fit none within a dozen batches.
+SHIPPED = {name: rule for name, rule in RULES.items() if not rule.fits_model} | VARIANTS
+
 KEPT = [
-    *((name, rule, law) for name, rule in (RULES | VARIANTS).items() for law in RULE_LAWS.values()),
+    *((name, rule, law) for name, rule in SHIPPED.items() for law in RULE_LAWS.values()),
     *((name, gate, law) for name, gate in GATES.items() for law in GATE_LAWS.values()),
     *((name, partial(wb.SimLearner, of), law) for name, of in LEARNERS.items() for law in LEARNER_LAWS.values()),
 ]
@@ -65,6 +80,10 @@ KEPT = [
 @pytest.mark.parametrize(("subject", "law"), [case[1:] for case in KEPT], ids=[f"{n}-{a.__name__}" for n, _, a in KEPT])
 def test_what_we_ship_keeps_every_law(subject, law):
     law(subject)
+
+
+def test_every_rule_is_under_the_laws():
+    assert {type(rule) for rule in SHIPPED.values()} == {type(rule) for rule in RULES.values()}
 
 
 # ---- rules that break a law: one thing is wrong with each

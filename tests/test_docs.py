@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from workbench.pool import Pool
-from workbench.presets import LAWS, RULES
+from workbench.presets import GATES, LAWS, RULES
+from workbench.ranking import ranking_lines, ranking_table
 from workbench.store import CellStore
 from workbench.summary import report, runs_table, summary_table
 from workbench.sweep import Study
@@ -118,6 +119,10 @@ def check_python(command, reader, environment, capsys):
     words = shlex.split(command)[1:]
     if words[:2] == ["-m", "pytest"]:
         run([sys.executable, *words, "--collect-only", "--quiet"], ROOT, environment)
+    elif words[:2] == ["-m", "workbench.listing"]:
+        Path(words[2]).write_text(README)
+        run([sys.executable, *words], Path.cwd(), environment)
+        assert Path(words[2]).read_text() == README, "the table of rules and gates"
     elif words[0] == "-c":
         exec(words[1], {})
     else:
@@ -170,6 +175,11 @@ def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
     assert ["controller", *named] == re.split(" {2,}", head.strip()), "the columns, all and in this order"
     (where,) = (line for line in printed.splitlines() if line.startswith("Where AdaRFT does not win"))
     assert where in README.splitlines()
+    at = next(n for n, line in enumerate(printed.splitlines()) if line.startswith("Costs of a run on narrow"))
+    assert printed.splitlines()[at].replace("narrow", "skew-difficult") in README.splitlines()
+    costs = [row[0] for row in table("Costs, ranking and budgets")]
+    assert printed.splitlines()[at + 1].split() == " ".join(["controller", *costs]).split(), "in this order"
+    assert ranking_lines(ranking_table(runs))[0] in README.splitlines()
 
 
 # ---- the figure --------------------------------------------------------------------------------------------
@@ -191,12 +201,19 @@ def test_the_figure_is_there_small_and_under_it_stands_how_it_is_made():
 # ---- tables and tree ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("heading", "presets"), [("Rules", RULES), ("Learners", LAWS)])
+@pytest.mark.parametrize(("heading", "presets"), [("Rules and gates", RULES | GATES), ("Learners", LAWS)])
 def test_tables_name_exactly_the_presets(heading, presets):
     rows = table(heading)
-    assert [(row[0], row[1]) for row in rows] == [(name, type(preset).__name__) for name, preset in presets.items()]
+    shown = [(row[0], row[1].removesuffix("` (gate)")) for row in rows]
+    assert shown == [(name, type(preset).__name__) for name, preset in presets.items()]
     for row in rows:
         assert all(row), f"an empty cell: {row}"
+
+
+def test_the_rules_of_the_default_study_are_told_one_by_one():
+    rows = table("Rules of the default study")
+    assert [row[0] for row in rows] == runpy.run_path(str(ROOT / "sims" / "grids.py"))["CONTROLLERS"]
+    assert all(len(row[1]) > 20 for row in rows)
 
 
 def test_every_path_in_the_tree_exists():

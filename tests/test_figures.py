@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import workbench as wb
-from workbench import figures
+from workbench import figures, presets
 from workbench.errors import InputError
 
 RULES = ("uniform", "linear", "adarft")
@@ -176,22 +176,77 @@ def test_only_controllers_with_a_target_have_a_trajectory():
 # ---- looks -------------------------------------------------------------------------------------------------
 
 
-def test_no_two_rules_share_a_colour_dashes_or_a_marker():
-    looks = figures.LOOKS.values()
+def test_no_two_rules_of_the_default_study_share_a_colour_dashes_or_a_marker():
+    looks = [figures.LOOKS[name] for name in (*SEVEN, "dapo")]
     for part in ("color", "dashes", "marker"):
         assert len({getattr(look, part) for look in looks}) == len(looks)
 
 
+def test_every_rule_and_gate_that_ships_has_a_look_of_its_own():
+    assert list(figures.LOOKS) == [*presets.RULES, *presets.GATES]
+    for (name, one), (other, two) in itertools.combinations(figures.LOOKS.items(), 2):
+        if one.color == two.color:
+            assert one.dashes != two.dashes, (name, other)
+            assert one.marker != two.marker, (name, other)
+    sharing = [look.color for look in figures.LOOKS.values()]
+    assert max(map(sharing.count, sharing)) <= 4
+    shown = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"}  # Okabe and Ito
+    shown |= {"#332288", "#117733", "#44AA99", "#999933", "#CC6677", "#882255"}  # Tol, muted
+    assert set(sharing) == shown
+
+
+def test_looks_that_are_in_print_do_not_change():
+    assert {name: (look.color, look.dashes[1], look.marker) for name, look in figures.LOOKS.items()}.items() >= {
+        "uniform": ("#000000", (4, 1.5), "o"),
+        "filter": ("#E69F00", (6, 1.5, 1, 1.5), "s"),
+        "band": ("#56B4E9", (2, 1), "^"),
+        "linear": ("#009E73", (8, 2), "v"),
+        "sorted": ("#CC79A7", (6, 1.2, 1, 1.2, 1, 1.2), "D"),
+        "frozen": ("#0072B2", (1, 1), "p"),
+        "adarft": ("#D55E00", (), "*"),
+        "dapo": ("#882255", (3, 1, 1, 1), "P"),
+    }.items()
+
+
+def test_a_rule_behind_gates_keeps_its_colour_and_marker_in_other_dashes():
+    gates = ["+".join(some) for n in (1, 2) for some in itertools.permutations(presets.GATES, n)]
+    for rule in (*presets.RULES, "mixing"):
+        behind = [figures.rule_look(f"{rule}+{some}") for some in gates]
+        alone = figures.rule_look(rule)
+        assert {(look.color, look.marker) for look in behind} == {(alone.color, alone.marker)}
+        assert len({look.dashes for look in [alone, *behind]}) == 1 + len(gates)
+    behind = ["", *(f"+{some}" for some in gates)]
+    everyone = [figures.rule_look(f"{rule}{some}") for rule in presets.RULES for some in behind]
+    assert len(set(everyone)) == len(everyone)
+    both = figures.rule_look("dapo+vcrl")
+    assert (both.color, both.marker) == (figures.LOOKS["dapo"].color, figures.LOOKS["dapo"].marker)
+    assert both != figures.LOOKS["dapo"]
+
+
+def test_gates_stand_after_their_rule_in_the_legend_and_variants_of_both_differ():
+    names = ["adarft+dapo adarft.eta=5", "adarft+dapo adarft.eta=50", "dapo", "adarft eta=5", "adarft eta=50", "plr"]
+    table = pd.DataFrame({"controller": names, "rule": [name.split()[0] for name in names]})
+    looks = figures.controller_looks(table)
+    assert list(looks) == [names[3], names[4], names[0], names[1], "plr", "dapo"]
+    assert len(set(looks.values())) == len(names)
+    assert looks["adarft eta=5"].color == looks["adarft+dapo adarft.eta=5"].color
+
+
+def test_no_unknown_rule_looks_like_one_that_ships():
+    others = itertools.product(figures.OTHER_COLORS, figures.OTHER_DASHES, figures.OTHER_MARKERS)
+    assert not {figures.Look(*parts) for parts in others} & set(figures.LOOKS.values())
+
+
 def test_a_rule_looks_the_same_in_every_figure():
-    curves = make_curves(**ONE_PANEL, controllers=[*RULES, "plr"])
-    summary = make_summary(**ONE_PANEL, controllers=[*RULES, "plr"])
+    curves = make_curves(**ONE_PANEL, controllers=[*RULES, "mine"])
+    summary = make_summary(**ONE_PANEL, controllers=[*RULES, "mine"])
     plots = [
         figures.learning_curves(curves),
-        figures.learning_curves(curves[curves["rule"] == "plr"]),
+        figures.learning_curves(curves[curves["rule"] == "mine"]),
         figures.target_trajectories(curves),
         figures.speedup_forest(summary),
     ]
-    for name in [*RULES, "plr"]:
+    for name in [*RULES, "mine"]:
         drawn = [line for plot in plots for line in lines(plot).get(name, [])]
         want = figures.rule_look(name)
         assert drawn
@@ -203,9 +258,8 @@ def test_a_rule_looks_the_same_in_every_figure():
 
 
 def test_an_unknown_rule_gets_its_look_from_its_name_alone():
-    assert figures.rule_look("plr") == figures.Look("#661100", figures.SOLID, "X")  # sha256 begins f7 70 a7
-    assert figures.rule_look("plr") != figures.rule_look("mixing")
-    assert figures.rule_look("plr").marker not in {look.marker for look in figures.LOOKS.values()}
+    assert figures.rule_look("mine") == figures.Look("#CC6677", (0, (5, 1.5, 1.5, 1.5)), "d")  # sha256 begins 3f d3 05
+    assert figures.rule_look("mine") != figures.rule_look("mixing")
 
 
 def test_variants_share_hue_and_marker_from_light_to_dark_in_order_of_their_numbers():
@@ -516,11 +570,11 @@ def test_equal_tables_give_equal_bytes_whatever_the_caller_set(tmp_path):
 
 
 def test_another_process_gives_the_same_bytes_and_never_loads_pyplot(tmp_path):
-    figure = figures.speedup_forest(make_summary(controllers=[*RULES, "plr"]))
+    figure = figures.speedup_forest(make_summary(controllers=[*RULES, "mine"]))
     figures.save(figure, tmp_path / "here")
     program = (
         "import sys; sys.path.insert(0, 'tests'); import test_figures as t; from workbench import figures\n"
-        "figure = figures.speedup_forest(t.make_summary(controllers=[*t.RULES, 'plr']))\n"
+        "figure = figures.speedup_forest(t.make_summary(controllers=[*t.RULES, 'mine']))\n"
         f"figures.save(figure, {str(tmp_path / 'there')!r}); assert 'matplotlib.pyplot' not in sys.modules"
     )
     env = os.environ | {"PYTHONHASHSEED": "7"}

@@ -89,11 +89,32 @@ def test_the_last_has_no_next_and_equals_cannot_be_told_apart():
     assert np.isnan(row(table, "l", "b")["seeds_to_separate"])
 
 
-def test_a_controller_with_fewer_seeds_is_ranked_by_those_it_has():
-    few = runs({("l", "p", "a"): [0.5, 0.6, 0.7, 0.8], ("l", "p", "b"): [0.9, 0.7]})
+def test_a_controller_with_fewer_seeds_is_ranked_by_its_gain_on_those_it_has():
+    few = runs({("l", "p", "a"): [0.5, 0.6, 0.7, 0.8], ("l", "p", "b"): [0.9, 0.7], ("l", "p", "c"): [0.5, 0.6]})
     table = ranking_table(few)
     assert row(table, "l", "b")["mean_rank"] == 1
-    assert row(table, "l", "a")["mean_regret"] == pytest.approx(0.8 - 0.65)
+    assert row(table, "l", "a")["mean_regret"] == pytest.approx((0.9 - 0.5 + 0.7 - 0.6) / 2)
+    assert row(table, "l", "a")["mean_rank"] == row(table, "l", "c")["mean_rank"] == 2.5  # equal where both ran
+    assert np.isfinite(table.drop(columns=["learner", "controller", "seeds_to_separate"]).to_numpy()).all()
+
+
+def test_a_controller_is_ranked_with_the_learners_that_it_ran_on_and_overall_only_if_it_ran_on_each():
+    scattered = {
+        ("one", "p", "uniform"): [0.5, 0.6], ("one", "p", "adarft eta=5"): [0.6, 0.8], ("one", "p", "band"): [0.4, 0.5],
+        ("two", "p", "uniform"): [0.4, 0.5], ("two", "p", "adarft eta=7"): [0.3, 0.5], ("two", "p", "band"): [0.6, 0.7],
+    }  # fmt: skip
+    table = ranking_table(runs(scattered))
+    ranked = {learner: block["controller"].tolist() for learner, block in table.groupby("learner")}
+    assert ranked == {
+        "one": ["adarft eta=5", "uniform", "band"], "two": ["band", "uniform", "adarft eta=7"],
+        OVERALL: ["uniform", "band"],  # level: each was first once
+    }  # fmt: skip
+    overall = row(table, OVERALL, "band")
+    assert overall["mean_rank"] == pytest.approx((2 + 1) / 2)
+    assert overall["mean_regret"] == pytest.approx((0.1 + 0) / 2)  # behind uniform once, and first
+    text = ranking_lines(table)
+    assert "2 more ran with some learners only and are ranked with those." in text
+    assert "  two: band, uniform, adarft eta=7; last: adarft eta=7" in text
     assert np.isfinite(table.drop(columns=["learner", "controller", "seeds_to_separate"]).to_numpy()).all()
 
 

@@ -1,6 +1,7 @@
 """From curves to runs to summary to words: every number against a plain expression on hand-made curves."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy.stats import trim_mean
 
 from workbench import stats
 from workbench.errors import InputError
-from workbench.summary import enough_seeds, report, rivals_table, runs_table, summary_table
+from workbench.summary import COSTS, enough_seeds, report, rivals_table, runs_table, summary_table
 
 STEPS = (0, 4, 8, 10)  # the last record comes early, as where steps is no multiple of eval_every
 PER_STEP = 32  # rollouts
@@ -48,6 +49,27 @@ RUNS = runs_table(CURVES)
 SUMMARY = summary_table(RUNS, HORIZON)
 
 
+
+def spending(curves, labels, trained=1.0, probed=0, forwards=0, short=0):
+    """An arm's curves with what it cost: shares of its rollouts, and numbers per step."""
+    step, rollouts = curves["step"], curves["rollouts"]
+    return curves.assign(
+        trained=trained * rollouts, probed=probed * step, tokens=500.0 * rollouts, forwards=forwards * step,
+        short=short * step, label_rollouts=labels,
+    )  # fmt: skip
+
+
+COSTLY = arm("dots", FAST)
+SPENT_RUNS = runs_table(table(
+    spending(arm("uniform", UNIFORM), 0.0),
+    spending(arm("adarft", FAST), 1000.0),
+    spending(arm("filter", STUCK), np.nan),
+    spending(COSTLY.assign(rollouts=2 * COSTLY["rollouts"]), 0.0, trained=0.5, probed=16, forwards=300, short=0.5),
+    spending(arm("pcl", FAST[:2]), 0.0, forwards=24),
+))  # fmt: skip
+SPENT = summary_table(SPENT_RUNS, HORIZON)
+
+
 def of(frame, controller, column):
     return frame.loc[frame["controller"] == controller, column].to_numpy()
 
@@ -58,7 +80,8 @@ def of(frame, controller, column):
 def test_one_row_per_run_with_the_keys_in_front_and_the_columns_of_the_contract():
     keys = ["pool", "learner", "controller", "law", "rule", "seed"]
     measured = ["threshold", "steps_to_threshold", "reached", "rollouts_to_threshold", "auc", "final"]
-    assert list(RUNS.columns) == [*keys, *measured, "silent_share", "coverage"]
+    assert list(RUNS.columns) == [*keys, *measured, "silent_share", "coverage", "rollouts"]
+    assert list(SPENT_RUNS.columns) == [*keys, *measured, "silent_share", "coverage", *COSTS]
     assert len(RUNS) == 12
     assert list(RUNS["controller"].unique()) == ["uniform", "filter", "adarft"]
     assert not RUNS.duplicated(["controller", "seed"]).any()
@@ -167,7 +190,9 @@ def test_the_summary_has_the_columns_of_the_contract():
     wanted = {"pool", "learner", "controller", "law", "rule", "seeds", "threshold", "censored", "rollouts"}
     wanted |= {"p", "p_holm", "improvement", "silent_share", "coverage", "verdict"}
     wanted |= {name + end for name in estimates for end in ("", "_low", "_high")}
+    wanted |= {"rollouts_saved", "mean_rollouts"}
     assert set(SUMMARY.columns) == wanted
+    assert set(SPENT.columns) == wanted | {f"mean_{name}" for name in COSTS}
     assert SUMMARY["controller"].tolist() == ["uniform", "filter", "adarft"]
     assert SUMMARY["seeds"].tolist() == [4, 4, 4]
 
@@ -183,6 +208,23 @@ def test_summary_values_are_the_plain_expressions():
         assert row.at[name, "silent_share"] == pytest.approx(0.25)
         assert row.at[name, "coverage"] == pytest.approx(0.1)
     assert row["censored"].tolist() == [0, 3, 0]
+
+
+def test_costs_are_the_totals_of_the_runs_and_their_means():
+    row = SPENT.set_index("controller")
+    spent = ["mean_rollouts", "mean_trained", "mean_probed", "mean_tokens", "mean_forwards", "mean_short"]
+    assert row.loc["uniform", spent].tolist() == [320, 320, 0, 160_000, 0, 0]
+    assert row.loc["dots", spent].tolist() == [640, 320, 160, 320_000, 3000, 5]
+    assert row["mean_label_rollouts"].tolist() == pytest.approx([0, 1000, np.nan, 0, 0], nan_ok=True)
+    assert of(SPENT_RUNS, "dots", "forwards").tolist() == [3000] * 4
+
+
+def test_what_is_saved_is_counted_on_the_seeds_that_both_ran_on():
+    row = SPENT.set_index("controller")
+    slow, fast = (of(SPENT_RUNS, name, "rollouts_to_threshold") for name in ("uniform", "adarft"))
+    assert row.at["adarft", "rollouts_saved"] == pytest.approx((slow - fast).mean())
+    assert row.at["pcl", "rollouts_saved"] == pytest.approx((slow - fast)[:2].mean())
+    assert row.at["uniform", "rollouts_saved"] == 0
 
 
 def test_comparisons_with_uniform_are_the_plain_expressions():
@@ -398,6 +440,57 @@ def test_a_line_of_the_report_prints_the_numbers_of_the_summary():
     base = next(line for line in text.splitlines() if line.startswith("  uniform"))
     assert base.endswith("baseline")
     assert f"counting as {HORIZON}" in text
+
+
+def cost_table(text):
+    """Controller -> column -> what the report prints, of the first pool."""
+    lines = text.split("Costs of a run on p, mean over learners:\n")[1].split("\ngenerated, trained on")[0].splitlines()
+    head, *rows = (re.split(r" {2,}|(?<=\S) (?=\d|-|not)", line.strip()) for line in lines)
+    names = "controller|generated|trained on|probes|predictions|short|saved|labels / saved|labels"
+    head = re.findall(names, lines[0])
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_report_says_what_each_controller_spends_and_saves():
+    costs = cost_table(report(SPENT_RUNS, SPENT, HORIZON))
+    saved = SPENT.set_index("controller")["rollouts_saved"]
+    assert costs["uniform"] == {
+        "generated": "320", "trained on": "320", "probes": "0", "predictions": "0", "short": "0", "saved": "0",
+        "labels": "0", "labels / saved": "-",
+    }  # fmt: skip
+    assert costs["dots"] == {
+        "generated": "640", "trained on": "320", "probes": "160", "predictions": "3,000", "short": "5",
+        "saved": f"{saved['dots']:,.0f}", "labels": "0", "labels / saved": "-",
+    }  # fmt: skip
+    assert costs["adarft"]["labels"] == "1,000"
+    assert costs["adarft"]["labels / saved"] == f"{1000 / saved['adarft']:,.1f}"
+    assert costs["filter"]["labels"] == "not known"
+    assert costs["filter"]["labels / saved"] == "-"
+    assert "Costs" not in report(RUNS, SUMMARY, HORIZON)  # a table that does not know
+
+
+@pytest.mark.parametrize("end", [0.2, 0.1], ids=["level", "down"])
+def test_costs_are_told_without_a_threshold_too(end):
+    flat = spending(arm("uniform", np.tile(np.linspace(0.2, end, 4), (4, 1))), 0.0)
+    runs = runs_table(table(flat, spending(arm("adarft", FAST), 1000.0)))
+    costs = cost_table(report(runs, summary_table(runs, HORIZON), HORIZON))
+    assert [costs[name]["saved"] for name in ("uniform", "adarft")] == ["-", "-"]
+    assert costs["adarft"]["labels / saved"] == "-"
+    assert costs["adarft"]["generated"] == "320"
+
+
+def test_rules_on_too_few_seeds_are_not_called_level_with_adarft():
+    few = many(3, 0.05, "dots")
+    text = words(many(8, 0, "uniform"), many(8, 0.05), many(8, 0.05, "frozen"), few)
+    assert not_won(text) == {"p / scalar / adarft": "level with frozen; too few seeds against dots"}
+    text = words(many(8, 0, "uniform"), many(8, 0.05), few)
+    assert not_won(text) == {"p / scalar / adarft": "too few seeds against dots"}
+
+
+def test_an_end_of_an_interval_that_is_not_known_is_a_dash():
+    text = report(RUNS, SUMMARY.assign(speedup_high=np.nan), HORIZON)
+    assert "nan" not in text
+    assert re.search(r"\d\.\d\d \[\d\.\d\d, -\]", text)
 
 
 def test_a_verdict_is_printed_with_its_p():

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import trim_mean
 
 import workbench as wb
 import workbench.sweep
@@ -20,6 +22,7 @@ from workbench.errors import InputError
 from workbench.loop import SERIES
 from workbench.presets import LAWS, RULES
 from workbench.store import CellStore
+from workbench.summary import report, runs_table, summary_table
 from workbench.sweep import Arm, Study, git_commit, grid_points, space_filling_points
 
 POOL = wb.Pool.synthetic("uniform", size=150)
@@ -138,6 +141,150 @@ def test_a_cell_is_the_same_alone_in_a_chunk_and_as_a_plain_single_run(curves, c
         same(mine[list(record.columns)].reset_index(drop=True), record)
 
 
+GATED = ["dapo", "balanced", "vcrl", "speed", "adarft+dapo", "adarft+speed", "mopps+balanced+vcrl"]
+GATE_POINTS = [  # numbers that may differ between lanes, and a count that may not
+    {"adarft.eta": eta, "balanced.low": low, "dapo.max_batches": batches}
+    for eta, low, batches in [(5.0, 0.1, 1), (50.0, 0.3, 1), (20.0, 0.1, 4)]
+]
+SPENDING = ["dapo", "adarft+speed", "sorted", "sfl", "cures", "dots"]  # rejected groups, probes, groups of many sizes
+SPENT = {
+    "gates": (GATED, GATE_POINTS, {"rollouts": 6}),
+    "a budget of rollouts": (SPENDING, [{}], {"rollouts": 6, "budget": "rollouts"}),
+    "a budget of tokens": (SPENDING, [{}], {"rollouts": 6, "budget": "tokens"}),
+}
+
+
+@pytest.mark.parametrize("case", SPENT)
+def test_what_a_cell_spends_does_not_depend_on_chunks_or_processes(curves, tmp_path, case):
+    controllers, points, sizes = SPENT[case]
+    what = study(["scalar"], controllers, points, **sizes)
+    together = curves(what)
+    same(curves(what, lanes=1), together)
+    same(what.run(CellStore(tmp_path / "two"), jobs=2), together)
+
+
+def test_a_gated_cell_is_a_plain_single_run(curves):
+    what = study(["scalar"], GATED, GATE_POINTS, rollouts=6)
+    together = curves(what)
+    assert {"adarft+dapo adarft.eta=5 dapo.max_batches=1", "dapo max_batches=4"} <= set(together["controller"])
+    for index, cell in enumerate(what.cells):
+        rule, gates = cell.arm.make_controller(what.steps)
+        controller = wb.Controller(rule, POOL, gates, seed=cell.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wb.ShortBatch)
+            record = wb.train(
+                controller, wb.SimLearner(cell.arm.make_law(), POOL, seed=cell.seed), what.steps, what.batch,
+                what.rollouts, what.eval_every,
+            )  # fmt: skip
+        mine = together.iloc[index * RECORDS : (index + 1) * RECORDS]
+        frame = record.to_frame().drop(columns=["pool", "learner", "controller", "law", "rule"])
+        same(mine[list(frame.columns)].reset_index(drop=True), frame)
+    spent = together[together["step"] == 5].groupby("controller")[["rollouts", "trained"]].mean()
+    assert (spent["rollouts"] > spent["trained"]).drop("uniform").all()
+    assert spent.at["dapo max_batches=4", "rollouts"] > spent.at["dapo max_batches=1", "rollouts"]
+    assert together["short"].max() > 0  # counted, and not warned of
+
+
+# ---- budgets
+
+
+def test_with_a_budget_of_rollouts_every_run_spends_it_and_records_at_the_same_shares_of_it(curves):
+    what = study(["scalar", "tabular"], SPENDING, rollouts=6, steps=20, batch=8, eval_every=5, budget="rollouts")
+    table = curves(what)
+    cost = 8 * 6
+    assert table.groupby(["learner", "controller", "seed"])["step"].unique().map(list).tolist() == [
+        [0, 5, 10, 15, 20]
+    ] * len(what.cells)
+    assert (table["rollouts"] - table["step"] * cost).abs().max() <= cost
+    assert table["success"].notna().all()
+    by_rule = table[table["step"] == 20].groupby("controller")[["trained", "probed"]].mean()
+    assert by_rule.at["uniform", "trained"] == by_rule.at["sorted", "trained"] == 20 * cost
+    assert (by_rule.loc[["dapo", "adarft+speed", "sfl", "dots"], "trained"] < 20 * cost).all()
+    assert (by_rule["probed"] > 0).to_dict() == {name: name in ("sfl", "dots") for name in by_rule.index}
+
+
+def test_budgets_change_nothing_for_a_run_that_spends_as_much_as_uniform(curves):
+    columns = ["success", "target", "reward", "coverage", "rollouts", "trained", "tokens"]
+    by_steps, by_rollouts = (curves(study(steps=6, budget=budget)) for budget in ("steps", "rollouts"))
+    one, two = by_steps[columns].astype(float), by_rollouts[columns].astype(float)
+    pd.testing.assert_frame_equal(one, two, rtol=1e-12)
+
+
+def test_a_run_with_a_budget_is_the_longer_run_read_at_what_it_had_spent(curves):
+    what = study(controllers=["dapo"], seeds=1, rollouts=6, steps=20, batch=8, eval_every=1, budget="rollouts")
+    mine = curves(what).query("controller == 'dapo'")
+    whole = curves(study(controllers=["dapo"], seeds=1, rollouts=6, steps=160, batch=8, eval_every=1))
+    whole = whole.query("controller == 'dapo'")
+    for column in ("success", "coverage", "trained", "tokens"):
+        known = np.interp(mine["step"] * 48, whole["rollouts"], whole[column])
+        assert mine[column].to_numpy() == pytest.approx(known)
+
+
+def test_with_a_budget_of_tokens_rules_of_easy_items_make_more_updates(curves):
+    points = [{"frozen.target": target} for target in (0.0, 100.0)]
+    what = study(["scalar"], ["frozen"], points, steps=20, batch=8, eval_every=5, budget="tokens")
+    table = curves(what)
+    learner = wb.SimLearner(wb.ScalarIRT(), POOL, seed=0)
+    cost = 8 * 4 * learner.mean_length
+    assert table["tokens"].to_numpy() == pytest.approx(table["step"].to_numpy() * cost)
+    ends = table[table["step"] == 20].groupby("controller")["rollouts"].mean()
+    assert ends["frozen target=0"] > 1.5 * ends["uniform"] > 2 * ends["frozen target=100"]
+    assert ends["uniform"] == pytest.approx(20 * 8 * 4, rel=0.1)
+
+
+def test_a_run_that_cannot_spend_its_budget_stays_as_it_ended(curves, monkeypatch):
+    monkeypatch.setattr(workbench.sweep, "LONGEST", 1)
+    table = curves(study(controllers=["speed"], rollouts=6, budget="tokens", points=[{"scalar.tokens_hard": 0.0}]))
+    assert table["step"].unique().tolist() == [0, 2, 4, 5]
+    assert table["success"].notna().all()
+
+
+# ---- rules that fit a model, and what labels cost
+
+
+def test_rules_that_fit_a_model_run_on_three_seeds_and_meet_uniform_on_those(curves):
+    slow = [name for name, rule in RULES.items() if rule.fits_model]
+    assert slow == ["alp-gmm", "dots", "pcl"]
+    what = study(["scalar"], [*slow, "adarft"], [{"dots.reference": 8}], seeds=5, steps=4, batch=8)
+    table = curves(what)
+    seeds = table.groupby("rule")["seed"].unique().map(list).to_dict()
+    assert seeds == {rule: list(range(3 if rule in slow else 5)) for rule in ("uniform", "adarft", *slow)}
+    runs = runs_table(table)
+    summary = summary_table(runs, what.steps).set_index("rule")
+    assert summary["seeds"].to_dict() == {"uniform": 5, "adarft": 5} | dict.fromkeys(slow, 3)
+    area = runs.pivot(index="seed", columns="rule", values="auc")
+    for name in slow:
+        gain = trim_mean(area[name][:3], 0.25) - trim_mean(area["uniform"][:3], 0.25)
+        assert summary.at[name, "auc_gain"] == pytest.approx(gain)
+        assert summary.at[name, "p"] >= 2 / 2**3
+        assert summary.at[name, "verdict"] == "too few seeds"
+    same(table[table["rule"] == "dots"].reset_index(drop=True), curves(
+        study(["scalar"], ["dots"], [{"dots.reference": 8}], seeds=3, steps=4, batch=8)
+    ).query("rule == 'dots'").reset_index(drop=True))  # fmt: skip
+
+
+def test_labels_cost_the_attempts_behind_them_and_only_rules_that_read_them_pay(curves):
+    point = {"procurl.use_labels": True}
+    what = study(["scalar"], ["adarft", "adarft+dapo", "dapo", "mopps", "greso", "procurl"], [{}, point], rollouts=6)
+    bought = curves(what).groupby("controller")["label_rollouts"].agg(["min", "max"])
+    assert (bought["min"] == bought["max"]).all()
+    free = ["uniform", "dapo", "mopps", "greso", "procurl"]
+    paid = ["adarft", "adarft+dapo", "procurl use_labels=True"]
+    assert bought["max"].to_dict() == dict.fromkeys(free, 0.0) | dict.fromkeys(paid, 150 * 128)
+    by_rating = wb.Pool(np.linspace(0, 100, 150), name="rated")  # labels without counts
+    table = curves(study(["scalar"], ["adarft"], pools=[by_rating]))
+    assert table["label_rollouts"].isna().groupby(table["rule"]).agg(["all", "any"]).to_dict("index") == {
+        "uniform": {"all": False, "any": False}, "adarft": {"all": True, "any": True},
+    }  # fmt: skip
+    runs = runs_table(table)
+    text = report(runs, summary_table(runs, 5), 5)
+    costs = text.split("Costs of a run on rated")[1].splitlines()
+    (line,) = (line for line in costs if line.split()[:1] == ["adarft"])
+    assert "not known" in line
+    (line,) = (line for line in costs if line.split()[:1] == ["uniform"])
+    assert "not known" not in line
+
+
 def test_results_do_not_depend_on_the_order_of_anything(curves):
     other = wb.Pool.synthetic("narrow", size=100)
     points = grid_points({"adarft.eta": [5.0, 50.0], "kernel.kappa": [0.1, 0.2]})
@@ -195,10 +342,14 @@ def test_curves_have_the_columns_of_the_contract(curves):
     deciles = [f"success_{stratum}" for stratum in range(10)]
     assert list(table.columns) == [
         "pool", "learner", "controller", "law", "rule", "adarft.eta", "scalar.signal", "seed", "step", "rollouts",
-        "success", *deciles, *SERIES,
+        "success", *deciles, *SERIES, "label_rollouts",
     ]  # fmt: skip
     assert table["success"].to_numpy() == pytest.approx(table[deciles].mean(axis=1).to_numpy())
     assert (table["rollouts"] == table["step"] * 12 * 4).all()
+    assert (table["trained"] == table["rollouts"]).all()
+    assert (table[["probed", "forwards", "short"]] == 0).all(axis=None)
+    assert (table["tokens"] >= 200 * table["rollouts"]).all()  # of the easiest items
+    assert (table["tokens"] <= 2000 * table["rollouts"]).all()
     assert table["step"].unique().tolist() == [0, 2, 4, 5]
     eta = table.groupby("rule")["adarft.eta"].unique()
     assert eta["adarft"].tolist() == [5.0]
@@ -250,7 +401,8 @@ def test_a_cell_has_another_key_where_anything_differs_that_its_result_depends_o
     variants = [
         study(), study(steps=6), study(batch=13), study(rollouts=5), study(eval_every=3), study(pools=[harder]),
         study(pools=[counted]), study(["grpo"]), study(points=[{"scalar.kappa": 0.03}]),
-        study(controllers=["band"]), study(points=[{"adarft.eta": 49.0}]),
+        study(controllers=["band"]), study(points=[{"adarft.eta": 49.0}]), study(budget="rollouts"),
+        study(budget="tokens"), study(controllers=["adarft+dapo"]), study(controllers=["dapo"]),
     ]  # fmt: skip
     keys = [what.cells[-1].key for what in variants]
     assert len(set(keys)) == len(keys)
@@ -375,6 +527,16 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
     ("change", "said"),
     [
         ({"controllers": ["foo"]}, r"controllers: must be a rule \(uniform, .*\), a gate \(dapo.*, got 'foo'"),
+        ({"controllers": ["adarft+adarft"]}, r"controllers: must be .* or RULE\+GATE, got 'adarft\+adarft'"),
+        ({"controllers": ["adarft+nope"]}, r"controllers: .* got 'adarft\+nope'"),
+        ({"controllers": ["dapo+adarft"]}, r"controllers: .* got 'dapo\+adarft'"),
+        ({"controllers": ["adarft+dapo+dapo"]}, r"controllers: .* got 'adarft\+dapo\+dapo'"),
+        ({"controllers": ["adarft+"]}, r"controllers: .* got 'adarft\+'"),
+        ({"controllers": ["speed"]}, r"rollouts: must be > 4, the first ones of gate SPEED, got 4"),
+        ({"controllers": ["dapo"], "points": [{"dapo.max_batches": 0}]}, r"dapo\.max_batches: must be .*, got 0"),
+        ({"controllers": ["e2h"], "points": [{"e2h.schedule": "x"}]}, r"e2h\.schedule: must be one of .*, got 'x'"),
+        ({"controllers": ["uniform"], "points": [{}, {"uniform.floor": 0.5}]}, r"uniform\.floor: must be one value"),
+        ({"budget": "x"}, r"budget: must be one of steps, rollouts, tokens, got 'x'"),
         ({"controllers": []}, r"controllers: must be one or more different names, got none"),
         ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
         ({"learners": ["foo"]}, r"learners: must be among scalar, .*tabular, got 'foo'"),

@@ -22,9 +22,10 @@ import pandas as pd
 import pytest
 
 from workbench import figures
-from workbench.presets import LAWS, RULES
-from workbench.summary import summary_table
-from workbench.sweep import ROLLOUTS_IN_CACHE
+from workbench.presets import GATES, LAWS, RULES
+from workbench.ranking import OVERALL
+from workbench.summary import COSTS, summary_table
+from workbench.sweep import BUDGETS, ROLLOUTS_IN_CACHE
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "sims" / "sweep.py"
@@ -39,7 +40,7 @@ STUDY = shlex.split(
 )
 CELLS, RECORDS = 24, 3
 FIGURES = ["learning_curves", "target_difficulty", "speedup"]
-TABLES = ["curves.parquet", "manifest.json", "runs.parquet", "summary.csv"]
+TABLES = ["curves.parquet", "manifest.json", "ranking.csv", "runs.parquet", "summary.csv"]
 FILES = {*TABLES, *(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png"))}
 SMALL = shlex.split(
     "--pools items.csv --learners scalar --controllers adarft --seeds 2 --steps 4 --batch 8 --rollouts 4 "
@@ -53,6 +54,7 @@ def write_items(folder):
     frame.loc[[50, 60, 70], "prompt"] = frame["prompt"][[5, 6, 6]].to_numpy()
     frame.loc[70, "difficulty"] = frame["difficulty"][6]
     frame.to_csv(folder / "items.csv", index=False)
+    frame[["difficulty"]].assign(level=np.arange(96) // 24).to_csv(folder / "levels.csv", index=False)
     return folder
 
 
@@ -145,26 +147,43 @@ def test_the_tables_have_the_columns_of_the_contract_and_a_row_for_everything(un
     curves = pd.read_parquet(undisturbed.out / "curves.parquet")
     assert list(curves.columns) == [
         *keys, "seed", "step", "rollouts", "success", *deciles, "target", "reward", "batch_difficulty",
-        "silent_share", "coverage",
+        "silent_share", "coverage", "trained", "probed", "tokens", "forwards", "short", "label_rollouts",
     ]  # fmt: skip
     assert len(curves) == CELLS * RECORDS
     runs = pd.read_parquet(undisturbed.out / "runs.parquet")
     assert list(runs.columns) == [
         *keys, "seed", "threshold", "steps_to_threshold", "reached", "rollouts_to_threshold", "auc", "final",
-        "silent_share", "coverage",
+        "silent_share", "coverage", *COSTS,
     ]  # fmt: skip
     assert len(runs) == CELLS
     summary = pd.read_csv(undisturbed.out / "summary.csv")
     estimates = ["steps", "speedup", "auc", "auc_gain", "final"]
     assert set(summary.columns) == {
         *keys, *(name + end for name in estimates for end in ("", "_low", "_high")), "seeds", "threshold", "censored",
-        "rollouts", "p", "p_holm", "improvement", "silent_share", "coverage", "verdict",
+        "rollouts", "rollouts_saved", "p", "p_holm", "improvement", "silent_share", "coverage", "verdict",
+        *(f"mean_{name}" for name in COSTS),
     }  # fmt: skip
     assert summary["controller"].tolist() == ["uniform", "filter", "adarft eta=5", "adarft eta=50"]
     assert set(summary["pool"]) == {"items"}
     assert set(summary["learner"]) == {"scalar"}
     assert (summary["seeds"] == 6).all()
     assert summary.set_index("controller")["adarft.eta"].dropna().to_dict() == {"adarft eta=5": 5, "adarft eta=50": 50}
+    ranking = pd.read_csv(undisturbed.out / "ranking.csv")
+    assert list(ranking.columns) == [
+        "learner", "controller", "mean_rank", "mean_rank_low", "mean_rank_high", "worst_rank", "mean_regret",
+        "mean_regret_low", "mean_regret_high", "worst_regret", "seeds_to_separate",
+    ]  # fmt: skip
+    assert list(ranking["learner"]) == ["scalar"] * 4 + [OVERALL] * 4
+    assert set(ranking["controller"]) == set(summary["controller"])
+
+
+def test_the_tables_know_what_a_run_has_spent(undisturbed):
+    runs = pd.read_parquet(undisturbed.out / "runs.parquet").set_index("controller")
+    assert (runs[["rollouts", "trained"]] == 30 * 32 * ROLLOUTS).all(axis=None)
+    assert (runs[["probed", "forwards", "short"]] == 0).all(axis=None)
+    assert runs["tokens"].between(200 * 30 * 32 * ROLLOUTS, 2000 * 30 * 32 * ROLLOUTS).all()
+    assert (runs.loc["uniform", "label_rollouts"] == 0).all()
+    assert runs.loc[["filter", "adarft eta=5", "adarft eta=50"], "label_rollouts"].isna().all()  # a file without counts
 
 
 def test_the_summary_is_that_of_the_runs_and_the_runs_those_of_the_curves(undisturbed):
@@ -236,8 +255,28 @@ def test_the_printed_table_is_the_summary(undisturbed):
             if row["verdict"] != "baseline":
                 assert f"{row['speedup']:.2f} [" in line
     assert "AdaRFT" in undisturbed.result.out
-    assert "study: runs.parquet curves.parquet summary.csv manifest.json" in lines[-1]
+    assert "study: runs.parquet curves.parquet summary.csv ranking.csv manifest.json" in lines[-1]
     assert all(name in lines[-1] for name in FIGURES)
+
+
+def test_the_printed_costs_and_ranking_are_those_of_the_tables(undisturbed):
+    out = undisturbed.result.out
+    summary = pd.read_csv(undisturbed.out / "summary.csv")
+    lines = out.split("Costs of a run on items, mean over learners:\n")[1].splitlines()
+    for line, row in zip(lines[1:], summary.to_dict("records"), strict=False):
+        assert line.strip().startswith(row["controller"])
+        assert line.count(f" {row['mean_rollouts']:,.0f} ") == 2  # generated, trained on
+        assert ("not known" in line) == (row["controller"] != "uniform")
+    ranking = pd.read_csv(undisturbed.out / "ranking.csv")
+    lines = out.split("Ranking over learners and pools, by area under the curve:\n")[1].splitlines()
+    overall = ranking[ranking["learner"] == OVERALL]
+    assert overall["mean_rank"].is_monotonic_increasing
+    for line, row in zip(lines[1:], overall.to_dict("records"), strict=False):
+        assert line.strip().startswith(f"{row['controller']} {row['mean_rank']:.1f} [")
+        assert f" {row['mean_regret']:.4f} [" in line
+    first = ranking["controller"][ranking["learner"] == "scalar"].tolist()
+    assert f"  scalar: {', '.join(first[:3])}; last: {first[-1]}" in lines
+    assert out.index("Costs of a run") < out.index("Ranking over") < out.index("study: runs.parquet")
 
 
 def test_progress_goes_to_stderr_and_the_table_to_stdout(undisturbed):
@@ -494,7 +533,7 @@ def test_tiny_is_a_slice_of_the_default_study():
         assert tiny[name] == whole[name][: len(tiny[name])] != []
     for name in ("seeds", "steps", "batch", "rollouts"):
         assert 1 <= tiny[name] <= whole[name]
-    assert set(whole["controllers"]) == set(RULES)
+    assert whole["controllers"] == ["uniform", "filter", "band", "linear", "sorted", "frozen", "adarft"]
     assert set(whole["learners"]) <= set(LAWS)
 
 
@@ -509,6 +548,64 @@ def test_a_space_filling_design_stays_in_its_ranges(sweep):
     assert (result.folder / "study" / "heat_map.pdf").exists()
     points = json.loads((result.folder / "study" / "manifest.json").read_text())["points"]
     assert [point["adarft.eta"] for point in points] == pytest.approx(arms["adarft.eta"].tolist())
+
+
+def test_settings_of_gates_and_settings_that_are_true_or_false_are_crossed_too(sweep):
+    result = sweep(
+        "--controllers", "e2h,adarft+dapo", "--set", "dapo.max_batches=1,3", "--set", "e2h.min_prob=true,false",
+        "--set", "e2h.schedule=gaussian", "--pools", "levels.csv",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert result.summary["controller"].tolist() == [
+        "uniform", "e2h min_prob=True schedule=gaussian", "e2h min_prob=False schedule=gaussian",
+        "adarft+dapo dapo.max_batches=1", "adarft+dapo dapo.max_batches=3",
+    ]  # fmt: skip
+    gated = result.summary.set_index("controller")
+    assert gated["dapo.max_batches"].dropna().tolist() == [1, 3]
+    assert gated.at["adarft+dapo dapo.max_batches=1", "mean_short"] > 0
+    more, less = (gated.at[f"adarft+dapo dapo.max_batches={n}", "mean_rollouts"] for n in (3, 1))
+    assert more > less == gated.at["uniform", "mean_rollouts"]
+    arm = json.loads((result.folder / "study" / "manifest.json").read_text())["arms"][-1]
+    assert (arm["rule"]["class"], arm["gates"]) == ("AdaRFT", [{"class": "DynamicSampling", "max_batches": 3}])
+    assert said(result) == []  # short updates are in the table
+
+
+def test_all_controllers_run_on_a_pool_of_a_preset(sweep):
+    result = sweep("--pools", "narrow", "--controllers", "all", "--seeds", "4", "--rollouts", "6")
+    assert result.code == 0, result.err
+    assert result.summary["controller"].tolist() == [*RULES, *GATES]
+    slow = result.summary["controller"].isin(["alp-gmm", "dots", "pcl"])
+    assert (result.summary["seeds"] == np.where(slow, 3, 4)).all()
+    assert "left out" not in result.err
+    costs = result.summary.set_index("controller")
+    labels = costs["mean_label_rollouts"]
+    assert (labels[labels > 0] == 10_000 * 128).all()
+    assert set(labels.index[labels > 0]) == {name for name, rule in RULES.items() if rule.labels}
+    assert set(costs.index[costs["mean_probed"] > 0]) == {"sfl", "dots"}
+    assert set(costs.index[costs["mean_forwards"] > 0]) == {"dots", "pcl"}
+    assert set(costs.index[costs["mean_rollouts"] - costs["mean_probed"] > costs["mean_trained"]]) == {*GATES}
+    assert len(pd.read_csv(result.folder / "study" / "ranking.csv")) == 2 * len(RULES | GATES)
+
+
+def test_all_controllers_leave_out_those_that_a_file_has_no_columns_for_and_say_which(sweep):
+    result = sweep("--controllers", "all", "--seeds", "1", "--rollouts", "6")
+    assert result.code == 0, result.err
+    lacking = {"bots": "weak_rate", "dots": "features", "pcl": "features"}
+    lines = [line for line in said(result) if "left out" in line]
+    assert lines == said(result)[: len(lines)]
+    left = {line.split()[0]: re.search(r"must have the column (\w+)", line)[1] for line in lines}
+    assert left == lacking
+    assert len(lines) == len(lacking)
+    assert result.summary["controller"].tolist() == [name for name in (*RULES, *GATES) if name not in lacking]
+
+
+def test_with_a_budget_of_rollouts_a_gated_rule_makes_fewer_updates(sweep):
+    result = sweep("--controllers", "dapo", "--budget", "rollouts", "--steps", "20", "--eval-every", "5")
+    assert result.code == 0, result.err
+    spent = result.summary.set_index("controller")
+    assert spent["mean_rollouts"].tolist() == [20 * 8 * 4] * 2
+    assert spent.at["dapo", "mean_trained"] < spent.at["uniform", "mean_trained"] == 20 * 8 * 4
+    assert json.loads((result.folder / "study" / "manifest.json").read_text())["budget"] == "rollouts"
 
 
 @pytest.mark.parametrize(
@@ -555,12 +652,15 @@ def test_help_explains_every_option_with_its_default(sweep):
     assert told.pop("help")
     assert told.pop("tiny")
     assert told.keys() == {
-        "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "set", "design",
-        "points", "threshold", "heat", "jobs", "out",
+        "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "budget", "set",
+        "design", "points", "threshold", "heat", "jobs", "out",
     }  # fmt: skip
     assert all("(default: " in line or "; default: " in line for line in told.values())
-    for name in (*RULES, *LAWS, "skew-difficult", "rloo"):
-        assert name in result.out
+    shown = set(re.findall(r"[\w-]+", " ".join(result.out.split()).replace("- ", "-")))  # help breaks at hyphens
+    assert {*RULES, *GATES, *LAWS, "skew-difficult", "rloo", "all"} <= shown
+    assert "RULE+GATE" in result.out
+    for budget in BUDGETS:
+        assert budget in told["budget"]
 
 
 # ---- bad input
@@ -583,6 +683,18 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--controllers foo", "controllers", "uniform, filter, band, linear, sorted, frozen, adarft", "'foo'"),
     ("--controllers adarft,adarft", "controllers", "different names", "adarft, adarft"),
     ("--controllers ''", "--controllers", "names separated by commas", "''"),
+    ("--controllers adarft+adarft", "controllers", "or RULE+GATE", "'adarft+adarft'"),
+    ("--controllers adarft+nope", "controllers", "a gate (dapo, balanced, vcrl, speed)", "'adarft+nope'"),
+    ("--controllers all,adarft", "controllers", "or RULE+GATE", "'all'"),
+    ("--controllers speed", "rollouts", "> 4, the first ones of gate SPEED", "4"),
+    ("--controllers dots", "pool", "must have the column features", "'items' has none"),
+    ("--controllers dapo --set dapo.max_batches=0", "dapo.max_batches", "a whole number in [1, ", "0"),
+    ("--controllers dapo --set dapo.max_batches=1.5", "dapo.max_batches", "a whole number in [1, ", "1.5"),
+    ("--controllers e2h --set e2h.schedule=x", "e2h.schedule", "gaussian, cosine, balanced, classic", "'x'"),
+    ("--controllers e2h --set e2h.min_prob=maybe", "--set e2h.min_prob", "one of true, false", "'maybe'"),
+    ("--set dapo.max_batches=3", "'dapo.max_batches'", "controller or learner that runs (adarft, scalar)", ""),
+    ("--controllers uniform --set uniform.floor=0,0.5", "uniform.floor", "one value", "[0.0, 0.5]"),
+    ("--budget x", "--budget", "one of steps, rollouts, tokens", "'x'"),
     ("--learners foo", "learners", "scalar, grpo, natural, guess, kernel, tabular", "'foo'"),
     ("--learners scalar,", "--learners", "names separated by commas", "'scalar,'"),
     ("--foo 3", "--foo", "--help", "3"),

@@ -87,7 +87,7 @@ class Look:
     marker: str
 
 
-LOOKS = {  # Okabe & Ito (2008), without their yellow, which vanishes on white
+LOOKS = {  # colours of Okabe & Ito (2008) without their yellow, which vanishes on white, and of Tol's muted scheme
     "uniform": Look("#000000", (0, (4, 1.5)), "o"),
     "filter": Look("#E69F00", (0, (6, 1.5, 1, 1.5)), "s"),
     "band": Look("#56B4E9", (0, (2, 1)), "^"),
@@ -95,20 +95,50 @@ LOOKS = {  # Okabe & Ito (2008), without their yellow, which vanishes on white
     "sorted": Look("#CC79A7", (0, (6, 1.2, 1, 1.2, 1, 1.2)), "D"),
     "frozen": Look("#0072B2", (0, (1, 1)), "p"),
     "adarft": Look("#D55E00", SOLID, "*"),
-    "dapo": Look("#882255", (0, (3, 1, 1, 1)), "P"),  # Tol's wine: Okabe and Ito have no more
+    "adarft-gaussian": Look("#D55E00", (0, (2, 1)), "X"),
+    "adarft-covering": Look("#D55E00", (0, (6, 1.5, 1, 1.5)), "h"),
+    "staged": Look("#CC79A7", SOLID, "s"),
+    "e2h": Look("#009E73", (0, (1, 1)), "d"),
+    "rlve": Look("#E69F00", SOLID, "v"),
+    "sec": Look("#332288", SOLID, "o"),
+    "dump": Look("#332288", (0, (2, 1)), "s"),
+    "tscl": Look("#332288", (0, (8, 2)), "^"),
+    "progress": Look("#0072B2", SOLID, "H"),
+    "prioritized": Look("#117733", SOLID, "D"),
+    "mopps": Look("#117733", (0, (4, 1.5)), "p"),
+    "bots": Look("#117733", (0, (3, 1, 1, 1)), "8"),
+    "sfl": Look("#CC6677", SOLID, "^"),
+    "procurl": Look("#CC6677", (0, (4, 1.5)), "d"),
+    "plr": Look("#CC6677", (0, (1, 1)), "o"),
+    "greso": Look("#999933", SOLID, "P"),
+    "cures": Look("#999933", (0, (4, 1.5)), "*"),
+    "mastered": Look("#999933", (0, (2, 1)), "v"),
+    "alp-gmm": Look("#44AA99", SOLID, "p"),
+    "dots": Look("#44AA99", (0, (1, 1)), "s"),
+    "pcl": Look("#44AA99", (0, (4, 1.5)), "X"),
+    "dapo": Look("#882255", (0, (3, 1, 1, 1)), "P"),
+    "balanced": Look("#882255", (0, (6, 1.5, 1, 1.5)), "H"),
+    "vcrl": Look("#882255", (0, (8, 2)), "8"),
+    "speed": Look("#882255", (0, (1, 1)), "D"),
 }
 COLORS = {rule: look.color for rule, look in LOOKS.items()}
 
-# Rules without a row above: those of Paul Tol's muted colours that stay clear of Okabe-Ito, other markers.
+# RULE+GATE is drawn as the rule, its dashes those of the gates in turn; each starts with the longest of all strokes.
+GATE_DASHES = {"dapo": (11.0, 1.0), "balanced": (11.0, 1.0, 3.0, 1.0), "vcrl": (11.0, 1.0, 1.0, 1.0),
+               "speed": (11.0, 1.0, 1.0, 1.0, 1.0, 1.0)}  # fmt: skip
+
+# Rules without a row above: those of Tol's muted colours that stay clear of Okabe-Ito, in dashes of their own or solid.
 OTHER_COLORS = ("#332288", "#661100", "#999933", "#CC6677", "#117733", "#44AA99")
 OTHER_DASHES: tuple[Dashes, ...] = (SOLID, (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 OTHER_MARKERS = ("d", "h", "X", "8", "H")
 
 
 def rule_look(rule: str) -> Look:
-    """The look of a rule, from its name alone."""
+    """The look of RULE, GATE or RULE+GATE, from its name alone."""
     if rule in LOOKS:
         return LOOKS[rule]
+    if dashes := _gate_dashes(rule):
+        return replace(rule_look(rule.split("+")[0]), dashes=(0, dashes))
     digest = hashlib.sha256(rule.encode()).digest()  # hash() differs from process to process
     return Look(
         OTHER_COLORS[digest[0] % len(OTHER_COLORS)],
@@ -117,11 +147,17 @@ def rule_look(rule: str) -> Look:
     )
 
 
-def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
-    """Controller label -> look, in legend order: rules as in LOOKS, then others by name; variants by number.
+def _gate_dashes(rule: str) -> tuple[float, ...]:
+    """The dashes of the gates behind RULE+GATE; () if there is none, or one without a row."""
+    gates = rule.split("+")[1:]
+    return tuple(length for gate in gates for length in GATE_DASHES[gate]) if {*gates} <= {*GATE_DASHES} else ()
 
-    A rule in one form has the rule's look. Variants keep its hue and marker, run from light to dark and take
-    turns in dashes; one without settings ("adarft" beside "adarft eta=5") keeps the rule's look. Lightness
+
+def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
+    """Controller label -> look, in legend order: as in LOOKS, each before itself with gates, then others by name.
+
+    A rule in one form has the rule's look. Variants keep its hue and marker, run by number from light to dark and
+    take turns in dashes; one without settings ("adarft" beside "adarft eta=5") keeps the rule's look. Lightness
     counts the variants in this table: where tables show different ones, pass one table's looks to each figure.
     """
     _require(table, "table", ["controller", "rule"])
@@ -131,14 +167,19 @@ def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
         raise InputError(f"controller: must belong to one rule, got {twice.iloc[0]!r} under several")
     known = list(LOOKS)
     looks: dict[str, Look] = {}
-    for rule in sorted(pairs["rule"].unique(), key=lambda r: (known.index(r) if r in LOOKS else len(known), r)):
+
+    def place(rule: str) -> tuple[int, str]:
+        first = rule.split("+")[0]
+        return known.index(first) if first in LOOKS else len(known), rule
+
+    for rule in sorted(pairs["rule"].unique(), key=place):
         labels = sorted(pairs["controller"][pairs["rule"] == rule], key=_by_number)
         look = rule_look(rule)
         variants = [label for label in labels if label != rule] if len(labels) > 1 else []
         looks |= {label: look for label in labels if label not in variants}
         for i, shade in enumerate(np.linspace(-0.45, 0.55, len(variants))):
-            dashes = OTHER_DASHES[i % len(OTHER_DASHES)]
-            looks[variants[i]] = replace(look, color=_shade(look.color, shade), dashes=dashes)
+            dashes = OTHER_DASHES[i % len(OTHER_DASHES)][1] + _gate_dashes(rule)
+            looks[variants[i]] = replace(look, color=_shade(look.color, shade), dashes=(0, dashes))
     return looks
 
 

@@ -19,34 +19,39 @@ Floats = NDArray[np.float64]
 def ranking_table(runs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Rank and regret of each controller, per learner and over all learners (`OVERALL`), best first.
 
-    A controller's score on a pool and learner is its mean area under the curve over seeds; rank 1 is the best, ties
-    share the mean of their ranks; regret is the best score minus its own. mean_rank, mean_regret: over the pools of the
-    learner, or over all pools and learners; worst_rank: the largest of these ranks. Intervals: percentile bootstrap
-    over seeds, one draw of seeds for all controllers, as they are paired.
+    A controller's score on a pool and learner is its mean gain in area under the curve over the first controller of
+    `runs`, the baseline, on the seeds that it ran on; rank 1 is the best, ties share the mean of their ranks; regret is
+    the best score minus its own. mean_rank, mean_regret: over the pools of the learner, or over all pools and learners;
+    worst_rank: the largest of these ranks. Intervals: percentile bootstrap over seeds, one draw of seeds for all
+    controllers, as they are paired. Where settings of learners and of controllers go together, as in a space-filling
+    design, a controller is ranked with the learners that it ran on, and over all learners only if it ran on each.
     seeds_to_separate: seeds with which a paired t-test at 1 - level would tell this controller from the next one in
     80 of 100 studies, at the difference and spread seen here (normal approximation, at least 3); infinite where their
     means are equal, NaN for the last.
     """
     controllers = list(dict.fromkeys(runs["controller"]))
-    blocks = {key: _areas(block, controllers) for key, block in runs.groupby(["learner", "pool"], sort=False)}
+    blocks = {key: _gains(block, controllers) for key, block in runs.groupby(["learner", "pool"], sort=False)}
     rows = []
     for learner in [*dict.fromkeys(runs["learner"]), OVERALL]:
-        areas = [block for (name, _), block in blocks.items() if learner in (name, OVERALL)]
-        rows += _rows(learner, controllers, areas, level)
+        gains = np.array([block for (name, _), block in blocks.items() if learner in (name, OVERALL)])
+        ran = ~np.isnan(gains).all(axis=2).any(axis=0)  # on each of its pools
+        rows += _rows(learner, list(np.array(controllers)[ran]), gains[:, ran], level)
     return pd.DataFrame(rows)
 
 
-def _areas(block: pd.DataFrame, controllers: list[str]) -> Floats:
-    """(C, N) area of each controller and seed; NaN for seeds that a controller did not run on, which come last."""
+def _gains(block: pd.DataFrame, controllers: list[str]) -> Floats:
+    """(C, N) gain of each controller on each seed; NaN for seeds that a controller did not run on, which come last."""
     table = block.pivot(index="controller", columns="seed", values="auc")
-    return table.reindex(controllers).to_numpy(np.float64)
+    areas = table.reindex(controllers).to_numpy(np.float64)
+    return np.asarray(areas - areas[0])
 
 
-def _rows(learner: str, controllers: list[str], areas: list[Floats], level: float) -> list[dict[str, Any]]:
-    ranks, regrets = (scores[:, 0] for scores in _ranks_and_regrets(np.array([_means(block) for block in areas])))
-    seeds = areas[0].shape[1]
+def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> list[dict[str, Any]]:
+    """The rows of one learner; gains (P, C, N) on its pools."""
+    ranks, regrets = (scores[:, 0] for scores in _ranks_and_regrets(np.array([_means(block) for block in gains])))
+    seeds = gains.shape[2]
     draws = generator(0, Role.BOOTSTRAP).integers(seeds, size=(RESAMPLES, seeds))
-    drawn = _ranks_and_regrets(np.array([_means(block, draws) for block in areas]))
+    drawn = _ranks_and_regrets(np.array([_means(block, draws) for block in gains]))
     ends = [50 * (1 - level), 50 * (1 + level)]
     (rank_low, rank_high), (regret_low, regret_high) = (
         np.percentile(scores.mean(axis=0), ends, axis=0) for scores in drawn
@@ -67,19 +72,19 @@ def _rows(learner: str, controllers: list[str], areas: list[Floats], level: floa
                 "mean_regret_low": regret_low[c],
                 "mean_regret_high": regret_high[c],
                 "worst_regret": regrets[:, c].max(),
-                "seeds_to_separate": np.nan if after is None else seeds_to_separate(areas, c, int(after), level),
+                "seeds_to_separate": np.nan if after is None else seeds_to_separate(gains, c, int(after), level),
             }
         )
     return rows
 
 
-def _means(areas: Floats, draws: NDArray[np.int64] | None = None) -> Floats:
-    """(D, C) mean area (C, N) over each of D draws of seeds (D, N), or (1, C) over the seeds as they are."""
+def _means(gains: Floats, draws: NDArray[np.int64] | None = None) -> Floats:
+    """(D, C) mean gain (C, N) over each of D draws of seeds (D, N), or (1, C) over the seeds as they are."""
     if draws is None:
-        return np.asarray(np.nanmean(areas, axis=1)[None])
-    ran = (~np.isnan(areas)).sum(axis=1)[:, None, None]
+        return np.asarray(np.nanmean(gains, axis=1)[None])
+    ran = (~np.isnan(gains)).sum(axis=1)[:, None, None]
     own = np.where(draws < ran, draws, draws % ran)  # a controller with fewer seeds draws among its own
-    return np.asarray(np.take_along_axis(areas[:, None, :], own, axis=2).mean(axis=2).T)
+    return np.asarray(np.take_along_axis(gains[:, None, :], own, axis=2).mean(axis=2).T)
 
 
 def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:
@@ -87,18 +92,17 @@ def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:
     return sp.rankdata(-means, axis=-1), means.max(axis=-1, keepdims=True) - means
 
 
-def seeds_to_separate(areas: list[Floats], one: int, other: int, level: float = 0.95) -> float:
+def seeds_to_separate(gains: Floats, one: int, other: int, level: float = 0.95) -> float:
     """N = ((z_(1 - alpha / 2) + z_0.8) s / d)^2, d, s: mean, sd over seeds of the mean difference.
 
     1 - alpha = level. Source: sample size of a paired comparison, e.g. Colas et al. 2018, arXiv 1806.08295.
     """
-    gains = np.mean([block[one] - block[other] for block in areas], axis=0)
-    gains = gains[~np.isnan(gains)]
-    if len(gains) < 2 or gains.mean() == 0:
+    apart = (gains[:, one] - gains[:, other]).mean(axis=0)
+    apart = apart[~np.isnan(apart)]
+    if len(apart) < 2 or apart.mean() == 0:
         return np.inf
-    spread = gains.std(ddof=1)
     z = sp.norm.ppf(0.5 + level / 2) + sp.norm.ppf(0.8)
-    return float(max(3, np.ceil((z * spread / gains.mean()) ** 2)))
+    return float(max(3, np.ceil((z * apart.std(ddof=1) / apart.mean()) ** 2)))
 
 
 def ranking_lines(table: pd.DataFrame) -> list[str]:
@@ -116,6 +120,9 @@ def ranking_lines(table: pd.DataFrame) -> list[str]:
     )
     lines = ["Ranking over learners and pools, by area under the curve:"]
     lines += [f"  {line}" for line in shown.to_string(index=False).splitlines()]
+    others = table["controller"].nunique() - len(overall)
+    if others:
+        lines.append(f"{others} more ran with some learners only and are ranked with those.")
     lines.append("Best three by learner:")
     for learner, block in table[table["learner"] != OVERALL].groupby("learner", sort=False):
         lines.append(f"  {learner}: {', '.join(block['controller'].iloc[:3])}; last: {block['controller'].iloc[-1]}")

@@ -79,7 +79,8 @@ def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.D
     """One row per arm: estimates with intervals, and how the arm compares with uniform on the same seeds.
 
     steps: restricted mean steps to threshold, censored runs counting as `horizon`. speedup: uniform's over the
-    arm's. auc, final: interquartile means. auc_gain: paired difference of interquartile means to uniform.
+    arm's. rollouts: to the threshold; rollouts_saved: uniform's minus the arm's. auc, final: interquartile means.
+    auc_gain: paired difference of interquartile means to uniform. mean_rollouts, ..: means of the runs' totals.
     p: paired sign-flip test on the area under the curve; p_holm: adjusted over all comparisons of the study.
     verdict: better or worse than uniform where p_holm <= 1 - level; else no difference, or, where no result could
     have been significant with that many comparisons, too few seeds.
@@ -127,6 +128,7 @@ def _arm_row(
             speedup = stats.speedup(_crossing(base), _crossing(arm), horizon, level)
     row |= _named("steps", steps) | {"censored": int((~arm["reached"]).sum())}
     row["rollouts"] = arm["rollouts_to_threshold"].mean()
+    row["rollouts_saved"] = base["rollouts_to_threshold"].mean() - row["rollouts"]
     row |= _named("speedup", speedup)
     auc, base_auc = arm["auc"].to_numpy(), base["auc"].to_numpy()
     row |= _named("auc", stats.interval(auc, level=level))
@@ -155,6 +157,7 @@ def rivals_table(runs: pd.DataFrame, rule: str = "adarft") -> pd.DataFrame:
     """Each arm of another rule against `rule` (at its best setting) on the same pool, learner and seeds.
 
     auc_gain: mean paired difference of the areas, rival minus `rule`. p_holm: sign-flip test, adjusted over the table.
+    enough: whether so few seeds could have shown anything.
     """
     rows = []
     comparisons = len(runs[runs["rule"] != rule].groupby(ARM))
@@ -166,8 +169,9 @@ def rivals_table(runs: pd.DataFrame, rule: str = "adarft") -> pd.DataFrame:
         own = mine[mine["controller"] == best].set_index("seed")["auc"]
         for rival, arm in block[block["rule"] != rule].groupby("controller", sort=False):
             gain = arm["auc"].to_numpy() - own[arm["seed"]].to_numpy()
-            rows.append((pool, learner, best, rival, gain.mean(), _sign_flip(gain, comparisons)))
-    table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival", "auc_gain", "p"])
+            enough = enough_seeds(len(gain), comparisons)
+            rows.append((pool, learner, best, rival, gain.mean(), _sign_flip(gain, comparisons), enough))
+    table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival", "auc_gain", "p", "enough"])
     return table.assign(p_holm=stats.holm(table["p"].to_numpy()))
 
 
@@ -210,10 +214,9 @@ def cost_lines(summary: pd.DataFrame) -> list[str]:
     """What each controller spends in a run, and what it saves, on each pool; means over its learners."""
     lines = []
     for pool, block in summary.groupby("pool", sort=False):
-        base = block[block["rule"] == BASELINE].set_index("learner")["rollouts"]
         rows = []
         for controller, arm in block.groupby("controller", sort=False):
-            saved = (arm["learner"].map(base) - arm["rollouts"]).mean()
+            saved = arm["rollouts_saved"].mean()
             labels = arm["mean_label_rollouts"].mean()
             spent = {head: f"{arm[f'mean_{name}'].mean():,.0f}" for head, name in COST_HEADS.items()}
             times = f"{labels / saved:,.1f}" if labels > 0 and saved > 0 else "-"
@@ -236,24 +239,27 @@ def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> lis
     if rivals.empty:
         return []
     seeds = runs["seed"].nunique()
-    if not enough_seeds(seeds, len(rivals)):
+    if not rivals["enough"].any():
         return [f"Too few seeds to say where AdaRFT does not win (seeds: {seeds}, comparisons: {len(rivals)})."]
     speedups = {tuple(row[key] for key in ARM): row["speedup"] for row in rows_of(summary)}
     lines = []
     for key, block in rivals.groupby(ARM, sort=False):
         arm = tuple(map(str, key))
         sure = block["p_holm"] <= 0.05
-        above, level = block[sure & (block["auc_gain"] > 0)], block[~sure]
+        above, level = block[sure & (block["auc_gain"] > 0)], block[~sure & block["enough"]]
+        undecided = block[~block["enough"]]
         parts = []
         if len(above):
             named = (f"{row['rival']} (+{row['auc_gain']:.2g})" for row in rows_of(above))
             parts.append(f"beaten by {', '.join(named)}")
-        if len(level) == len(block):
+        if len(level) and len(level) == block["enough"].sum():
             parts.append("level with every rule")
         elif len(level):
             parts.append(f"level with {', '.join(level['rival'])}")
         if not parts and speedups[arm] < SMALL_SPEEDUP:
             parts.append(f"first, but only {speedups[arm]:.2f} times as fast as uniform")
+        if len(undecided):
+            parts.append(f"too few seeds against {', '.join(undecided['rival'])}")
         if parts:
             tried = len(summary.query("pool == @arm[0] and learner == @arm[1] and rule == 'adarft'"))
             best = f" (best of {tried} settings on these very seeds: optimistic)" if tried > 1 else ""
@@ -272,7 +278,7 @@ def _interval(row: dict[str, Any], name: str, form: str) -> str:
         return "-"
     if not np.isfinite(row[f"{name}_low"]):
         return format(row[name], form)  # one seed has no interval
-    return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
+    return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {_number(row[f'{name}_high'], form)}]"
 
 
 def _number(value: float, form: str) -> str:

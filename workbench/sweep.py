@@ -17,6 +17,7 @@ import platform
 import signal
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -30,10 +31,10 @@ import numba
 import numpy as np
 import pandas as pd
 
-from workbench.controllers import Controller
+from workbench.controllers import Controller, ShortBatch
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.learners import KernelTransfer, Law, SimLearner
-from workbench.loop import record_steps, train
+from workbench.loop import Record, record_steps, train
 from workbench.pool import Pool
 from workbench.presets import BASELINE, GATES, LAWS, RULES, Parts, make_controller, make_law, parts_of, per_lane_field
 from workbench.store import CellStore
@@ -150,6 +151,9 @@ class Study:
             if owner not in (*self.learners, *parts):
                 running = ", ".join(dict.fromkeys((*parts, *self.learners)))
                 raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
+            values = dict.fromkeys(point.get(parameter) for point in self.points)
+            if owner == BASELINE and len(values) > 1:
+                raise InputError(f"{parameter}: must be one value, for there is one baseline, got {shown([*values])}")
 
     def _try_arms(self) -> None:
         """Make every rule and law, and draw one batch: what cannot run says so now."""
@@ -420,22 +424,28 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
     rule, gates = together.make_controller(study.steps)
     seeds = np.array([cell.seed for cell in chunk], np.uint64)
     controller, learner = Controller(rule, pool, gates, seed=seeds), SimLearner(together.make_law(), pool, seeds)
-    shape = study.batch, study.rollouts, study.eval_every
-    if study.budget == "steps":
-        record = train(controller, learner, study.steps, *shape)
-    else:
-        step_cost = study.batch * study.rollouts * (learner.mean_length if study.budget == "tokens" else 1.0)
-
-        def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
-            spent = controller.rollouts if study.budget == "rollouts" else learner.tokens
-            return controller.step % study.eval_every == 0 and bool((spent >= study.steps * step_cost).all())
-
-        record = train(controller, learner, LONGEST * study.steps, *shape, until=done)
-        record = record.at_cost(study.budget, step_cost, record_steps(study.steps, study.eval_every))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortBatch)  # the tables count them
+        record = _train(study, controller, learner)
     frame = record.to_frame().drop(columns=list(record.names))  # the study has names of its own
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
     return frame.assign(cell=cells)
+
+
+def _train(study: Study, controller: Controller, learner: SimLearner) -> Record:
+    """All lanes until each has spent the budget; recorded at the same shares of it."""
+    shape = study.batch, study.rollouts, study.eval_every
+    if study.budget == "steps":
+        return train(controller, learner, study.steps, *shape)
+    step_cost = study.batch * study.rollouts * (learner.mean_length if study.budget == "tokens" else 1.0)
+
+    def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
+        spent = controller.rollouts if study.budget == "rollouts" else learner.tokens
+        return controller.step % study.eval_every == 0 and bool((spent >= study.steps * step_cost).all())
+
+    record = train(controller, learner, LONGEST * study.steps, *shape, until=done)
+    return record.at_cost(study.budget, step_cost, record_steps(study.steps, study.eval_every))
 
 
 def _lanes_of(settings: list[tuple[tuple[str, Any], ...]]) -> tuple[tuple[str, Any], ...]:

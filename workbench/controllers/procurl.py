@@ -55,7 +55,7 @@ class ProCuRL(ItemRule):
         return (per_lane("ceiling", self.ceiling, lanes)[:, None] / 2).astype(np.float32)
 
     def init(self, pool: Pool, lanes: int) -> RateState:
-        for name in ("beta", "reversion"):
+        for name in ("beta", "ceiling", "reversion"):
             per_lane(name, getattr(self, name), lanes)
         rate = np.array(np.broadcast_to(self.first(pool, lanes), (lanes, len(pool))))
         return RateState(rate, np.zeros_like(rate))
