@@ -377,7 +377,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"controllers": ["foo"]}, r"controllers: must be a rule \(uniform, .*\), a gate \(dapo.*, got 'foo'"),
         ({"controllers": []}, r"controllers: must be one or more different names, got none"),
         ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
-        ({"learners": ["foo"]}, r"learners: must be among scalar, .*tabular, got 'foo'"),
+        ({"learners": ["foo"]}, r"learners: must be among scalar, .*tracing, got 'foo'"),
         ({"learners": []}, r"learners: must be one or more different names, got none"),
         ({"pools": []}, r"pools: must be one or more pools with different names, got none"),
         ({"pools": [POOL, POOL]}, r"pools: .* different names, got uniform, uniform"),
