@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import family
 import forecast
+import paper_findings
+import table1
 from fitting import LEARNERS
 from options import names
+from published import CELLS
 from visits import read_log
 
 from workbench import figures
 from workbench.commands import Parser
 from workbench.errors import InputError, check_choice, check_count
 from workbench.store import only_writer, write_whole
+
+Study = Callable[[argparse.Namespace, Path], str]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,10 +41,59 @@ def parser() -> argparse.ArgumentParser:
     real.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(LEARNERS)})")
     real.add_argument("--draws", metavar="N", type=int, default=200, help="simulated futures (default: 200)")
     real.set_defaults(run=run_real, out="results/real-run")
-    for study in (real,):
+    paper = [
+        add_paper(studies, "table1", "extra steps to match AdaRFT: predicted and published", run_table1),
+    ]
+    paper[0].add_argument(
+        "--fit-cells",
+        metavar="A,B",
+        default="skew-difficult/ppo,uniform/ppo",
+        help="at most two cells that weigh the draws, or none (default: %(default)s)",
+    )
+    paper += [add_paper(studies, name, text, run_findings) for name, (_, text) in paper_findings.STUDIES.items()]
+    for study in (real, *paper):
         study.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
         study.add_argument("--out", metavar="DIR", help=f"tables and figure (default: {study.get_default('out')})")
     return p
+
+
+def add_paper(studies: argparse._SubParsersAction[Parser], name: str, text: str, run: Study) -> Parser:
+    study = studies.add_parser(name, allow_abbrev=False, help=text)
+    study.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(family.LEARNERS)})")
+    study.add_argument("--draws", metavar="N", type=int, default=32, help="draws from the priors (default: 32)")
+    study.set_defaults(run=run, out=f"results/{name}")
+    return study
+
+
+def read_family(options: argparse.Namespace) -> tuple[list[str], int]:
+    """Learners and number of draws."""
+    learners = names("--learners", options.learners, list(family.LEARNERS))
+    for name in learners:
+        check_choice("--learners", name, family.LEARNERS)
+    if len(set(learners)) < len(learners):
+        raise InputError(f"--learners: must be different from each other, got {', '.join(learners)}")
+    return learners, check_count("--draws", options.draws, 2)
+
+
+def run_table1(options: argparse.Namespace, out: Path) -> str:
+    learners, draws = read_family(options)
+    fitted = [] if options.fit_cells == "none" else names("--fit-cells", options.fit_cells, [])
+    if len(fitted) > 2 or len(set(fitted)) < len(fitted):
+        raise InputError(f"--fit-cells: must be at most two different cells, got {', '.join(fitted)}")
+    for cell in fitted:
+        check_choice("--fit-cells", cell, tuple(CELLS))
+    cells, scores = table1.compare(table1.predict(learners, draws, options.seed), fitted)
+    write_tables(out, cells=cells, scores=scores)
+    figures.save(table1.paint(cells), out / "table1")
+    return table1.report(cells, scores)
+
+
+def run_findings(options: argparse.Namespace, out: Path) -> str:
+    learners, draws = read_family(options)
+    findings, curves = paper_findings.STUDIES[options.study][0](learners, draws, options.seed)
+    write_tables(out, findings=findings)
+    figures.save(figures.learning_curves(curves), out / options.study)
+    return family.findings_text(findings)
 
 
 def run_real(options: argparse.Namespace, out: Path) -> str:
@@ -55,9 +113,9 @@ def run_real(options: argparse.Namespace, out: Path) -> str:
     return forecast.report(tables, learners, fit_until)
 
 
-def write_tables(out: Path, **tables: object) -> None:
+def write_tables(out: Path, **tables: pd.DataFrame) -> None:
     for name, table in tables.items():
-        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())  # type: ignore[attr-defined]
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
 
 
 def main() -> int:
