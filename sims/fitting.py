@@ -10,7 +10,8 @@ logged counts (teacher forcing), so the likelihood is explicit. One visit stands
 u lives on a grid of logits, so a forward or backward pass sums it out exactly (a hidden Markov model); the drift is a
 walk to neighbouring grid points with variance scatter^2. The prior comes from the items themselves by EM.
 Source: Laird 1978 (prior by EM); teacher-forced likelihood of learning laws: ours.
-Differs: the laws act once per epoch, as the log does not say which items shared a batch; kappa here is per visit.
+Differs: the laws act once per epoch, as the log does not say which items shared a batch; kappa here is per visit. The
+share D of a guesser's gradient that is skill counts as 1 (ScalarIRT): it would need each item's own chance.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from workbench.controllers import AdaRFT, Rule, Uniform
 from workbench.controllers.nearest import nearest
 from workbench.controllers.rule import Draw, Feedback, Items
-from workbench.lanes import per_lane
 from workbench.errors import InputError
 from workbench.lanes import per_lane
 from workbench.learners import difficulty_to_logit

@@ -69,8 +69,9 @@ def compare(predicted: pd.DataFrame, fitted: list[str]) -> tuple[pd.DataFrame, p
     """Cells (a row per learner and cell) and scores (a row per learner), without and with the cells fitted to.
 
     signs: share of cells with the published sign; sure_signs: where at least 80 % of the draws have it. tau: Kendall's
-    tau-b of medians and published numbers. coverage: share of cells whose 80 % interval has the published number. Fitted cells do not count in the scores after fitting.
-    effective_draws: 1 / sum of squared weights; of one or two, an interval says nothing.
+    tau-b of medians and published numbers. coverage: share of cells whose 80 % interval has the published number.
+    effective_draws: 1 / sum of squared weights; of one or two, an interval says nothing. Cells fitted to do not count
+    in the scores after fitting.
     """
     cells, scores = [], []
     for learner, block in predicted.groupby("learner", sort=False):

@@ -25,6 +25,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md")
 
 # Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
 SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--points", "2", "--jobs", "1"]
+SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
 PLACEHOLDERS = {"<name>": "frozen"}  # what a reader is to fill in
 OUR_PYTHON = ("python", ".venv/bin/python")
 
@@ -94,13 +95,15 @@ def run(words, folder, environment):
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """We are in a folder with what a reader has who follows the documents: the code, and the items file in full."""
+    """We are in a folder with what a reader has who follows the documents: the code, the items file in full, a log."""
     for name in ("sims", "workbench", "notebooks", "real_runs"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "docs").mkdir()
     (items,) = (block.text for block in blocks(README) if block.language == "csv")
     head, *rows = items.splitlines()
     (tmp_path / "items.csv").write_text("\n".join([head, *rows * 100]))
+    groups = [f"q{i},{visit},{(i + visit) // 3 % 9},8" for i in range(30) for visit in range(20)]
+    (tmp_path / "visits.csv").write_text("\n".join(["item,visit,successes,attempts", *groups]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return monkeypatch
@@ -126,7 +129,8 @@ def check_python(command, reader, environment, capsys):
     elif words[0] == "-c":
         exec(words[1], {})
     else:
-        reader.setattr(sys, "argv", [*words, *(SMALL if words[0] == "sims/sweep.py" else [])])
+        small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY}
+        reader.setattr(sys, "argv", [*words, *small.get(words[0], [])])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(words[0], run_name="__main__")
         printed = capsys.readouterr()
