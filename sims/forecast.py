@@ -14,7 +14,20 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from fitting import CONTROLS, GRID, STEP, Fit, Floats, Model, beta_binomial, chance, difficulties, filtered, fit
+from fitting import (
+    CONTROLS,
+    GRID,
+    STEP,
+    TREND,
+    Fit,
+    Floats,
+    Model,
+    beta_binomial,
+    chance,
+    difficulties,
+    filtered,
+    fit,
+)
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -180,10 +193,11 @@ def assess(name: str, futures: Iterator[Visit], task: Task, log: VisitLog, bins:
 def score_table(results: dict[str, Result], forecast: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
     """One row per learner and baseline.
 
-    log_score: mean over held-out groups. over_...: log score minus that baseline's; se_over_best: standard error of the
-    difference to the best baseline, over items. coverage_groups: share of groups in their central 80 % (non-randomised
-    probability integral transform, Czado et al. 2009). coverage_bins: share of visits x bins whose observed mean pass
-    rate lies in the interval. beats_all: above all three baselines, "clearly" by more than two standard errors.
+    log_score: mean over held-out groups. over_...: log score minus that baseline's, or minus that of the control
+    "trend"; se_...: standard errors over items of the differences to the best baseline and to trend. coverage_groups:
+    share of groups in their central 80 % (non-randomised probability integral transform, Czado et al. 2009).
+    coverage_bins: share of visits x bins whose observed mean pass rate lies in the interval. beats_all: above all three
+    baselines, "clearly" by more than two standard errors.
     """
     joined = forecast.merge(observed, on=["visit", "bin"], validate="many_to_one")
     joined["inside"] = joined["observed"].between(joined["lower80"], joined["upper80"])
@@ -193,21 +207,27 @@ def score_table(results: dict[str, Result], forecast: pd.DataFrame, observed: pd
     for name, result in results.items():
         own = joined[joined["learner"] == name]
         over = {other: float((result.log_scores - results[other].log_scores).mean()) for other in BASELINES}
-        by_item = (result.log_scores - results[best].log_scores).mean(axis=1)
-        se = float(by_item.std(ddof=1) / np.sqrt(len(by_item))) if len(by_item) > 1 else np.nan
+        over["trend"] = float((result.log_scores - results[TREND].log_scores).mean())
+        se, se_trend = (standard_error(result.log_scores - results[other].log_scores) for other in (best, TREND))
         verdict = "baseline" if name in BASELINES else "no"
-        if verdict == "no" and min(over.values()) > 0:
+        if verdict == "no" and min(over[other] for other in BASELINES) > 0:
             verdict = "clearly" if over[best] > 2 * se else "yes"
         rows.append(
             {"learner": name, "log_score": result.log_scores.mean()}
             | {f"over_{other.replace(' ', '_')}": value for other, value in over.items()}
-            | {"se_over_best": se, "coverage_groups": result.inside.mean(),
+            | {"se_over_best": se, "se_over_trend": se_trend, "coverage_groups": result.inside.mean(),
                "coverage_bins": own.loc[own["bin"] != "all", "inside"].mean(),
                "coverage_all": own.loc[own["bin"] == "all", "inside"].mean(),
                "rmse_bins": np.sqrt(own.loc[own["bin"] != "all", "squared"].mean()),
                "rmse_all": np.sqrt(own.loc[own["bin"] == "all", "squared"].mean()), "beats_all": verdict}
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def standard_error(differences: Floats) -> float:
+    """Of the mean of (I, V) differences, items being independent."""
+    by_item = differences.mean(axis=1)
+    return float(by_item.std(ddof=1) / np.sqrt(len(by_item))) if len(by_item) > 1 else np.nan
 
 
 def observed_table(log: VisitLog, bins: NDArray[np.int64]) -> pd.DataFrame:
