@@ -118,6 +118,8 @@ def check_python(command, reader, environment, capsys):
     words = shlex.split(command)[1:]
     if words[:2] == ["-m", "pytest"]:
         run([sys.executable, *words, "--collect-only", "--quiet"], ROOT, environment)
+    elif words[0] == "-m":
+        run([sys.executable, *words], ROOT, environment)
     elif words[0] == "-c":
         exec(words[1], {})
     else:

@@ -24,7 +24,7 @@ from workbench.errors import InputError, check_choice
 Floats = NDArray[np.float64]
 MODELS = ("rasch", "1pl", "2pl", "3pl")
 REACH, SPACING = 6.0, 0.2  # of the coarsest grid of abilities, in sds
-WHOLE = 2000  # points up to which a grid is not thinned to where persons are
+WHOLE = 200  # points up to which a grid is not thinned to where persons are
 GUESSING = (5.0, 17.0)  # Beta prior on c of the 3PL, as for five options in BILOG; without one c is hardly identified
 MOST_PARAMETERS = 2000  # of which the exact information matrix is made; beyond, see `_Information`
 NEGLIGIBLE = 1e-12  # posterior weight of a node
