@@ -264,7 +264,7 @@ def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
     p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank) or long "
-                   "(person, item, successes, attempts)")  # fmt: skip
+                   "(person, item, successes, attempts); one person is enough for rasch and 1pl")  # fmt: skip
     p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
     p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
     options = p.parse_args(arguments)
