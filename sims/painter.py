@@ -23,7 +23,8 @@ FIGURES = {  # name of the file: function of `workbench.figures`
     "speedup": "speedup_forest",
     "heat_map": "heat_map",
 }
-MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
+MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # whose settings a reader can tell apart in one figure
+MOST_CURVES = 12  # that can cross in one panel
 
 
 class Picture(NamedTuple):
@@ -41,7 +42,7 @@ def choose(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | 
     """The figures that these tables can fill."""
     shown = readable(summary)
     rules = summary[["controller", "rule"]].drop_duplicates()
-    drawn = curves[curves["controller"].isin(shown["controller"]) & curves["learner"].isin(shown["learner"])]
+    drawn = curves[curves["controller"].isin(leading(shown)) & curves["learner"].isin(shown["learner"])]
     pictures = [Picture("learning_curves", (drawn,), rules)]
     if drawn["target"].notna().any():
         pictures.append(Picture("target_difficulty", (drawn,), rules))
@@ -70,6 +71,22 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
             file=sys.stderr,
         )
     return shown
+
+
+def leading(summary: pd.DataFrame) -> list[str]:
+    """The controllers whose curves are drawn: the baseline and, of too many, the best by mean area."""
+    controllers = list(summary["controller"].unique())
+    if len(controllers) <= MOST_CURVES:
+        return controllers
+    baseline = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
+    area = summary[summary["controller"] != baseline].groupby("controller")["auc"].mean()
+    left_out = len(controllers) - MOST_CURVES
+    print(
+        f"curves show {baseline} and the {MOST_CURVES - 1} best by area; {left_out} controllers are in the other "
+        "figures and tables only",
+        file=sys.stderr,
+    )
+    return [baseline, *area.nlargest(MOST_CURVES - 1).index]
 
 
 def paint(picture: Picture, out: Path) -> None:

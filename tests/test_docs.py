@@ -126,6 +126,8 @@ def check_python(command, reader, environment, capsys):
         Path(words[2]).write_text(README)
         run([sys.executable, *words], Path.cwd(), environment)
         assert Path(words[2]).read_text() == README, "the table of rules and gates"
+    elif words[0] == "-m":
+        run([sys.executable, *words], Path.cwd(), environment)
     elif words[0] == "-c":
         exec(words[1], {})
     else:

@@ -524,7 +524,7 @@ def test_bad_input_ends_the_command_with_status_2(tmp_path):
 
 def test_a_hyper_parameter_given_twice_is_refused(run, capsys):
     run("--set", "adarft.eta=1", "--set", "adarft.eta=2", code=2)
-    assert error_line(capsys).startswith("error: --set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ")
+    assert error_line(capsys).startswith("error: --set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ")
 
 
 def test_an_out_that_is_a_file_is_refused(run, capsys, tmp_path):

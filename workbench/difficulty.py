@@ -2,11 +2,13 @@
 
     python -m workbench.difficulty responses.csv --model 2pl --out DIR
 
-reads who solved what and writes items.csv, persons.csv, item_fit.csv and fit.json. See --help.
+reads who solved what and writes items.csv, persons.csv, item_fit.csv and fit.json. One person, a language model with
+many attempts per item, is enough for rasch and 1pl: b is then relative to that person's ability. See --help.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 LONG = ("person", "item", "successes", "attempts")
+TABLES = ("items", "persons", "item_fit")
 
 
 # ----------------------------------------------------------------------------------------------------- pass counts
@@ -141,10 +144,21 @@ def read_responses(path: Path) -> irt.Responses:
     if path.suffix != ".csv" or not path.is_file():
         raise InputError(f"responses: must be a .csv file that exists, got '{path}'")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            names, *rows = [row for row in csv.reader(file) if row] or [[]]
+    except (ValueError, OSError, csv.Error) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"responses: must be a readable .csv file, got '{path}' ({reason})") from None
+    again = [name for k, name in enumerate(names) if name in names[:k]] if len(set(names)) < len(names) else []
+    if again:
+        raise InputError(f"columns: must come once each, got '{again[0]}' again")
+    if not rows:
+        raise InputError(f"responses: must have rows below the header, got none in '{path}'")
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            got = f"got {len(row)} in row {number + 1}"
+            raise InputError(f"responses: must have {len(names)} cells in each row, {got}")
+    table = pd.DataFrame(rows, columns=names, dtype=str)
     named = set(LONG) & set(table.columns)
     if set(table.columns) == set(LONG):
         return _long(table)
@@ -173,8 +187,8 @@ def _long(table: pd.DataFrame) -> irt.Responses:
 
 
 def _wide(table: pd.DataFrame) -> irt.Responses:
-    if table.shape[1] < 2 or table.empty:
-        raise InputError(f"columns: must be the person and at least one item, with rows, got {table.shape}")
+    if table.shape[1] < 2:
+        raise InputError(f"columns: must be the person and at least one item, got {table.columns[0]}")
     persons, items = table.iloc[:, 0].tolist(), [str(name) for name in table.columns[1:]]
     if len(set(persons)) < len(persons):
         again = next(name for k, name in enumerate(persons) if name in persons[:k])
@@ -221,11 +235,15 @@ def tables(fit: irt.Fit, responses: irt.Responses) -> dict[str, pd.DataFrame]:
 
 def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
     """What fit.json holds."""
-    estimated = f"N({fit.theta_mean:.4f}, {fit.theta_sd:.4f}^2), estimated; b sum to 0"
-    scale = estimated if fit.model == "rasch" else "N(0, 1)"
+    scale, likelihood = "N(0, 1)", "marginal"
+    if len(responses.persons) == 1:
+        scale, likelihood = "0, the one person", "binomial"
+    elif fit.model == "rasch":
+        scale = f"N({fit.theta_mean:.4f}, {fit.theta_sd:.4f}^2), estimated; b sum to 0"
+        likelihood = "conditional"
     return {
         "model": fit.model,
-        "likelihood": "conditional" if fit.model == "rasch" else "marginal",
+        "likelihood": likelihood,
         "log_likelihood": fit.log_likelihood,
         "parameters": fit.parameters,
         "aic": fit.aic,
@@ -246,7 +264,7 @@ def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
     p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank) or long "
-                   "(person, item, successes, attempts)")  # fmt: skip
+                   "(person, item, successes, attempts); one person is enough for rasch and 1pl")  # fmt: skip
     p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
     p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
     options = p.parse_args(arguments)
@@ -255,15 +273,17 @@ def main(arguments: list[str] | None = None) -> int:
         responses = read_responses(Path(options.responses))
         fit = irt.fit(responses, options.model)
         out, facts = Path(options.out), about(fit, responses)
+        made = tables(fit, responses) if fit.converged else {}
         write_whole(out / "fit.json", (json.dumps(facts, indent=1) + "\n").encode())
         if not fit.converged:
+            for name in TABLES:  # of an earlier fit
+                (out / f"{name}.csv").unlink(missing_ok=True)
             print(
                 f"error: the {options.model} fit did not converge in {fit.iterations} iterations (log likelihood "
-                f"{fit.log_likelihood:.3f}); only {out}/fit.json was written. --model 1pl or more persons may help",
+                f"{fit.log_likelihood:.3f}); only {out}/fit.json was written. A smaller model or more persons may help",
                 file=sys.stderr,
             )
             return 1
-        made = tables(fit, responses)
         for name, table in made.items():
             write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     except InputError as error:

@@ -3,27 +3,30 @@
     P(theta) = c + (1 - c) sigma(a theta + d),   b = -d / a,   theta ~ N(0, 1), no constant D          (Birnbaum 1968)
 
 A response is a number of successes out of a number of attempts, so 0/1 tables and pass counts are one thing; 0 attempts
-is a missing cell. Marginal likelihood integrates theta out on a fixed grid (Bock & Aitkin 1981): expectation-
-maximisation, each M-step a vectorised Fisher scoring over items, sped up by squared extrapolation (Varadhan & Roland
-2008), then Newton steps with the exact observed information (Louis 1982), which gives the standard errors.
+is a missing cell. Likelihoods are of the attempts one by one, without binomial coefficients. Marginal likelihood
+integrates theta out on a grid (Bock & Aitkin 1981) as fine as the sharpest posterior: expectation-maximisation, each
+M-step a vectorised Fisher scoring over items, with the mean and sd of theta free and then absorbed by the items (Liu,
+Rubin & Wu 1998), sped up by squared extrapolation (Varadhan & Roland 2008), then Newton steps with the observed
+information (Louis 1982), which gives the standard errors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import binom, expit, logit, logsumexp
+from scipy.special import expit, logit, logsumexp
 
 from workbench.errors import InputError, check_choice
 
 Floats = NDArray[np.float64]
 MODELS = ("rasch", "1pl", "2pl", "3pl")
-NODES = np.linspace(-6, 6, 61)
+REACH, SPACING = 6.0, 0.2  # of the coarsest grid of abilities, in sds
+WHOLE = 200  # points up to which a grid is not thinned to where persons are
 GUESSING = (5.0, 17.0)  # Beta prior on c of the 3PL, as for five options in BILOG; without one c is hardly identified
-EXACT_PAIRS = 40  # items up to which conditional covariances are computed pair by pair
-MOST_PARAMETERS = 2000  # of which the exact information matrix is made; beyond, item by item
+MOST_PARAMETERS = 2000  # of which the exact information matrix is made; beyond, see `_Information`
 NEGLIGIBLE = 1e-12  # posterior weight of a node
 STEEPEST, FARTHEST = 10.0, 30.0  # |a| and |d| beyond which an estimate has run away
 
@@ -41,7 +44,9 @@ class Responses:
         s, n = self.successes, self.attempts
         if s.shape != n.shape or s.shape != (len(self.persons), len(self.items)):
             raise InputError(f"responses: must be persons x items, got {s.shape} and {n.shape}")
-        wrong = np.argwhere(~((n >= 0) & (s >= 0) & (s <= n) & (s == np.floor(s)) & (n == np.floor(n))))
+        if s.size == 0:
+            raise InputError(f"persons, items: must be at least 1 each, got {s.shape[0]} and {s.shape[1]}")
+        wrong = np.argwhere(~((s >= 0) & (s <= n) & (n < np.inf) & (s == np.floor(s)) & (n == np.floor(n))))
         if wrong.size:
             p, i = wrong[0]
             raise InputError(
@@ -49,8 +54,6 @@ class Responses:
                 f"'{self.persons[p]}', item '{self.items[i]}'"
             )
         for what, names, empty in (("items", self.items, n.sum(axis=0) == 0), ("persons", self.persons, n.sum(1) == 0)):
-            if len(names) < 2:
-                raise InputError(f"{what}: must be at least 2, got {len(names)}")
             if empty.any():
                 nobody = names[int(empty.argmax())]
                 raise InputError(f"{what}: must have at least one response each, got none for '{nobody}'")
@@ -70,6 +73,8 @@ class Fit:
     theta_mean, theta_sd: of the ability distribution: 0 and 1, estimated for "rasch", whose b sum to 0.
     extreme: (I,) items that nobody or everybody solved, left out of the fit: their a is the median of the others and
     their b is where the model expects (s + 1/2) / (n + 1) right (Haldane-Anscombe).
+
+    One person: ability is the origin, 0 with sd 0, and a = 1; see `_alone`. bic counts persons, or, for one, attempts.
     """
 
     model: str
@@ -88,7 +93,7 @@ class Fit:
     extreme: NDArray[np.bool_]
     theta_mean: float = 0.0
     theta_sd: float = 1.0
-    persons: int = field(default=0)
+    sample: int = 0
 
     @property
     def aic(self) -> float:
@@ -96,7 +101,7 @@ class Fit:
 
     @property
     def bic(self) -> float:
-        return float(self.parameters * np.log(self.persons) - 2 * self.log_likelihood)
+        return float(self.parameters * np.log(self.sample) - 2 * self.log_likelihood)
 
     def probability(self, theta: Floats) -> Floats:
         """(P, I) success probabilities at theta (P,)."""
@@ -106,6 +111,8 @@ class Fit:
 def fit(responses: Responses, model: str) -> Fit:
     """Fit one of MODELS. Raises InputError where nothing can be estimated; `converged` says whether it ended well."""
     check_choice("model", model, MODELS)
+    if len(responses.persons) == 1:
+        return _alone(responses, model)
     extreme = responses.extreme
     if (~extreme).sum() < 2:
         raise InputError(
@@ -115,6 +122,24 @@ def fit(responses: Responses, model: str) -> Fit:
     s, n = (table[answered][:, ~extreme] for table in (responses.successes, responses.attempts))
     core = _conditional(s, n) if model == "rasch" else _marginal(s, n, model)
     return _completed(core, model, responses)
+
+
+def _alone(responses: Responses, model: str) -> Fit:
+    """One person of ability 0 with several attempts per item: b = ln((n - s + 1/2) / (s + 1/2)), item by item.
+
+    se = sqrt(1 / (s + 1/2) + 1 / (n - s + 1/2)): both finite for items never or always solved.
+    Source: Haldane 1956; Anscombe 1956 (the half); Woolf 1955, Gart & Zweifel 1967 (the variance).
+    """
+    if model not in ("rasch", "1pl"):
+        raise InputError(f"persons: must be at least 2 for {model} (rasch and 1pl take one), got 1")
+    s, n = responses.successes[0], responses.attempts[0]
+    right, wrong = s + 0.5, n - s + 0.5
+    b, se = np.log(wrong / right), np.sqrt(1 / right + 1 / wrong)
+    zero, value = np.zeros(len(b)), float((-s * np.logaddexp(0, b) - (n - s) * np.logaddexp(0, -b)).sum())
+    return Fit(
+        model, zero + 1, b, zero, zero, se, zero, np.zeros(1), np.zeros(1), value, len(b), True, 0, responses.extreme,
+        theta_sd=0.0, sample=int(n.sum()),
+    )  # fmt: skip
 
 
 @dataclass
@@ -133,19 +158,71 @@ class _Core:
     theta_sd: float = 1.0
 
 
+# ---------------------------------------------------------------------------------------------- grid of abilities
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Standard abilities z = spacing * place, on which a posterior is a sum: exact to exp(-2 pi^2 (sd / spacing)^2)."""
+
+    spacing: float
+    place: NDArray[np.int64]
+
+    @property
+    def nodes(self) -> Floats:
+        return np.asarray(self.spacing * self.place, dtype=np.float64)
+
+    @property
+    def log_prior(self) -> Floats:
+        return np.asarray(np.log(self.spacing / np.sqrt(2 * np.pi)) - self.nodes**2 / 2, dtype=np.float64)
+
+    def refined(self, weight: Floats) -> _Grid:
+        """A grid at most 8 times finer for the posteriors (P, Q); the same one where it resolves and holds them all."""
+        mean, sd = _moments(weight, self.nodes)
+        sharpest = max(float(sd.min()), self.spacing / 8)
+        spacing = self.spacing if sharpest > 0.9 * self.spacing else sharpest
+        most = int(REACH / spacing)
+        every = np.arange(-most, most + 1)
+        if every.size > WHOLE:
+            reach = self.spacing + 10 * sd
+            begin, end = (np.clip((mean + side * reach) / spacing, -most, most) for side in (-1, 1))
+            edges = np.zeros(every.size + 1)
+            np.add.at(edges, np.floor(begin).astype(int) + most, 1)
+            np.add.at(edges, np.ceil(end).astype(int) + most + 1, -1)
+            every = every[np.cumsum(edges)[:-1] > 0]
+        if spacing < self.spacing:
+            return _Grid(spacing, every)
+        needed = np.clip(np.rint((mean + np.outer([-6, 6], sd)) / spacing), -most, most)
+        return self if np.isin(needed, self.place).all() else _Grid(spacing, every)
+
+
+COARSE = _Grid(SPACING, np.arange(-round(REACH / SPACING), round(REACH / SPACING) + 1))
+
+
+def _moments(weight: Floats, nodes: Floats) -> tuple[Floats, Floats]:
+    """Means and sds (P,) of the posteriors."""
+    mean = weight @ nodes
+    return mean, np.asarray(np.sqrt(np.maximum(weight @ nodes**2 - mean**2, 0.0)))
+
+
 # -------------------------------------------------------------------------------------------- marginal likelihood
 
 
 def _marginal(s: Floats, n: Floats, model: str) -> _Core:
     """Maximum marginal likelihood of 1PL (one a for all), 2PL or 3PL (c with the prior `GUESSING`)."""
-    problem = _Marginal(s, n, model)
-    x = problem.start()
-    x, iterations = _climb(problem, x)
+    problem = _Marginal(s, n, model, COARSE)
+    x, iterations = _climb(problem, problem.start(), most=20, tolerance=1e-2)
+    while problem.inside(x) and (grid := problem.grid.refined(problem.posterior(x)[1])) is not problem.grid:
+        problem = _Marginal(s, n, model, grid)
+        x, steps = _climb(problem, x, most=20, tolerance=1e-2)
+        iterations += steps
+    x, steps = _climb(problem, x)
+    iterations += steps
     converged, covariance = False, np.full((s.shape[1], 3, 3), np.nan)
-    for _ in range(20):  # Newton with the exact information: quadratic at the end, and it proves the maximum
-        information, score = problem.information(x)
+    for _ in range(20 if problem.inside(x) else 0):  # Newton: quadratic at the end, and it proves the maximum
         iterations += 1
         try:
+            information, score = problem.information(x)
             step = problem.solve(information, score)
         except np.linalg.LinAlgError:
             break
@@ -162,11 +239,49 @@ def _marginal(s: Floats, n: Floats, model: str) -> _Core:
     return _Core(a, d, c, covariance, problem.log_likelihood(x), x.size, converged, iterations)
 
 
+@dataclass(frozen=True)
+class _Information:
+    """Information of many items, blocks - columns columns': (I, k, k) of each item and (I, k, V) of what they share.
+
+    Where items are many, a person's scores vary with ability alone: a column or two each.
+    """
+
+    blocks: Floats
+    columns: Floats
+    added: bool = False  # the last column is added, not subtracted
+
+    @cached_property
+    def _scaled(self) -> Floats:
+        return np.asarray(np.linalg.solve(self.blocks, self.columns))
+
+    @cached_property
+    def _inner(self) -> Floats:
+        inner = np.einsum("ikv,ikw->vw", self.columns, self._scaled, optimize=True) - np.eye(self.columns.shape[2])
+        if self.added:
+            inner[-1, -1] += 2.0
+        return np.asarray(inner)
+
+    def solve(self, right: Floats) -> Floats:
+        """(I, k) by Woodbury's identity. Raises LinAlgError where the matrix is not positive definite."""
+        np.linalg.cholesky(self.blocks)
+        if not self.added:
+            np.linalg.cholesky(-self._inner)
+        plain = np.linalg.solve(self.blocks, right[:, :, None])[:, :, 0]
+        shared = np.einsum("ikv,ik->v", self._scaled, right)
+        return np.asarray(plain - self._scaled @ np.linalg.solve(self._inner, shared))
+
+    def inverse_blocks(self) -> Floats:
+        """(I, k, k) of the inverse."""
+        items, k, shared = self._scaled.shape
+        half = np.linalg.solve(self._inner, self._scaled.reshape(items * k, shared).T).T.reshape(items, k, shared)
+        return np.asarray(np.linalg.inv(self.blocks) - self._scaled @ half.transpose(0, 2, 1))
+
+
 class _Marginal:
     """The marginal likelihood in free parameters: a (or its common value), d, and logit c, stacked (k, I) or less."""
 
-    def __init__(self, s: Floats, n: Floats, model: str) -> None:
-        self.s, self.n, self.model = s, n, model
+    def __init__(self, s: Floats, n: Floats, model: str, grid: _Grid) -> None:
+        self.s, self.n, self.model, self.grid = s, n, model, grid
         self.items = s.shape[1]
 
     def start(self) -> Floats:
@@ -191,7 +306,7 @@ class _Marginal:
 
     def posterior(self, x: Floats) -> tuple[Floats, Floats]:
         """Log marginal likelihood of each person (P,) and posterior weights (P, Q) of the nodes."""
-        return _posterior(self.s, self.n, *self.unpacked(x), NODES)
+        return _posterior(self.s, self.n, *self.unpacked(x), self.grid)
 
     def log_likelihood(self, x: Floats) -> float:
         return float(self.posterior(x)[0].sum())
@@ -210,13 +325,21 @@ class _Marginal:
         return value, (alpha - 1) * (1 - c) - (beta - 1) * c, (alpha + beta - 2) * c * (1 - c)
 
     def step(self, x: Floats) -> Floats:
-        """One expectation-maximisation step: Fisher scoring of every item on its expected counts."""
+        """One expectation-maximisation step: Fisher scoring of every item on its expected counts.
+
+        The mean and sd of theta are estimated as well, then made 0 and 1 again by moving the items: with many items
+        and few persons, the scale would else creep (Liu, Rubin & Wu 1998).
+        """
         _, weight = self.posterior(x)
         right, tries = self.s.T @ weight, self.n.T @ weight  # (I, Q)
         for _ in range(2):
             gradient, information = self._scoring(x, right, tries)
             x = x + np.clip(self._solve_blocks(gradient, information), -1.0, 1.0)
-        return x
+        share, nodes = weight.mean(axis=0), self.grid.nodes
+        mean = share @ nodes
+        slopes = 1 if self.model == "1pl" else self.items
+        a, d = x[:slopes], x[slopes : slopes + self.items]
+        return np.concatenate([a * np.sqrt(share @ (nodes - mean) ** 2), d + a * mean, x[slopes + self.items :]])
 
     def _scoring(self, x: Floats, right: Floats, tries: Floats) -> tuple[Floats, Floats]:
         """Gradient (I, k) and expected information (I, k, k) of the complete-data likelihood in (a, d, logit c)."""
@@ -233,10 +356,10 @@ class _Marginal:
     def _curve(self, x: Floats) -> tuple[Floats, Floats]:
         """P (I, Q) and its derivatives (k, I, Q) by a, d and, for the 3PL, logit c."""
         a, d, c = self.unpacked(x)
-        rise = expit(a[:, None] * NODES + d[:, None])
+        rise = expit(a[:, None] * self.grid.nodes + d[:, None])
         p = np.clip(c[:, None] + (1 - c[:, None]) * rise, 1e-12, 1 - 1e-12)
         by_d = (1 - c[:, None]) * rise * (1 - rise)
-        slopes = [by_d * NODES, by_d]
+        slopes = [by_d * self.grid.nodes, by_d]
         if self.model == "3pl":
             slopes.append((c * (1 - c))[:, None] * (1 - rise))
         return p, np.array(slopes)
@@ -250,11 +373,11 @@ class _Marginal:
         ridge = 1e-9 * np.trace(information, axis1=1, axis2=2)[:, None, None] * np.eye(k)
         return np.linalg.solve(information + ridge, gradient[:, :, None])[:, :, 0].T.ravel()
 
-    def information(self, x: Floats) -> tuple[Floats, Floats]:
-        """Observed information and score of the objective.
+    def information(self, x: Floats) -> tuple[Floats | _Information, Floats]:
+        """Observed information and score of the objective, in the order of x; of many items, the score is (I, k).
 
         Louis 1982: minus the expected second derivatives of the complete data, less the posterior variance of its
-        score. Full matrix up to MOST_PARAMETERS; beyond, one block per item, (I, k, k), without what items share.
+        score. Beyond MOST_PARAMETERS, of that variance what is linear or quadratic in ability.
         """
         p, slopes = self._curve(x)
         _, weight = self.posterior(x)
@@ -270,14 +393,16 @@ class _Marginal:
         per_item = slopes / (p * (1 - p))  # (k, I, Q): the score is (u - n P) times this
         if k * items <= MOST_PARAMETERS:
             return self._joint(x, blocks, p, per_item, weight, gradient)
-        mean, square = np.zeros((len(self.s), items, k)), np.zeros((items, k, k))
-        for q in range(NODES.size):
-            who = weight[:, q] > NEGLIGIBLE
-            off = self.s[who] - self.n[who] * p[:, q]  # (P', I)
-            score = off[:, :, None] * per_item[:, :, q].T  # (P', I, k)
-            mean[who] += weight[who, q, None, None] * score
-            square += np.einsum("p,pik,pil->ikl", weight[who, q], score, score)
-        return blocks - square + np.einsum("pik,pil->ikl", mean, mean), gradient
+        theta, sd = _moments(weight, self.grid.nodes)
+        z = (self.grid.nodes - theta[:, None]) / sd[:, None]
+        skew = (weight * z**3).sum(axis=1, keepdims=True)
+        bow = z**2 - 1 - skew * z  # what is quadratic in ability: half of what is left to know about the scale
+        bow /= np.sqrt((weight * bow**2).sum(axis=1, keepdims=True))
+        columns = [
+            [self.s * (along @ j.T) - self.n * (along @ (p * j).T) for along in (weight * z, weight * bow)]
+            for j in per_item
+        ]  # (k, 2, P, I)
+        return _Information(blocks, np.array(columns).reshape(k, -1, items).transpose(2, 0, 1)), gradient
 
     def _joint(
         self, x: Floats, blocks: Floats, p: Floats, per_item: Floats, weight: Floats, gradient: Floats
@@ -285,7 +410,7 @@ class _Marginal:
         k, items = blocks.shape[1], self.items
         size = k * items
         mean, square = np.zeros((len(self.s), size)), np.zeros((size, size))
-        for q in range(NODES.size):
+        for q in range(self.grid.place.size):
             who = weight[:, q] > NEGLIGIBLE  # with many items a person is at few nodes
             off = self.s[who] - self.n[who] * p[:, q]
             score = np.concatenate([off * per_item[j, :, q] for j in range(k)], axis=1)  # (P', k I)
@@ -306,46 +431,65 @@ class _Marginal:
     def _curvature(self, x: Floats, k: int) -> Floats:
         """(k, k, I, Q) second derivatives of P by a, d, logit c."""
         a, d, c = self.unpacked(x)
-        rise = expit(a[:, None] * NODES + d[:, None])
+        rise = expit(a[:, None] * self.grid.nodes + d[:, None])
         bell = rise * (1 - rise)
         by_dd = (1 - c[:, None]) * bell * (1 - 2 * rise)
         out = np.zeros((k, k, *rise.shape))
-        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = by_dd * NODES**2, by_dd * NODES, by_dd * NODES, by_dd
+        nodes = self.grid.nodes
+        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = by_dd * nodes**2, by_dd * nodes, by_dd * nodes, by_dd
         if k == 3:
             dc = (c * (1 - c))[:, None]
             out[2, 2] = dc * (1 - 2 * c[:, None]) * (1 - rise)
             out[1, 2] = out[2, 1] = -dc * bell
-            out[0, 2] = out[2, 0] = -dc * bell * NODES
+            out[0, 2] = out[2, 0] = -dc * bell * nodes
         return out
 
-    def solve(self, information: Floats, score: Floats) -> Floats:
+    def solve(self, information: Floats | _Information, score: Floats) -> Floats:
         """The Newton step. Raises LinAlgError where the information is not positive definite: no maximum is near."""
+        if isinstance(information, _Information):
+            if self.model == "1pl":
+                variance, slope, rest = self._common(information)
+                step = variance * (score[:, 0].sum() - slope @ score[:, 1])
+                return np.concatenate([[step], rest.solve(score[:, 1:])[:, 0] - slope * step])
+            return information.solve(score).T.ravel()
         np.linalg.cholesky(information)
-        if information.ndim == 2:
-            return np.asarray(np.linalg.solve(information, score))
-        if self.model == "1pl":
-            return self._solve_blocks(score, information)
-        return np.asarray(np.linalg.solve(information, score[:, :, None])[:, :, 0].T.ravel())
+        return np.asarray(np.linalg.solve(information, score))
 
-    def covariance(self, information: Floats) -> Floats:
+    def _common(self, information: _Information) -> tuple[float, Floats, _Information]:
+        """Of the 1PL: variance of the one a, -cov(d, a) / var(a) (I,), and the information on d for a known."""
+        rest = _Information(information.blocks[:, 1:, 1:], information.columns[:, 1:])
+        together = information.columns[:, 0].sum(axis=0)
+        border = information.blocks[:, 0, 1] - information.columns[:, 1] @ together
+        slope = rest.solve(border[:, None])[:, 0]
+        left = information.blocks[:, 0, 0].sum() - together @ together - border @ slope
+        if left <= 0:
+            raise np.linalg.LinAlgError("not positive definite")
+        return 1 / left, slope, rest
+
+    def covariance(self, information: Floats | _Information) -> Floats:
         """(I, 3, 3) of (a, d, c) of each item."""
         items, k = self.items, 3 if self.model == "3pl" else 2
         out, at = np.zeros((items, 3, 3)), np.arange(items)
-        if information.ndim == 2:
-            whole = np.linalg.inv(information)
-            place = [np.zeros(items, int), 1 + at] if self.model == "1pl" else [j * items + at for j in range(k)]
-            for j in range(k):
-                for m in range(k):
-                    out[:, j, m] = whole[place[j], place[m]]
+        if isinstance(information, _Information):
+            if self.model == "1pl":
+                variance, slope, rest = self._common(information)
+                out[:, 0, 0], out[:, 0, 1], out[:, 1, 0] = variance, -slope * variance, -slope * variance
+                out[:, 1, 1] = rest.inverse_blocks()[:, 0, 0] + slope**2 * variance
+            else:
+                out[:, :k, :k] = information.inverse_blocks()
             return out
-        out[:, :k, :k] = np.linalg.inv(information)
+        whole = np.linalg.inv(information)
+        place = [np.zeros(items, int), 1 + at] if self.model == "1pl" else [j * items + at for j in range(k)]
+        for j in range(k):
+            for m in range(k):
+                out[:, j, m] = whole[place[j], place[m]]
         return out
 
 
 def _climb(problem: _Marginal, x: Floats, most: int = 500, tolerance: float = 1e-5) -> tuple[Floats, int]:
     """EM steps with squared extrapolation until a step moves no parameter by more than `tolerance`."""
     best, steps = problem.objective(x), 0
-    while steps < most:
+    while steps < most and problem.inside(x):
         first = problem.step(x)
         second = problem.step(first)
         steps += 2
@@ -354,21 +498,13 @@ def _climb(problem: _Marginal, x: Floats, most: int = 500, tolerance: float = 1e
             return second, steps
         length = -float(np.linalg.norm(r)) / max(float(np.linalg.norm(v)), 1e-12)
         leap = x - 2 * length * r + length**2 * v if length < -1 else second
+        leap = leap if problem.inside(leap) else second
         for candidate in (leap, second):
             value = problem.objective(candidate)
             if value >= best - 1e-9 * abs(best):
                 break
         x, best = candidate, value
     return x, steps
-
-
-def _log_curves(a: Floats, d: Floats, c: Floats, nodes: Floats = NODES) -> tuple[Floats, Floats]:
-    """ln P and ln (1 - P), (I, Q) each."""
-    z = a[:, None] * nodes + d[:, None]
-    log_wrong = np.log1p(-c)[:, None] - np.logaddexp(0.0, z)
-    if not c.any():
-        return -np.logaddexp(0.0, -z), log_wrong
-    return np.log(np.clip(-np.expm1(log_wrong), 1e-300, 1.0)), log_wrong
 
 
 # ----------------------------------------------------------------------------------------- conditional likelihood
@@ -380,100 +516,120 @@ def _conditional(s: Floats, n: Floats) -> _Core:
     P(pattern | score r) = exp(-sum u b) / gamma_r(e^-b), gamma the elementary symmetric functions. Persons with some
     missing items are conditioned on the items they have; several attempts at an item count as as many items of its b.
     """
-    groups = _patterns(n)
+    groups = _equals(s, n)
     b = -logit((s.sum(axis=0) + 0.5) / (n.sum(axis=0) + 1))
     b -= b.mean()
     converged, iterations, items = False, 0, s.shape[1]
-    value = -np.inf
-    for _ in range(100):
+    value, covariance = 0.0, np.full((items, 3, 3), np.nan)
+    for _ in range(50 if groups else 0):
         iterations += 1
-        value, gradient, information = _conditional_parts(b, s, n, groups)
-        bordered = information + np.ones((items, items)) / items  # b sum to 0
-        step = np.linalg.solve(bordered, gradient)
+        value, gradient, information = _conditional_parts(b, groups)
+        try:
+            step = _newton(information, gradient)
+        except np.linalg.LinAlgError:  # the items fall apart into sets that no score compares
+            break
         step -= step.mean()
-        step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
-        b = b + step
         if np.abs(step).max() < 1e-8:
             converged = bool(np.abs(b).max() < FARTHEST)
             break
-    covariance = np.zeros((items, 3, 3))
-    centre = np.eye(items) - 1 / items
-    covariance[:, 1, 1] = np.diag(centre @ np.linalg.pinv(information) @ centre)
+        b = b + step * min(1.0, 2.0 / np.abs(step).max())
+    if converged:
+        if isinstance(information, _Information):
+            variance = information.inverse_blocks()[:, 0, 0]
+        else:
+            variance = np.diag(np.linalg.inv(information))
+        covariance = np.zeros((items, 3, 3))
+        covariance[:, 1, 1] = variance - 1 / items  # 11' / I is its own inverse on what it was added for
     mean, sd = _ability(s, n, b)
     ones = np.ones(items)
     return _Core(ones, -b, 0 * ones, covariance, value, items - 1, converged, iterations, mean, sd)
 
 
-def _patterns(n: Floats) -> list[tuple[Floats, NDArray[np.int64]]]:
-    """Distinct rows of attempts, each with the persons that have it."""
-    rows, of_person = np.unique(n, axis=0, return_inverse=True)
-    return [(row, np.flatnonzero(of_person.ravel() == k)) for k, row in enumerate(rows)]
+def _newton(information: Floats | _Information, gradient: Floats) -> Floats:
+    if isinstance(information, _Information):
+        return information.solve(gradient[:, None])[:, 0]
+    np.linalg.cholesky(information)
+    return np.asarray(np.linalg.solve(information, gradient))
+
+
+def _equals(s: Floats, n: Floats) -> list[tuple[Floats, int, Floats]]:
+    """Attempts (I,) and score of persons who share both, with the sum (I,) of their successes.
+
+    Left out are those who solved nothing or everything: they say nothing about b.
+    """
+    total, tries = s.sum(axis=1), n.sum(axis=1)
+    inner = (total > 0) & (total < tries)
+    rows, first, of_person, count = np.unique(
+        np.column_stack([n, total])[inner], axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    sums = np.zeros((len(rows), s.shape[1]))
+    np.add.at(sums, of_person.ravel(), s[inner])
+    return [(rows[k], int(count[k]), sums[k]) for k in range(len(first))]
 
 
 def _conditional_parts(
-    b: Floats, s: Floats, n: Floats, groups: list[tuple[Floats, NDArray[np.int64]]]
-) -> tuple[float, Floats, Floats]:
-    """Conditional log likelihood, its gradient by b, and its information."""
-    items = len(b)
-    value, gradient, information = 0.0, np.zeros(items), np.zeros((items, items))
-    for tries, members in groups:
-        have = np.flatnonzero(tries)
-        columns = np.repeat(have, tries[have].astype(int))  # an item attempted m times is m columns
-        total = s[members].sum(axis=1).astype(int)
-        inner = (total > 0) & (total < len(columns))  # others say nothing about b
-        if not inner.any():
+    b: Floats, groups: list[tuple[Floats, int, Floats]]
+) -> tuple[float, Floats, Floats | _Information]:
+    """Conditional log likelihood, its gradient by b, and its information plus 11' / I, as b sum to 0."""
+    items, many = len(b), len(b) > MOST_PARAMETERS
+    value, gradient = 0.0, np.zeros(items)
+    information = np.ones((items, items)) / items if not many else np.zeros((0, 0))
+    diagonal, columns = np.zeros(items), []
+    for tries_and_score, count, solved in groups:
+        n, score = tries_and_score[:-1], int(tries_and_score[-1])
+        have = np.flatnonzero(n)
+        log_gamma, share, mixed, weight = _given_score(b[have], n[have], score)
+        expected = n[have] * share
+        value -= float(solved @ b) + count * log_gamma
+        gradient[have] += count * expected - solved[have]
+        if many:
+            spread = expected * (1 - share)
+            column = np.zeros(items)
+            column[have] = spread * np.sqrt(count / spread.sum())
+            diagonal[have] += count * spread
+            columns.append(column)
             continue
-        mine, scores = members[inner], total[inner]
-        counts = np.bincount(scores, minlength=len(columns) + 1)
-        log_gamma, share, covariance = _symmetric(-b[columns], np.flatnonzero(counts))
-        weight = counts[np.flatnonzero(counts)]
-        choices = float(np.log(binom(tries[None, have], s[np.ix_(mine, have)])).sum())
-        value += float(-(s[mine] @ b).sum() - weight @ log_gamma + choices)
-        expected = weight @ share
-        moments = np.tensordot(weight, covariance, axes=1)
-        fold = np.zeros((len(columns), items))
-        fold[np.arange(len(columns)), columns] = 1.0
-        gradient += -s[mine].sum(axis=0) + expected @ fold
-        information += fold.T @ moments @ fold
-    return value, gradient, information
+        pairs = (mixed.real * weight.real - mixed.imag * weight.imag) @ mixed.real.T
+        pairs -= (mixed.real * weight.imag + mixed.imag * weight.real) @ mixed.imag.T  # P(both right | score)
+        moment = np.outer(n[have], n[have]) * pairs - np.outer(expected, expected)
+        moment[np.diag_indices(len(have))] += expected - n[have] * np.diag(pairs)
+        information[np.ix_(have, have)] += count * moment
+    if not many:
+        return value, gradient, information
+    columns.append(np.full(items, items**-0.5))
+    return value, gradient, _Information(diagonal[:, None, None], np.array(columns).T[:, None], added=True)
 
 
-def _symmetric(log_e: Floats, scores: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-    """ln gamma_r (S,), P(u_i = 1 | r) (S, L) and the covariance of (u_i, u_j) given r (S, L, L), for r in `scores`.
+def _given_score(b: Floats, n: Floats, score: int) -> tuple[float, Floats, Floats, Floats]:
+    """ln gamma_r, P(u = 1 | r) (I,), and g (I, T), w (T,) complex, with P(u_i = u_j = 1 | r) = Re sum_t w g_i g_j.
 
-    gamma without item i is the convolution of the gammas before and after it; sums of positive terms only, in logs.
-    Covariances are exact up to EXACT_PAIRS items; beyond, as of independent items given their sum, off by O(1 / L).
+    At any ability the score is a sum of independent attempts, whose law is the Fourier sum of its characteristic
+    function phi (Hong 2013); at the ability that expects r, few terms count. Conditional on r, ability drops out.
+    Terms are left out only where Bernstein's bound puts them, and aliases of r, below 1e-14.
     """
-    count = len(log_e)
-    before, after = _running_gamma(log_e), _running_gamma(log_e[::-1])[::-1]  # before[i]: of items 0 .. i - 1
-    whole = before[-1][scores]
-    share = np.empty((len(scores), count))
-    for i in range(count):
-        head, tail = before[i], after[i + 1]
-        for row, r in enumerate(scores):
-            low, high = max(0, r - len(tail)), min(r - 1, len(head) - 1)
-            take = np.arange(low, high + 1)
-            share[row, i] = np.exp(log_e[i] + logsumexp(head[take] + tail[r - 1 - take]) - whole[row])
-    spread = share * (1 - share)
-    if count > EXACT_PAIRS:
-        total = spread.sum(axis=1)[:, None, None]
-        return whole, share, spread[:, :, None] * np.eye(count) - spread[:, :, None] * spread[:, None, :] / total
-    covariance = spread[:, :, None] * np.eye(count)
-    for i in range(count):
-        for j in range(i):
-            both = np.append(_running_gamma(np.delete(log_e, [i, j]))[-1], [-np.inf, -np.inf])
-            pair = np.exp(log_e[i] + log_e[j] + np.where(scores >= 2, both[scores - 2], -np.inf) - whole)
-            covariance[:, i, j] = covariance[:, j, i] = pair - share[:, i] * share[:, j]
-    return whole, share, covariance
-
-
-def _running_gamma(log_e: Floats) -> list[Floats]:
-    """ln of the elementary symmetric functions gamma_0 .. gamma_k of the first k terms, for k = 0 .. L."""
-    running = [np.zeros(1)]
-    for term in log_e:
-        last = running[-1]
-        running.append(np.logaddexp(np.append(last, -np.inf), np.append(-np.inf, term + last)))
-    return running
+    theta = 0.0
+    for _ in range(200):
+        p = expit(theta - b)
+        step = (score - n @ p) / (n @ (p * (1 - p)))
+        theta += float(np.clip(step, -1.0, 1.0))
+        if abs(step) < 1e-10:
+            break
+    p = expit(theta - b)
+    variance = float(n @ (p * (1 - p)))
+    period = int(min(11 + np.sqrt(121 + 66 * variance), n.sum())) | 1  # odd: t = pi, where a term may vanish, is out
+    angle = 2 * np.pi * np.arange((period + 1) // 2) / period
+    angle = angle[variance * (1 - np.cos(angle)) < 33]
+    right, p = np.exp(1j * angle), p[:, None]
+    real, imaginary = 1 - p + p * right.real, p * right.imag  # of 1 - p + p e^it
+    square = real**2 + imaginary**2
+    phi = np.exp(n @ np.log(square) / 2 + 1j * (n @ np.arctan2(imaginary, real) - angle * score))
+    law = phi * np.where(angle == 0, 1.0, 2.0)
+    total = law.sum().real
+    mixed = np.empty(square.shape, np.complex128)  # p e^it / (1 - p + p e^it)
+    mixed.real, mixed.imag = p * (right.real * real + right.imag * imaginary) / square, (1 - p) * imaginary / square
+    weight = law / total
+    log_gamma = np.log(total / period) + n @ np.logaddexp(0.0, theta - b) - theta * score
+    return float(log_gamma), (mixed @ weight).real, mixed, weight
 
 
 # --------------------------------------------------------------------------------------------- persons and items
@@ -481,24 +637,39 @@ def _running_gamma(log_e: Floats) -> list[Floats]:
 
 def _ability(s: Floats, n: Floats, b: Floats) -> tuple[float, float]:
     """Mean and sd of a normal ability distribution, items (Rasch) given: expectation-maximisation."""
-    mean, sd = 0.0, 1.0
+    mean, sd, grid = 0.0, 1.0, COARSE
+    one, zero = np.ones(len(b)), np.zeros(len(b))
     for _ in range(500):
-        nodes = mean + sd * NODES
-        _, weight = _posterior(s, n, np.ones(len(b)), -b, np.zeros(len(b)), nodes)
-        centre = float((weight @ nodes).mean())
-        width = float(np.sqrt((weight @ nodes**2).mean() - centre**2))
-        moved = max(abs(centre - mean), abs(width - sd))
-        mean, sd = centre, max(width, 1e-3)
-        if moved < 1e-8:
+        grid, weight = _settled(s, n, one * sd, mean - b, zero, grid)
+        share = weight.mean(axis=0)
+        centre = float(share @ grid.nodes)
+        width = max(float(np.sqrt(share @ (grid.nodes - centre) ** 2)), 1e-3)
+        mean, sd = mean + sd * centre, sd * width
+        if max(abs(sd * centre / width), abs(sd - sd / width)) < 1e-8:
             break
     return mean, sd
 
 
-def _posterior(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, nodes: Floats) -> tuple[Floats, Floats]:
-    """Log marginal likelihood (P,) and weights (P, Q) of nodes that carry a standard normal prior."""
-    log_right, log_wrong = _log_curves(a, d, c, nodes)
-    prior = -(NODES**2) / 2
-    joint = s @ log_right + (n - s) @ log_wrong + prior - logsumexp(prior)
+def _settled(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, grid: _Grid = COARSE) -> tuple[_Grid, Floats]:
+    """A grid that resolves the posteriors of all persons, and their weights (P, Q)."""
+    while True:
+        _, weight = _posterior(s, n, a, d, c, grid)
+        finer = grid.refined(weight)
+        if finer is grid:
+            return grid, weight
+        grid = finer
+
+
+def _posterior(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, grid: _Grid) -> tuple[Floats, Floats]:
+    """Log marginal likelihood (P,) and weights (P, Q) of the nodes, with a standard normal prior."""
+    z = a[:, None] * grid.nodes + d[:, None]
+    log_wrong = np.log1p(-c)[:, None] - np.maximum(z, 0) - np.log(1 + np.exp(-np.abs(z)))  # ln (1 - P), (I, Q)
+    if c.any():
+        log_right = np.log(np.clip(-np.expm1(log_wrong), 1e-300, 1.0))
+        joint = s @ log_right + (n - s) @ log_wrong
+    else:
+        joint = np.outer(s @ a, grid.nodes) + (s @ d)[:, None] + n @ log_wrong
+    joint += grid.log_prior
     total = logsumexp(joint, axis=1)
     return total, np.exp(joint - total[:, None])
 
@@ -515,16 +686,17 @@ def _completed(core: _Core, model: str, responses: Responses) -> Fit:
         se_a[keep] = np.sqrt(core.covariance[:, 0, 0])
         se_b[keep] = np.sqrt(np.einsum("ij,ijk,ik->i", jacobian, core.covariance, jacobian))
         se_c[keep] = core.c * (1 - core.c) * np.sqrt(core.covariance[:, 2, 2])
-    nodes = core.theta_mean + core.theta_sd * NODES
+    mean, sd = core.theta_mean, core.theta_sd
     if extreme.any():
         a[extreme], c[extreme] = np.median(core.a), np.median(core.c)
-        b[extreme], se_b[extreme] = _extreme(s[:, extreme], n[:, extreme], np.median(core.a), np.median(core.c), nodes)
-    _, weight = _posterior(s, n, a, -a * b, c, nodes)
-    theta = weight @ nodes
-    theta_se = np.sqrt(np.maximum(weight @ nodes**2 - theta**2, 0.0))
+        b[extreme], se_b[extreme] = _extreme(
+            s[:, extreme], n[:, extreme], np.median(core.a), np.median(core.c), mean + sd * COARSE.nodes
+        )
+    grid, weight = _settled(s, n, a * sd, a * (mean - b), c)
+    theta, theta_se = _moments(weight, mean + sd * grid.nodes)
     return Fit(
         model, a, b, c, se_a, se_b, se_c, theta, theta_se, core.log_likelihood, core.parameters, core.converged,
-        core.iterations, extreme, core.theta_mean, core.theta_sd, len(theta),
+        core.iterations, extreme, mean, sd, len(theta),
     )  # fmt: skip
 
 
@@ -532,8 +704,7 @@ def _extreme(s: Floats, n: Floats, a: float, c: float, nodes: Floats) -> tuple[F
     """b where the ability distribution expects (s + 1/2) / (n + 1) right, and 1 / (slope sqrt(n q (1 - q)))."""
     from scipy.optimize import brentq
 
-    prior = np.exp(-(NODES**2) / 2)
-    prior /= prior.sum()
+    prior = np.exp(COARSE.log_prior)
 
     def expected(b: float) -> float:
         return float(prior @ (c + (1 - c) * expit(a * (nodes - b))))

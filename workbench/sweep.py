@@ -266,8 +266,14 @@ class Study:
         return pd.concat([table, frame.drop(columns="cell"), bought], axis=1)
 
     def label_rollouts(self, arm: Arm) -> float:
-        """Attempts behind the difficulty labels that the arm's rule reads; NaN if the pool does not say."""
-        if not arm.make_controller(self.steps)[0].labels:
+        """Attempts behind the difficulty labels that the arm's rule reads; NaN if the pool does not say.
+
+        The pool does not say what the pass rates of other reference models cost either.
+        """
+        rule = arm.make_controller(self.steps)[0]
+        if {"weak_rate", "strong_rate"} & set(rule.needs):
+            return np.nan
+        if not rule.labels:
             return 0.0
         attempts = self._pool(arm.pool).attempts
         return np.nan if attempts is None else float(attempts.sum())
