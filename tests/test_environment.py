@@ -19,7 +19,8 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 CONDA_NAME = {"torch": "pytorch"}  # where conda-forge has another name than the Python index
 PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 
-PEERS = {"real_runs": {"trl", "datasets"}}  # its benchmark compares with them where they are installed
+# what benchmarks compare with where it is installed
+PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
 
 EXTRAS = ("real", "notebooks", "test")
 
