@@ -1447,12 +1447,19 @@ def attempt(
     outside the pool."""
     lanes, batch, group = rewards.shape
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
+    u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
+    size = u64(length.size)
     for r in range(lanes):
-        if not _positions_in(items[r], length.size):
+        bad = 0
+        for i in range(batch):
+            bad += i64(u64(items[r, i]) >= size)
+        if bad:
             return False
+        tokens[r] += _spent(items, counts, length, r, group)
         p = chance[r]
         _success_row(items[r], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
-        _draw_row(r, items, counts, length, p, keys[r], role, clock, blocks, rewards[r], tokens)
+        _unit_row(keys[r], role, clock, blocks)
+        _compare(u, p, counts, r, rewards[r])
     return True
 
 
@@ -1461,33 +1468,30 @@ def draw_rewards(items, counts, length, chance, keys, role, clock, rewards, toke
     """The same for success probabilities chance (R, B) that are known already; positions are not checked."""
     lanes, batch, group = rewards.shape
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
-    for r in range(lanes):
-        _draw_row(r, items, counts, length, chance[r], keys[r], role, clock, blocks, rewards[r], tokens)
-
-
-@njit(inline="always")
-def _positions_in(row, size):
-    bad = 0
-    for i in range(row.size):
-        bad += i64(u64(row[i]) >= u64(size))
-    return bad == 0
-
-
-@njit(inline="always")
-def _draw_row(r, items, counts, length, p, key, role, clock, blocks, out, tokens):
-    """One lane's rewards, and the tokens they took."""
-    batch, group = out.shape
-    spent = i64(0)
-    if counts.size:
-        for i in range(batch):
-            spent += length[u64(items[r, i])] * counts[r, i]
-    else:
-        for i in range(batch):
-            spent += length[u64(items[r, i])]
-        spent *= group
-    tokens[r] += spent
-    _unit_row(key, role, clock, blocks)
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
+    for r in range(lanes):
+        tokens[r] += _spent(items, counts, length, r, group)
+        _unit_row(keys[r], role, clock, blocks)
+        _compare(u, chance[r], counts, r, rewards[r])
+
+
+@njit(inline="always")
+def _spent(items, counts, length, r, group):
+    """Tokens of a lane's attempts."""
+    total = i64(0)
+    if counts.size:
+        for i in range(items.shape[1]):
+            total += length[u64(items[r, i])] * counts[r, i]
+        return total
+    for i in range(items.shape[1]):
+        total += length[u64(items[r, i])]
+    return total * group
+
+
+@njit(inline="always")
+def _compare(u, p, counts, r, out):
+    """out (B, G) = [u < p], 0 from counts[r] on."""
+    batch, group = out.shape
     if group == 1:  # a loop of its own, which vectorises over the batch
         for i in range(batch):
             out[i, 0] = f32(1) if u[i, 0] < p[i] else f32(0)
