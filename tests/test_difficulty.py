@@ -13,7 +13,7 @@ from scipy.special import expit
 from workbench import difficulty
 from workbench.errors import InputError
 
-RELEASED = Path("/work/shared/data/deepscaler")
+RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
 FILES = ("fit.json", "item_fit.csv", "items.csv", "persons.csv")
 
 
