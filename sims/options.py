@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from dataclasses import replace
@@ -16,12 +15,9 @@ from grids import DEFAULT, TINY
 from workbench.commands import Parser
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
-from workbench.learners import Signal
 from workbench.pool import PRESETS, Pool
-from workbench.presets import GATES, LAWS, RULES, SIGNALS, make_controller
+from workbench.presets import GATES, LAWS, RULES, SIGNALS, finite_number, make_controller, setting_value
 from workbench.sweep import BUDGETS, Study, grid_points, space_filling_points
-
-PARAMETERS_OF: dict[str, Any] = {**RULES, **GATES, **LAWS}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -91,7 +87,7 @@ def read_jobs(options: argparse.Namespace) -> int:
 
 
 def read_threshold(options: argparse.Namespace) -> float:
-    threshold = number("--threshold", options.threshold)
+    threshold = finite_number("--threshold", options.threshold)
     check_number("--threshold", threshold, 0, 1, open_low=True)
     return threshold
 
@@ -164,26 +160,15 @@ def design(options: argparse.Namespace) -> list[dict[str, Any]]:
         owner, dot, field = name.partition(".")
         if not (equals and dot and owner and field and values) or name in settings:
             raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
-        check_choice("--set", owner, tuple(PARAMETERS_OF))
+        check_choice("--set", owner, (*RULES, *GATES, *LAWS))
         settings[name] = values
     if options.design == "grid":
-        return grid_points({name: [value(name, v) for v in values.split(",")] for name, values in settings.items()})
+        choices = {name: [setting_value(name, text) for text in values.split(",")] for name, values in settings.items()}
+        return grid_points(choices)
     if not settings:
         raise InputError(f"--set: must give at least one range for --design {options.design}, got none")
     ranges = {name: value_range(name, values) for name, values in settings.items()}
     return space_filling_points(ranges, options.design, whole("--points", options.points, 64))
-
-
-def value(name: str, text: str) -> Any:
-    """One value of --set: a name or true / false for the parameters that take one, else a number."""
-    owner, field = name.split(".", 1)
-    default = getattr(PARAMETERS_OF[owner], field, 0.0)
-    if isinstance(default, (str, Signal)):
-        return text
-    if isinstance(default, bool):
-        check_choice(f"--set {name}", text, ("true", "false"))
-        return text == "true"
-    return number(f"--set {name}", text)
 
 
 def value_range(name: str, text: str) -> tuple[float, float, bool]:
@@ -191,17 +176,7 @@ def value_range(name: str, text: str) -> tuple[float, float, bool]:
     high, _, scale = rest.partition(":")
     if not rest or scale not in ("", "log"):
         raise InputError(f"--set {name}: must be LOW:HIGH or LOW:HIGH:log, got '{text}'")
-    return number(f"--set {name}", low), number(f"--set {name}", high), scale == "log"
-
-
-def number(option: str, text: str) -> float:
-    try:
-        result = float(text)
-    except ValueError:
-        result = math.nan
-    if not math.isfinite(result):
-        raise InputError(f"{option}: must be a finite number, got '{text}'")
-    return result
+    return finite_number(f"--set {name}", low), finite_number(f"--set {name}", high), scale == "log"
 
 
 def whole(option: str, text: str | None, default: int) -> int:

@@ -490,7 +490,7 @@ BAD = {
         "adarft.eta": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
         "adarft.=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
         "uniform.eta=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
-        "adarft.eta=fast": "adarft.eta: must be a number, got 'fast'",
+        "adarft.eta=fast": "--set adarft.eta: must be a finite number, got 'fast'",
         "adarft.speed=1": "adarft.speed: must be a hyper-parameter of adarft",
         "adarft.eta=-1": "adarft.eta: must be ",
         "adarft.ties=nope": "adarft.ties: must be ",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
@@ -176,9 +178,9 @@ def make_law(name: str, settings: dict[str, Any] | None = None) -> Law:
 
 
 def setting_value(name: str, text: str) -> Any:
-    """The value of a hyper-parameter, by its full name, that a command line gives as text.
+    """The value of a hyper-parameter, by its full name, that `--set` gives as text.
 
-    A name or true / false for those that take one, else a number; InputError for anything else.
+    A name or true / false for those that take one, else a finite number; InputError for anything else.
     """
     owner, _, field = name.partition(".")
     presets: dict[str, Any] = {**RULES, **GATES, **LAWS}
@@ -186,12 +188,17 @@ def setting_value(name: str, text: str) -> Any:
     if isinstance(default, (str, Signal)):
         return text
     if isinstance(default, bool):
-        check_choice(name, text, ("true", "false"))
+        check_choice(f"--set {name}", text, ("true", "false"))
         return text == "true"
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{name}: must be a number, got '{text}'") from None
+    return finite_number(f"--set {name}", text)
+
+
+def finite_number(field: str, text: str) -> float:
+    """The finite number that a text says; InputError for anything else."""
+    with suppress(ValueError):
+        if math.isfinite(number := float(text)):
+            return number
+    raise InputError(f"{field}: must be a finite number, got '{text}'")
 
 
 def per_lane_field(preset: Any, field: str) -> bool:
