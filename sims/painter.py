@@ -25,6 +25,7 @@ FIGURES = {  # name of the file: function of `workbench.figures`
 }
 MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # whose settings a reader can tell apart in one figure
 MOST_CURVES = 12  # that can cross in one panel
+MOST_ROWS = 160  # arms in one forest
 
 
 class Picture(NamedTuple):
@@ -43,11 +44,15 @@ def choose(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | 
     shown = readable(summary)
     rules = summary[["controller", "rule"]].drop_duplicates()
     drawn = curves[curves["controller"].isin(leading(shown)) & curves["learner"].isin(shown["learner"])]
+    left_out = shown["controller"].nunique() - drawn["controller"].nunique()
+    if left_out:
+        print(f"figures show uniform and the best rules by area; {left_out} are in the tables only", file=sys.stderr)
     pictures = [Picture("learning_curves", (drawn,), rules)]
     if drawn["target"].notna().any():
         pictures.append(Picture("target_difficulty", (drawn,), rules))
     if (shown["verdict"] != "baseline").any():
-        pictures.append(Picture("speedup", (shown,), rules))
+        few = shown if len(shown) <= MOST_ROWS else shown[shown["controller"].isin(leading(shown))]
+        pictures.append(Picture("speedup", (few,), rules))
     if heat:
         pictures.append(Picture("heat_map", (summary, *heat, "speedup", True)))
     return pictures
@@ -80,12 +85,6 @@ def leading(summary: pd.DataFrame) -> list[str]:
         return controllers
     baseline = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
     area = summary[summary["controller"] != baseline].groupby("controller")["auc"].mean()
-    left_out = len(controllers) - MOST_CURVES
-    print(
-        f"curves show {baseline} and the {MOST_CURVES - 1} best by area; {left_out} controllers are in the other "
-        "figures and tables only",
-        file=sys.stderr,
-    )
     return [baseline, *area.nlargest(MOST_CURVES - 1).index]
 
 
@@ -123,30 +122,44 @@ class Painter:
             pass
 
     def paint(self, pictures: list[Picture], out: Path) -> list[str]:
-        """Draw these into the folder and remove others of an earlier study; the names of the files."""
-        for name in FIGURES.keys() - {picture.name for picture in pictures}:
-            for suffix in (".pdf", ".png"):
-                (out / name).with_suffix(suffix).unlink(missing_ok=True)
+        """Draw these into the folder and remove others of an earlier study; the names of the files.
+
+        A figure that nobody could read is left out, and says so: the tables behind it are whole.
+        """
         try:
             self.pipe.send((pictures[1:], out))
-            errors = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes about as long as the others
+            results = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes about as long as the others
         except (EOFError, OSError):
             from workbench.sweep import WorkerError
 
             raise WorkerError("the process that draws figures died (out of memory?)") from None
-        for error in filter(None, errors):
-            raise error
-        return [f"{picture.name}.{{pdf,png}}" for picture in pictures]
+        for _, error in results:
+            if error:
+                raise error
+        unreadable = {name: reason for reasons, _ in results for name, reason in reasons.items()}
+        for name, reason in unreadable.items():
+            print(f"{name} is not drawn: {reason}", file=sys.stderr)
+        drawn = [picture.name for picture in pictures if picture.name not in unreadable]
+        for name in FIGURES.keys() - set(drawn):
+            for suffix in (".pdf", ".png"):
+                (out / name).with_suffix(suffix).unlink(missing_ok=True)
+        return [f"{name}.{{pdf,png}}" for name in drawn]
 
 
-def attempt(pictures: list[Picture], out: Path) -> Exception | None:
-    """Paint them; what went wrong."""
+def attempt(pictures: list[Picture], out: Path) -> tuple[dict[str, str], Exception | None]:
+    """Paint them; those that cannot be read, with the reason, and what went wrong."""
+    from workbench.errors import InputError
+
+    unreadable: dict[str, str] = {}
     try:
         for picture in pictures:
-            paint(picture, out)
+            try:
+                paint(picture, out)
+            except InputError as error:
+                unreadable[picture.name] = str(error)
     except Exception as error:
-        return error
-    return None
+        return unreadable, error
+    return unreadable, None
 
 
 def main() -> None:
@@ -158,10 +171,10 @@ def main() -> None:
     threading.Thread(target=leave_with_them, daemon=True).start()
     with suppress(EOFError, OSError):  # they are gone
         while True:
-            error = attempt(*pipe.recv())
+            unreadable, error = attempt(*pipe.recv())
             if error:
                 error.add_note("".join(traceback.format_exception(error)))  # the pipe takes the error alone
-            pipe.send(error)
+            pipe.send((unreadable, error))
 
 
 def leave_with_them() -> None:

@@ -64,6 +64,8 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
         written = painter.paint(choose(curves, summary, heat), out)
     print(report(runs, summary, study.steps))
     print("\n" + "\n".join(ranking_lines(ranking)))
+    if study.budget == "steps" and runs["rollouts"].nunique() > 1:
+        print("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")
     print(f"\n{out}: runs.parquet curves.parquet summary.csv ranking.csv manifest.json {' '.join(written)}")
 
 

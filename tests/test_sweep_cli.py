@@ -525,6 +525,45 @@ def test_settings_that_are_names_are_crossed_too_and_options_count_beside_tiny(s
     assert (result.folder / "study" / "heat_map.pdf").exists()
 
 
+@pytest.fixture
+def painter(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import painter
+
+    return painter
+
+
+def many_arms(learners, controllers):
+    rows = [
+        {"learner": f"l{i}", "law": f"l{i}", "controller": name, "rule": name, "auc": k / 100,
+         "verdict": "baseline" if name == "uniform" else "better"}
+        for i in range(learners) for k, name in enumerate(["uniform", *(f"r{c:02d}" for c in range(controllers - 1))])
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows)
+    return summary[["learner", "law", "controller", "rule"]].assign(target=1.0), summary
+
+
+@pytest.mark.parametrize(("learners", "controllers", "curves", "rows"), [(4, 32, 12, 128), (10, 32, 12, 120)])
+def test_figures_of_many_arms_show_the_baseline_and_the_best(painter, capsys, learners, controllers, curves, rows):
+    chosen = painter.choose(*many_arms(learners, controllers), None)
+    pictures = {picture.name: picture.arguments[0] for picture in chosen}
+    shown = set(pictures["learning_curves"]["controller"])
+    assert shown == {"uniform", *(f"r{c:02d}" for c in range(controllers - curves, controllers - 1))}
+    assert len(pictures["speedup"]) == rows <= painter.MOST_ROWS
+    assert "figures show uniform and the best rules by area; 20 are in the tables only" in capsys.readouterr().err
+
+
+def test_a_figure_that_nobody_could_read_is_left_out_and_the_others_are_drawn(painter, tmp_path):
+    curves = pd.DataFrame({"controller": ["uniform"], "rule": ["uniform"]})
+    unreadable, error = painter.attempt([painter.Picture("learning_curves", (curves,))], tmp_path)
+    assert list(unreadable) == ["learning_curves"]
+    assert error is None
+    unreadable, error = painter.attempt([painter.Picture("learning_curves", (None,))], tmp_path)
+    assert not unreadable
+    assert isinstance(error, Exception)  # a fault is not an unreadable figure
+    assert not list(tmp_path.iterdir())
+
+
 def test_tiny_is_a_slice_of_the_default_study():
     grids = runpy.run_path(str(SCRIPT.with_name("grids.py")))
     tiny, whole = grids["TINY"], grids["DEFAULT"]
