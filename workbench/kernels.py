@@ -1401,21 +1401,23 @@ def _exp32(x):
 
 
 @njit(inline="always")
-def _success_row(items, delta, offset, theta, a, floor, ceiling, p):
-    """p[i] = floor + (ceiling - floor) sigma(a (theta + offset_i - b_i)) for one lane's items.
+def _ability(a, theta):
+    """xi = e^(-a theta), finite."""
+    return f32(np.exp(saturated(-a * theta)))
+
+
+@njit(inline="always")
+def _respond(items, offset, a, floor, ceiling, p):
+    """p[i], delta_i xi before, becomes floor + (ceiling - floor) sigma(a (theta + offset_i - b_i)) for a lane's items.
 
     In Rasch's multiplicative form, sigma = 1 / (1 + delta_i xi_i) with delta = e^(a b) and xi = e^(-a (theta +
     offset)): difficulties do not change, so their exponential is looked up. `saturated` keeps all factors finite.
     """
-    n = items.size
-    xi = f32(np.exp(saturated(-a * theta)))
-    for i in range(n):
-        p[i] = xi * delta[u64(items[i])]
     if offset.size:
-        for i in range(n):
+        for i in range(items.size):
             p[i] = p[i] * _exp32(f32(-a * offset[u64(items[i])]))
     low, span = f32(floor), f32(ceiling - floor)
-    for i in range(n):
+    for i in range(items.size):
         p[i] = low + span / (f32(1) + p[i])
 
 
@@ -1423,7 +1425,11 @@ def _success_row(items, delta, offset, theta, a, floor, ceiling, p):
 def success(items, delta, row, offset, theta, a, floor, ceiling, out):
     """out (R, B): true success probabilities of the items (R, B), or of the same items (1, B) in every lane."""
     for r in range(out.shape[0]):
-        _success_row(items[r % items.shape[0]], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], out[r])
+        mine, p, of_item = items[r % items.shape[0]], out[r], delta[row[r]]
+        xi = _ability(a[r], theta[r])
+        for i in range(mine.size):
+            p[i] = xi * of_item[u64(mine[i])]
+        _respond(mine, offset[r], a[r], floor[r], ceiling[r], p)
 
 
 @njit(nogil=True, cache=True)
@@ -1438,26 +1444,36 @@ def slice_means(p, starts, counts, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def attempt(
-    items, counts, length, delta, row, offset, theta, a, floor, ceiling, keys, role, clock, chance, rewards, tokens
-):
+def attempt(items, counts, packed, row, offset, theta, a, floor, ceiling, keys, role, clock, chance, rewards, tokens):
     """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
     stream (seed, role, clock). counts (R, B): rollouts of each group, 0 from there on; (0, 0) if all have G.
-    length (I,): tokens per rollout; tokens (R,) += those spent. False, with the rest undone, at a lane with a position
-    outside the pool."""
+    packed (U, I): words with the bits of delta below and an item's tokens above, so that one look-up gives both.
+    tokens (R,) += those spent. False, with the rest undone, at a lane with a position outside the pool."""
     lanes, batch, group = rewards.shape
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
-    size = u64(length.size)
+    words, size = np.empty(batch, np.uint64), u64(packed.shape[1])
     for r in range(lanes):
+        mine, p, of_item = items[r], chance[r], packed[row[r]]
         bad = 0
         for i in range(batch):
-            bad += i64(u64(items[r, i]) >= size)
+            bad += i64(u64(mine[i]) >= size)
         if bad:
             return False
-        tokens[r] += _spent(items, counts, length, r, group)
-        p = chance[r]
-        _success_row(items[r], delta[row[r]], offset[r], theta[r], a[r], floor[r], ceiling[r], p)
+        for i in range(batch):
+            words[i] = of_item[u64(mine[i])]
+        xi, spent = _ability(a[r], theta[r]), i64(0)
+        for i in range(batch):
+            p[i] = xi * _bits_to_float(i32(words[i] & _LOW32))
+        if counts.size:
+            for i in range(batch):
+                spent += i64(words[i] >> _SHIFT32) * counts[r, i]
+        else:
+            for i in range(batch):
+                spent += i64(words[i] >> _SHIFT32)
+            spent *= group
+        tokens[r] += spent
+        _respond(mine, offset[r], a[r], floor[r], ceiling[r], p)
         _unit_row(keys[r], role, clock, blocks)
         _compare(u, p, counts, r, rewards[r])
     return True
@@ -1648,7 +1664,7 @@ def spread_transfer(
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def skill_success(items, delta, row, skill, theta, out):
-    """out (R, B) = sigma(theta_k - b_i), k = skill[i], in the multiplicative form of `_success_row` and to its bits.
+    """out (R, B) = sigma(theta_k - b_i), k = skill[i], in the multiplicative form of `_respond` and to its bits.
 
     items (R, B), or the same (1, B) in every lane; delta = e^b (U, J); skill (J,); theta (R, K).
     """

@@ -67,7 +67,6 @@ class SimLearner:
         self._bank = _item_bank(law, pool, self.seeds, b)
         self._curve = [per_lane(n, v, count) for n, v in zip(("a", "floor", "ceiling"), law.curve(), strict=True)]
         self._observed = _verified(law, self._curve, count)  # the same as training sees it
-        self._delta = _multiplicative_difficulty(self._bank, self._curve[0]) if self._fused else ()
         self._gamma = per_lane("gamma", law.gamma, count)
         for name in ("kappa", "forgetting"):
             per_lane(name, getattr(law, name), count)
@@ -84,6 +83,10 @@ class SimLearner:
         self.state: Any = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
         self._attempted: tuple[object, Any, NDArray[np.int64], NDArray[np.float32]] | None = None
         self._length = _lengths(length, law, pool)
+        if self._fused:
+            self._delta, self._row = _multiplicative_difficulty(self._bank, self._curve[0])
+            bits = np.ascontiguousarray(self._delta[:, : len(pool)]).view(np.uint32)
+            self._packed = bits | self._length.astype(np.uint64) << np.uint64(32)  # as `kernels.attempt` wants it
         self.tokens = np.zeros(count, np.int64)  # spent per lane
         self.updates = 0
         self.attempts = self.probes = 0  # batches attempted and probed since the last update
@@ -135,8 +138,8 @@ class SimLearner:
         chance = self._chance  # ours alone, so the same memory every step: it stays in cache
         luck = self.seeds, int(role), clock(self.updates, turn)
         if self._fused:
-            skill = self._skill(self._observed)
-            if not kernels.attempt(positions, sizes, self._length, *skill, *luck, chance, rewards, self.tokens):
+            skill = self._row, *self._skill(self._observed)
+            if not kernels.attempt(positions, sizes, self._packed, *skill, *luck, chance, rewards, self.tokens):
                 raise_bad_position(positions, len(self.pool))
         else:
             if not kernels.positions_valid(positions, len(self.pool)):
@@ -241,13 +244,13 @@ class SimLearner:
         if chance is not None:
             return chance
         out = np.empty((self.lanes, positions.shape[1]), np.float32)
-        kernels.success(positions, *self._skill(self._curve), out)
+        kernels.success(positions, self._delta, self._row, *self._skill(self._curve), out)
         return out
 
     def _seen_chance(self, positions: NDArray[np.int64], out: NDArray[np.float32]) -> NDArray[np.float32]:
         """out (R, B) = success probabilities as training sees them, through the verifier."""
         if self._fused:
-            kernels.success(positions, *self._skill(self._observed), out)
+            kernels.success(positions, self._delta, self._row, *self._skill(self._observed), out)
         else:
             _, low, high = (curve[:, None].astype(np.float32) for curve in self._observed)
             out[:] = low + (high - low) * self._success(positions)
@@ -259,8 +262,8 @@ class SimLearner:
         return type(self.law).chance is Law.chance
 
     def _skill(self, curve: list[Floats]) -> tuple[NDArray[Any], ...]:
-        """What the compiled response curve takes: items, skill, and a, floor, ceiling per lane."""
-        return *self._delta, self.state.offset, self.state.theta, *curve
+        """What the compiled response curve takes of a lane: skill, and a, floor, ceiling."""
+        return self.state.offset, self.state.theta, *curve
 
     def _table(self, n: int, mixed: bool) -> tuple[NDArray[np.float32], bool, Floats]:
         """Signal polynomials (R, 3, n + 1) in units of the reference; whether they use p; the exponent on top.
