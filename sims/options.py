@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -34,14 +35,14 @@ def parser() -> argparse.ArgumentParser:
     def add(flag: str, metavar: str, text: str, **how: Any) -> None:
         p.add_argument(flag, metavar=metavar, help=text, **how)
 
-    add("--pools", "A,B", f"preset names or .parquet, .jsonl or .csv files (default: {joined('pools')})")
+    add("--pools", "A,B", f"presets, all, or .parquet, .jsonl or .csv files (default: {joined('pools')})")
     add(
         "--controllers",
         "A,B",
         "rules, gates (uniform sampling behind them) or RULE+GATE, or all; uniform, the baseline, always runs "
         f"(default: {joined('controllers')})",
     )
-    add("--learners", "A,B", f"simulated learners (default: {joined('learners')})")
+    add("--learners", "A,B", f"simulated learners, or all (default: {joined('learners')})")
     add("--seeds", "N", f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
     add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
     add("--batch", "N", f"items per update (default: {DEFAULT['batch']})")
@@ -94,7 +95,7 @@ def read_threshold(options: argparse.Namespace) -> float:
 
 def make_study(options: argparse.Namespace) -> Study:
     base = TINY if options.tiny else DEFAULT
-    given = names("--pools", options.pools, base["pools"])
+    given = with_all(names("--pools", options.pools, base["pools"]), lambda: list(PRESETS))
     if len(set(given)) < len(given):
         raise InputError(f"--pools: must be different from each other, got {', '.join(given)}")
     pools = [make_pool(name) for name in given]
@@ -111,13 +112,12 @@ def make_study(options: argparse.Namespace) -> Study:
                 file=sys.stderr,
             )
     batch = whole("--batch", options.batch, base["batch"])
-    controllers = names("--controllers", options.controllers, base["controllers"])
-    if controllers == ["all"]:
-        controllers = all_controllers(pools, batch)
+    named = names("--controllers", options.controllers, base["controllers"])
+    controllers = with_all(named, lambda: all_controllers(pools, batch))
     check_choice("--budget", options.budget, BUDGETS)
     return Study(
         pools,
-        names("--learners", options.learners, base["learners"]),
+        with_all(names("--learners", options.learners, base["learners"]), lambda: list(LAWS)),
         controllers,
         design(options),
         seeds=whole("--seeds", options.seeds, base["seeds"]),
@@ -195,6 +195,13 @@ def names(option: str, text: str | None, default: list[str]) -> list[str]:
     if not all(parts):
         raise InputError(f"{option}: must be names separated by commas, got '{text}'")
     return parts
+
+
+def with_all(given: list[str], every: Callable[[], list[str]]) -> list[str]:
+    """The names, with every one there is in place of `all`, each once."""
+    if "all" not in given:
+        return given
+    return list(dict.fromkeys(name for part in given for name in (every() if part == "all" else [part])))
 
 
 def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:

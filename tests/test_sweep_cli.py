@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 
 from workbench import figures
+from workbench.pool import PRESETS
 from workbench.presets import GATES, LAWS, RULES
 from workbench.ranking import OVERALL
 from workbench.summary import COSTS, summary_table
@@ -626,6 +627,20 @@ def test_all_controllers_run_on_a_pool_of_a_preset(sweep):
     assert len(pd.read_csv(result.folder / "study" / "ranking.csv")) == 2 * len(RULES | GATES)
 
 
+def test_all_stands_for_every_pool_learner_and_controller_also_beside_names(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import options
+
+    def study_of(line):
+        return options.make_study(options.parser().parse_args(line.split()))
+
+    study = study_of("--pools uniform,all --learners tabular,all --controllers adarft")
+    assert [pool.name for pool in study.pools] == list(dict.fromkeys(["uniform", *PRESETS]))
+    assert study.learners == list(dict.fromkeys(["tabular", *LAWS]))
+    study = study_of("--pools uniform --controllers adarft+dapo,all")
+    assert study.controllers == ["adarft+dapo", *RULES, *GATES]
+
+
 def test_all_controllers_leave_out_those_that_a_file_has_no_columns_for_and_say_which(sweep):
     result = sweep("--controllers", "all", "--seeds", "1", "--rollouts", "6")
     assert result.code == 0, result.err
@@ -724,7 +739,6 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--controllers ''", "--controllers", "names separated by commas", "''"),
     ("--controllers adarft+adarft", "controllers", "or RULE+GATE", "'adarft+adarft'"),
     ("--controllers adarft+nope", "controllers", "a gate (dapo, balanced, vcrl, speed)", "'adarft+nope'"),
-    ("--controllers all,adarft", "controllers", "or RULE+GATE", "'all'"),
     ("--controllers speed", "rollouts", "> 4, the first ones of gate SPEED", "4"),
     ("--controllers dots", "pool", "must have the column features", "'items' has none"),
     ("--controllers dapo --set dapo.max_batches=0", "dapo.max_batches", "a whole number in [1, ", "0"),
