@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from steps import told
 
 import workbench as wb
 from workbench import testing
@@ -21,17 +22,6 @@ def pool_of(weak=WEAK, strong=STRONG):
 def posterior(state):
     """(R, I) both shapes of the Beta posteriors."""
     return np.asarray(state.a, float), np.asarray(state.b, float)
-
-
-def told(rule, state, pool, items, rewards, counts=None, step=1):
-    """The state after feedback that is the same in every lane."""
-    lanes = len(state[0])
-    rewards = np.asarray(rewards, np.float32)
-    rewards = np.broadcast_to(rewards, (lanes, *rewards.shape))
-    sizes = None if counts is None else np.tile(counts, (lanes, 1))
-    return rule.update(
-        state, testing.feedback(pool, np.tile(items, (lanes, 1)), rewards, step, np.arange(lanes), sizes)
-    )
 
 
 def interpolated(pool, capability):

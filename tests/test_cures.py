@@ -7,26 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from steps import pool_of, told
 
 import workbench as wb
 from workbench import testing
 from workbench.controllers.cures import CurES
 from workbench.errors import InputError
-
-
-def pool_of(size):
-    return wb.Pool(difficulty=np.linspace(0, 100, size))
-
-
-def told(rule, state, pool, items, rewards, counts=None, step=1):
-    """The state after feedback that is the same in every lane."""
-    lanes = len(state[0])
-    rewards = np.asarray(rewards, np.float32)
-    rewards = np.broadcast_to(rewards, (lanes, *rewards.shape))
-    sizes = None if counts is None else np.tile(counts, (lanes, 1))
-    return rule.update(
-        state, testing.feedback(pool, np.tile(items, (lanes, 1)), rewards, step, np.arange(lanes), sizes)
-    )
 
 
 def counted(rule, pool, history, lanes=1):

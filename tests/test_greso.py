@@ -3,33 +3,11 @@
 import numpy as np
 import pytest
 from scipy import stats
+from steps import pool_of, select, told
 
 import workbench as wb
-from workbench import testing
 from workbench.controllers.greso import GRESO
 from workbench.errors import InputError
-
-
-def pool_of(size):
-    return wb.Pool(difficulty=np.linspace(0, 100, size))
-
-
-def told(rule, state, pool, items, rewards, counts=None, step=1):
-    """The state after feedback: items (B,) are the same in every lane, (R, B) are each lane's own."""
-    lanes = len(state[0])
-    items = np.broadcast_to(items, (lanes, np.shape(items)[-1]))
-    rewards = np.asarray(rewards, np.float32)
-    rewards = rewards if rewards.ndim == 3 else np.broadcast_to(rewards, (lanes, *rewards.shape))
-    sizes = None if counts is None else np.tile(counts, (lanes, 1))
-    return rule.update(state, testing.feedback(pool, items, rewards, step, np.arange(lanes), sizes))
-
-
-def select(rule, state, pool, count, step):
-    items, state = rule.select(state, testing.draw(pool, step, np.arange(len(state[0]))), count)
-    assert items.shape == (len(state[0]), count)
-    assert all(len(set(row)) == count for row in items.tolist())
-    return items, state
-
 
 EASY, HARD, MIXED = [1.0] * 4, [0.0] * 4, [1.0, 0.0, 1.0, 0.0]
 

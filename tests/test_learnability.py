@@ -1,36 +1,16 @@
 """Rules that seek p (1 - p): SFL, which probes for it, and ProCuRL, which draws by it."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
+from steps import half, pool_of, told
 
 import workbench as wb
 from workbench import testing
 from workbench.controllers.procurl import ProCuRL
 from workbench.controllers.sfl import SFL
 from workbench.errors import InputError
-
-
-def pool_of(size):
-    return wb.Pool(difficulty=np.linspace(0, 100, size))
-
-
-def told(rule, state, pool, items, rewards, counts=None, step=1, probe=False):
-    """The state after feedback: items (B,) are the same in every lane, (R, B) are each lane's own."""
-    lanes = len(state[0])
-    items = np.broadcast_to(items, (lanes, np.shape(items)[-1]))
-    rewards = np.asarray(rewards, np.float32)
-    rewards = rewards if rewards.ndim == 3 else np.broadcast_to(rewards, (lanes, *rewards.shape))
-    sizes = None if counts is None else np.tile(counts, (lanes, 1))
-    feedback = testing.feedback(pool, items, rewards, step, np.arange(lanes), sizes)
-    return rule.update(state, replace(feedback, probe=probe))
-
-
-def half(successes, of=8):
-    return [1.0] * successes + [0.0] * (of - successes)
-
 
 # --- SFL: the probe
 

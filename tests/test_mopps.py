@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from steps import pool_of, told
 
 import workbench as wb
 from workbench import testing
@@ -14,23 +15,9 @@ from workbench.controllers.mopps import MoPPS
 from workbench.errors import InputError
 
 
-def pool_of(size):
-    return wb.Pool(difficulty=np.linspace(0, 100, size))
-
-
 def posterior(state):
     """(R, I) both shapes of the Beta posteriors."""
     return np.asarray(state.a, float), np.asarray(state.b, float)
-
-
-def told(rule, state, pool, items, rewards, counts=None, step=1):
-    """The state after feedback that is the same in every lane."""
-    lanes = len(state[0])
-    items = np.tile(items, (lanes, 1))
-    rewards = np.asarray(rewards, np.float32)
-    rewards = np.broadcast_to(rewards, (lanes, *rewards.shape))
-    sizes = None if counts is None else np.tile(counts, (lanes, 1))
-    return rule.update(state, testing.feedback(pool, items, rewards, step, np.arange(lanes), sizes))
 
 
 def known(rule, pool, rates, lanes=1, rollouts=4_000):
