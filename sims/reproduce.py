@@ -18,6 +18,7 @@ import family
 import forecast
 import paper_findings
 import table1
+import transfer
 from fitting import LEARNERS
 from options import names
 from published import CELLS
@@ -51,7 +52,12 @@ def parser() -> argparse.ArgumentParser:
         help="at most two cells that weigh the draws, or none (default: %(default)s)",
     )
     paper += [add_paper(studies, name, text, run_findings) for name, (_, text) in paper_findings.STUDIES.items()]
-    for study in (real, *paper):
+    spread = studies.add_parser("transfer", allow_abbrev=False, help="gains in other categories than the trained one")
+    spread.add_argument("--log", metavar="CSV", required=True, help=f"a row per item: {','.join(transfer.COLUMNS)}")
+    spread.add_argument("--base", metavar="NAME", default=transfer.BASE, help="before training (default: %(default)s)")
+    spread.add_argument("--draws", metavar="N", type=int, default=2000, help="bootstrap samples (default: 2000)")
+    spread.set_defaults(run=run_transfer, out="results/transfer")
+    for study in (real, *paper, spread):
         study.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
         study.add_argument("--out", metavar="DIR", help=f"tables and figure (default: {study.get_default('out')})")
     return p
@@ -111,6 +117,14 @@ def run_real(options: argparse.Namespace, out: Path) -> str:
     )
     figures.save(forecast.paint(tables, fit_until, learners), out / "forecast")
     return forecast.report(tables, learners, fit_until)
+
+
+def run_transfer(options: argparse.Namespace, out: Path) -> str:
+    draws = check_count("--draws", options.draws, 2)
+    tables = transfer.analyse(transfer.read_log(Path(options.log)), options.base, draws, options.seed)
+    write_tables(out, transfer=tables.transfer, range=tables.range)
+    figures.save(transfer.paint(tables.transfer), out / "transfer")
+    return transfer.report(tables)
 
 
 def write_tables(out: Path, **tables: pd.DataFrame) -> None:
