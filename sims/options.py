@@ -42,7 +42,12 @@ def parser() -> argparse.ArgumentParser:
         f"(default: {joined('controllers')})",
     )
     add("--learners", "A,B", f"simulated learners (default: {joined('learners')})")
-    add("--seeds", "N", f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
+    add(
+        "--seeds",
+        "N",
+        "seeds 0 .. N-1, the same for every arm; only 0 .. 2 of rules and learners that fit a model as they go "
+        f"(default: {DEFAULT['seeds']})",
+    )
     add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
     add("--batch", "N", f"items per update (default: {DEFAULT['batch']})")
     add("--rollouts", "N", f"attempts per item and update (default: {DEFAULT['rollouts']})")
