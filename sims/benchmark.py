@@ -4,6 +4,7 @@ Prints ratios measured side by side in one run, never bare times to compare with
 - a sweep of AdaRFT on scalar learners, through Study, Controller and SimLearner, against a C program that does the
   least such a sweep can do (when its source is there and a C compiler is), and against a NumPy loop over single runs;
 - the same on one process and on all processors; peak memory;
+- updates of the tiny policy (where torch is there), per second of one process and of its processor time;
 - import, --tiny, the default study, and one selection from 10,000 and from 1,000,000 items.
 """
 
@@ -17,12 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from workbench import Controller, Pool, presets
-from workbench.learners import difficulty_to_logit
+from workbench.learners import SimLearner, TinyPolicy, difficulty_to_logit
+from workbench.loop import train
 from workbench.store import CellStore
 from workbench.sweep import Study, grid_points
 
@@ -112,6 +115,17 @@ def selection_seconds(*sizes: int) -> list[float]:
     return [float(np.median(mine)) for mine in times]
 
 
+def policy_rates(batch: int, lanes: int = 64, steps: int = 40) -> tuple[float, float]:
+    """Updates per second over lanes of tiny policies under AdaRFT, 8 rollouts per item; and per processor second."""
+    pool, seeds = Pool.synthetic("uniform", ITEMS), np.arange(lanes)
+    controller = Controller(presets.make_rule("adarft"), pool, seed=seeds)
+    learner = SimLearner(TinyPolicy(), pool, seeds)
+    train(controller, learner, 5, batch)  # compile, and find the problems
+    before = time.process_time()
+    seconds = clock(lambda: train(controller, learner, steps, batch))
+    return lanes * steps / seconds, lanes * steps / (time.process_time() - before)
+
+
 def clock(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -174,6 +188,10 @@ def main() -> None:
     print(f"  peak memory, this process / largest worker  {own / 2**10:5.0f} / {children / 2**10:.0f} MiB")
     small, large = selection_seconds(10_000, 1_000_000)
     print(f"AdaRFT next_batch(256): 10,000 items {small * 1e6:.0f} us; 1,000,000 items {large / small:.2f} times that")
+    for size in (64, BATCH) if find_spec("torch") else ():
+        rate, own_rate = policy_rates(size)
+        print(f"TinyPolicy, 64 lanes, batch {size}, 8 rollouts, one process: {rate:,.0f} updates per second "
+              f"({own_rate:,.0f} per second of processor time)")  # fmt: skip
     if not options.quick:
         bare = command_seconds("-c", "pass")
         print(f"import workbench: {command_seconds('-c', 'import workbench') - bare:.3f} s on top of Python's start")

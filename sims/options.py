@@ -43,7 +43,12 @@ def parser() -> argparse.ArgumentParser:
         f"(default: {joined('controllers')})",
     )
     add("--learners", "A,B", f"simulated learners, or all (default: {joined('learners')})")
-    add("--seeds", "N", f"seeds 0 .. N-1, the same for every arm (default: {DEFAULT['seeds']})")
+    add(
+        "--seeds",
+        "N",
+        "seeds 0 .. N-1, the same for every arm; only 0 .. 2 of rules and learners that fit a model as they go "
+        f"(default: {DEFAULT['seeds']})",
+    )
     add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
     add("--batch", "N", f"items per update (default: {DEFAULT['batch']})")
     add("--rollouts", "N", f"attempts per item and update (default: {DEFAULT['rollouts']})")
@@ -117,7 +122,7 @@ def make_study(options: argparse.Namespace) -> Study:
     check_choice("--budget", options.budget, BUDGETS)
     return Study(
         pools,
-        with_all(names("--learners", options.learners, base["learners"]), lambda: list(LAWS)),
+        with_all(names("--learners", options.learners, base["learners"]), all_learners),
         controllers,
         design(options),
         seeds=whole("--seeds", options.seeds, base["seeds"]),
@@ -137,6 +142,19 @@ def all_controllers(pools: list[Pool], batch: int) -> list[str]:
             for pool in pools:
                 rule, gates = make_controller(name)
                 Controller(rule, pool, gates).next_batch(min(batch, len(pool)))
+        except InputError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+        else:
+            able.append(name)
+    return able
+
+
+def all_learners() -> list[str]:
+    """Every learner whose packages are here; says which are left out, and why."""
+    able = []
+    for name, law in LAWS.items():
+        try:
+            law.check_packages()
         except InputError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
         else:

@@ -88,6 +88,6 @@ def manifest(study: Study, threshold: float) -> str:
         "points": study.points,
         "arms": arms,
         "git_commit": git_commit(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES} | study.packages,
     }
     return json.dumps(content, indent=1) + "\n"

@@ -539,7 +539,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"budget": "x"}, r"budget: must be one of steps, rollouts, tokens, got 'x'"),
         ({"controllers": []}, r"controllers: must be one or more different names, got none"),
         ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
-        ({"learners": ["foo"]}, r"learners: must be among scalar, .*tracing, got 'foo'"),
+        ({"learners": ["foo"]}, r"learners: must be among scalar, .*policy, got 'foo'"),
         ({"learners": []}, r"learners: must be one or more different names, got none"),
         ({"pools": []}, r"pools: must be one or more pools with different names, got none"),
         ({"pools": [POOL, POOL]}, r"pools: .* different names, got uniform, uniform"),

@@ -62,6 +62,7 @@ from .learners import Signal as Signal
 from .learners import SimLearner as SimLearner
 from .learners import SuccessOnly as SuccessOnly
 from .learners import Tabular as Tabular
+from .learners import TinyPolicy as TinyPolicy
 from .learners import Visit as Visit
 from .listing import catalog as catalog
 from .loop import Record as Record

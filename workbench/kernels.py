@@ -1738,3 +1738,122 @@ def chain_gain(total, logs, eta, longest, out):
                         out[r, (c + i) % kinds] += signal
         for k in range(kinds):
             out[r, k] /= 1.0 + np.exp(saturated(eta[r, k]))
+
+
+@njit(nogil=True, cache=True)
+def answer_success(items, steps, length, solvable, row, log_right, out):
+    """out (R, B) = e^(sum of log_right (R, C) over the contexts of the item's steps), 0 for items not solvable.
+
+    steps (U, J, L) contexts, length (U, J) how many of them count, solvable (U, J).
+    """
+    for r in range(out.shape[0]):
+        mine, u = items[r % items.shape[0]], row[r]
+        for i in range(out.shape[1]):
+            j = u64(mine[i])
+            total = 0.0
+            for t in range(length[u, j]):
+                total += log_right[r, steps[u, j, t]]
+            out[r, i] = f32(np.exp(total)) if solvable[u, j] else f32(0)
+
+
+@njit(inline="always")
+def _unit_block(block, turn, step, role, key, out):
+    a, b, c, d = _philox(u64(block), u64(turn), u64(step), u64(role), key)
+    out[0], out[1], out[2], out[3] = _unit32(a), _unit32(b), _unit32(c), _unit32(d)
+
+
+@njit(nogil=True, cache=True)
+def answer_weights(
+    items, rewards, counts, up, down, steps, length, solvable, row, prob, right, missed, passed, keys, role, update, out
+):
+    """out (R, C, V) = sum of advantages over the tokens of the answers behind the rewards (R, B, G), by context.
+
+    Given its reward an answer is right with its posterior probability, 1 or 0 if the verifier makes no errors; then its
+    tokens are the right ones. The tokens of a wrong one are drawn from prob (R, C, V): where the first error is, which
+    it is, and freely from there on. up, down (R, B): advantages of a success and of a failure; where both are 0,
+    nothing is drawn. right (C,): the right tokens. missed, passed (R,): verifier errors. counts (R, B): rollouts of
+    each group, (0, 0) if all have G.
+    Uniforms: of the stream (seed, role, (update, item)), so that the order of items does not matter; entry 0: right or
+    not, 1: where the first error is, 2 + t: the token of step t; groups of one item follow each other.
+    """
+    lanes, batch, group = rewards.shape
+    tokens, longest = prob.shape[2], steps.shape[2]
+    blocks = (longest + 5) // 4  # of four uniforms, for each rollout
+    wrong, slip, stay = np.empty(longest + 1), np.empty(longest), np.empty(longest)
+    errs = np.empty(prob.shape[1])
+    before = np.empty(longest + 1)  # advantages of answers that are right up to there
+    u = np.empty((blocks, 4), np.float32)
+    luck = u.reshape(4 * blocks)
+    earlier = np.zeros(steps.shape[1], np.int32)  # groups of each item so far
+    out[:] = 0.0
+    for r in range(lanes):
+        chances, sums = prob[r], out[r]
+        for c in range(errs.size):  # what is left to the wrong tokens; 1 - prob would lose digits
+            errs[c] = 0.0
+            for v in range(tokens):
+                errs[c] += f64(chances[c, v]) if v != right[c] else 0.0
+        imperfect = missed[r] > 0.0 or passed[r] > 0.0
+        for i in range(batch):
+            j = u64(items[r, i])
+            first = u64(earlier[j]) * u64(group * blocks)
+            earlier[j] += 1
+            if up[r, i] == 0.0 and down[r, i] == 0.0:
+                continue
+            asked, many = steps[row[r], j], i64(length[row[r], j])
+            can = solvable[row[r], j]
+            wrong[many], before[many] = 0.0, 0.0
+            for t in range(many - 1, -1, -1):  # wrong[t]: chance that not all tokens from t on are right
+                c = u64(asked[t])
+                stay[t], slip[t] = f64(chances[c, u64(right[c])]), errs[c]
+                wrong[t] = slip[t] + stay[t] * wrong[t + 1]
+                before[t] = 0.0
+            for g in range(counts[r, i] if counts.size else group):
+                rewarded = rewards[r, i, g] > 0
+                advantage = up[r, i] if rewarded else down[r, i]
+                if advantage == 0.0:
+                    continue
+                if rewarded and can and not imperfect:
+                    before[many] += advantage
+                    continue
+                start = first + u64(g * blocks)
+                _unit_block(start, j, update, role, keys[r], u[0])
+                if imperfect or not can:
+                    hit, false = (1.0 - missed[r], passed[r]) if rewarded else (missed[r], 1.0 - passed[r])
+                    hit = (hit if can else false) * (1.0 - wrong[0])
+                    if luck[0] * (hit + false * wrong[0]) < hit:
+                        before[many] += advantage
+                        continue
+                error, left, reach = 0, luck[1] * wrong[0], 1.0
+                for t in range(many):
+                    if reach * slip[t] > 0.0:
+                        error = t
+                        left -= reach * slip[t]
+                        if left < 0.0:
+                            break
+                    reach *= stay[t]
+                before[error] += advantage
+                for block in range(max((error + 2) // 4, 1), (many + 5) // 4):
+                    _unit_block(start + u64(block), j, update, role, keys[r], u[block])
+                for t in range(error, many):
+                    c = u64(asked[t])
+                    mine, y, given = chances[c], right[c], sums[c]
+                    left = f64(luck[t + 2]) * (slip[t] if t == error else 1.0)
+                    if t > error and left < f64(mine[u64(y)]):  # the likeliest
+                        given[u64(y)] += advantage
+                        continue
+                    left -= f64(mine[u64(y)]) if t > error else 0.0
+                    token = y
+                    for v in range(tokens):
+                        if v != y and mine[u64(v)] > 0:
+                            token = v
+                            left -= f64(mine[u64(v)])
+                            if left < 0.0:
+                                break
+                    given[u64(token)] += advantage
+            total = 0.0
+            for t in range(many - 1, -1, -1):
+                total += before[t + 1]
+                if total != 0.0:
+                    sums[asked[t], right[asked[t]]] += total
+        for i in range(batch):
+            earlier[u64(items[r, i])] = 0

@@ -58,6 +58,7 @@ from workbench.learners import (
     ScalarIRT,
     SuccessOnly,
     Tabular,
+    TinyPolicy,
     Visit,
 )
 from workbench.learners.signals import Signal
@@ -117,6 +118,7 @@ LAWS: dict[str, Law] = {
     "chain": Chain(theta0=-0.5, kappa=0.1, kinds=4),  # several steps that must all succeed
     "grid": PrerequisiteGrid(theta0=-3.0),  # locked cells; no policy gradient
     "tracing": KnowledgeTracing(),  # known or not known; no policy gradient
+    "policy": TinyPolicy(),  # a network trained on its own answers; needs torch
 }
 
 SIGNALS: dict[str, Signal] = {

@@ -45,6 +45,7 @@ class Role(IntEnum):
     FIT = 21  # starting points of models that are fitted as a run goes on
     PROBE = 22  # attempts that are not learned from
     TOPIC = 23  # what simulated items are about
+    TOKEN = 24  # which wrong answers a policy gives
 
 
 def clock(step: int, turn: int = 0) -> int:

@@ -24,6 +24,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from workbench.streams import Role, generator
 
 BUDGETS = ("steps", "rollouts", "tokens")
 LONGEST = 8  # times the steps that a run may take to spend its budget
-FEW_SEEDS = 3  # of rules that fit a model as they go
+FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
 
@@ -98,7 +99,7 @@ class Study:
 
     pools: Pool objects. learners, controllers: names in `presets` (a rule, a gate, RULE+GATE); the baseline `uniform`
     always runs. points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}; equal cells run once.
-    seeds: seeds 0 .. seeds - 1, shared by all arms; rules that fit a model as they go run on the first 3.
+    seeds: seeds 0 .. seeds - 1, shared by all arms; rules and learners with a model to fit run on the first 3.
     steps: updates. batch: items per update. rollouts: per item. eval_every: steps between records.
     budget: what all runs spend alike. "steps": updates; "rollouts": steps x batch x rollouts attempts, those of
     rejected groups and probes included; "tokens": what as many attempts at random items of the pool would take. With
@@ -160,6 +161,7 @@ class Study:
         tried = set[tuple[Any, ...]]()
         for arm in self.arms:
             law = arm.make_law()
+            law.check_packages()
             if not law.signal.exact:
                 law.signal.check_rollouts(self.rollouts)
             if (arm.pool, arm.rule, arm.rule_settings) not in tried:
@@ -182,8 +184,14 @@ class Study:
         return list(arms)
 
     def seeds_of(self, arm: Arm) -> int:
-        """Number of seeds: fewer for rules that fit a model as they go."""
-        return min(self.seeds, FEW_SEEDS) if RULES[parts_of(arm.rule)[0]].fits_model else self.seeds
+        """Number of seeds: fewer for rules and learners that fit a model as they go."""
+        slow = RULES[parts_of(arm.rule)[0]].fits_model or LAWS[arm.law].trains_model
+        return min(self.seeds, FEW_SEEDS) if slow else self.seeds
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Versions of the packages that only some learners compute with, for those that run."""
+        return {name: version(name) for law in self.learners for name in LAWS[law].packages}
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -193,7 +201,8 @@ class Study:
         cells = []
         for arm in self.arms:
             rule, gates = arm.make_controller(self.steps)
-            config = shared | {
+            own = {name: version(name) for name in LAWS[arm.law].packages}
+            config = shared | own | {
                 "code": code_digest(),
                 "numpy": np.__version__,
                 "numba": numba.__version__,
@@ -378,7 +387,14 @@ def _chunks(study: Study, cells: list[Cell]) -> list[list[Cell]]:
     for cell in sorted(cells, key=lambda cell: cell.seed):  # lanes of one seed share their item difficulties
         groups.setdefault(program(cell), []).append(cell)
     chunks = [list(chunk) for group in groups.values() for chunk in _split(group, lanes)]
-    return sorted(chunks, key=lambda chunk: not isinstance(LAWS[chunk[0].arm.law], KernelTransfer))  # slowest first
+    return sorted(chunks, key=lambda chunk: -_slowness(chunk[0].arm))  # slowest first: no process is left with them
+
+
+def _slowness(arm: Arm) -> int:
+    if RULES[parts_of(arm.rule)[0]].fits_model:
+        return 3
+    law = LAWS[arm.law]
+    return 2 if law.trains_model else int(isinstance(law, KernelTransfer))
 
 
 def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:

@@ -5,6 +5,7 @@ from workbench.learners.grid import PrerequisiteGrid
 from workbench.learners.kernel import KernelTransfer, Tabular
 from workbench.learners.law import Law
 from workbench.learners.learner import SimLearner, difficulty_to_logit
+from workbench.learners.policy import TinyPolicy
 from workbench.learners.scalar import ScalarIRT
 from workbench.learners.signals import GRPO, RLOO, Critic, MeanBaseline, Signal, SuccessOnly, Visit
 from workbench.learners.skills import MultiSkill
@@ -26,6 +27,7 @@ __all__ = [
     "SimLearner",
     "SuccessOnly",
     "Tabular",
+    "TinyPolicy",
     "Visit",
     "difficulty_to_logit",
 ]

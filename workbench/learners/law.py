@@ -12,6 +12,7 @@ K, the transfer between items, and in what decays. Laws with another response mo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -50,6 +51,18 @@ class ItemBank:
         return len(self.pool)
 
 
+class Groups(NamedTuple):
+    """The groups of rollouts themselves, for a law that learns from each."""
+
+    rewards: NDArray[np.float32]  # (R, B, G) 0 or 1
+    counts: NDArray[np.int64]  # (R, B) rollouts of each group; (0, 0) if all have G
+    admitted: NDArray[np.bool_]  # (R, B); (0, 0) if all are
+    fresh: Floats  # (R, B) what repetition leaves of each group's signal; (0, 0) if all of it
+    chance: NDArray[np.float32]  # (R, B) success probabilities as training sees them
+    seeds: NDArray[np.uint64]  # (R,)
+    update: int  # updates before this one
+
+
 class Gradient(NamedTuple):
     """A batch as the law sees it."""
 
@@ -58,6 +71,7 @@ class Gradient(NamedTuple):
     weight: Floats  # (R,) 1 / number of admitted groups, 0 if none
     mean: Floats  # (R,) mean of S over the admitted groups
     noise: Floats  # (R,) standard normals
+    groups: Groups
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,8 @@ class Law:
 
     heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
     per_item: ClassVar[bool] = True  # whether the update needs each item's signal, not only their mean
+    trains_model: ClassVar[bool] = False  # whether it trains a model of its own: slow, so a sweep takes few seeds
+    packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside the packages that a sweep needs
 
     def __post_init__(self) -> None:
         check_number("theta0", self.theta0)
@@ -111,6 +127,15 @@ class Law:
         check_number("tokens_hard", self.tokens_hard, 0, 2**31)
         if not isinstance(self.signal, Signal):
             raise InputError(f"signal: must be a Signal such as RLOO(), got {self.signal!r}")
+
+    def check_packages(self) -> None:
+        """InputError unless the `packages` are installed; nothing is imported."""
+        for name in self.packages:
+            if find_spec(name) is None:
+                raise InputError(
+                    f"{type(self).__name__}: must have {name}, which is not installed; "
+                    "the extra `real` brings it: pip install -e '.[real]'"
+                )
 
     def curve(self) -> tuple[Lanes, Lanes, Lanes]:
         """Slope a, floor and ceiling of the response curve."""

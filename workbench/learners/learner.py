@@ -20,7 +20,7 @@ from workbench.lanes import (
     raise_bad_position,
     shape_items,
 )
-from workbench.learners.law import UNSOLVABLE, Gradient, ItemBank, Law
+from workbench.learners.law import UNSOLVABLE, Gradient, Groups, ItemBank, Law
 from workbench.pool import GRID, Pool
 from workbench.streams import Role, clock, generator, uniforms
 
@@ -184,9 +184,13 @@ class SimLearner:
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
             raise InputError(f"rewards: a simulated learner learns from 0 or 1, got {bad}")
+        fresh = np.empty((0, 0))
         if self._repeat_decay is not None:
-            mean = self._tired(positions, signals, weight, mask)
-        gradient = Gradient(positions, signals, weight, mean, self._optimiser_noise())
+            fresh = self._freshness(positions, mask)
+            signals *= fresh.astype(np.float32)
+            mean = np.asarray(weight * signals.sum(axis=1, dtype=np.float64))
+        behind = Groups(groups, sizes, mask, fresh, chance, self.seeds, self.updates)
+        gradient = Gradient(positions, signals, weight, mean, self._optimiser_noise(), behind)
         state = self.law.advance(self.state, gradient, self._bank, self._cache)
         if self.law.signal.uses_value:
             rate = getattr(self.law.signal, "rate", 0.0)
@@ -196,17 +200,14 @@ class SimLearner:
         self.updates += 1
         self.attempts = self.probes = 0
 
-    def _tired(
-        self, positions: NDArray[np.int64], signals: NDArray[np.float32], weight: Floats, mask: NDArray[np.bool_]
-    ) -> Floats:
-        """Weaken signals (R, B), in place, by how often their items were learned from; their means (R,)."""
+    def _freshness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
+        """(R, B) e^(-r visits), what repetition leaves of a group's signal; counts the visits."""
         assert self._repeat_decay is not None
         before = np.take_along_axis(self.visits, positions, axis=1)
-        signals *= np.exp(-self._repeat_decay[:, None] * before).astype(np.float32)
         visits = self.visits.copy()
         kernels.add_to(visits, positions, (mask if mask.size else np.ones(positions.shape, bool)).astype(np.int32))
         self.visits = visits
-        return np.asarray(weight * signals.sum(axis=1, dtype=np.float64))
+        return np.asarray(np.exp(-self._repeat_decay[:, None] * before))
 
     def evaluate(self) -> Floats:
         """Mean success per difficulty decile, (10,) or (R, 10), exact, without learning.

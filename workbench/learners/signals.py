@@ -40,6 +40,13 @@ class Signal:
         """The signal of a group of n rollouts with k successes, as a polynomial in p; `value` is the critic's V."""
         raise NotImplementedError
 
+    def advantages(self, k: Floats, n: Floats, value: Any, p: Any) -> tuple[Floats, Floats]:
+        """The advantage of a success and of a failure in a group of n rollouts with k successes.
+
+        `sampled` is the mean of advantage x score over the group: k/n A_1 (1 - p) - (n - k)/n A_0 p.
+        """
+        raise NotImplementedError
+
     def group(self, k: ArrayLike, n: int, p: ArrayLike, value: ArrayLike = 0.5) -> Floats:
         """The signal of groups with k successes of n at success probability p."""
         self.check_rollouts(n)
@@ -71,6 +78,10 @@ class RLOO(Signal):
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         return k * (n - k) / (n * (n - 1)), 0.0, 0.0
 
+    def advantages(self, k: Floats, n: Floats, value: Any, p: Any) -> tuple[Floats, Floats]:
+        others = np.maximum(n - 1.0, 1.0)
+        return (n - k) / others, -k / others
+
 
 @dataclass(frozen=True)
 class MeanBaseline(Signal):
@@ -83,6 +94,10 @@ class MeanBaseline(Signal):
 
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         return k * (n - k) / n**2, 0.0, 0.0
+
+    def advantages(self, k: Floats, n: Floats, value: Any, p: Any) -> tuple[Floats, Floats]:
+        mean = k / np.maximum(n, 1.0)
+        return 1.0 - mean, -mean
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,11 @@ class GRPO(Signal):
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         return np.sqrt(k * (n - k)) / n, 0.0, 0.0
 
+    def advantages(self, k: Floats, n: Floats, value: Any, p: Any) -> tuple[Floats, Floats]:
+        silent = (k == 0) | (k == n)  # no std to divide by
+        odds = np.where(silent, 1.0, k) / np.where(silent, 1.0, n - k)
+        return np.where(silent, 0.0, odds**-0.5), np.where(silent, 0.0, -(odds**0.5))
+
 
 @dataclass(frozen=True)
 class SuccessOnly(Signal):
@@ -113,6 +133,9 @@ class SuccessOnly(Signal):
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         any_success = np.asarray(k > 0, dtype=np.float64)
         return any_success, -any_success, 0.0
+
+    def advantages(self, k: Floats, n: Floats, value: Any, p: Any) -> tuple[Floats, Floats]:
+        return n / np.maximum(k, 1.0), np.zeros_like(k)
 
 
 @dataclass(frozen=True)
@@ -140,6 +163,10 @@ class Critic(Signal):
             return right, -2 * right, np.ones_like(right)
         up, down = right * (1 - value), (1 - right) * value
         return up, down - up, 0.0
+
+    def advantages(self, k: Floats, n: Floats, value: Any, p: Any) -> tuple[Floats, Floats]:
+        baseline = p if self.perfect else value
+        return np.broadcast_to(1.0 - baseline, k.shape), np.broadcast_to(-baseline, k.shape)
 
 
 @dataclass(frozen=True)
