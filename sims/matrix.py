@@ -153,8 +153,8 @@ def findings_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
         better = {learner: float(np.mean(gain > margin)) for learner, gain in gains.items()}
         worse = {learner: float(np.mean(gain < -margin)) for learner, gain in gains.items()}
         for claim, holds, reverse in (("beats", better, worse), ("loses to", worse, better)):
-            rows.append({"pool": pool, "controller": controller, "claim": claim, "against": other}
-                        | judge(holds, reverse) | {f"share_{name}": share for name, share in holds.items()})  # fmt: skip
+            told = {"pool": pool, "controller": controller, "claim": claim, "against": other}
+            rows.append(told | judge(holds, reverse) | {f"share_{name}": share for name, share in holds.items()})
     return pd.DataFrame(rows)
 
 

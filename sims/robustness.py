@@ -40,7 +40,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                "margin": matrix.MARGIN},
     "sensitivity": {"learners": ["scalar", "kernel"], "pool": "uniform", "seeds": 16, "steps": 100, "batch": 64,
                     "rollouts": 8, "trajectories": 16, "base": 256},
-    "stability": {"points": 17, "seeds": 4, "steps": 300, "batch": 1024},
+    "stability": {"points": 19, "seeds": 4, "steps": 300, "batch": 1024},
 }  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
     "matrix": {"pools": POOLS[:1], "learners": ["scalar", "kernel"], "draws": 3, "steps": 6, "batch": 16},
@@ -137,15 +137,13 @@ def plan_matrix(options: argparse.Namespace) -> Work:
     check_number("--margin", of["margin"], 0)
     for name in of["learners"]:
         check_choice("--learners", name, tuple(family.FAMILY))
+        family.draw_group_law(name, 2, options.seed, of["batch"]).signal.check_rollouts(of["rollouts"])
     pools = [sized_pool(name, of["batch"]).without_payload() for name in of["pools"]]
     called = [pool.name for pool in pools]
     if len(set(called)) < len(called):
         raise InputError(f"--pools: must have different names, got {', '.join(called)}")
     study = matrix.Matrix(pools, of["learners"], read_controllers(options, pools, of["batch"]), of["draws"],
                           of["steps"], of["batch"], of["rollouts"], options.seed)  # fmt: skip
-    for learner in of["learners"]:
-        law = family.draw_group_law(learner, 2, options.seed, of["batch"])
-        law.signal.check_rollouts(of["rollouts"])
     for _, program in study.programs():
         for gate in program.gates:
             gate.check_rollouts(of["rollouts"])

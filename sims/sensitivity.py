@@ -142,10 +142,9 @@ def _programs(
         lanes = {name: np.repeat(values[part], setting.seeds) for name, values in points.items()}
         own = {name.split(".")[1]: values for name, values in lanes.items() if name in RULE}
         law: Law = replace(LAWS[learner], **{name: values for name, values in lanes.items() if name not in RULE})
-        programs.append(
-            Program(setting.pool, law, replace(rule, **own), (), np.tile(seeds, len(part)), setting.steps,
-                    setting.batch, setting.rollouts, EVAL_EVERY, keep=("success",))  # fmt: skip
-        )
+        shape = setting.steps, setting.batch, setting.rollouts, EVAL_EVERY
+        programs.append(Program(setting.pool, law, replace(rule, **own), (), np.tile(seeds, len(part)), *shape,
+                                keep=("success",)))  # fmt: skip
     return programs
 
 
@@ -159,7 +158,7 @@ def check_salib() -> None:
         import SALib.sample.morris
         import SALib.sample.sobol  # noqa: F401
     except ImportError:
-        raise InputError("SALib: must be installed for this study (pip install -e '.[sensitivity]'), got none") from None
+        raise InputError("SALib: must be installed for this study (pip install '.[sensitivity]'), got none") from None
 
 
 def _problem(names: Sequence[str]) -> dict[str, Any]:
@@ -327,10 +326,10 @@ def report(setting: Setting, tables: Tables) -> str:
                 shown["kept"] = table["kept"].map({True: "yes", False: ""})
             shown = shown.loc[table[columns[-1]].sort_values(ascending=False).index]
             lines += [f"  {line}" for line in shown.to_string(index=False).splitlines()]
-    lines += ["", f"The goal is {GOAL:.0%} of uniform's gain on the same seed. The log ratio of steps leads unless more "
-                  f"than {MOST_CENSORED:.0%} of AdaRFT's runs miss it, then the area does. Both are in the tables.",
-              "mu*: mean absolute effect of crossing the range; mu: with its sign. S1: share of variance explained alone, "
-              "ST: with interactions. [95 % interval]"]  # fmt: skip
+    lines += ["", f"The goal is {GOAL:.0%} of uniform's gain on the same seed. The log ratio of steps leads unless "
+                  f"more than {MOST_CENSORED:.0%} of AdaRFT's runs miss it, then the area does. Both are tabled.",
+              "mu*: mean absolute effect of crossing the range; mu: with its sign. S1: share of variance explained "
+              "alone, ST: with interactions. [95 % interval]"]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -8,13 +8,13 @@ the logit of success per unit of difficulty, e = T - T* the distance from the ta
     Var(T) = (eta alpha)^2 Var(R) / (G (2 - G)),   Var(R) = beta (1 - beta) / (B n),   lag-1 autocorrelation 1 - G
     for G > 2, at beta = 1/2 and without noise: T* + A, T* - A in turn, eta tanh(alpha (sigma(s A) - 1/2)) = 2 A
 
-Source: ours, the linear map of T <- T + eta tanh(alpha (R - beta)) (Algorithm 1 of arXiv 2504.05520) at its fixed point.
+Source: ours, T <- T + eta tanh(alpha (R - beta)) (Algorithm 1 of arXiv 2504.05520) linearised at its fixed point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 
@@ -61,6 +62,7 @@ class Swings(NamedTuple):
     """How T moves once it has settled, each (N, S) over S seeds."""
 
     square: Floats  # mean of (T - T*)^2, units of difficulty squared
+    own: Floats  # variance about its own mean: what is left where T* is out of reach
     lag1: Floats  # lag-1 autocorrelation of T
 
 
@@ -113,7 +115,8 @@ def simulate(
                                 keep=("target",), b=b))  # fmt: skip
     targets = np.concatenate([of["target"] for of in compute(programs, folder, jobs, what)], axis=1)
     error = targets[setting.settled :] - np.repeat(at, setting.seeds)
-    return Swings(*(values.reshape(count, setting.seeds) for values in ((error**2).mean(axis=0), lag1(error))))
+    found = (error**2).mean(axis=0), error.var(axis=0), lag1(error)
+    return Swings(*(values.reshape(count, setting.seeds) for values in found))
 
 
 def lag1(error: Floats) -> Floats:
@@ -124,29 +127,30 @@ def lag1(error: Floats) -> Floats:
 
 
 def table_of(swings: Swings, **columns: Any) -> pd.DataFrame:
-    """A row per point: root mean square of T - T* and lag-1 autocorrelation, means over seeds with t-intervals."""
+    """A row per point: root mean square of T - T*, sd of T, lag-1 autocorrelation; means over seeds, t-intervals."""
     found: dict[str, Floats] = {}
-    for name, values in (("square", swings.square), ("lag1", swings.lag1)):
-        half = 0.0
-        if values.shape[1] > 1:
-            seeds = values.shape[1]
-            half = stdtrit(seeds - 1, 0.5 + LEVEL / 2) * values.std(axis=1, ddof=1) / np.sqrt(seeds)
-        mean = values.mean(axis=1)
+    for name, values in (("rms", swings.square), ("sd", swings.own), ("lag1", swings.lag1)):
+        mean, seeds = values.mean(axis=1), values.shape[1]
+        half = stdtrit(seeds - 1, 0.5 + LEVEL / 2) * values.std(axis=1, ddof=1) / np.sqrt(seeds)
         found |= {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
-    rms = {f"rms{end}": np.sqrt(np.maximum(found.pop(f"square{end}"), 0.0)) for end in ("", "_low", "_high")}
-    return pd.DataFrame(columns | rms | found)
+    roots = {name: np.sqrt(np.maximum(values, 0.0)) for name, values in found.items() if not name.startswith("lag1")}
+    return pd.DataFrame(columns | found | roots)
 
 
 # ---- the three parts ---------------------------------------------------------------------------------------------
 
 
+def etas(points: int) -> Floats:
+    """(points,) 3 to 200, the published 50 among them where points - 1 is a multiple of 3."""
+    return np.asarray(ETA * 2.0 ** np.linspace(-4, 2, points))
+
+
 def map_grid(setting: Setting) -> pd.DataFrame:
     """Points of two maps: eta x slope at alpha = 2, and eta x alpha at slope .04."""
-    etas = np.geomspace(2.0, 200.0, setting.points)
     frames = []
     for name, values in (("slope", np.geomspace(0.005, 0.3, setting.points)),
                          ("alpha", np.geomspace(0.25, 16.0, setting.points))):  # fmt: skip
-        eta, other = (grid.ravel() for grid in np.meshgrid(etas, values))
+        eta, other = (grid.ravel() for grid in np.meshgrid(etas(setting.points), values))
         given = {"slope": np.full(eta.size, SLOPE), "alpha": np.full(eta.size, ALPHA)} | {name: other}
         frames.append(pd.DataFrame({"map": name, "eta": eta} | given))
     grid = pd.concat(frames, ignore_index=True)
@@ -200,22 +204,22 @@ def batch_slope(pool: Pool, theta: float, batch: int) -> tuple[float, float]:
 
 
 def run_pool(setting: Setting, name: str, folder: Path, jobs: int) -> pd.DataFrame:
-    """Eta x skill on a pool of pass rates; skill as the difficulty d* solved half of the time, where s = .01 / (q (1 - q)).
+    """Eta x skill on a pool of pass rates; skill as the difficulty d* = 100 q that is solved half of the time.
 
-    gain: that of one item at d*; gain_batch: that of the batches that the pool can give.
+    gain: that of one item at d*, s = .01 / (q (1 - q)); gain_batch: that of the batches that the pool can give.
     """
     pool = Pool.synthetic(name)
     batch = min(setting.batch, len(pool))
-    etas, half = np.geomspace(2.0, 200.0, setting.points), np.linspace(5.0, 95.0, setting.points)
-    eta, d = (grid.ravel() for grid in np.meshgrid(etas, half))
+    half = np.linspace(5.0, 95.0, setting.points)
+    eta, d = (grid.ravel() for grid in np.meshgrid(etas(setting.points), half))
     q = d / 100
     found = {float(x): batch_slope(pool, float(np.log(x / (100 - x))), batch) for x in half}
     at, slope = np.array([found[float(x)] for x in d]).T
     start = np.where(np.isnan(at), d, at)
     lanes = {"eta": eta, "alpha": np.full(eta.size, ALPHA), "a": np.ones(eta.size), "theta0": np.log(q / (1 - q))}
     swings = simulate(pool, difficulty_to_logit(pool.difficulty), lanes, setting, start, folder, jobs, name)
-    return table_of(swings, pool=name, eta=eta, alpha=ALPHA, half=d, target=at, slope=0.01 / (q * (1 - q)),
-                    gain=loop_gain(eta, ALPHA, 0.01 / (q * (1 - q))), gain_batch=loop_gain(eta, ALPHA, slope))  # fmt: skip
+    gains = {"gain": loop_gain(eta, ALPHA, 0.01 / (q * (1 - q))), "gain_batch": loop_gain(eta, ALPHA, slope)}
+    return table_of(swings, pool=name, eta=eta, alpha=ALPHA, half=d, target=at, **gains)
 
 
 class Tables(NamedTuple):
@@ -226,13 +230,15 @@ class Tables(NamedTuple):
 
 def run(setting: Setting, folder: Path, jobs: int) -> Tables:
     maps = run_straight(setting, map_grid(setting), folder, jobs, "maps")
-    line = with_theory(run_straight(setting, line_grid(setting), folder, jobs, "line"), setting.batch)
+    often = replace(setting, seeds=4 * setting.seeds)  # one row of points: it can have narrower intervals
+    line = with_theory(run_straight(often, line_grid(setting), folder, jobs, "line"), setting.batch)
     return Tables(maps, line, pd.concat([run_pool(setting, name, folder, jobs) for name in setting.pools]))
 
 
 # ---- figures -----------------------------------------------------------------------------------------------------
 
 RMS = "root mean square of T − T*\n(units of difficulty)"
+SD = "standard deviation of T (units of difficulty)"
 ETA_LABEL = "η (units of difficulty)"
 LINES = {1.0: (COLORS[6], "--"), 2.0: (COLORS[6], "-")}
 
@@ -243,7 +249,15 @@ def _mesh(ax: Axes, block: pd.DataFrame, y: str, value: str, norm: Normalize, cm
                           rasterized=True)  # fmt: skip
     ax.set(xscale="log", xlim=(wide.columns[0], wide.columns[-1]), ylim=(wide.index[0], wide.index[-1]))
     ax.grid(visible=False)
+    _plain(ax.xaxis, (5, 10, 20, 50, 100, 200))
     return image
+
+
+def _plain(axis: Any, ticks: tuple[float, ...]) -> None:
+    """These ticks of a log axis, as plain numbers."""
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _gains(ax: Axes, block: pd.DataFrame, y: str, gain: str = "gain", color: str | None = None) -> None:
@@ -267,6 +281,7 @@ def paint_map(tables: Tables) -> Figure:
                 image = _mesh(ax, block, y, value, norm, cmap)
                 _gains(ax, block, y, color="white" if value == "rms" else None)
                 ax.set_yscale("log")
+                _plain(ax.yaxis, {"slope": (0.01, 0.03, 0.1, 0.3), "alpha": (0.5, 1, 2, 5, 10)}[y])
                 ax.plot(ETA, {"slope": SLOPE, "alpha": ALPHA}[y], "*", color="#D55E00", markersize=11,
                         markeredgecolor="white")  # fmt: skip
                 figure.colorbar(image, ax=ax, label=name)
@@ -303,25 +318,27 @@ def paint_line(tables: Tables, batch: int) -> Figure:
                         label="simulation, 95 % interval")  # fmt: skip
             ax.set(xlabel="loop gain G = η α s β (1 − β), no unit", ylabel=label)
         figure.axes[0].set_yscale("log")
-        figure.axes[0].legend(loc="upper left")
+        _plain(figure.axes[0].yaxis, (0.5, 1, 2, 5, 10))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
 
 def paint_pools(tables: Tables) -> Figure:
     """On pools of pass rates, eta x skill: the slope, and so the gain, depends on where the target is."""
     names = list(dict.fromkeys(tables.pools["pool"]))
-    norm = LogNorm(*_range(tables.pools["rms"]))
+    norm = LogNorm(*_range(tables.pools["sd"]))
     with page(3.3) as figure:
         axes = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for ax, name in zip(axes, names, strict=True):
             block = tables.pools[tables.pools["pool"] == name]
-            image = _mesh(ax, block, "half", "rms", norm, "cividis")
+            image = _mesh(ax, block, "half", "sd", norm, "cividis")
             _gains(ax, block, "half", "gain", "white")
             _gains(ax, block, "half", "gain_batch", "#D55E00")
             ax.axvline(ETA, color="black", linestyle=":", linewidth=1)
             ax.set(title=name, xlabel=ETA_LABEL)
         axes[0].set_ylabel("difficulty solved half of the time")
-        figure.colorbar(image, ax=axes, label=RMS)
+        figure.colorbar(image, ax=axes, label=SD)
         keys = [Line2D([], [], color=color, linestyle=dash) for color in ("0.75", "#D55E00")
                 for _, dash in LINES.values()]  # fmt: skip
         keys.append(Line2D([], [], color="black", linestyle=":"))
@@ -335,7 +352,7 @@ def paint_pools(tables: Tables) -> Figure:
 
 
 def report(tables: Tables, setting: Setting) -> str:
-    line, maps, pools = tables
+    maps, line, pools = tables
     near = line[line["gain"] < 1.8]
     ratio = (near["rms"] / near["rms_theory"]) ** 2
     apart = maps[(maps["gain"] < 0.8) | ((maps["gain"] > 1.2) & (maps["gain"] < 2))]
@@ -350,14 +367,12 @@ def report(tables: Tables, setting: Setting) -> str:
     noise = maps["eta"] * maps["alpha"] * np.sqrt(BETA * (1 - BETA) / setting.batch)
     bands = pd.cut(maps["gain"], [0, 0.5, 1, 1.5, 1.8, 2.2, 3, np.inf])
     over = (maps["rms"] / noise).groupby(bands, observed=True).median()
-    lines.append("  " + "   ".join(f"G in ({band.left:g}, {band.right:g}]: {value:.1f}" for band, value in over.items()))
-    for name in dict.fromkeys(pools["pool"]):
-        block = pools[(pools["pool"] == name)]
-        at = block[np.isclose(block["eta"], block["eta"].iloc[(block["eta"] - ETA).abs().argmin()])]
-        swinging = at[at["rms"] > 10]
-        where = f"{swinging['half'].min():.0f} to {swinging['half'].max():.0f}" if len(swinging) else "none"
-        calm = at[at["rms"] <= 10]
-        steady = f"{calm['half'].min():.0f} to {calm['half'].max():.0f}" if len(calm) else "none"
-        lines.append(f"{name}, eta = {at['eta'].iloc[0]:.0f}: T strays by more than 10 units for skills at d = {where} "
-                     f"({len(swinging)} of {len(at)}), by less at {steady}.")  # fmt: skip
+    lines.append("  " + "   ".join(f"G <= {band.right:g}: {value:.1f}" for band, value in over.items()))
+    lines.append("sd of T by the difficulty that the learner solves half of the time:")
+    values = np.sort(pools["eta"].unique())
+    for name, block in pools.groupby("pool", sort=False):
+        for eta in (ETA, ETA / 5):
+            at = block[block["eta"] == values[np.abs(values - eta).argmin()]].set_index("half")["sd"]
+            shown = "   ".join(f"{half:g}: {at.loc[half]:.1f}" for half in at.index[:: max(1, len(at) // 6)])
+            lines.append(f"  {name}, eta = {values[np.abs(values - eta).argmin()]:.0f}:  {shown}")
     return "\n".join(lines)
