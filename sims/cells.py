@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from workbench.controllers import Controller, Gate, Rule, ShortBatch
 from workbench.learners import Law, SimLearner
-from workbench.loop import train
 from workbench.pool import Pool
 from workbench.store import CellStore
-from workbench.sweep import code_digest, describe, execute
+from workbench.sweep import code_digest, describe, execute, train_within
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +32,8 @@ Floats = NDArray[np.float64]
 class Program:
     """R runs as lanes: one pool, law and rule, each with numbers or (R,) arrays; seeds (R,).
 
-    keep: the columns of the records that are kept. b: (I,) true difficulties where the labels are not them.
+    budget: what all runs spend alike, as in `sweep.Study`. keep: the columns of the records that are kept.
+    b: (I,) true difficulties where the labels are not them.
     """
 
     pool: Pool
@@ -45,6 +45,7 @@ class Program:
     batch: int
     rollouts: int
     eval_every: int
+    budget: str = "steps"
     keep: tuple[str, ...] = ("success", "rollouts")
     b: Floats | None = None
 
@@ -58,7 +59,8 @@ class Program:
             "machine": platform.machine(),
             "pool": self.pool.digest,
             "parts": [describe(part) for part in (self.law, self.rule, *self.gates)],
-            "numbers": [self.seeds, self.b, self.steps, self.batch, self.rollouts, self.eval_every, self.keep],
+            "numbers": [self.seeds, self.b, self.steps, self.batch, self.rollouts, self.eval_every, self.budget,
+                        self.keep],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=_digest).encode()).hexdigest()[:32]
 
@@ -68,7 +70,7 @@ class Program:
         learner = SimLearner(self.law, self.pool, self.seeds, b=self.b)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)  # fewer groups than asked for are part of what a gate does
-            record = train(controller, learner, self.steps, self.batch, self.rollouts, self.eval_every)
+            record = train_within(self, controller, learner)
         frame = record.to_frame()[["step", *self.keep]]
         return frame.assign(cell=pd.Categorical.from_codes(np.zeros(len(frame), np.int8), [self.key]))
 

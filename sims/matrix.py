@@ -48,6 +48,7 @@ class Matrix:
     steps: int
     batch: int
     rollouts: int
+    budget: str
     seed: int
 
     def programs(self) -> Iterator[tuple[tuple[str, str, str], Program]]:
@@ -56,13 +57,13 @@ class Matrix:
         laws = {name: family.draw_group_law(name, self.draws, self.seed, self.batch) for name in self.learners}
         for pool, learner, controller in product(self.pools, self.learners, self.controllers):
             rule, gates = make_controller(controller, horizon=self.steps)
-            shape = self.steps, self.batch, self.rollouts, EVAL_EVERY
+            shape = self.steps, self.batch, self.rollouts, EVAL_EVERY, self.budget
             yield (pool.name, learner, controller), Program(pool, laws[learner], rule, tuple(gates), seeds, *shape)
 
 
 @dataclass(frozen=True)
 class Areas:
-    """area, rollouts: (pool, learner, controller) -> (D,) mean success over the run, and attempts spent in it."""
+    """area, rollouts: (pool, learner, controller) -> (D,) mean success over the run, and attempts spent by its end."""
 
     area: Mapping[tuple[str, str, str], Floats]
     rollouts: Mapping[tuple[str, str, str], Floats]
@@ -100,19 +101,22 @@ def matrix_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def spearman_table(matrix: Matrix, areas: Areas) -> pd.DataFrame:
-    """A row per pool and pair of learners: rank correlation of the controllers' mean areas.
+def spearman_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
+    """A row per pool and pair of learners: rank correlation of the controllers' mean areas over uniform's.
 
-    Intervals: percentile bootstrap over the draws of each learner. NaN where a learner ranks nothing, being level.
+    These are rounded to whole margins, so that what nobody could notice ranks nothing; NaN where all are level then.
+    Intervals: percentile bootstrap over the draws of each learner.
     """
     names = [pool.name for pool in matrix.pools]
     resampled = {}
     for place, learner in enumerate(matrix.learners):
         luck = generator(matrix.seed, Role.BOOTSTRAP, place).integers(matrix.draws, size=(RESAMPLES, matrix.draws))
         draws = np.concatenate([np.arange(matrix.draws)[None], luck])  # the first are the draws as they are
-        means = np.array([[areas.area[pool, learner, controller][draws].mean(axis=1)
+        means = np.array([[areas.gain(pool, learner, controller)[draws].mean(axis=1)
                            for controller in matrix.controllers] for pool in names])  # fmt: skip
-        resampled[learner] = dict(zip([*names, ALL_POOLS], [*means, means.mean(axis=0)], strict=True))  # (C, 1 + N)
+        means = np.array([*means, means.mean(axis=0)])  # (pools + 1, C, 1 + N)
+        means = np.round(means / margin) if margin else means
+        resampled[learner] = dict(zip([*names, ALL_POOLS], means, strict=True))
     rows = []
     for pool in [*names, ALL_POOLS] if len(names) > 1 else names:
         for one, other in combinations(matrix.learners, 2):
@@ -272,7 +276,9 @@ SIGNS = {"survives": "survives", "contested": "contested", "artefact of one lear
 def report(matrix: Matrix, spearman: pd.DataFrame, findings: pd.DataFrame, margin: float) -> str:
     kinds = dict.fromkeys(family.FAMILY[name].structure for name in matrix.learners)
     members = {kind: [n for n in matrix.learners if family.FAMILY[n].structure == kind] for kind in kinds}
-    lines = [f"{matrix.draws} draws of each learner, {matrix.steps} updates of {matrix.batch} x {matrix.rollouts}.",
+    alike = "updates" if matrix.budget == "steps" else matrix.budget
+    lines = [f"{matrix.draws} draws of each learner, {matrix.steps} updates of {matrix.batch} x {matrix.rollouts}, "
+             f"equal {alike} for all.",
              f"A win is an area more than {margin:g} larger. Kinds of learners: "
              + "; ".join(f"{kind} ({', '.join(names)})" for kind, names in members.items()) + "."]  # fmt: skip
     if len(kinds) < 2:

@@ -29,7 +29,7 @@ from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
 from workbench.presets import BASELINE, make_controller
 from workbench.store import only_writer, write_whole
-from workbench.sweep import WorkerError
+from workbench.sweep import BUDGETS, WorkerError
 
 Work = Callable[[Path, int], str]  # (folder, jobs) -> report: what is left to do once all input is checked
 
@@ -37,7 +37,7 @@ POOLS = ["skew-difficult", "uniform", "skew-easy"]
 # settings of each study, and of its first slice for --tiny
 DEFAULTS: dict[str, dict[str, Any]] = {
     "matrix": {"pools": POOLS, "learners": list(family.FAMILY), "draws": 32, "steps": 100, "batch": 128, "rollouts": 8,
-               "margin": matrix.MARGIN},
+               "budget": "rollouts", "margin": matrix.MARGIN},
     "sensitivity": {"learners": ["scalar", "kernel"], "pool": "uniform", "seeds": 16, "steps": 100, "batch": 64,
                     "rollouts": 8, "trajectories": 16, "base": 256},
     "stability": {"points": 19, "seeds": 4, "steps": 300, "batch": 1024},
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     option("steps", "N", "training updates per run")
     option("batch", "N", "items per update")
     option("rollouts", "N", "attempts per item and update")
+    option("budget", "B", f"what all runs spend alike: {', '.join(BUDGETS)}", str)
     option("margin", "X", "area that a win must exceed", float)
     studies.choices["matrix"].add_argument(
         "--controllers", metavar="A,B", help="rules, gates or RULE+GATE; uniform always runs "
@@ -135,6 +136,7 @@ def plan_matrix(options: argparse.Namespace) -> Work:
     of = settings(options)
     counts(of, draws=2, steps=1, batch=1, rollouts=1)
     check_number("--margin", of["margin"], 0)
+    check_choice("--budget", of["budget"], BUDGETS)
     for name in of["learners"]:
         check_choice("--learners", name, tuple(family.FAMILY))
         family.draw_group_law(name, 2, options.seed, of["batch"]).signal.check_rollouts(of["rollouts"])
@@ -143,7 +145,7 @@ def plan_matrix(options: argparse.Namespace) -> Work:
     if len(set(called)) < len(called):
         raise InputError(f"--pools: must have different names, got {', '.join(called)}")
     study = matrix.Matrix(pools, of["learners"], read_controllers(options, pools, of["batch"]), of["draws"],
-                          of["steps"], of["batch"], of["rollouts"], options.seed)  # fmt: skip
+                          of["steps"], of["batch"], of["rollouts"], of["budget"], options.seed)  # fmt: skip
     for _, program in study.programs():
         for gate in program.gates:
             gate.check_rollouts(of["rollouts"])
@@ -151,7 +153,7 @@ def plan_matrix(options: argparse.Namespace) -> Work:
     def work(out: Path, jobs: int) -> str:
         areas = matrix.run(study, out / "cells", jobs)
         table, findings = (make(study, areas, of["margin"]) for make in (matrix.matrix_table, matrix.findings_table))
-        spearman = matrix.spearman_table(study, areas)
+        spearman = matrix.spearman_table(study, areas, of["margin"])
         write(out, matrix=table, spearman=spearman, findings=findings)
         draw(out, matrix=matrix.paint_matrix(study, table), adarft=matrix.paint_adarft(study, areas),
              spearman=matrix.paint_spearman(study, spearman) if len(spearman) else None)  # fmt: skip

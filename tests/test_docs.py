@@ -26,6 +26,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md")
 # Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
 SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--points", "2", "--jobs", "1"]
 SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
+SMALL_ROBUSTNESS = ["--tiny", "--jobs", "1"]  # and for sims/robustness.py
 PLACEHOLDERS = {"<name>": "frozen"}  # what a reader is to fill in
 OUR_PYTHON = ("python", ".venv/bin/python")
 
@@ -131,7 +132,7 @@ def check_python(command, reader, environment, capsys):
     elif words[0] == "-c":
         exec(words[1], {})
     else:
-        small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY}
+        small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/robustness.py": SMALL_ROBUSTNESS}
         reader.setattr(sys, "argv", [*words, *small.get(words[0], [])])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(words[0], run_name="__main__")

@@ -22,7 +22,7 @@ PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 # what benchmarks compare with where it is installed
 PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
 
-EXTRAS = ("real", "notebooks", "test")
+EXTRAS = ("real", "notebooks", "sensitivity", "test")
 
 
 def bounds(lines: list[str]) -> dict[str, str]:
@@ -91,7 +91,8 @@ def distributions() -> Mapping[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("workbench", ()), ("sims", ()), ("real_runs", ("real",)), ("notebooks", ("notebooks",)), ("tests", EXTRAS)],
+    [("workbench", ()), ("sims", ("sensitivity",)), ("real_runs", ("real",)), ("notebooks", ("notebooks",)),
+     ("tests", EXTRAS)],
 )
 def test_code_imports_only_what_its_install_brings(folder, extras, distributions):
     allowed = declared(*extras)

@@ -92,7 +92,7 @@ def test_verdicts(holds, reverse, verdict, supported, contradicted):
 def made_up(areas, learners, controllers, pool="uniform"):
     """A matrix of one pool with these areas: (learner, controller) -> one number per draw."""
     draws = len(next(iter(areas.values())))
-    study = Matrix([Pool.synthetic(pool, 50)], learners, controllers, draws, 10, 5, 2, 0)
+    study = Matrix([Pool.synthetic(pool, 50)], learners, controllers, draws, 10, 5, 2, "steps", 0)
     area = {(pool, *key): np.array(values, float) for key, values in areas.items()}
     return study, Areas(area, {key: np.full(draws, 100.0 if key[2] == "uniform" else 150.0) for key in area})
 
@@ -143,7 +143,7 @@ def test_rankings_of_learners_are_compared_with_intervals_over_draws():
     areas |= {("grpo", name): np.full(40, k / 10) for name, k in zip(names, [5, 4, 3, 2, 1], strict=True)}
     areas |= {("kernel", name): k / 10 + luck.normal(0, 0.5, 40) for name, k in order.items()}
     study, areas = made_up(areas, ["scalar", "grpo", "kernel"], names)
-    table = matrix.spearman_table(study, areas).set_index(["learner", "other"])
+    table = matrix.spearman_table(study, areas, 0.002).set_index(["learner", "other"])
     assert tuple(table.loc[("scalar", "grpo"), ["rho", "low", "high"]]) == (-1, -1, -1)
     means = [areas.area["uniform", "kernel", name].mean() for name in names]
     row = table.loc[("scalar", "kernel")]
@@ -153,7 +153,8 @@ def test_rankings_of_learners_are_compared_with_intervals_over_draws():
 
 
 def test_a_learner_for_which_no_order_matters_supports_no_claim_about_order(tmp_path):
-    study = Matrix([Pool.synthetic("uniform", 80)], ["natural"], ["uniform", "adarft", "sorted"], 3, 8, 8, 4, 0)
+    rules = ["uniform", "adarft", "sorted"]
+    study = Matrix([Pool.synthetic("uniform", 80)], ["natural"], rules, 3, 8, 8, 4, "steps", 0)
     areas = matrix.run(study, tmp_path, 1)
     assert (areas.gain("uniform", "natural", "adarft") == 0).all()
     assert set(matrix.findings_table(study, areas, 0.0)["verdict"]) == {"not found"}
@@ -162,7 +163,7 @@ def test_a_learner_for_which_no_order_matters_supports_no_claim_about_order(tmp_
 
 def test_a_draw_does_not_depend_on_how_many_there_are(tmp_path):
     """R lanes are R single runs, and draws of one rule and another are paired."""
-    study = Matrix([Pool.synthetic("uniform", 80)], ["scalar"], ["uniform", "adarft"], 4, 6, 8, 4, 0)
+    study = Matrix([Pool.synthetic("uniform", 80)], ["scalar"], ["uniform", "adarft"], 4, 6, 8, 4, "rollouts", 0)
     many = {key[2]: program for key, program in study.programs()}
     frame = many["adarft"].run()
     law = many["adarft"].law
@@ -392,6 +393,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
         (["matrix", "--draws", "many"], "argument --draws: invalid int value"),
         (["matrix", "--rollouts", "1"], "rollouts: must be >= 2"),
         (["matrix", "--margin", "-1"], "--margin: must be a number >= 0, got -1"),
+        (["matrix", "--budget", "money"], "--budget: must be one of steps, rollouts, tokens, got 'money'"),
         (["matrix", "--jobs", "0"], "--jobs: must be a whole number >= 1, got 0"),
         (["matrix", "--seed", "-1"], "--seed: must be a whole number >= 0, got -1"),
         (["matrix", "--out", ""], "--out: must be a folder, got ''"),

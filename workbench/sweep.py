@@ -25,7 +25,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numba
 import numpy as np
@@ -441,26 +441,41 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
     controller, learner = Controller(rule, pool, gates, seed=seeds), SimLearner(together.make_law(), pool, seeds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ShortBatch)  # the tables count them
-        record = _train(study, controller, learner)
+        record = train_within(study, controller, learner)
     frame = record.to_frame().drop(columns=list(record.names))  # the study has names of its own
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
     return frame.assign(cell=cells)
 
 
-def _train(study: Study, controller: Controller, learner: SimLearner) -> Record:
+class Shape(Protocol):
+    """How long a run is and what it spends, as in `Study`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def rollouts(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+    @property
+    def budget(self) -> str: ...
+
+
+def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
     """All lanes until each has spent the budget; recorded at the same shares of it."""
-    shape = study.batch, study.rollouts, study.eval_every
-    if study.budget == "steps":
-        return train(controller, learner, study.steps, *shape)
-    step_cost = study.batch * study.rollouts * (learner.mean_length if study.budget == "tokens" else 1.0)
+    shape = run.batch, run.rollouts, run.eval_every
+    if run.budget == "steps":
+        return train(controller, learner, run.steps, *shape)
+    step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
 
     def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
-        spent = controller.rollouts if study.budget == "rollouts" else learner.tokens
-        return controller.step % study.eval_every == 0 and bool((spent >= study.steps * step_cost).all())
+        spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
+        return controller.step % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
 
-    record = train(controller, learner, LONGEST * study.steps, *shape, until=done)
-    return record.at_cost(study.budget, step_cost, record_steps(study.steps, study.eval_every))
+    record = train(controller, learner, LONGEST * run.steps, *shape, until=done)
+    return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
 
 
 def _lanes_of(settings: list[tuple[tuple[str, Any], ...]]) -> tuple[tuple[str, Any], ...]:
