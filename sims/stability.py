@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
@@ -327,7 +328,8 @@ def paint_line(tables: Tables, batch: int) -> Figure:
 def paint_pools(tables: Tables) -> Figure:
     """On pools of pass rates, eta x skill: the slope, and so the gain, depends on where the target is."""
     names = list(dict.fromkeys(tables.pools["pool"]))
-    norm = LogNorm(*_range(tables.pools["sd"]))
+    low, high = _range(tables.pools["sd"])
+    norm = LogNorm(max(low, 0.1), high)
     with page(3.3) as figure:
         axes = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for ax, name in zip(axes, names, strict=True):
@@ -336,14 +338,14 @@ def paint_pools(tables: Tables) -> Figure:
             _gains(ax, block, "half", "gain", "white")
             _gains(ax, block, "half", "gain_batch", "#D55E00")
             ax.axvline(ETA, color="black", linestyle=":", linewidth=1)
-            ax.set(title=name, xlabel=ETA_LABEL)
+            ax.set(title=name, xlabel=ETA_LABEL, facecolor="0.9")
         axes[0].set_ylabel("difficulty solved half of the time")
-        figure.colorbar(image, ax=axes, label=SD)
+        figure.colorbar(image, ax=axes, label=SD, extend="min")
         keys = [Line2D([], [], color=color, linestyle=dash) for color in ("0.75", "#D55E00")
                 for _, dash in LINES.values()]  # fmt: skip
-        keys.append(Line2D([], [], color="black", linestyle=":"))
+        keys += [Line2D([], [], color="black", linestyle=":"), Patch(color="0.9")]
         words = ["G = 1, one item (white)", "G = 2, one item (white)", "G = 1, whole batch", "G = 2, whole batch",
-                 "published η"]  # fmt: skip
+                 "published η", "T rests at 0"]  # fmt: skip
         figure.legend(keys, words, loc="outside upper center", ncols=3)
     return figure
 
