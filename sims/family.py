@@ -32,11 +32,13 @@ class Member(NamedTuple):
 
     structure: what kind of learner it is; a finding has to hold in several kinds. per_batch: kappa counts per item or
     cell, not per update, so it is the prior's times (batch / 1024)^per_batch with another batch than the paper's.
+    by_default: whether it runs unasked; not if it takes minutes or a package that others do without.
     """
 
     structure: str
     priors: Priors
     per_batch: int = 0
+    by_default: bool = True
 
 
 # Judgement, fixed before any comparison was made, within the ranges that the laws call plausible.

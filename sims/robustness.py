@@ -36,8 +36,8 @@ Work = Callable[[Path, int], str]  # (folder, jobs) -> report: what is left to d
 POOLS = ["skew-difficult", "uniform", "skew-easy"]
 # settings of each study, and of its first slice for --tiny
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "matrix": {"pools": POOLS, "learners": list(family.FAMILY), "draws": 32, "steps": 100, "batch": 128, "rollouts": 8,
-               "budget": "rollouts", "margin": matrix.MARGIN},
+    "matrix": {"pools": POOLS, "learners": [name for name, member in family.FAMILY.items() if member.by_default],
+               "draws": 32, "steps": 100, "batch": 128, "rollouts": 8, "budget": "rollouts", "margin": matrix.MARGIN},
     "sensitivity": {"learners": ["scalar", "kernel"], "pool": "uniform", "seeds": 16, "steps": 100, "batch": 64,
                     "rollouts": 8, "trajectories": 16, "base": 256},
     "stability": {"points": 19, "seeds": 4, "steps": 300, "batch": 1024},

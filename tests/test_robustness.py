@@ -48,7 +48,7 @@ def tables(folder):
 
 
 def test_every_learner_has_priors_that_its_law_takes_and_a_kind():
-    assert list(family.FAMILY) == list(LAWS)
+    assert family.FAMILY.keys() <= LAWS.keys()
     pool = Pool.synthetic("uniform", 60)
     for name, member in family.FAMILY.items():
         values = family.draw_values(name, 64, 3)
