@@ -225,11 +225,13 @@ def test_responses_of_curves_worked_out_by_hand():
     expected = [[math.log(2), math.log(80 / 100)], [0, 0]]
     assert outcome.responses["log_speedup"] == pytest.approx(np.array(expected))
     assert outcome.responses["area_gain"] == pytest.approx(np.array([[0.2, -0.4], [0, 0]]))
+    gains = [[math.log(0.6 / 0.4), math.log(0.001 / 0.4)], [0, 0]]  # nothing gained counts as .001
+    assert outcome.responses["log_gain"] == pytest.approx(np.array(gains))
     assert outcome.censored == 0.25
-    assert outcome.leads == "area_gain"
+    assert outcome.leads == "log_gain"
     assert outcome._replace(censored=0.05).leads == "log_speedup"
     flat = sensitivity.compare(steps, np.full((1, 2, 11), 0.3), np.full((1, 2, 11), 0.3))
-    assert (flat.responses["log_speedup"] == 0).all()
+    assert all((values == 0).all() for values in flat.responses.values())
 
 
 def test_lanes_of_a_design_are_single_runs_on_common_seeds(tmp_path):
@@ -260,7 +262,7 @@ def test_ranges_are_settings_of_the_laws_and_of_adarft():
 
 def test_variance_of_seeds_and_points_is_told_apart():
     values = np.array([[0.0, 2.0], [10.0, 12.0]])  # means 1 and 11: variance 50; within each point 2
-    outcome = sensitivity.Outcome({"area_gain": values}, 0.5)
+    outcome = sensitivity.Outcome({"log_gain": values}, 0.5)
     (row,) = sensitivity.variance(outcome, "morris")
     assert (row["variance_points"], row["variance_seeds"], row["noise_share"]) == (50, 2, 2 / 2 / 50)
 
