@@ -247,14 +247,28 @@ def variance(outcome: Outcome, design: str) -> list[dict[str, Any]]:
     return rows
 
 
+def quarters(ranges: Ranges, names: Sequence[str], unit: Floats, response: Floats) -> pd.DataFrame:
+    """Which way a parameter works, as variances do not say: mean response and share above 0 by quarter of its range."""
+    rows = []
+    for name, u in zip(names, unit.T, strict=True):
+        edges = scaled(ranges, [name], np.linspace(0, 1, 5)[:, None])[name]
+        for q in range(4):
+            inside = response[np.minimum((4 * u).astype(int), 3) == q]
+            rows.append({"parameter": name, "low": edges[q], "high": edges[q + 1], "points": len(inside),
+                         "mean": inside.mean() if len(inside) else np.nan,
+                         "share_positive": (inside > 0).mean() if len(inside) else np.nan})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 class Tables(NamedTuple):
     morris: pd.DataFrame
     sobol: pd.DataFrame
+    quarters: pd.DataFrame
     variance: pd.DataFrame
 
 
 def run(setting: Setting, learners: Sequence[str], trajectories: int, base: int, folder: Path, jobs: int) -> Tables:
-    screened, shares, spread = [], [], []
+    screened, shares, ways, spread = [], [], [], []
     for learner in learners:
         ranges, names, seed = parameters(learner), list(parameters(learner)), setting.seed
         unit = morris_design(names, trajectories, seed)
@@ -271,6 +285,8 @@ def run(setting: Setting, learners: Sequence[str], trajectories: int, base: int,
         spread += [{"learner": learner} | row for row in variance(outcome, "morris")]
         unit = sobol_design(strong, base, seed)
         outcome = simulate(setting, learner, scaled(ranges, strong, unit), folder, jobs, f"{learner} Sobol")
+        lead = outcome.responses[outcome.leads].mean(axis=1)
+        ways.append(quarters(ranges, strong, unit, lead).assign(learner=learner, response=outcome.leads))
         for response, values in outcome.responses.items():
             table = sobol_indices(strong, values.mean(axis=1), seed)
             shares.append(table.assign(learner=learner, response=response, leads=response == outcome.leads))
@@ -278,7 +294,9 @@ def run(setting: Setting, learners: Sequence[str], trajectories: int, base: int,
     first = ["learner", "response", "leads", "parameter"]
     tables = [pd.concat(parts, ignore_index=True) for parts in (screened, shares)]
     morris, sobol = (table[[*first, *(c for c in table.columns if c not in first)]] for table in tables)
-    return Tables(morris, sobol, pd.DataFrame(spread))
+    way = pd.concat(ways, ignore_index=True)[["learner", "response", "parameter", "low", "high", "points", "mean",
+                                              "share_positive"]]  # fmt: skip
+    return Tables(morris, sobol, way, pd.DataFrame(spread))
 
 
 # ---- figure and report -------------------------------------------------------------------------------------------
@@ -338,6 +356,11 @@ def report(setting: Setting, tables: Tables) -> str:
                 shown["kept"] = table["kept"].map({True: "yes", False: ""})
             shown = shown.loc[table[columns[-1]].sort_values(ascending=False).index]
             lines += [f"  {line}" for line in shown.to_string(index=False).splitlines()]
+        lines.append("  AdaRFT ahead, in the four quarters of a parameter's range:")
+        for name, block in tables.quarters.query("learner == @learner").groupby("parameter", sort=False):
+            told = ", ".join(f"{row['share_positive']:.0%} ({row['low']:.3g} to {row['high']:.3g})"
+                             for row in block.to_dict("records"))  # fmt: skip
+            lines.append(f"    {name}: {told}")
     lines += ["", f"The goal is {GOAL:.0%} of uniform's gain on the same seed. The log ratio of steps leads unless "
                   f"more than {MOST_CENSORED:.0%} of AdaRFT's runs miss it, then that of gains does. All are tabled.",
               "mu*: mean absolute effect of crossing the range; mu: with its sign. S1: share of variance explained "

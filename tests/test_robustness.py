@@ -260,6 +260,17 @@ def test_ranges_are_settings_of_the_laws_and_of_adarft():
             sensitivity._programs(setting, learner, values, 1, sensitivity.AdaRFT())
 
 
+def test_quarters_tell_which_way_a_parameter_works():
+    unit = np.array([[0.1, 0.9], [0.2, 0.1], [0.3, 0.6], [0.99, 0.2], [1.0, 0.3]])
+    response = np.array([1.0, 3.0, -1.0, -2.0, 0.0])
+    ranges = {"a": (1.0, 5.0, ""), "b": (1.0, 16.0, "log")}
+    table = sensitivity.quarters(ranges, ["a", "b"], unit, response)
+    assert table["low"].tolist() == pytest.approx([1, 2, 3, 4, 1, 2, 4, 8])
+    assert table["points"].tolist() == [2, 1, 0, 2, 2, 1, 1, 1]
+    assert table["mean"].tolist() == pytest.approx([2, -1, np.nan, -1, 0.5, 0, -1, 1], nan_ok=True)
+    assert table["share_positive"].tolist()[:2] == [1, 0]
+
+
 def test_variance_of_seeds_and_points_is_told_apart():
     values = np.array([[0.0, 2.0], [10.0, 12.0]])  # means 1 and 11: variance 50; within each point 2
     outcome = sensitivity.Outcome({"log_gain": values}, 0.5)
@@ -327,7 +338,7 @@ def test_all_studies_in_one_command_and_the_matrix_alike_whatever_the_jobs(tmp_p
     assert (status, err) == (0, "")
     found = {name: tables(tmp_path / name) for name in robustness.DEFAULTS}
     assert found["matrix"].keys() >= {"matrix.csv", "spearman.csv", "findings.csv", "matrix.png", "adarft.pdf"}
-    assert found["sensitivity"].keys() >= {"morris.csv", "sobol.csv", "variance.csv", "sensitivity.png"}
+    assert found["sensitivity"].keys() >= {"morris.csv", "sobol.csv", "quarters.csv", "variance.csv", "sensitivity.png"}
     assert found["stability"].keys() >= {"map.csv", "line.csv", "pools.csv", "stability_map.png"}
     assert "beats uniform:" in out
     status, again, err = command(monkeypatch, capsys, "matrix", "--tiny", "--jobs", 2, "--out", tmp_path / "two")
