@@ -1,4 +1,4 @@
-"""What the figures of robustness.py share: the style, and marks that also say their sign without colour."""
+"""What the figures of robustness.py share."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     option("budget", "B", f"what all runs spend alike: {', '.join(BUDGETS)}", str)
     option("margin", "X", "area that a win must exceed", float)
     studies.choices["matrix"].add_argument(
-        "--controllers", metavar="A,B", help="rules, gates or RULE+GATE; uniform always runs "
+        "--controllers", metavar="A,B", help="rules, gates, RULE+GATE or all; uniform always runs "
         f"(default: all that the pools allow, but {', '.join(matrix.SLOW)}, which takes minutes per cell)"
     )  # fmt: skip
 
@@ -166,8 +166,10 @@ def read_controllers(options: argparse.Namespace, pools: list[Pool], batch: int)
     """The baseline first. Without --controllers, what the pools allow; what is left out is said."""
     if options.controllers is None and options.tiny:
         return [BASELINE, "adarft", "frozen"]
-    if options.controllers is None:
+    if options.controllers in (None, "all"):
         able = all_controllers(pools, batch)
+        if options.controllers:
+            return able
         for name in matrix.SLOW:
             print(f"{name} is left out: minutes per cell; --controllers can name it", file=sys.stderr)
         return [name for name in able if name not in matrix.SLOW]
