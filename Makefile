@@ -6,7 +6,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := real,notebooks,test
+EXTRAS := real,notebooks,sensitivity,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help sweep real test notebooks clean

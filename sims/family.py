@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,18 +24,49 @@ from workbench.streams import Role, generator
 
 Floats = NDArray[np.float64]
 
-# (low, high) of a uniform prior, of its logarithm where "log". Judgement, fixed before any comparison was made.
-# theta0: skill relative to the model that made the labels, a 7B one.
-COMMON = {"theta0": (-2.5, -0.5, ""), "kappa": (0.01, 0.1, "log"), "label_noise": (0.3, 1.2, "")}
-PRIORS: dict[str, dict[str, tuple[float, float, str]]] = {
-    "scalar": COMMON | {"a": (0.6, 1.5, "log")},
-    "grpo": COMMON | {"a": (0.6, 1.5, "log")},
-    "natural": COMMON | {"a": (0.6, 1.5, "log")},
-    "guess": COMMON | {"floor": (0.0, 0.25, ""), "ceiling": (0.8, 1.0, "")},
-    "kernel": COMMON | {"kappa": (0.03, 0.3, "log"), "length": (0.3, 3.0, "log"), "forgetting": (0.001, 0.02, "log")},
-    "tabular": COMMON | {"kappa": (100.0, 3000.0, "log")},
-}
-LEARNERS = tuple(PRIORS)
+Priors = dict[str, tuple[float, float, str]]  # (low, high) of a uniform prior, of its logarithm where "log"
+
+
+class Member(NamedTuple):
+    """A learner of the family: the law of that name in `presets.LAWS` under its priors.
+
+    structure: what kind of learner it is; a finding has to hold in several kinds. per_batch: kappa counts per item or
+    cell, not per update, so it is the prior's times (batch / 1024)^per_batch with another batch than the paper's.
+    by_default: whether it runs unasked; not if it takes minutes or a package that others do without.
+    """
+
+    structure: str
+    priors: Priors
+    per_batch: int = 0
+    by_default: bool = True
+
+
+# Judgement, fixed before any comparison was made, within the ranges that the laws call plausible.
+# theta0: skill relative to the model that made the labels, a 7B one. Counts (skills, kinds, cells) stay as in LAWS:
+# they cannot differ between the lanes of one program.
+COMMON: Priors = {"theta0": (-2.5, -0.5, ""), "kappa": (0.01, 0.1, "log"), "label_noise": (0.3, 1.2, "")}
+FAMILY: dict[str, Member] = {
+    "scalar": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
+    "grpo": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
+    "natural": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
+    "guess": Member("one skill", COMMON | {"floor": (0.0, 0.25, ""), "ceiling": (0.8, 1.0, "")}),
+    "kernel": Member("item space", COMMON | {"kappa": (0.03, 0.3, "log"), "length": (0.3, 3.0, "log"),
+                                             "forgetting": (0.001, 0.02, "log")}),
+    "tabular": Member("item space", COMMON | {"kappa": (100.0, 3000.0, "log")}, per_batch=1),
+    # transfer less interference: -0.2 to 1 between skills; prerequisite: from unordered to a strict order
+    "skills": Member("several skills", COMMON | {"kappa": (0.02, 0.2, "log"), "transfer": (0.0, 1.0, ""),
+                                                 "interference": (0.0, 0.2, ""), "prerequisite": (0.0, 1.0, "")}),
+    # theta0: of one step; eight steps that succeed 62 % of the time each succeed 2 % of the time together
+    "chain": Member("chain of steps", COMMON | {"theta0": (-1.5, 0.5, ""), "kappa": (0.03, 0.3, "log")}),
+    # kappa: points per visit; theta0: 1 to 18 points of 100 in every cell
+    "grid": Member("locked cells", COMMON | {"theta0": (-5.0, -1.5, ""), "kappa": (0.03, 0.5, "log"),
+                                             "threshold": (50.0, 90.0, "")}, per_batch=-1),
+    # kappa stays 1: only its product with `learn` shows; guess and slip within Corbett and Anderson's limits
+    "tracing": Member("known or not", {"theta0": (-2.5, -0.5, ""), "label_noise": (0.3, 1.2, ""),
+                                       "learn": (0.03, 0.3, "log"), "guess": (0.0, 0.3, ""), "slip": (0.0, 0.1, ""),
+                                       "forgetting": (0.0001, 0.01, "log")}),
+}  # fmt: skip
+LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "tabular")  # those held against the paper
 LABELS = {"grpo": "whitened"}  # a group of one has no std: whitening over the batch instead, gamma = 1/2
 EVAL_NOISE = 0.01  # sd of one published evaluation: six benchmarks, the smallest of 30 and 40 problems
 
@@ -44,15 +75,29 @@ def label(learner: str) -> str:
     return LABELS.get(learner, learner)
 
 
-def draw_law(learner: str, draws: int, seed: int, **changes: tuple[float, float, str]) -> Law:
-    """The law with (D,) parameters drawn from its priors; changes: other priors."""
-    rng = generator(seed, Role.DESIGN, LEARNERS.index(learner))
-    values: dict[str, Any] = {}
-    for name, (low, high, scale) in (PRIORS[learner] | changes).items():
+def draw_values(learner: str, draws: int, seed: int, **changes: tuple[float, float, str]) -> dict[str, Floats]:
+    """Parameters (D,) drawn from a learner's priors; changes: other priors."""
+    rng = generator(seed, Role.DESIGN, list(FAMILY).index(learner))
+    values: dict[str, Floats] = {}
+    for name, (low, high, scale) in (FAMILY[learner].priors | changes).items():
         luck = rng.random(draws)
         values[name] = low * (high / low) ** luck if scale == "log" else low + (high - low) * luck
+    return values
+
+
+def draw_law(learner: str, draws: int, seed: int, **changes: tuple[float, float, str]) -> Law:
+    """The law with (D,) parameters in the paper's setting: single rollouts, so a critic. changes: other priors."""
+    values: dict[str, Any] = draw_values(learner, draws, seed, **changes)
     gamma = {"grpo": 0.5, "natural": 0.0}.get(learner, 1.0)
     return replace(LAWS[learner], signal=Critic(), gamma=gamma, **values)
+
+
+def draw_group_law(learner: str, draws: int, seed: int, batch: int) -> Law:
+    """The law with (D,) parameters and its own signal, for batches of groups."""
+    values: dict[str, Any] = draw_values(learner, draws, seed)
+    if "kappa" in values:
+        values["kappa"] *= (batch / BATCH) ** FAMILY[learner].per_batch
+    return replace(LAWS[learner], **values)
 
 
 def run(

@@ -27,6 +27,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", "docs/limits
 SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--points", "2", "--jobs", "1"]
 SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
 SMALL_LIMITS = ["--seeds", "2"]  # and for sims/limits.py
+SMALL_ROBUSTNESS = ["--tiny", "--jobs", "1"]  # and for sims/robustness.py
 PLACEHOLDERS = {"<name>": "frozen"}  # what a reader is to fill in
 OUR_PYTHON = ("python", ".venv/bin/python")
 
@@ -132,7 +133,8 @@ def check_python(command, reader, environment, capsys):
     elif words[0] == "-c":
         exec(words[1], {})
     else:
-        small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/limits.py": SMALL_LIMITS}
+        small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/limits.py": SMALL_LIMITS,
+                 "sims/robustness.py": SMALL_ROBUSTNESS}  # fmt: skip
         reader.setattr(sys, "argv", [*words, *small.get(words[0], [])])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(words[0], run_name="__main__")

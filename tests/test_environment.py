@@ -23,7 +23,7 @@ PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
 LATE = {"workbench": {"torch"}}  # imported when a learner needs it, which says in one line where it is not there
 
-EXTRAS = ("real", "notebooks", "test")
+EXTRAS = ("real", "notebooks", "sensitivity", "test")
 
 
 def bounds(lines: list[str]) -> dict[str, str]:
@@ -92,7 +92,8 @@ def distributions() -> Mapping[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("workbench", ()), ("sims", ()), ("real_runs", ("real",)), ("notebooks", ("notebooks",)), ("tests", EXTRAS)],
+    [("workbench", ()), ("sims", ("sensitivity",)), ("real_runs", ("real",)), ("notebooks", ("notebooks",)),
+     ("tests", EXTRAS)],
 )
 def test_code_imports_only_what_its_install_brings(folder, extras, distributions):
     allowed = declared(*extras)

@@ -394,7 +394,7 @@ def test_ratings_correlate_with_the_solve_rate_as_published():
 def test_priors_are_drawn_the_same_for_every_arm_and_stay_in_range():
     law = family.draw_law("kernel", 64, 3)
     assert np.array_equal(law.kappa, family.draw_law("kernel", 64, 3).kappa)
-    for name, (low, high, _) in family.PRIORS["kernel"].items():
+    for name, (low, high, _) in family.FAMILY["kernel"].priors.items():
         values = getattr(law, name)
         assert values.shape == (64,)
         assert low <= values.min() < values.max() <= high

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numba
 import numpy as np
@@ -47,6 +47,7 @@ FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
 
+T = TypeVar("T")
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
 
 
@@ -240,7 +241,7 @@ class Study:
         todo = list({cell.key: cell for cell in self.cells if cell.key not in have}.values())
         done = total - sum(twins[cell.key] for cell in todo)
         progress(done, total)
-        for chunk in _execute(self, _chunks(self, todo), store, jobs):
+        for chunk in execute(partial(_keep_chunk, self, store), _chunks(self, todo), jobs):
             done += sum(twins[cell.key] for cell in chunk)
             progress(done, total)
         frame = store.read(set(twins))[0] if todo else kept
@@ -404,27 +405,31 @@ def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
         yield [cells[index] for index in part]
 
 
-def _execute(study: Study, chunks: list[list[Cell]], store: CellStore, jobs: int) -> Iterator[list[Cell]]:
-    """Run the chunks; yields each when it is finished and stored."""
+def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iterator[T]:
+    """Do `work` on every chunk, in worker processes if there are several of both; yields each chunk when it is done.
+
+    work: goes to each worker once, a chunk to one of them, so both must pickle; what they find out they keep on disk.
+    Raises WorkerError if a worker process dies.
+    """
     if jobs == 1 or len(chunks) <= 1:
         for chunk in chunks:
-            store.add(run_chunk(study, chunk))
+            work(chunk)
             yield chunk
         return
     with ProcessPoolExecutor(
-        min(jobs, len(chunks)), multiprocessing.get_context("spawn"), _start_worker, (study, store)
+        min(jobs, len(chunks)), multiprocessing.get_context("spawn"), _start_worker, (work,)
     ) as workers:
-        waiting = iter(chunks)
-        running: set[Future[list[Cell]]] = set()
+        waiting = iter(enumerate(chunks))
+        running: set[Future[int]] = set()
         try:
-            for chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: little is lost on interruption
-                running.add(workers.submit(_work, chunk))
+            for number, chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: interruption loses little
+                running.add(workers.submit(_work, number, chunk))
             while running:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for chunk in itertools.islice(waiting, len(finished)):
-                    running.add(workers.submit(_work, chunk))
+                for number, chunk in itertools.islice(waiting, len(finished)):
+                    running.add(workers.submit(_work, number, chunk))
                 for future in finished:
-                    yield future.result()
+                    yield chunks[future.result()]
         except BrokenProcessPool:
             raise WorkerError("a worker process died (out of memory?)") from None
         except BaseException:  # an error, Ctrl-C: waiting for the other workers helps nobody
@@ -432,6 +437,10 @@ def _execute(study: Study, chunks: list[list[Cell]], store: CellStore, jobs: int
             for worker in multiprocessing.active_children():
                 worker.terminate()
             raise
+
+
+def _keep_chunk(study: Study, store: CellStore, chunk: list[Cell]) -> None:
+    store.add(run_chunk(study, chunk))
 
 
 def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
@@ -448,26 +457,41 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
     controller, learner = Controller(rule, pool, gates, seed=seeds), SimLearner(together.make_law(), pool, seeds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ShortBatch)  # the tables count them
-        record = _train(study, controller, learner)
+        record = train_within(study, controller, learner)
     frame = record.to_frame().drop(columns=list(record.names))  # the study has names of its own
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
     return frame.assign(cell=cells)
 
 
-def _train(study: Study, controller: Controller, learner: SimLearner) -> Record:
+class Shape(Protocol):
+    """How long a run is and what it spends, as in `Study`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def rollouts(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+    @property
+    def budget(self) -> str: ...
+
+
+def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
     """All lanes until each has spent the budget; recorded at the same shares of it."""
-    shape = study.batch, study.rollouts, study.eval_every
-    if study.budget == "steps":
-        return train(controller, learner, study.steps, *shape)
-    step_cost = study.batch * study.rollouts * (learner.mean_length if study.budget == "tokens" else 1.0)
+    shape = run.batch, run.rollouts, run.eval_every
+    if run.budget == "steps":
+        return train(controller, learner, run.steps, *shape)
+    step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
 
     def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
-        spent = controller.rollouts if study.budget == "rollouts" else learner.tokens
-        return controller.step % study.eval_every == 0 and bool((spent >= study.steps * step_cost).all())
+        spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
+        return controller.step % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
 
-    record = train(controller, learner, LONGEST * study.steps, *shape, until=done)
-    return record.at_cost(study.budget, step_cost, record_steps(study.steps, study.eval_every))
+    record = train(controller, learner, LONGEST * run.steps, *shape, until=done)
+    return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
 
 
 def _lanes_of(settings: list[tuple[tuple[str, Any], ...]]) -> tuple[tuple[str, Any], ...]:
@@ -486,13 +510,13 @@ def _of_lane(name: str) -> bool:
     return per_lane_field(presets[owner], field)
 
 
-_job: tuple[Study, CellStore] | None = None  # a worker's own, set once when it starts
+_job: Callable[[Any], object] | None = None  # a worker's own, set once when it starts
 
 
-def _start_worker(study: Study, store: CellStore) -> None:
+def _start_worker(work: Callable[[Any], object]) -> None:
     """Leave Ctrl-C to the parent, and end when a killed parent can't say so."""
     global _job
-    _job = study, store
+    _job = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -504,11 +528,10 @@ def _start_worker(study: Study, store: CellStore) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(chunk: list[Cell]) -> list[Cell]:
+def _work(number: int, chunk: Any) -> int:
     assert _job is not None
-    study, store = _job
-    store.add(run_chunk(study, chunk))
-    return chunk
+    _job(chunk)
+    return number
 
 
 def git_commit() -> str | None:

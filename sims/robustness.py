@@ -1,0 +1,271 @@
+"""How far can the simulation be believed? Many learners, many parameters, and the control loop by itself.
+
+python sims/robustness.py STUDY --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import family
+import matrix
+import sensitivity
+import stability
+from matplotlib.figure import Figure
+from options import all_controllers, make_pool, names, processors
+
+from workbench import figures
+from workbench.commands import Parser
+from workbench.controllers import Controller
+from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.pool import PRESETS, Pool
+from workbench.presets import BASELINE, make_controller
+from workbench.store import only_writer, write_whole
+from workbench.sweep import BUDGETS, WorkerError
+
+Work = Callable[[Path, int], str]  # (folder, jobs) -> report: what is left to do once all input is checked
+
+POOLS = ["skew-difficult", "uniform", "skew-easy"]
+# settings of each study, and of its first slice for --tiny
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "matrix": {"pools": POOLS, "learners": [name for name, member in family.FAMILY.items() if member.by_default],
+               "draws": 32, "steps": 100, "batch": 128, "rollouts": 8, "budget": "rollouts", "margin": matrix.MARGIN},
+    "sensitivity": {"learners": ["scalar", "kernel"], "pool": "uniform", "seeds": 16, "steps": 100, "batch": 64,
+                    "rollouts": 8, "trajectories": 16, "base": 256},
+    "stability": {"points": 19, "seeds": 4, "steps": 300, "batch": 1024},
+}  # fmt: skip
+TINY: dict[str, dict[str, Any]] = {
+    "matrix": {"pools": POOLS[:1], "learners": ["scalar", "kernel"], "draws": 3, "steps": 6, "batch": 16},
+    "sensitivity": {"learners": ["scalar"], "seeds": 2, "steps": 6, "batch": 8, "trajectories": 3, "base": 4},
+    "stability": {"points": 3, "seeds": 2, "steps": 20, "batch": 64},
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = Parser(
+        allow_abbrev=False,
+        description="How far can the simulation be believed? Finished cells are kept in --out: a study that was "
+        "stopped goes on where it was when the same command is run again.",
+    )
+    studies = p.add_subparsers(dest="study", metavar="STUDY", required=True, parser_class=Parser)
+
+    def study(name: str, text: str, plan: Callable[[argparse.Namespace], Work] | None) -> Any:
+        one = studies.add_parser(name, allow_abbrev=False, help=text, description=text)
+        one.set_defaults(plan=plan)
+        default = "results/robustness" if name == "all" else f"results/robustness/{name}"
+        one.add_argument("--out", metavar="DIR", help="tables and figures (default: %(default)s)", default=default)
+        one.add_argument("--jobs", metavar="N", type=int, help="worker processes (default: all processors)")
+        one.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+        one.add_argument("--tiny", action="store_true", help="a small slice, for a first look")
+
+        def option(flag: str, metavar: str, text: str, kind: Any = int) -> None:
+            preset = DEFAULTS[name].get(flag)
+            shown = ",".join(preset) if isinstance(preset, list) else preset
+            one.add_argument(f"--{flag}", metavar=metavar, type=kind, help=f"{text} (default: {shown})")
+
+        return option
+
+    option = study("matrix", "every rule and gate x every learner, over draws of the learners' parameters", plan_matrix)
+    option("pools", "A,B", "preset names or .parquet, .jsonl or .csv files", str)
+    option("learners", "A,B", "members of the family", str)
+    option("draws", "N", "draws of each learner's parameters")
+    option("steps", "N", "training updates per run")
+    option("batch", "N", "items per update")
+    option("rollouts", "N", "attempts per item and update")
+    option("budget", "B", f"what all runs spend alike: {', '.join(BUDGETS)}", str)
+    option("margin", "X", "area that a win must exceed", float)
+    studies.choices["matrix"].add_argument(
+        "--controllers", metavar="A,B", help="rules, gates, RULE+GATE or all; uniform always runs "
+        f"(default: all that the pools allow, but {', '.join(matrix.SLOW)}, which takes minutes per cell)"
+    )  # fmt: skip
+
+    text = "which parameters AdaRFT's speed-up depends on: Morris screening, then Sobol indices"
+    option = study("sensitivity", text, plan_sensitivity)
+    option("learners", "A,B", f"among {', '.join(sensitivity.LEARNERS)}", str)
+    option("pool", "A", "preset name or a .parquet, .jsonl or .csv file", str)
+    option("seeds", "N", "common seeds at every point")
+    option("steps", "N", "training updates per run")
+    option("batch", "N", "items per update")
+    option("rollouts", "N", "attempts per item and update")
+    option("trajectories", "N", "of the Morris design")
+    option("base", "N", "points of the Sobol sequence, a power of two; the design has D + 2 times as many")
+
+    option = study("stability", "where AdaRFT's loop settles or swings, theory over simulation", plan_stability)
+    option("points", "N", "along each axis of a map")
+    option("seeds", "N", "seeds at every point")
+    option("steps", "N", "updates per run")
+    option("batch", "N", "items per update")
+
+    study("all", "all three with their defaults", None)
+    return p
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The study's settings: as given, else of --tiny, else the defaults. Names come as lists."""
+    chosen = DEFAULTS[options.study] | (TINY[options.study] if options.tiny else {})
+    given = {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}
+    lists = {name: names(f"--{name}", value, []) for name, value in given.items() if isinstance(chosen[name], list)}
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise InputError(f"--{name}: must be different from each other, got {', '.join(values)}")
+    return chosen | given | lists
+
+
+def counts(of: dict[str, Any], **lowest: int) -> None:
+    for name, low in lowest.items():
+        check_count(f"--{name}", of[name], low)
+
+
+def sized_pool(name: str, batch: int) -> Pool:
+    """A preset with as many items per item of a batch as the paper has; a file as it is."""
+    return Pool.synthetic(name, matrix.ITEMS_PER_SLOT * batch) if name in PRESETS else make_pool(name)
+
+
+# ---- studies -----------------------------------------------------------------------------------------------------
+
+
+def plan_matrix(options: argparse.Namespace) -> Work:
+    of = settings(options)
+    counts(of, draws=2, steps=1, batch=1, rollouts=1)
+    check_number("--margin", of["margin"], 0)
+    check_choice("--budget", of["budget"], BUDGETS)
+    for name in of["learners"]:
+        check_choice("--learners", name, tuple(family.FAMILY))
+        family.draw_group_law(name, 2, options.seed, of["batch"]).signal.check_rollouts(of["rollouts"])
+    pools = [sized_pool(name, of["batch"]).without_payload() for name in of["pools"]]
+    called = [pool.name for pool in pools]
+    if len(set(called)) < len(called):
+        raise InputError(f"--pools: must have different names, got {', '.join(called)}")
+    study = matrix.Matrix(pools, of["learners"], read_controllers(options, pools, of["batch"]), of["draws"],
+                          of["steps"], of["batch"], of["rollouts"], of["budget"], options.seed)  # fmt: skip
+    for _, program in study.programs():
+        for gate in program.gates:
+            gate.check_rollouts(of["rollouts"])
+
+    def work(out: Path, jobs: int) -> str:
+        areas = matrix.run(study, out / "cells", jobs)
+        table, findings = (make(study, areas, of["margin"]) for make in (matrix.matrix_table, matrix.findings_table))
+        spearman = matrix.spearman_table(study, areas, of["margin"])
+        write(out, matrix=table, spearman=spearman, findings=findings)
+        draw(out, matrix=matrix.paint_matrix(study, table), adarft=matrix.paint_adarft(study, areas),
+             spearman=matrix.paint_spearman(study, spearman) if len(spearman) else None)  # fmt: skip
+        return matrix.report(study, spearman, findings, of["margin"])
+
+    return work
+
+
+def read_controllers(options: argparse.Namespace, pools: list[Pool], batch: int) -> list[str]:
+    """The baseline first. Without --controllers, what the pools allow; what is left out is said."""
+    if options.controllers is None and options.tiny:
+        return [BASELINE, "adarft", "frozen"]
+    if options.controllers in (None, "all"):
+        able = all_controllers(pools, batch)
+        if options.controllers:
+            return able
+        for name in matrix.SLOW:
+            print(f"{name} is left out: minutes per cell; --controllers can name it", file=sys.stderr)
+        return [name for name in able if name not in matrix.SLOW]
+    given = names("--controllers", options.controllers, [])
+    if len(set(given)) < len(given):
+        raise InputError(f"--controllers: must be different from each other, got {', '.join(given)}")
+    for name in given:
+        for pool in pools:
+            rule, gates = make_controller(name)
+            Controller(rule, pool, gates).next_batch(batch)
+    if given == [BASELINE]:
+        raise InputError("--controllers: must name another than uniform, with which all are compared")
+    return [BASELINE, *(name for name in given if name != BASELINE)]
+
+
+def plan_sensitivity(options: argparse.Namespace) -> Work:
+    of = settings(options)
+    counts(of, seeds=2, steps=1, batch=1, rollouts=2, trajectories=2, base=2)
+    if of["base"] & (of["base"] - 1):
+        raise InputError(f"--base: must be a power of two, got {of['base']}")
+    for name in of["learners"]:
+        check_choice("--learners", name, tuple(sensitivity.LEARNERS))
+    pool = sized_pool(of["pool"], of["batch"]).without_payload()
+    Controller(sensitivity.AdaRFT(), pool).next_batch(of["batch"])
+    sensitivity.check_salib()
+    setting = sensitivity.Setting(pool, of["seeds"], of["steps"], of["batch"], of["rollouts"], options.seed)
+
+    def work(out: Path, jobs: int) -> str:
+        tables = sensitivity.run(setting, of["learners"], of["trajectories"], of["base"], out / "cells", jobs)
+        write(out, **tables._asdict())
+        draw(out, sensitivity=sensitivity.paint(tables))
+        return sensitivity.report(setting, tables)
+
+    return work
+
+
+def plan_stability(options: argparse.Namespace) -> Work:
+    of = settings(options)
+    counts(of, points=3, seeds=2, steps=10, batch=1)
+    check_count("--batch", of["batch"], 1, len(Pool.synthetic("uniform")))
+    setting = stability.Setting(of["points"], of["seeds"], of["steps"], of["batch"], ("uniform", "skew-difficult"),
+                                options.seed)  # fmt: skip
+
+    def work(out: Path, jobs: int) -> str:
+        tables = stability.run(setting, out / "cells", jobs)
+        write(out, **tables._asdict())
+        draw(out, stability_map=stability.paint_map(tables), stability_line=stability.paint_line(tables, of["batch"]),
+             stability_pools=stability.paint_pools(tables))  # fmt: skip
+        return stability.report(tables, setting)
+
+    return work
+
+
+def write(out: Path, **tables: pd.DataFrame) -> None:
+    for name, table in tables.items():
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+
+
+def draw(out: Path, **pictures: Figure | None) -> None:
+    for name, picture in pictures.items():
+        if picture is not None:
+            figures.save(picture, out / name)
+
+
+def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of the study, or of each one for `all`."""
+    if options.study != "all":
+        return [options]
+    shared = ["--seed", str(options.seed), *(["--tiny"] if options.tiny else [])]
+    return [parser().parse_args([name, *shared, "--out", str(Path(options.out) / name)]) for name in DEFAULTS]
+
+
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        check_count("--seed", options.seed, 0)
+        jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
+        if not options.out:
+            raise InputError("--out: must be a folder, got ''")
+        studies = each_study(options)
+        works = [one.plan(one) for one in studies]  # all input is checked before any work begins
+        for one, work in zip(studies, works, strict=True):
+            with only_writer(Path(one.out)):
+                print(work(Path(one.out), jobs))
+            print(f"\n{one.out}: {' '.join(sorted(path.name for path in Path(one.out).glob('[!.]*.*')))}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, WorkerError) as error:  # a disk or a process failed us
+        print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished cells are kept, run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
