@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import passes
 from fitting import (
     CONTROLS,
     GRID,
@@ -22,10 +23,9 @@ from fitting import (
     Fit,
     Floats,
     Model,
-    beta_binomial,
     chance,
     difficulties,
-    filtered,
+    draw_last,
     fit,
 )
 from matplotlib.figure import Figure
@@ -44,10 +44,10 @@ BASELINES = ("persistence", "running mean", "logistic curve")
 
 
 class Visit(NamedTuple):
-    """D simulated futures of one visit: chances p (D, I), over-dispersion rho (D, 1), counts drawn (D, I)."""
+    """D simulated futures of one visit: chances p (D, I), over-dispersion rho (D,), counts drawn (D, I)."""
 
     p: Floats
-    rho: Any
+    rho: Floats
     counts: NDArray[np.int64]
 
 
@@ -65,38 +65,33 @@ class Task:
         """The visits to forecast, counted from 1."""
         return range(self.past.visits + 1, self.until + 1)
 
-    def draw_counts(self, visit: int, p: Floats, rho: Any) -> NDArray[np.int64]:
-        rng = generator(self.seed, Role.ROLLOUT, visit)
-        p = np.clip(p, 1e-9, 1 - 1e-9)
-        size = (1 - rho) / rho
-        return np.asarray(rng.binomial(self.past.attempts, np.clip(rng.beta(p * size, (1 - p) * size), 0, 1)))
+    def draw_counts(self, visit: int, p: Floats, rho: Floats) -> NDArray[np.int64]:
+        luck = generator(self.seed, Role.ROLLOUT, visit).random(p.shape)
+        counts = np.empty(p.shape, np.int64)
+        passes.draw_counts(p, rho, self.past.attempts, luck, counts)
+        return counts
 
 
 def simulate(fitted: Fit, task: Task) -> Iterator[Visit]:
     """Futures of a fitted learner, visit by visit."""
     model, n, items = fitted.model, task.past.attempts, len(task.past.items)
-    rng = generator(task.seed, Role.POSTERIOR)
+    law, rng = model.mechanism, generator(task.seed, Role.POSTERIOR)
     vectors = rng.multivariate_normal(fitted.vector, fitted.covariance, task.draws, method="eigh")
-    u, x = np.empty((task.draws, items)), []
-    for d, vector in enumerate(vectors):
-        belief, now = filtered(model, task.past, model.parameters(vector), fitted.prior)
-        u[d] = GRID[_inverse(belief, rng.random(items))]
-        x.append(now)
-    added, p = np.stack(x), model.parameters(vectors)
+    own = [model.parameters(vector) for vector in vectors]
+    u = np.stack([draw_last(model, task.past, p, fitted.prior, rng.random(items)) for p in own])
+    p = model.parameters(vectors)
+    state = law.start(p)
+    for counts in task.past.counts.T:
+        state = law.advance(state, model.signal(counts[None], n, p["gamma"]), p)
     half = np.minimum(p["scatter"] ** 2 / STEP**2, 1.0) / 2
     for visit in task.horizon:
         luck = generator(task.seed, Role.NOISE, visit).random(u.shape)
         u += STEP * ((luck < half).astype(np.float64) - (luck > 1 - half))
         u = np.clip(u, GRID[0], GRID[-1])
-        success = chance(u + added, p)
-        counts = task.draw_counts(visit, success, p["rho"])
-        yield Visit(success, p["rho"], counts)
-        added = model.advance(added, counts, n, p)
-
-
-def _inverse(weights: Floats, luck: Floats) -> NDArray[np.int64]:
-    """Column drawn from each row's distribution."""
-    return np.asarray((weights.cumsum(axis=1) < luck[:, None] * (1 - 1e-12)).sum(axis=1).clip(0, weights.shape[1] - 1))
+        success, rho = chance(u + law.added(state, p)[:, law.column], p), p["rho"][:, 0]
+        counts = task.draw_counts(visit, success, rho)
+        yield Visit(success, rho, counts)
+        state = law.advance(state, model.signal(counts, n, p["gamma"]), p)
 
 
 # ------------------------------------------------------------------------------------------------------ baselines
@@ -134,7 +129,8 @@ def baseline(name: str, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
     middle = (past.visits + 1) / 2
     for visit in task.horizon:
         moved = expit(logit(p) + slope[:, bins] * (visit - middle)) if name == "logistic curve" else p
-        yield Visit(moved, 1e-6, task.draw_counts(visit, moved, 1e-6))
+        rho = np.full(task.draws, 1e-6)
+        yield Visit(moved, rho, task.draw_counts(visit, moved, rho))
 
 
 def growth(successes: Floats, attempts: int) -> tuple[float, float]:
@@ -180,7 +176,8 @@ def assess(name: str, futures: Iterator[Visit], task: Task, log: VisitLog, bins:
                  "all_right_share": right}
             )  # fmt: skip
         if visit <= log.visits:
-            pmf = beta_binomial(future.p, future.rho, n).mean(axis=0)  # (I, n + 1)
+            pmf = np.empty((len(bins), n + 1))
+            passes.mean_masses(future.p, future.rho, n, pmf)
             observed = log.counts[:, visit - 1, None]
             upper = np.take_along_axis(pmf.cumsum(axis=1), observed, axis=1)[:, 0]
             own = np.take_along_axis(pmf, observed, axis=1)[:, 0]
