@@ -218,9 +218,13 @@ class Fit(NamedTuple):
         return rows
 
 
-def fit(model: Model, log: VisitLog) -> Fit:
-    """Most probable parameters and, in turn, the prior of u by EM; then the curvature (Laplace)."""
-    vector, prior = model.centre, np.full(len(GRID), 1 / len(GRID))
+def fit(model: Model, log: VisitLog, start: Fit | None = None) -> Fit:
+    """Most probable parameters and, in turn, the prior of u by EM; then the curvature (Laplace).
+
+    start: a fit to begin at, which saves time.
+    """
+    vector = model.centre if start is None else start.vector
+    prior = np.full(len(GRID), 1 / len(GRID))
 
     def loss(v: Floats) -> float:
         return -log_likelihood(model, log, model.parameters(v), prior) - model.log_prior(v)
