@@ -4,9 +4,14 @@
     omega ~ Gaussian process, mean 0, covariance size^2 exp(-|b - b'| / LENGTH)
 
 Learning curves run in the logarithm of training (a success rate of logit B ln(C / C_mid), Khatri et al. 2025,
-arXiv 2510.13786): omega is the error of a forecast in B, by difficulty. It widens bands and moves no mean: the law says
-the mean. Its size is judged as the forecast itself would be, at earlier origins: fit visits 1 to k, forecast k + 1 to T,
-and weigh sizes by the likelihood of these errors, given also what the simulated futures spread by themselves.
+arXiv 2510.13786): omega is the error of a forecast in B, by difficulty. It widens bands and moves no mean: the law
+says the mean. What items share is a part of the drift that was fitted to each: as much is taken from it, so that the
+forecast of a single group stays as wide as it was.
+
+The size is judged as the forecast itself would be, at earlier origins: fit visits 1 to k, forecast k + 1 to T, and
+weigh sizes by the likelihood of these errors, given also what the simulated futures spread by themselves. On the log
+of one_shot_rlvr, such errors within visits 1 to 15 were likelier under ln(t / T) than under a slope per visit or a
+walk, and had no shock common to all items of a visit; that chose the form, LENGTH among 1, 3 and 9 too.
 Source: model discrepancy as a Gaussian process, Kennedy and O'Hagan 2001; ours in logits and log time.
 Differs: forecasts from different origins meet the same visits, so their log-likelihoods are averaged, not summed.
 """
@@ -14,6 +19,7 @@ Differs: forecasts from different origins meet the same visits, so their log-lik
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from fitting import GRID, STEP, Floats
@@ -60,6 +66,13 @@ class Errors:
         )
 
 
+class Shared(NamedTuple):
+    """omega (D, I) of each future and item, and its size (D, 1)."""
+
+    omega: Floats
+    size: Floats
+
+
 @dataclass(frozen=True)
 class Discrepancy:
     """Sizes and how probable they are."""
@@ -80,9 +93,10 @@ class Discrepancy:
         ends = np.exp(np.interp((0.5, 0.1, 0.9), self.weights.cumsum(), np.log(SIZES)))
         return {"parameter": "discrepancy"} | dict(zip(("estimate", "lower80", "upper80"), ends.tolist(), strict=True))
 
-    def draw(self, b: Floats, draws: int, seed: int) -> Floats:
-        """(D, I) omega of items of difficulty b."""
+    def draw(self, b: Floats, draws: int, seed: int) -> Shared:
+        """For D futures of items of difficulty b."""
         rng = generator(seed, Role.POSTERIOR, 1)
         size = rng.choice(SIZES, draws, p=self.weights)
-        field = rng.standard_normal((draws, len(GRID))) @ np.linalg.cholesky(KERNEL).T
-        return np.asarray((size[:, None] * field)[:, knots(b)])
+        omega = rng.standard_normal((draws, len(GRID))) @ np.linalg.cholesky(KERNEL).T
+        size[1::2], omega[1::2] = size[: draws // 2 * 2 : 2], -omega[: draws // 2 * 2 : 2]  # pairs: no mean moves
+        return Shared((size[:, None] * omega)[:, knots(b)], size[:, None])

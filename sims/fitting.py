@@ -14,8 +14,8 @@ Differs: the laws act once per epoch, as the log does not say which items shared
 share D of a guesser's gradient that is skill counts as 1 (ScalarIRT): it would need each item's own chance. The log has
 no categories, so topics are drawn (`topic_of`): skills, and the kinds and columns of chain and grid, can only lose by
 them. skills and chain compare skill with a fixed scale (a gate, a step): theta0 is free there, and the items' u are
-scatter around it. Lengths of chains, and levels of grid and tracing, come from difficulties estimated on the same visits;
-items keep their distance in logits to the success that such a law gives them all.
+scatter around it. Lengths of chains, and levels of grid and tracing, come from difficulties estimated on the same
+visits; items keep their distance in logits to the success that such a law gives all of a chain, cell or skill.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {STILL: (), TREND: ("kappa",)}
 
 @dataclass(frozen=True)
 class Model:
-    """A law by name, on items of difficulty b (I,) in logits (distance, chain length, level of the laws that have it)."""
+    """A law by name, on items of difficulty b (I,) in logits: distance, length or level in the laws that have them."""
 
     name: str
     b: Floats

@@ -16,6 +16,7 @@ from futures import BASELINES, Task, Visit, futures
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 from visits import BINS, VisitLog
 
@@ -163,7 +164,8 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
     everyone = (*learners, *CONTROLS, *BASELINES)
     results: dict[str, Result] = {}
     parameters: list[dict[str, Any]] = []
-    with tqdm(total=len(everyone) + 1, desc="real-run", unit="learner") as bar:
+    # the matrices are small: a second thread of the linear algebra would only wait
+    with threadpool_limits(1), tqdm(total=len(everyone) + 1, desc="real-run", unit="learner") as bar:
         whole, *earlier = (Origin.after(seen, visit) for visit in (fit_until, *origins(fit_until)))
         task = Task(seen, until, draws, seed)
         bar.update()
@@ -172,7 +174,7 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
             error = Discrepancy.judged([o.errors(name, o.fit(name, fitted), seen, seed) for o in earlier])
             shared = {"learner": name, "log_likelihood": fitted.log_likelihood if fitted else np.nan}
             parameters += [shared | row for row in (*(fitted.table() if fitted else ()), error.row())]
-            widened = replace(task, omega=error.draw(whole.b, draws, seed))
+            widened = replace(task, shared=error.draw(whole.b, draws, seed))
             results[name] = assess(name, futures(name, fitted, widened, whole.bins), task, log, whole.bins)
             bar.update()
     forecast = pd.DataFrame([row for result in results.values() for row in result.rows])

@@ -1,8 +1,8 @@
 """Simulated futures of a run after the visits fitted to: of fitted learners, and of the baselines.
 
 A forecast is a set of D futures: parameters from their Laplace posterior, u of every item from its filtered
-distribution, then visit by visit counts drawn, the law fed with them, u drifting on. A baseline is the same with its own
-chances p. Both take what items of like difficulty share besides (discrepancy.py); so all are scored alike.
+distribution, then visit by visit counts drawn, the law fed with them, u drifting on. A baseline is the same with its
+own chances p. Both take the error that items of like difficulty share (discrepancy.py); so all are scored alike.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import passes
+from discrepancy import Shared
 from fitting import GRID, STEP, Fit, Floats, chance, draw_last
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -36,14 +37,14 @@ class Visit(NamedTuple):
 class Task:
     """What is forecast: the visits fitted to, the last visit forecast, draws and seed.
 
-    omega: (D, I) error of each future in the growth of an item's logit, per factor e of training; 0: none.
+    shared: the error that items share in each future; none while it is being judged.
     """
 
     past: VisitLog
     until: int
     draws: int
     seed: int
-    omega: Any = 0.0
+    shared: Shared | None = None
 
     @property
     def horizon(self) -> range:
@@ -51,8 +52,15 @@ class Task:
         return range(self.past.visits + 1, self.until + 1)
 
     def shift(self, visit: int) -> Any:
-        """What omega has added to the logits at a visit."""
-        return self.omega * np.log(visit / self.past.visits)
+        """(D, I) what items of like difficulty share at a visit, logits; 0: nothing."""
+        return 0.0 if self.shared is None else self.shared.omega * np.log(visit / self.past.visits)
+
+    def shared_variance(self, visit: int) -> Any:
+        """(D, 1) variance that a visit adds to it; 0: nothing."""
+        if self.shared is None:
+            return 0.0
+        now, before = (np.log(t / self.past.visits) ** 2 for t in (visit, visit - 1))
+        return self.shared.size**2 * (now - before)
 
     def draw_counts(self, visit: int, p: Floats, rho: Floats) -> NDArray[np.int64]:
         luck = generator(self.seed, Role.ROLLOUT, visit).random(p.shape)
@@ -77,8 +85,8 @@ def simulate(fitted: Fit, task: Task) -> Iterator[Visit]:
     state = law.start(p)
     for counts in task.past.counts.T:
         state = law.advance(state, model.signal(counts[None], n, p["gamma"]), p)
-    half = np.minimum(p["scatter"] ** 2 / STEP**2, 1.0) / 2
     for visit in task.horizon:
+        half = np.clip((p["scatter"] ** 2 - task.shared_variance(visit)) / STEP**2, 0.0, 1.0) / 2
         luck = generator(task.seed, Role.NOISE, visit).random(u.shape)
         u += STEP * ((luck < half).astype(np.float64) - (luck > 1 - half))
         u = np.clip(u, GRID[0], GRID[-1])
