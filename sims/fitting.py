@@ -41,8 +41,10 @@ Floats = NDArray[np.float64]
 STEP = 0.25  # logits between grid points
 GRID = np.arange(-10.0, 10.0 + STEP / 2, STEP)  # (U,)
 FINE = 5  # parts of a grid step between which x is interpolated
+SLOW = 4.0  # how far below its centre kappa starts a second time, in logs
 FURTHEST = 20.0  # logits: x beyond this counts as this, all chances being 0 or 1 there
-ROUNDS, EM_STEPS = 3, 25
+ROUNDS, EM_STEPS = 12, 50
+SETTLED = 0.3  # nats that a round must bring, or the ascent ends
 
 
 class Prior(NamedTuple):
@@ -219,28 +221,42 @@ class Fit(NamedTuple):
 
 
 def fit(model: Model, log: VisitLog, start: Fit | None = None) -> Fit:
-    """Most probable parameters and, in turn, the prior of u by EM; then the curvature (Laplace).
+    """Most probable parameters and, in turn, the prior of u by EM, until neither helps; then the curvature (Laplace).
 
-    start: a fit to begin at, which saves time.
+    Starts at the priors' centres, or, where the first round likes that better, from hardly any learning. start: a fit
+    to begin at instead, which saves time.
     """
-    vector = model.centre if start is None else start.vector
     prior = np.full(len(GRID), 1 / len(GRID))
-
-    def loss(v: Floats) -> float:
-        return -log_likelihood(model, log, model.parameters(v), prior) - model.log_prior(v)
-
+    starts = [(model.centre, prior)] if start is None else [(start.vector, start.prior)]
+    if start is None and "kappa" in model.free:
+        starts.append((model.centre - SLOW * np.array([name == "kappa" for name in model.free]), prior))
+    loss, vector, prior = min((_round(model, log, *one) for one in starts), key=lambda done: done[0])
     for _ in range(ROUNDS):
-        table, _ = likelihoods(model, log, model.parameters(vector))
-        for _ in range(EM_STEPS):
-            share = table * prior
-            prior = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
-        vector = minimize(loss, vector, method="L-BFGS-B", options={"maxiter": 12, "eps": 1e-4, "ftol": 1e-9},
-                          bounds=[(c - 6, c + 6) for c in model.centre]).x  # fmt: skip
-    precision = curvature(loss, vector)
+        before = loss
+        loss, vector, prior = _round(model, log, vector, prior)
+        if before - loss < SETTLED:
+            break
+    precision = curvature(lambda v: _loss(model, log, v, prior), vector)
     values, axes = np.linalg.eigh(precision)
     sd0 = max(prior.sd for prior in model.priors)
     covariance = (axes / np.maximum(values, sd0**-2)) @ axes.T  # never wider than the widest prior
     return Fit(model, vector, covariance, prior, log_likelihood(model, log, model.parameters(vector), prior))
+
+
+def _loss(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> float:
+    return -log_likelihood(model, log, model.parameters(vector), prior) - model.log_prior(vector)
+
+
+def _round(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> tuple[float, Floats, Floats]:
+    """Loss, parameters and prior after some steps of both."""
+    table, _ = likelihoods(model, log, model.parameters(vector))
+    for _ in range(EM_STEPS):
+        share = table * prior
+        prior = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
+    best = minimize(lambda v: _loss(model, log, v, prior), vector, method="L-BFGS-B",
+                    options={"maxiter": 8, "eps": 1e-4, "ftol": 1e-9},
+                    bounds=[(c - 6, c + 6) for c in model.centre])  # fmt: skip
+    return float(best.fun), best.x, prior
 
 
 def curvature(loss: Callable[[Floats], float], at: Floats, step: float = 0.05) -> Floats:

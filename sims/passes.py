@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-
 RARELY = 4  # visits after which a pass is scaled, lest it underflow where a law errs by many logits
 
 
