@@ -126,6 +126,12 @@ class Model:
     def centre(self) -> Floats:
         return np.array([TO[prior.scale](prior.centre) for prior in self.priors])
 
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Of the unconstrained parameters; the walk can take one step of the grid per visit."""
+        most = {"scatter": np.log(STEP)}
+        return [(c - 6, most.get(name, c + 6)) for name, c in zip(self.free, self.centre, strict=True)]
+
     def log_prior(self, vector: Floats) -> float:
         sd = np.array([prior.sd for prior in self.priors])
         return float(-0.5 * np.sum(((vector - self.centre) / sd) ** 2))
@@ -137,15 +143,29 @@ class Model:
         table = np.power(v, np.reshape(gamma, (-1, 1)))  # (D or 1, n + 1)
         return np.asarray(table[np.arange(len(table))[:, None], counts])
 
+    def states(self, log: VisitLog, p: dict[str, Any]) -> list[Floats]:
+        """T + 1 states of the mechanism under the logged counts: before each visit and after the last."""
+        states = [self.mechanism.start(p)]
+        for counts in log.counts.T:
+            signals = self.signal(counts[None], log.attempts, p["gamma"])
+            states.append(self.mechanism.advance(states[-1], signals, p))
+        return states
+
+    def home(self, states: list[Floats], p: dict[str, Any]) -> Floats:
+        """(D, C) where x is 0: its mean before the visits in laws whose columns are levels of difficulty, else its start.
+
+        An item's level was estimated from all of these visits. With x = 0 at first, a law could buy likelihood by
+        moving the levels apart at once, as if it had known where each item is.
+        """
+        added = self.mechanism.added
+        if not self.mechanism.by_level:
+            return added(states[0], p)
+        return np.asarray(np.mean([added(state, p) for state in states[:-1]], axis=0))
+
     def exposure(self, log: VisitLog, p: dict[str, Any]) -> Floats:
         """(T + 1, C): x before each visit and after the last, from the logged counts, in the mechanism's columns."""
-        law = self.mechanism
-        state = law.start(p)
-        x = [law.added(state, p)[0]]
-        for signals in self.signal(log.counts.T, log.attempts, p["gamma"]):
-            state = law.advance(state, signals[None], p)
-            x.append(law.added(state, p)[0])
-        return np.stack(x)
+        states = self.states(log, p)
+        return np.concatenate([self.mechanism.added(state, p) for state in states]) - self.home(states, p)
 
 
 def chance(z: Floats, p: dict[str, Any]) -> Floats:
@@ -255,7 +275,7 @@ def _round(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> tuple[
         prior = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
     best = minimize(lambda v: _loss(model, log, v, prior), vector, method="L-BFGS-B",
                     options={"maxiter": 8, "eps": 1e-4, "ftol": 1e-9},
-                    bounds=[(c - 6, c + 6) for c in model.centre])  # fmt: skip
+                    bounds=model.bounds)  # fmt: skip
     return float(best.fun), best.x, prior
 
 

@@ -23,7 +23,7 @@ from visits import BINS, VisitLog
 from workbench import figures
 
 LEVEL = 0.8
-JUDGING_DRAWS = 200  # simulated futures per forecast from within the fitted visits
+JUDGING_DRAWS = 100  # simulated futures per forecast from within the fitted visits
 
 
 # ------------------------------------------------------------------------------------------- forecasts and scores

@@ -82,15 +82,14 @@ def simulate(fitted: Fit, task: Task) -> Iterator[Visit]:
     own = [model.parameters(vector) for vector in vectors]
     u = np.stack([draw_last(model, task.past, p, fitted.prior, rng.random(items)) for p in own])
     p = model.parameters(vectors)
-    state = law.start(p)
-    for counts in task.past.counts.T:
-        state = law.advance(state, model.signal(counts[None], n, p["gamma"]), p)
+    states = model.states(task.past, p)
+    state, home = states[-1], model.home(states, p)
     for visit in task.horizon:
         half = np.clip((p["scatter"] ** 2 - task.shared_variance(visit)) / STEP**2, 0.0, 1.0) / 2
         luck = generator(task.seed, Role.NOISE, visit).random(u.shape)
         u += STEP * ((luck < half).astype(np.float64) - (luck > 1 - half))
         u = np.clip(u, GRID[0], GRID[-1])
-        z = u + law.added(state, p)[:, law.column] + task.shift(visit)
+        z = u + (law.added(state, p) - home)[:, law.column] + task.shift(visit)
         success, rho = chance(z, p), p["rho"][:, 0]
         counts = task.draw_counts(visit, success, rho)
         yield Visit(success, rho, counts)

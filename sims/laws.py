@@ -32,6 +32,8 @@ def bank_of(b: Floats) -> ItemBank:
 class OneSkill:
     """x <- x + kappa mean(S) - forgetting x: all items gain alike."""
 
+    by_level = False  # whether an item's column comes from its difficulty
+
     def __init__(self, law: Law, b: Floats) -> None:
         self.law, self.items = law, len(b)
         self.column = np.zeros(self.items, np.int64)
@@ -121,6 +123,7 @@ class Steps(Grouped):
     An item's logit moves with that of its chain's success prod_k s_k^m_k.
     """
 
+    by_level = True
     law: Chain
 
     def __init__(self, law: Law, b: Floats) -> None:
@@ -161,6 +164,7 @@ class Cells(Grouped):
     logit moves with that of its cell's competence.
     """
 
+    by_level = True
     law: PrerequisiteGrid
 
     def __init__(self, law: Law, b: Floats) -> None:
@@ -192,6 +196,7 @@ class Knowledge(Grouped):
     An item's logit of being known moves with that of its skill.
     """
 
+    by_level = True
     law: KnowledgeTracing
 
     def __init__(self, law: Law, b: Floats) -> None:
