@@ -90,7 +90,7 @@ class Discrepancy:
 
     def row(self) -> dict[str, object]:
         """Median and 80 % interval of the size, as a row of parameters.csv."""
-        ends = np.exp(np.interp((0.5, 0.1, 0.9), self.weights.cumsum(), np.log(SIZES)))
+        ends = np.exp(np.interp((0.5, 0.1, 0.9), self.weights.cumsum() - self.weights / 2, np.log(SIZES)))
         return {"parameter": "discrepancy"} | dict(zip(("estimate", "lower80", "upper80"), ends.tolist(), strict=True))
 
     def draw(self, b: Floats, draws: int, seed: int) -> Shared:

@@ -43,8 +43,8 @@ GRID = np.arange(-10.0, 10.0 + STEP / 2, STEP)  # (U,)
 FINE = 5  # parts of a grid step between which x is interpolated
 SLOW = 4.0  # how far below its centre kappa starts a second time, in logs
 FURTHEST = 20.0  # logits: x beyond this counts as this, all chances being 0 or 1 there
-ROUNDS, EM_STEPS = 12, 50
-SETTLED = 0.3  # nats that a round must bring, or the ascent ends
+ROUNDS, EM_STEPS, INNER = 12, 100, 10
+SETTLED = 0.1  # nats that a round must bring, or the ascent ends
 
 
 class Prior(NamedTuple):
@@ -152,7 +152,7 @@ class Model:
         return states
 
     def home(self, states: list[Floats], p: dict[str, Any]) -> Floats:
-        """(D, C) where x is 0: its mean before the visits in laws whose columns are levels of difficulty, else its start.
+        """(D, C) where x is 0: its mean over the visits in laws whose columns are levels of difficulty, else at first.
 
         An item's level was estimated from all of these visits. With x = 0 at first, a law could buy likelihood by
         moving the levels apart at once, as if it had known where each item is.
@@ -263,19 +263,25 @@ def fit(model: Model, log: VisitLog, start: Fit | None = None) -> Fit:
     return Fit(model, vector, covariance, prior, log_likelihood(model, log, model.parameters(vector), prior))
 
 
+def likelier(prior: Floats, table: Floats, steps: int) -> Floats:
+    """The prior of u after some steps of EM, given the items' chances `table` (I, U)."""
+    for _ in range(steps):
+        prior = prior * ((1 / (table @ prior)) @ table) / len(table)
+    return prior
+
+
 def _loss(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> float:
-    return -log_likelihood(model, log, model.parameters(vector), prior) - model.log_prior(vector)
+    """Of parameters with a prior of u that goes some way to meet them."""
+    table, scale = likelihoods(model, log, model.parameters(vector))
+    return -float(np.sum(np.log(table @ likelier(prior, table, INNER)) + scale)) - model.log_prior(vector)
 
 
 def _round(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> tuple[float, Floats, Floats]:
     """Loss, parameters and prior after some steps of both."""
     table, _ = likelihoods(model, log, model.parameters(vector))
-    for _ in range(EM_STEPS):
-        share = table * prior
-        prior = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
-    best = minimize(lambda v: _loss(model, log, v, prior), vector, method="L-BFGS-B",
-                    options={"maxiter": 8, "eps": 1e-4, "ftol": 1e-9},
-                    bounds=model.bounds)  # fmt: skip
+    prior = likelier(prior, table, EM_STEPS)
+    best = minimize(lambda v: _loss(model, log, v, prior), vector, method="L-BFGS-B", bounds=model.bounds,
+                    options={"maxiter": 10, "eps": 1e-4, "ftol": 1e-9})  # fmt: skip
     return float(best.fun), best.x, prior
 
 

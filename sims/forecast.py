@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import matplotlib as mpl
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import passes
 from discrepancy import Discrepancy, Errors, knots, origins
-from fitting import CONTROLS, GRID, TREND, Fit, Floats, Model, difficulties, fit
+from fitting import CONTROLS, GRID, STILL, TREND, Fit, Floats, Model, difficulties, fit
 from futures import BASELINES, Task, Visit, futures
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -149,6 +150,16 @@ class Origin:
         return Errors(np.concatenate(error), np.concatenate(rates, axis=1), np.concatenate(moved))
 
 
+def predict(
+    name: str, whole: Origin, earlier: list[Origin], task: Task
+) -> tuple[Fit | None, Discrepancy, Iterator[Visit]]:
+    """What is fitted, what items share beside it as judged from earlier origins, and the futures with both."""
+    fitted = whole.fit(name)
+    error = Discrepancy.judged([one.errors(name, one.fit(name, fitted), whole.past, task.seed) for one in earlier])
+    widened = replace(task, shared=error.draw(whole.b, task.draws, task.seed))
+    return fitted, error, futures(name, fitted, widened, whole.bins)
+
+
 @dataclass(frozen=True)
 class Tables:
     forecast: pd.DataFrame
@@ -170,12 +181,10 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
         task = Task(seen, until, draws, seed)
         bar.update()
         for name in everyone:
-            fitted = whole.fit(name)
-            error = Discrepancy.judged([o.errors(name, o.fit(name, fitted), seen, seed) for o in earlier])
+            fitted, error, future = predict(name, whole, earlier, task)
             shared = {"learner": name, "log_likelihood": fitted.log_likelihood if fitted else np.nan}
             parameters += [shared | row for row in (*(fitted.table() if fitted else ()), error.row())]
-            widened = replace(task, shared=error.draw(whole.b, draws, seed))
-            results[name] = assess(name, futures(name, fitted, widened, whole.bins), task, log, whole.bins)
+            results[name] = assess(name, future, task, log, whole.bins)
             bar.update()
     forecast = pd.DataFrame([row for result in results.values() for row in result.rows])
     observed = observed_table(log, whole.bins)
@@ -189,13 +198,14 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
 
 
 def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
-    """Observed and forecast mean pass rate: a panel per bin, the 80 % band of every learner; best baseline dashed."""
-    best = BASELINES[-1]
+    """Observed and forecast mean pass rate, a panel per bin; 80 % bands of the best learner and the best baseline."""
+    best, rival = learners[0], BASELINES[-1]
     if len(tables.scores):
-        baselines = tables.scores[tables.scores["beats_all"] == "baseline"]
-        best = str(baselines.loc[baselines["log_score"].idxmax(), "learner"])
+        ranked = tables.scores.sort_values("log_score", ascending=False)["learner"]
+        best, rival = (next(name for name in ranked if name in group) for group in (learners, BASELINES))
     panels = [label for label in ("all", *BINS) if (tables.observed["bin"] == label).any()]
-    colors = dict(zip((*learners, *CONTROLS), (*figures.OTHER_COLORS, *figures.COLORS.values()), strict=False))
+    looks = dict(zip(learners, zip((*figures.OTHER_COLORS, *figures.COLORS.values()), repeat("-")), strict=False))
+    looks |= dict.fromkeys((rival,), ("0.3", "--")) | {STILL: ("0.5", ":"), TREND: ("0.5", "-.")}
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(figures.STYLE)
@@ -203,10 +213,10 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
         figure = Figure(figsize=(figures.PAGE_WIDTH, 0.9 + 2.1 * rows), layout="constrained")
         axes = figure.subplots(rows, 3, sharex=True, squeeze=False).ravel()
         for ax, label in zip(axes, panels, strict=False):
-            for name, color in [*colors.items(), (best, "0.3")]:
+            for name, (color, dashes) in looks.items():
                 own = tables.forecast.query("learner == @name and bin == @label")
-                dashes = "--" if name == best else "-"
-                ax.fill_between(own["visit"], own["lower80"], own["upper80"], color=color, alpha=0.1, linewidth=0)
+                if name in (best, rival):
+                    ax.fill_between(own["visit"], own["lower80"], own["upper80"], color=color, alpha=0.15, linewidth=0)
                 ax.plot(own["visit"], own["mean_pass_rate"], color=color, linestyle=dashes, linewidth=1)
             seen = tables.observed[tables.observed["bin"] == label]
             for part, face in ((seen["visit"] <= fit_until, "black"), (seen["visit"] > fit_until, "white")):
@@ -216,12 +226,12 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
             ax.set_title(f"{'all' if label == 'all' else f'first pass rate {label}'} ({share} items)")
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
-        keys = [Line2D([], [], color=color) for color in colors.values()]
-        keys += [Line2D([], [], color="0.3", linestyle="--"),
-                 Line2D([], [], color="black", marker="o", linestyle="none", markersize=3),
+        keys = [Line2D([], [], color=color, linestyle=dashes) for color, dashes in looks.values()]
+        keys += [Line2D([], [], color="black", marker="o", linestyle="none", markersize=3),
                  Line2D([], [], color="black", marker="o", linestyle="none", markersize=3, markerfacecolor="white")]
-        names = [*colors, best, "observed, fitted to", "observed, held out"]
-        figure.legend(keys, names, loc="outside upper center", ncols=5, title="forecast mean and 80 % band")
+        names = [*looks, "observed, fitted to", "observed, held out"]
+        title = f"forecast mean, and 80 % band of {best} and {rival}"
+        figure.legend(keys, names, loc="outside upper center", ncols=5, title=title)
         figure.supxlabel("visit")
         figure.supylabel("mean pass rate")
     return figure

@@ -43,7 +43,7 @@ class OneSkill:
         return int(self.column.max()) + 1
 
     def start(self, p: Parameters) -> Floats:
-        return np.zeros((np.size(p["kappa"]), self.columns))
+        return np.zeros((np.size(p["rho"]), self.columns))
 
     def taught(self, signals: Floats, p: Parameters) -> Floats:
         """1 / I sum_i K_ji S_i."""
@@ -107,7 +107,7 @@ class Skills(Grouped):
         return self.law.skills
 
     def start(self, p: Parameters) -> Floats:
-        return np.zeros((np.size(p["kappa"]), self.law.skills))
+        return np.zeros((np.size(p["rho"]), self.law.skills))
 
     def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
         law, g = self.law, self.sums(signals) / self.items
@@ -141,7 +141,7 @@ class Steps(Grouped):
         return self.law.kinds * self.law.longest
 
     def start(self, p: Parameters) -> Floats:
-        return np.zeros((np.size(p["kappa"]), self.law.kinds))
+        return np.zeros((np.size(p["rho"]), self.law.kinds))
 
     def logs(self, state: Floats, p: Parameters) -> Floats:
         """(D, C) log success of every chain there is."""
@@ -179,7 +179,7 @@ class Cells(Grouped):
         return len(self.first)
 
     def start(self, p: Parameters) -> Floats:
-        return np.tile(self.first, (np.size(p["kappa"]), 1))
+        return np.tile(self.first, (np.size(p["rho"]), 1))
 
     def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
         opened = self.law.open(GridState(state, np.zeros(len(state))))
@@ -209,7 +209,7 @@ class Knowledge(Grouped):
         return len(self.first)
 
     def start(self, p: Parameters) -> Floats:
-        return np.tile(self.first, (np.size(p["kappa"]), 1))
+        return np.tile(self.first, (np.size(p["rho"]), 1))
 
     def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
         practice = p["kappa"] * self.sums(signals) / self.items
