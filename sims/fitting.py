@@ -3,7 +3,7 @@
 An item i has the logit z_it = u_it + x_it before its visit t. x is what the law of learning adds; it is driven by the
 logged counts (teacher forcing), so the likelihood is explicit. One visit stands for one epoch over the items:
 
-    x_j <- x_j + kappa / I sum_i K_ji S_i - forgetting x_j,     S_i = (v_i / v_ref)^gamma        (workbench.learners)
+    x <- x + what the law gains from S_i = (v_i / v_ref)^gamma of all items, less forgetting          (laws.py)
     k_it ~ BetaBinomial(n, p_it, rho),     p = floor + (ceiling - floor) sigma(z),     rho: over-dispersion
     u_i1 ~ prior (any shape on a grid),    u_i,t+1 = u_it + scatter xi                 (difficulty, and its drift)
 
@@ -11,7 +11,11 @@ u lives on a grid of logits, so a forward or backward pass sums it out exactly (
 walk to neighbouring grid points with variance scatter^2. The prior comes from the items themselves by EM.
 Source: Laird 1978 (prior by EM); teacher-forced likelihood of learning laws: ours.
 Differs: the laws act once per epoch, as the log does not say which items shared a batch; kappa here is per visit. The
-share D of a guesser's gradient that is skill counts as 1 (ScalarIRT): it would need each item's own chance.
+share D of a guesser's gradient that is skill counts as 1 (ScalarIRT): it would need each item's own chance. The log has
+no categories, so topics are drawn (`topic_of`): skills, and the kinds and columns of chain and grid, can only lose by
+them. skills and chain compare skill with a fixed scale (a gate, a step): theta0 is free there, and the items' u are
+scatter around it. Lengths of chains, and levels of grid and tracing, come from difficulties estimated on the same
+visits; items keep their distance in logits to the success that such a law gives all of a chain, cell or skill.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import passes
+from laws import OneSkill, mechanism
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
@@ -35,31 +41,38 @@ Floats = NDArray[np.float64]
 STEP = 0.25  # logits between grid points
 GRID = np.arange(-10.0, 10.0 + STEP / 2, STEP)  # (U,)
 FINE = 5  # parts of a grid step between which x is interpolated
-ROUNDS, EM_STEPS = 3, 25
+SLOW = 4.0  # how far below its centre kappa starts a second time, in logs
+FURTHEST = 20.0  # logits: x beyond this counts as this, all chances being 0 or 1 there
+ROUNDS, EM_STEPS, INNER = 12, 100, 10
+SETTLED = 0.1  # nats that a round must bring, or the ascent ends
 
 
 class Prior(NamedTuple):
     """A parameter's scale, and a normal prior on it: weak, centred where finetuning runs of this kind lie."""
 
-    scale: str  # "log" or "logit"
+    scale: str  # "log", "logit" or "plain"
     centre: float
     sd: float
 
 
 PRIORS = {
-    "kappa": Prior("log", 0.05, 1.5),  # logits per visit at p = 1/2
+    "kappa": Prior("log", 0.05, 1.5),  # logits per visit at p = 1/2; points per visit of an item in grid
     "rho": Prior("logit", 0.03, 1.0),
     "scatter": Prior("log", 0.08, 1.0),  # logits per visit
-    "forgetting": Prior("log", 0.01, 1.0),  # share per visit
+    "forgetting": Prior("logit", 0.01, 1.0),  # share per visit
     "gamma": Prior("logit", 0.5, 1.5),
     "length": Prior("log", 1.0, 0.7),  # logits
     "floor": Prior("logit", 0.01, 1.0),
     "ceiling": Prior("logit", 0.98, 1.0),
+    "transfer": Prior("logit", 0.3, 1.5),
+    "theta0": Prior("plain", 0.0, 1.5),  # logits
+    "tracing kappa": Prior("log", 2.5, 1.5),  # chances to learn in a visit of all items: half-known gain 0.05 logits
 }
-TO = {"log": np.log, "logit": logit}
-FROM: dict[str, Callable[..., Any]] = {"log": np.exp, "logit": expit}
+TO: dict[str, Callable[..., Any]] = {"log": np.log, "logit": logit, "plain": float}
+FROM: dict[str, Callable[..., Any]] = {"log": np.exp, "logit": expit, "plain": lambda value: value}
 
-# What is free in each law besides rho and scatter; everything else is as in presets.LAWS.
+# What is free in each law besides rho and scatter; everything else is as in presets.LAWS. tracing's floor is its guess,
+# its ceiling 1 - slip.
 FREE: dict[str, tuple[str, ...]] = {
     "scalar": ("kappa", "forgetting", "gamma"),
     "grpo": ("kappa", "forgetting"),
@@ -67,6 +80,10 @@ FREE: dict[str, tuple[str, ...]] = {
     "guess": ("kappa", "forgetting", "floor", "ceiling"),
     "kernel": ("kappa", "forgetting", "length"),
     "tabular": ("kappa", "forgetting"),
+    "skills": ("kappa", "forgetting", "transfer", "theta0"),
+    "chain": ("kappa", "forgetting", "theta0"),
+    "grid": ("kappa", "forgetting"),
+    "tracing": ("kappa", "forgetting", "floor", "ceiling"),
 }
 LEARNERS = tuple(FREE)
 # Controls with the same observation model: "still" learns nothing, "trend" gains the same number of logits every visit.
@@ -76,7 +93,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {STILL: (), TREND: ("kappa",)}
 
 @dataclass(frozen=True)
 class Model:
-    """A law by name, on items of difficulty b (I,) in logits (what the kernel measures distance by)."""
+    """A law by name, on items of difficulty b (I,) in logits: distance, length or level in the laws that have them."""
 
     name: str
     b: Floats
@@ -85,11 +102,15 @@ class Model:
     def free(self) -> tuple[str, ...]:
         return ("rho", "scatter", *(FREE | CONTROLS)[self.name])
 
+    @property
+    def priors(self) -> list[Prior]:
+        return [PRIORS.get(f"{self.name} {name}", PRIORS[name]) for name in self.free]
+
     def parameters(self, vector: Floats) -> dict[str, Any]:
         """Unconstrained (P,) or (D, P) -> named numbers or (D, 1) columns, with the law's own constants."""
         vector = np.asarray(vector)
-        columns = {name: vector[..., i : i + 1] if vector.ndim > 1 else vector[i] for i, name in enumerate(self.free)}
-        values: dict[str, Any] = {name: FROM[PRIORS[name].scale](column) for name, column in columns.items()}
+        columns = [vector[..., i : i + 1] if vector.ndim > 1 else vector[i] for i in range(len(self.free))]
+        values = {name: FROM[prior.scale](v) for name, prior, v in zip(self.free, self.priors, columns, strict=True)}
         fixed = {"kappa": 0.0, "forgetting": 0.0, "gamma": self.law.gamma, "floor": 0.0, "ceiling": 1.0}
         return fixed | values
 
@@ -97,62 +118,54 @@ class Model:
     def law(self) -> Law:
         return LAWS["natural" if self.name in CONTROLS else self.name]
 
+    @cached_property
+    def mechanism(self) -> OneSkill:
+        return mechanism(self.name, self.law, self.b)
+
     @property
     def centre(self) -> Floats:
-        return np.array([TO[PRIORS[name].scale](PRIORS[name].centre) for name in self.free])
+        return np.array([TO[prior.scale](prior.centre) for prior in self.priors])
+
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Of the unconstrained parameters; the walk can take one step of the grid per visit."""
+        most = {"scatter": np.log(STEP)}
+        return [(c - 6, most.get(name, c + 6)) for name, c in zip(self.free, self.centre, strict=True)]
 
     def log_prior(self, vector: Floats) -> float:
-        sd = np.array([PRIORS[name].sd for name in self.free])
+        sd = np.array([prior.sd for prior in self.priors])
         return float(-0.5 * np.sum(((vector - self.centre) / sd) ** 2))
 
     def signal(self, counts: NDArray[np.int64], n: int, gamma: Any) -> Floats:
-        """S of groups with k successes of n, 1 at p = 1/2 and many rollouts; 0^0 = 1 as in the laws."""
+        """(D, I) S of groups with k successes of n, 1 at p = 1/2 and many rollouts; 0^0 = 1 as in the laws."""
         signal = self.law.signal
         v = signal.group(np.arange(n + 1), n, 0.5) / signal.reference
-        gamma = np.asarray(gamma, dtype=np.float64)
-        table = np.power(v, gamma[..., None] if gamma.ndim == 0 else gamma)  # (n + 1,) or (D, n + 1)
-        if table.ndim == 1:
-            return np.asarray(table[counts])
-        return np.asarray(np.take_along_axis(table, counts, axis=1))
+        table = np.power(v, np.reshape(gamma, (-1, 1)))  # (D or 1, n + 1)
+        return np.asarray(table[np.arange(len(table))[:, None], counts])
 
-    def teach(self, signals: Floats, length: Any = None) -> Floats:
-        """1 / I sum_i K_ji S_i for signals (..., I); one column where all items gain alike."""
-        if self.name == "tabular":
-            return signals
-        if self.name == "kernel":
-            return self._near(signals, np.asarray(length, dtype=np.float64))
-        return signals.mean(axis=-1, keepdims=True)
+    def states(self, log: VisitLog, p: dict[str, Any]) -> list[Floats]:
+        """T + 1 states of the mechanism under the logged counts: before each visit and after the last."""
+        states = [self.mechanism.start(p)]
+        for counts in log.counts.T:
+            signals = self.signal(counts[None], log.attempts, p["gamma"])
+            states.append(self.mechanism.advance(states[-1], signals, p))
+        return states
 
-    @cached_property
-    def _sorted(self) -> tuple[NDArray[np.int64], Floats]:
-        order = np.argsort(self.b, kind="stable")
-        return order, np.diff(self.b[order])
+    def home(self, states: list[Floats], p: dict[str, Any]) -> Floats:
+        """(D, C) where x is 0: its mean over the visits in laws whose columns are levels of difficulty, else at first.
 
-    def _near(self, signals: Floats, length: Floats) -> Floats:
-        """K_ij = exp(-|b_i - b_j| / length): one pass up and one down the sorted items."""
-        order, gaps = self._sorted
-        s = np.ascontiguousarray(np.moveaxis(signals[..., order], -1, 0))
-        decay = np.exp(-gaps.reshape(-1, *[1] * (s.ndim - 1)) / (length[..., 0] if length.ndim else length))
-        up, down = np.zeros_like(s), np.zeros_like(s)
-        for i in range(1, len(s)):
-            up[i] = decay[i - 1] * (up[i - 1] + s[i - 1])
-            down[-i - 1] = decay[-i] * (down[-i] + s[-i])
-        out = np.empty_like(s)
-        out[order] = (up + down + s) / len(s)
-        return np.moveaxis(out, 0, -1)
-
-    def advance(self, x: Floats, counts: NDArray[np.int64], n: int, p: dict[str, Any]) -> Floats:
-        """x after a visit in which the items had these counts (..., I)."""
-        gain = p["kappa"] * self.teach(self.signal(counts, n, p["gamma"]), p.get("length"))
-        return np.asarray(x + gain - p["forgetting"] * x)
+        An item's level was estimated from all of these visits. With x = 0 at first, a law could buy likelihood by
+        moving the levels apart at once, as if it had known where each item is.
+        """
+        added = self.mechanism.added
+        if not self.mechanism.by_level:
+            return added(states[0], p)
+        return np.asarray(np.mean([added(state, p) for state in states[:-1]], axis=0))
 
     def exposure(self, log: VisitLog, p: dict[str, Any]) -> Floats:
-        """(T + 1, I) or (T + 1, 1): x before each visit and after the last, from the logged counts."""
-        x = [np.zeros(len(self.b) if self.name in ("tabular", "kernel") else 1)]
-        taught = self.teach(self.signal(log.counts.T, log.attempts, p["gamma"]), p.get("length"))  # (T, I or 1)
-        for gain in taught:
-            x.append(x[-1] + p["kappa"] * gain - p["forgetting"] * x[-1])
-        return np.stack(x)
+        """(T + 1, C): x before each visit and after the last, from the logged counts, in the mechanism's columns."""
+        states = self.states(log, p)
+        return np.concatenate([self.mechanism.added(state, p) for state in states]) - self.home(states, p)
 
 
 def chance(z: Floats, p: dict[str, Any]) -> Floats:
@@ -170,60 +183,36 @@ def beta_binomial(p: Floats, rho: Any, n: int) -> Floats:
     return out
 
 
-def emissions(log: VisitLog, x: Floats, p: dict[str, Any]) -> Callable[[int], Floats]:
-    """t -> (I, U): chance of the count of visit t at each grid point u."""
-    low = x.min()
+def emissions(model: Model, log: VisitLog, p: dict[str, Any]) -> tuple[Any, ...]:
+    """What the passes take to know each count's chance at each grid point: x on a fine scale, and a table over it."""
+    x = np.clip(model.exposure(log, p)[:-1], -FURTHEST, FURTHEST)
+    low, parts = x.min(), np.arange(len(GRID)) * FINE
     offsets = int((x.max() - low) * FINE / STEP) + 2
-    z = GRID + low + np.arange(offsets)[:, None] * STEP / FINE
-    table = np.moveaxis(beta_binomial(chance(z, p), p["rho"], log.attempts), -1, 0).copy()  # (n + 1, offsets, U)
+    z = GRID[0] + low + np.arange(offsets + parts[-1]) * STEP / FINE
+    masses = beta_binomial(chance(z, p), p["rho"], log.attempts)  # (z, n + 1)
+    table = masses[np.arange(offsets)[:, None] + parts].transpose(0, 2, 1)  # (offsets, n + 1, U)
     place = (x - low) * FINE / STEP
     at = place.astype(np.int64)
-    part = (place - at)[..., None]
-
-    def of(t: int) -> Floats:
-        k = log.counts[:, t]
-        if x.shape[1] == 1:
-            return ((1 - part[t]) * table[:, at[t, 0]] + part[t] * table[:, at[t, 0] + 1])[k]
-        return np.asarray((1 - part[t]) * table[k, at[t]] + part[t] * table[k, at[t] + 1])
-
-    return of
+    return np.ascontiguousarray(table), log.counts, at, place - at, model.mechanism.column
 
 
-def drift(f: Floats, scatter: float) -> Floats:
-    """One step of the walk: to each neighbour with chance scatter^2 / (2 STEP^2); the ends reflect. Symmetric."""
-    half = min(scatter**2 / STEP**2, 1.0) / 2
-    out = (1 - 2 * half) * f
-    out[:, 1:] += half * f[:, :-1]
-    out[:, :-1] += half * f[:, 1:]
-    out[:, 0] += half * f[:, 0]
-    out[:, -1] += half * f[:, -1]
-    return out
+def neighbour(scatter: float) -> float:
+    """Chance of a step of the walk to each neighbour: variance scatter^2."""
+    return min(scatter**2 / STEP**2, 1.0) / 2
 
 
 def likelihoods(model: Model, log: VisitLog, p: dict[str, Any]) -> tuple[Floats, Floats]:
     """Backward pass: (I, U) chance of an item's counts given u at its first visit, up to a factor; log factor (I,)."""
-    emit = emissions(log, model.exposure(log, p)[:-1], p)
-    out, scale = np.ones((len(log.items), len(GRID))), np.zeros(len(log.items))
-    for t in reversed(range(log.visits)):
-        if t < log.visits - 1:
-            out = drift(out, p["scatter"])
-        out *= emit(t)
-        top = out.max(axis=1)
-        out /= top[:, None]
-        scale += np.log(top)
+    out, scale = np.empty((len(log.items), len(GRID))), np.empty(len(log.items))
+    passes.backward(*emissions(model, log, p), neighbour(p["scatter"]), out, scale)
     return out, scale
 
 
-def filtered(model: Model, log: VisitLog, p: dict[str, Any], prior: Floats) -> tuple[Floats, Floats]:
-    """Forward pass: (I, U) distribution of u after the last visit given all counts; and x (1 or I,) after it."""
-    x = model.exposure(log, p)
-    emit = emissions(log, x[:-1], p)
-    f = np.broadcast_to(prior, (len(log.items), len(GRID))).copy()
-    for t in range(log.visits):
-        f = drift(f, p["scatter"]) if t else f
-        f *= emit(t)
-        f /= f.sum(axis=1, keepdims=True)
-    return f, x[-1]
+def draw_last(model: Model, log: VisitLog, p: dict[str, Any], prior: Floats, luck: Floats) -> Floats:
+    """(I,) u at the last visit, drawn given all counts by uniforms `luck` (I,)."""
+    out = np.empty(len(luck), np.int64)
+    passes.draw_last(*emissions(model, log, p), neighbour(p["scatter"]), prior, luck, out)
+    return GRID[out]
 
 
 def log_likelihood(model: Model, log: VisitLog, p: dict[str, Any], prior: Floats) -> float:
@@ -244,32 +233,56 @@ class Fit(NamedTuple):
         """A row per parameter: estimate and 80 % interval."""
         sd = np.sqrt(np.diag(self.covariance))
         rows = []
-        for name, value, s in zip(self.model.free, self.vector, sd, strict=True):
-            back = FROM[PRIORS[name].scale]
+        for name, prior, value, s in zip(self.model.free, self.model.priors, self.vector, sd, strict=True):
+            back = FROM[prior.scale]
             ends = [float(back(value + sign * 1.2816 * s)) for sign in (-1, 1)]
             rows.append({"parameter": name, "estimate": float(back(value)), "lower80": ends[0], "upper80": ends[1]})
         return rows
 
 
-def fit(model: Model, log: VisitLog) -> Fit:
-    """Most probable parameters and, in turn, the prior of u by EM; then the curvature (Laplace)."""
-    vector, prior = model.centre, np.full(len(GRID), 1 / len(GRID))
+def fit(model: Model, log: VisitLog, start: Fit | None = None) -> Fit:
+    """Most probable parameters and, in turn, the prior of u by EM, until neither helps; then the curvature (Laplace).
 
-    def loss(v: Floats) -> float:
-        return -log_likelihood(model, log, model.parameters(v), prior) - model.log_prior(v)
-
+    Starts at the priors' centres, or, where the first round likes that better, from hardly any learning. start: a fit
+    to begin at instead, which saves time.
+    """
+    prior = np.full(len(GRID), 1 / len(GRID))
+    starts = [(model.centre, prior)] if start is None else [(start.vector, start.prior)]
+    if start is None and "kappa" in model.free:
+        starts.append((model.centre - SLOW * np.array([name == "kappa" for name in model.free]), prior))
+    loss, vector, prior = min((_round(model, log, *one) for one in starts), key=lambda done: done[0])
     for _ in range(ROUNDS):
-        table, _ = likelihoods(model, log, model.parameters(vector))
-        for _ in range(EM_STEPS):
-            share = table * prior
-            prior = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
-        vector = minimize(loss, vector, method="L-BFGS-B", options={"maxiter": 12, "eps": 1e-4, "ftol": 1e-9},
-                          bounds=[(c - 6, c + 6) for c in model.centre]).x  # fmt: skip
-    precision = curvature(loss, vector)
+        before = loss
+        loss, vector, prior = _round(model, log, vector, prior)
+        if before - loss < SETTLED:
+            break
+    precision = curvature(lambda v: _loss(model, log, v, prior), vector)
     values, axes = np.linalg.eigh(precision)
-    sd0 = np.array([PRIORS[name].sd for name in model.free]).max()
+    sd0 = max(prior.sd for prior in model.priors)
     covariance = (axes / np.maximum(values, sd0**-2)) @ axes.T  # never wider than the widest prior
     return Fit(model, vector, covariance, prior, log_likelihood(model, log, model.parameters(vector), prior))
+
+
+def likelier(prior: Floats, table: Floats, steps: int) -> Floats:
+    """The prior of u after some steps of EM, given the items' chances `table` (I, U)."""
+    for _ in range(steps):
+        prior = prior * ((1 / (table @ prior)) @ table) / len(table)
+    return prior
+
+
+def _loss(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> float:
+    """Of parameters with a prior of u that goes some way to meet them."""
+    table, scale = likelihoods(model, log, model.parameters(vector))
+    return -float(np.sum(np.log(table @ likelier(prior, table, INNER)) + scale)) - model.log_prior(vector)
+
+
+def _round(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> tuple[float, Floats, Floats]:
+    """Loss, parameters and prior after some steps of both."""
+    table, _ = likelihoods(model, log, model.parameters(vector))
+    prior = likelier(prior, table, EM_STEPS)
+    best = minimize(lambda v: _loss(model, log, v, prior), vector, method="L-BFGS-B", bounds=model.bounds,
+                    options={"maxiter": 10, "eps": 1e-4, "ftol": 1e-9})  # fmt: skip
+    return float(best.fun), best.x, prior
 
 
 def curvature(loss: Callable[[Floats], float], at: Floats, step: float = 0.05) -> Floats:

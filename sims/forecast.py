@@ -1,156 +1,30 @@
-"""real-run: fit each learner to the first visits of a real run, forecast the later ones, score it against baselines.
-
-Every forecast is a set of D simulated futures: parameters from their Laplace posterior, u of every item from its
-filtered distribution, then visit by visit counts drawn, the law fed with them, u drifting on. A baseline is the same
-with its own chances p; so all are scored alike.
-"""
+"""real-run: fit each learner to the first visits of a real run, forecast the later ones, score it against baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from fitting import (
-    CONTROLS,
-    GRID,
-    STEP,
-    TREND,
-    Fit,
-    Floats,
-    Model,
-    beta_binomial,
-    chance,
-    difficulties,
-    filtered,
-    fit,
-)
+import passes
+from discrepancy import Discrepancy, Errors, knots, origins
+from fitting import CONTROLS, GRID, STILL, TREND, Fit, Floats, Model, difficulties, fit
+from futures import BASELINES, Task, Visit, futures
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import betaln, expit, logit
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 from visits import BINS, VisitLog
 
 from workbench import figures
-from workbench.streams import Role, generator
 
 LEVEL = 0.8
-BASELINES = ("persistence", "running mean", "logistic curve")
-
-
-class Visit(NamedTuple):
-    """D simulated futures of one visit: chances p (D, I), over-dispersion rho (D, 1), counts drawn (D, I)."""
-
-    p: Floats
-    rho: Any
-    counts: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is forecast: the visits fitted to, the last visit forecast, draws and seed."""
-
-    past: VisitLog
-    until: int
-    draws: int
-    seed: int
-
-    @property
-    def horizon(self) -> range:
-        """The visits to forecast, counted from 1."""
-        return range(self.past.visits + 1, self.until + 1)
-
-    def draw_counts(self, visit: int, p: Floats, rho: Any) -> NDArray[np.int64]:
-        rng = generator(self.seed, Role.ROLLOUT, visit)
-        p = np.clip(p, 1e-9, 1 - 1e-9)
-        size = (1 - rho) / rho
-        return np.asarray(rng.binomial(self.past.attempts, np.clip(rng.beta(p * size, (1 - p) * size), 0, 1)))
-
-
-def simulate(fitted: Fit, task: Task) -> Iterator[Visit]:
-    """Futures of a fitted learner, visit by visit."""
-    model, n, items = fitted.model, task.past.attempts, len(task.past.items)
-    rng = generator(task.seed, Role.POSTERIOR)
-    vectors = rng.multivariate_normal(fitted.vector, fitted.covariance, task.draws, method="eigh")
-    u, x = np.empty((task.draws, items)), []
-    for d, vector in enumerate(vectors):
-        belief, now = filtered(model, task.past, model.parameters(vector), fitted.prior)
-        u[d] = GRID[_inverse(belief, rng.random(items))]
-        x.append(now)
-    added, p = np.stack(x), model.parameters(vectors)
-    half = np.minimum(p["scatter"] ** 2 / STEP**2, 1.0) / 2
-    for visit in task.horizon:
-        luck = generator(task.seed, Role.NOISE, visit).random(u.shape)
-        u += STEP * ((luck < half).astype(np.float64) - (luck > 1 - half))
-        u = np.clip(u, GRID[0], GRID[-1])
-        success = chance(u + added, p)
-        counts = task.draw_counts(visit, success, p["rho"])
-        yield Visit(success, p["rho"], counts)
-        added = model.advance(added, counts, n, p)
-
-
-def _inverse(weights: Floats, luck: Floats) -> NDArray[np.int64]:
-    """Column drawn from each row's distribution."""
-    return np.asarray((weights.cumsum(axis=1) < luck[:, None] * (1 - 1e-12)).sum(axis=1).clip(0, weights.shape[1] - 1))
-
-
-# ------------------------------------------------------------------------------------------------------ baselines
-
-
-def beta_prior(successes: Floats, attempts: int) -> tuple[float, float]:
-    """Most likely Beta(a, b) of the items' chances, given k of m for each."""
-
-    def loss(v: Floats) -> float:
-        a, b = np.exp(v)
-        return -float(np.sum(betaln(a + successes, b + attempts - successes) - betaln(a, b)))
-
-    a, b = np.exp(minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-6, 6)] * 2).x)
-    return float(a), float(b)
-
-
-def baseline(name: str, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
-    """persistence: each item's chance stays what its last visit says, shrunk by a Beta prior fitted to that visit.
-
-    running mean: the same from all visits fitted to. logistic curve: the running mean, moved in logits along a
-    logistic curve of time, p = sigma(c + r visit), fitted to the mean pass rate of the item's bin.
-    """
-    past, n = task.past, task.past.attempts
-    seen = past.counts[:, -1:] if name == "persistence" else past.counts
-    successes, attempts = seen.sum(axis=1).astype(np.float64), n * seen.shape[1]
-    a, b = beta_prior(successes, attempts)
-    alpha, beta = a + successes, b + attempts - successes
-    rng = generator(task.seed, Role.POSTERIOR)
-    p = np.clip(rng.beta(alpha, beta, size=(task.draws, len(alpha))), 1e-9, 1 - 1e-9)
-    slope = np.zeros((task.draws, len(BINS)))
-    if name == "logistic curve":
-        for k in np.unique(bins):
-            rate, se = growth(past.counts[bins == k].sum(axis=0), n * int((bins == k).sum()))
-            slope[:, k] = rate + se * rng.standard_normal(task.draws)
-    middle = (past.visits + 1) / 2
-    for visit in task.horizon:
-        moved = expit(logit(p) + slope[:, bins] * (visit - middle)) if name == "logistic curve" else p
-        yield Visit(moved, 1e-6, task.draw_counts(visit, moved, 1e-6))
-
-
-def growth(successes: Floats, attempts: int) -> tuple[float, float]:
-    """Slope r per visit of sigma(c + r visit) through the bin's successes, and its standard error (over-dispersed)."""
-    visits = np.arange(1, len(successes) + 1.0)
-    design = np.stack([np.ones_like(visits), visits - visits.mean()], axis=1)
-    theta = np.array([logit(np.clip(successes.sum() / (attempts * len(visits)), 1e-4, 1 - 1e-4)), 0.0])
-    for _ in range(50):  # Newton
-        p = expit(design @ theta)
-        weight = attempts * p * (1 - p)
-        theta = theta + np.linalg.solve(design.T @ (weight[:, None] * design) + 1e-6 * np.eye(2),
-                                        design.T @ (successes - attempts * p))  # fmt: skip
-    p = expit(design @ theta)
-    spread = float(np.sum((successes - attempts * p) ** 2 / (attempts * p * (1 - p))) / max(1, len(visits) - 2))
-    cover = np.linalg.inv(design.T @ ((attempts * p * (1 - p))[:, None] * design) + 1e-6 * np.eye(2))
-    return float(theta[1]), float(np.sqrt(max(1.0, spread) * cover[1, 1]))
+JUDGING_DRAWS = 100  # simulated futures per forecast from within the fitted visits
 
 
 # ------------------------------------------------------------------------------------------- forecasts and scores
@@ -180,7 +54,8 @@ def assess(name: str, futures: Iterator[Visit], task: Task, log: VisitLog, bins:
                  "all_right_share": right}
             )  # fmt: skip
         if visit <= log.visits:
-            pmf = beta_binomial(future.p, future.rho, n).mean(axis=0)  # (I, n + 1)
+            pmf = np.empty((len(bins), n + 1))
+            passes.mean_masses(future.p, future.rho, n, pmf)
             observed = log.counts[:, visit - 1, None]
             upper = np.take_along_axis(pmf.cumsum(axis=1), observed, axis=1)[:, 0]
             own = np.take_along_axis(pmf, observed, axis=1)[:, 0]
@@ -241,6 +116,51 @@ def observed_table(log: VisitLog, bins: NDArray[np.int64]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Visits to forecast from: all that are fitted to, or fewer for a forecast of the rest of them.
+
+    b: (I,) difficulties, bins: (I,) numbers in BINS, both from these visits only.
+    """
+
+    past: VisitLog
+    bins: NDArray[np.int64]
+    b: Floats
+
+    @classmethod
+    def after(cls, log: VisitLog, visit: int) -> Origin:
+        past = log.until(visit)
+        return cls(past, past.bins(visit), difficulties(past))
+
+    def fit(self, name: str, start: Fit | None = None) -> Fit | None:
+        """Of a learner or a control; nothing is fitted for a baseline."""
+        return None if name in BASELINES else fit(Model(name, self.b), self.past, start)
+
+    def errors(self, name: str, fitted: Fit | None, log: VisitLog, seed: int) -> Errors:
+        """Of the forecast of the rest of a log, in the mean pass rates of the bins."""
+        task = Task(self.past, log.visits, JUDGING_DRAWS, seed)
+        held = np.unique(self.bins)
+        member = (self.bins == held[:, None]) / np.bincount(self.bins)[held, None]  # (bins, I)
+        place = (knots(self.b)[:, None] == np.arange(len(GRID))).astype(np.float64)  # (I, U)
+        error, rates, moved = [], [], []
+        for visit, future in zip(task.horizon, futures(name, fitted, task, self.bins), strict=True):
+            rates.append(future.counts / log.attempts @ member.T)
+            error.append(member @ log.counts[:, visit - 1] / log.attempts - rates[-1].mean(axis=0))
+            slope = (future.p * (1 - future.p)).mean(axis=0)
+            moved.append(np.log(visit / self.past.visits) * (member * slope) @ place)
+        return Errors(np.concatenate(error), np.concatenate(rates, axis=1), np.concatenate(moved))
+
+
+def predict(
+    name: str, whole: Origin, earlier: list[Origin], task: Task
+) -> tuple[Fit | None, Discrepancy, Iterator[Visit]]:
+    """What is fitted, what items share beside it as judged from earlier origins, and the futures with both."""
+    fitted = whole.fit(name)
+    error = Discrepancy.judged([one.errors(name, one.fit(name, fitted), whole.past, task.seed) for one in earlier])
+    widened = replace(task, shared=error.draw(whole.b, task.draws, task.seed))
+    return fitted, error, futures(name, fitted, widened, whole.bins)
+
+
+@dataclass(frozen=True)
 class Tables:
     forecast: pd.DataFrame
     scores: pd.DataFrame  # no rows where the log ends with the visits fitted to
@@ -251,27 +171,26 @@ class Tables:
 
 def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: int = 200, seed: int = 0) -> Tables:
     """Fit, forecast and score; progress on standard error."""
-    past, bins = log.until(fit_until), log.bins(fit_until)
-    task = Task(past, until, draws, seed)
-    with tqdm(total=len(learners) + len(CONTROLS) + 1, desc="real-run", unit="learner") as bar:
-        b = difficulties(past)
+    seen = log.until(fit_until)
+    everyone = (*learners, *CONTROLS, *BASELINES)
+    results: dict[str, Result] = {}
+    parameters: list[dict[str, Any]] = []
+    # the matrices are small: a second thread of the linear algebra would only wait
+    with threadpool_limits(1), tqdm(total=len(everyone) + 1, desc="real-run", unit="learner") as bar:
+        whole, *earlier = (Origin.after(seen, visit) for visit in (fit_until, *origins(fit_until)))
+        task = Task(seen, until, draws, seed)
         bar.update()
-        results: dict[str, Result] = {}
-        parameters = []
-        for name in (*learners, *CONTROLS):
-            fitted = fit(Model(name, b), past)
-            shared = {"learner": name, "log_likelihood": fitted.log_likelihood}
-            parameters += [shared | row for row in fitted.table()]
-            results[name] = assess(name, simulate(fitted, task), task, log, bins)
+        for name in everyone:
+            fitted, error, future = predict(name, whole, earlier, task)
+            shared = {"learner": name, "log_likelihood": fitted.log_likelihood if fitted else np.nan}
+            parameters += [shared | row for row in (*(fitted.table() if fitted else ()), error.row())]
+            results[name] = assess(name, future, task, log, whole.bins)
             bar.update()
-    for name in BASELINES:
-        results[name] = assess(name, baseline(name, task, bins), task, log, bins)
     forecast = pd.DataFrame([row for result in results.values() for row in result.rows])
-    forecast["log_visit"] = forecast["visit"] - 1 + log.first
-    observed = observed_table(log, bins)
+    observed = observed_table(log, whole.bins)
     held_out = observed[observed["visit"] > fit_until]
     scores = score_table(results, forecast, held_out) if len(held_out) and until > fit_until else pd.DataFrame()
-    items = pd.DataFrame({"item": log.items, "bin": np.array(BINS)[bins], "difficulty": b})
+    items = pd.DataFrame({"item": log.items, "bin": np.array(BINS)[whole.bins], "difficulty": whole.b})
     return Tables(forecast, scores, pd.DataFrame(parameters), items, observed)
 
 
@@ -279,13 +198,14 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
 
 
 def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
-    """Observed and forecast mean pass rate: a panel per bin, the 80 % band of every learner; best baseline dashed."""
-    best = BASELINES[-1]
+    """Observed and forecast mean pass rate, a panel per bin; 80 % bands of the best learner and the best baseline."""
+    best, rival = learners[0], BASELINES[-1]
     if len(tables.scores):
-        baselines = tables.scores[tables.scores["beats_all"] == "baseline"]
-        best = str(baselines.loc[baselines["log_score"].idxmax(), "learner"])
+        ranked = tables.scores.sort_values("log_score", ascending=False)["learner"]
+        best, rival = (next(name for name in ranked if name in group) for group in (learners, BASELINES))
     panels = [label for label in ("all", *BINS) if (tables.observed["bin"] == label).any()]
-    colors = dict(zip((*learners, *CONTROLS), (*figures.OTHER_COLORS, *figures.COLORS.values()), strict=False))
+    looks = dict(zip(learners, zip((*figures.OTHER_COLORS, *figures.COLORS.values()), repeat("-")), strict=False))
+    looks |= dict.fromkeys((rival,), ("0.3", "--")) | {STILL: ("0.5", ":"), TREND: ("0.5", "-.")}
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(figures.STYLE)
@@ -293,10 +213,10 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
         figure = Figure(figsize=(figures.PAGE_WIDTH, 0.9 + 2.1 * rows), layout="constrained")
         axes = figure.subplots(rows, 3, sharex=True, squeeze=False).ravel()
         for ax, label in zip(axes, panels, strict=False):
-            for name, color in [*colors.items(), (best, "0.3")]:
+            for name, (color, dashes) in looks.items():
                 own = tables.forecast.query("learner == @name and bin == @label")
-                dashes = "--" if name == best else "-"
-                ax.fill_between(own["visit"], own["lower80"], own["upper80"], color=color, alpha=0.1, linewidth=0)
+                if name in (best, rival):
+                    ax.fill_between(own["visit"], own["lower80"], own["upper80"], color=color, alpha=0.15, linewidth=0)
                 ax.plot(own["visit"], own["mean_pass_rate"], color=color, linestyle=dashes, linewidth=1)
             seen = tables.observed[tables.observed["bin"] == label]
             for part, face in ((seen["visit"] <= fit_until, "black"), (seen["visit"] > fit_until, "white")):
@@ -306,12 +226,12 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
             ax.set_title(f"{'all' if label == 'all' else f'first pass rate {label}'} ({share} items)")
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
-        keys = [Line2D([], [], color=color) for color in colors.values()]
-        keys += [Line2D([], [], color="0.3", linestyle="--"),
-                 Line2D([], [], color="black", marker="o", linestyle="none", markersize=3),
+        keys = [Line2D([], [], color=color, linestyle=dashes) for color, dashes in looks.values()]
+        keys += [Line2D([], [], color="black", marker="o", linestyle="none", markersize=3),
                  Line2D([], [], color="black", marker="o", linestyle="none", markersize=3, markerfacecolor="white")]
-        names = [*colors, best, "observed, fitted to", "observed, held out"]
-        figure.legend(keys, names, loc="outside upper center", ncols=5, title="forecast mean and 80 % band")
+        names = [*looks, "observed, fitted to", "observed, held out"]
+        title = f"forecast mean, and 80 % band of {best} and {rival}"
+        figure.legend(keys, names, loc="outside upper center", ncols=5, title=title)
         figure.supxlabel("visit")
         figure.supylabel("mean pass rate")
     return figure

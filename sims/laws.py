@@ -1,0 +1,234 @@
+"""What each law of learning adds to the logits of the items of a log, visit by visit, driven by given signals.
+
+A mechanism keeps a state (D, S) for D draws of the parameters. `advance` takes the signals (D, I) of one visit of all I
+items; `added` reads off x in columns (D, C), and `column` (I,) says which of them is an item's. Parameters are numbers
+(D = 1) or columns (D, 1). The equations are those of workbench.learners with a whole epoch as the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import passes
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from workbench.learners import Chain, KnowledgeTracing, Law, MultiSkill, PrerequisiteGrid
+from workbench.learners.grid import GridState
+from workbench.learners.law import ItemBank, level_of, topic_of
+from workbench.pool import Pool
+
+Floats = NDArray[np.float64]
+Parameters = dict[str, Any]
+HIGHEST = 0.999  # the most that a cell or a skill is read off as: its logit must be a number
+
+
+def bank_of(b: Floats) -> ItemBank:
+    """The items of a log as the laws see them: difficulties b (I,), no categories."""
+    return ItemBank(b[None].astype(np.float32), np.zeros(1, np.int64), Pool(np.full(len(b), 50.0)))
+
+
+class OneSkill:
+    """x <- x + kappa mean(S) - forgetting x: all items gain alike."""
+
+    by_level = False  # whether an item's column comes from its difficulty
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        self.law, self.items = law, len(b)
+        self.column = np.zeros(self.items, np.int64)
+
+    @property
+    def columns(self) -> int:
+        return int(self.column.max()) + 1
+
+    def start(self, p: Parameters) -> Floats:
+        return np.zeros((np.size(p["rho"]), self.columns))
+
+    def taught(self, signals: Floats, p: Parameters) -> Floats:
+        """1 / I sum_i K_ji S_i."""
+        return np.asarray(signals.mean(axis=1, keepdims=True))
+
+    def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
+        return np.asarray(state + p["kappa"] * self.taught(signals, p) - p["forgetting"] * state)
+
+    def added(self, state: Floats, p: Parameters) -> Floats:
+        return state
+
+
+class OwnSkill(OneSkill):
+    """x_i <- x_i + kappa S_i - forgetting x_i: nothing spreads."""
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        self.column = np.arange(self.items)
+
+    def taught(self, signals: Floats, p: Parameters) -> Floats:
+        return signals
+
+
+class Near(OwnSkill):
+    """x_j <- x_j + kappa / I sum_i exp(-|b_i - b_j| / length) S_i - forgetting x_j."""
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        self.order = np.argsort(b, kind="stable")
+        self.gaps = np.diff(b[self.order])
+
+    def taught(self, signals: Floats, p: Parameters) -> Floats:
+        draws = np.size(p["length"])
+        decay = np.exp(-self.gaps / np.reshape(p["length"], (-1, 1)))
+        out = np.empty((draws, self.items))
+        passes.spread(np.broadcast_to(signals, out.shape), decay, self.order, out)
+        return out
+
+
+class Grouped(OneSkill):
+    """Items in groups that gain alike; what a group sums up is 1 / I of the whole."""
+
+    def sums(self, signals: Floats) -> Floats:
+        """(D, C) sum of the signals of each group."""
+        group = np.zeros((self.items, self.columns))
+        group[np.arange(self.items), self.column] = 1.0
+        return np.asarray(signals @ group)
+
+
+class Skills(Grouped):
+    """x <- x + kappa w * M g - forgetting x, g_k = 1 / I sum of S_i of skill k, w_k the gate at theta0 + x_(k-1)."""
+
+    law: MultiSkill
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        self.column = topic_of(bank_of(b), self.law.skills)
+
+    @property
+    def columns(self) -> int:
+        return self.law.skills
+
+    def start(self, p: Parameters) -> Floats:
+        return np.zeros((np.size(p["rho"]), self.law.skills))
+
+    def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
+        law, g = self.law, self.sums(signals) / self.items
+        mixed = (1 - p["transfer"]) * g + p["transfer"] * g.sum(axis=1, keepdims=True)
+        before = (p["theta0"] + state[:, :-1] - law.tau) / law.width
+        gate = np.concatenate([np.ones((len(state), 1)), 1 - law.prerequisite * expit(-before)], axis=1)
+        return np.asarray(state + p["kappa"] * gate * mixed - p["forgetting"] * state)
+
+
+class Steps(Grouped):
+    """eta_k <- eta_k + kappa / I sum_i S_i m_ik (1 - s_k) / (1 - p_i) - forgetting (eta_k - theta0), eta = theta0 + x.
+
+    An item's logit moves with that of its chain's success prod_k s_k^m_k.
+    """
+
+    by_level = True
+    law: Chain
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        bank, longest, kinds = bank_of(b), self.law.longest, self.law.kinds
+        level, topic = level_of(bank, longest)[0], topic_of(bank, kinds)
+        self.column = topic * longest + level
+        turn = (np.arange(kinds)[:, None, None] + np.arange(longest)) % kinds  # kind of a chain's step
+        own = np.arange(longest)[:, None] >= np.arange(longest)  # whether a chain of that level has the step
+        self.takes = ((turn[..., None] == np.arange(kinds)) & own[None, ..., None]).sum(axis=2)
+        self.takes = self.takes.reshape(kinds * longest, kinds).astype(np.float64)  # m, chains x kinds
+
+    @property
+    def columns(self) -> int:
+        return self.law.kinds * self.law.longest
+
+    def start(self, p: Parameters) -> Floats:
+        return np.zeros((np.size(p["rho"]), self.law.kinds))
+
+    def logs(self, state: Floats, p: Parameters) -> Floats:
+        """(D, C) log success of every chain there is."""
+        return np.asarray(-np.logaddexp(0, -p["theta0"] - state) @ self.takes.T)
+
+    def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
+        per_step = self.sums(signals) / -np.expm1(self.logs(state, p)) @ self.takes
+        gain = per_step * expit(-p["theta0"] - state) / self.items
+        return np.asarray(state + p["kappa"] * gain - p["forgetting"] * state)
+
+    def added(self, state: Floats, p: Parameters) -> Floats:
+        now, before = (log - np.log(-np.expm1(log)) for log in (self.logs(state, p), self.logs(0 * state, p)))
+        return np.asarray(now - before)
+
+
+class Cells(Grouped):
+    """competence_c <- min(100, competence_c + kappa n_c [c is open]) - forgetting (competence_c - its start).
+
+    Cells start at the success in the middle of their level of difficulty, as the run's model is no beginner; an item's
+    logit moves with that of its cell's competence.
+    """
+
+    by_level = True
+    law: PrerequisiteGrid
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        bank, side, dims = bank_of(b), self.law.side, self.law.dims
+        others = side ** (dims - 1)
+        self.column = level_of(bank, side)[0] * others + topic_of(bank, others)
+        self.first = 100 * (1 - (np.arange(side**dims) // others + 0.5) / side)
+
+    @property
+    def columns(self) -> int:
+        return len(self.first)
+
+    def start(self, p: Parameters) -> Floats:
+        return np.tile(self.first, (np.size(p["rho"]), 1))
+
+    def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
+        opened = self.law.open(GridState(state, np.zeros(len(state))))
+        gained = np.minimum(state + p["kappa"] * self.sums(signals) * opened, 100)
+        return np.asarray(gained - p["forgetting"] * (state - self.first))
+
+    def added(self, state: Floats, p: Parameters) -> Floats:
+        return np.asarray(logit(np.minimum(state / 100, HIGHEST)) - logit(self.first / 100))
+
+
+class Knowledge(Grouped):
+    """1 - L_k <- (1 - L_k) (1 - learn)^(kappa n_k), then forgetting (L_k - its start); n_k the share of visits.
+
+    An item's logit of being known moves with that of its skill.
+    """
+
+    by_level = True
+    law: KnowledgeTracing
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        self.column = level_of(bank_of(b), self.law.skills)[0]
+        self.first = 1 - (np.arange(self.law.skills) + 0.5) / self.law.skills
+
+    @property
+    def columns(self) -> int:
+        return len(self.first)
+
+    def start(self, p: Parameters) -> Floats:
+        return np.tile(self.first, (np.size(p["rho"]), 1))
+
+    def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
+        practice = p["kappa"] * self.sums(signals) / self.items
+        learned = (1 - state) * (1 - (1 - self.law.learn) ** practice)
+        return np.asarray(state + learned - p["forgetting"] * (state - self.first))
+
+    def added(self, state: Floats, p: Parameters) -> Floats:
+        return np.asarray(logit(np.minimum(state, HIGHEST)) - logit(self.first))
+
+
+MECHANISMS: dict[str, type[OneSkill]] = {
+    "tabular": OwnSkill,
+    "kernel": Near,
+    "skills": Skills,
+    "chain": Steps,
+    "grid": Cells,
+    "tracing": Knowledge,
+}
+
+
+def mechanism(name: str, law: Law, b: Floats) -> OneSkill:
+    return MECHANISMS.get(name, OneSkill)(law, b)

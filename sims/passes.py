@@ -1,0 +1,143 @@
+"""The compiled loops of real-run: passes over visits and items, and what is drawn from them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+RARELY = 4  # visits after which a pass is scaled, lest it underflow where a law errs by many logits
+
+
+@njit(inline="always")
+def _drift(f, out, half):
+    """One step of the walk: to each neighbour with chance `half`; the ends reflect. Symmetric."""
+    last = len(f) - 1
+    for u in range(1, last):
+        out[u] = f[u] + half * (f[u - 1] - 2 * f[u] + f[u + 1])
+    out[0] = f[0] + half * (f[1] - f[0])
+    out[last] = f[last] + half * (f[last - 1] - f[last])
+
+
+@njit(inline="always")
+def _emit(f, low, high, part, out):
+    """out = f times the chance of the count, interpolated between two rows of the table."""
+    for u in range(len(f)):
+        out[u] = f[u] * (low[u] + part * (high[u] - low[u]))
+
+
+@njit(inline="always")
+def _scale(f):
+    """Divide by the largest; returns it."""
+    top = f.max()
+    for u in range(len(f)):
+        f[u] /= top
+    return top
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def backward(table, counts, at, part, column, half, out, scale):
+    """out (I, U): chance of an item's counts given u at its first visit, up to the factor e^scale (I,).
+
+    table (O, n + 1, U): chances of a count at an offset x and u. column (I,): the items' columns of x. at, part
+    (T, columns): x as a row of offsets, and the part of the way to the next.
+    """
+    f, moved = np.empty(out.shape[1]), np.empty(out.shape[1])
+    for i in range(len(out)):
+        g = column[i]
+        moved[:] = 1.0
+        scale[i] = 0.0
+        for t in range(counts.shape[1] - 1, -1, -1):
+            k, a = counts[i, t], at[t, g]
+            _emit(moved, table[a, k], table[a + 1, k], part[t, g], f)
+            if t % RARELY == 0:
+                scale[i] += np.log(_scale(f))
+            if t:
+                _drift(f, moved, half)
+        out[i] = f
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_last(table, counts, at, part, column, half, prior, luck, out):
+    """out (I,): a grid point of u at the last visit, drawn given all counts."""
+    f, moved = np.empty(len(prior)), np.empty(len(prior))
+    for i in range(len(out)):
+        g = column[i]
+        moved[:] = prior
+        for t in range(counts.shape[1]):
+            if t:
+                _drift(f, moved, half)
+            k, a = counts[i, t], at[t, g]
+            _emit(moved, table[a, k], table[a + 1, k], part[t, g], f)
+            if t % RARELY == 0:
+                _scale(f)
+        left, out[i] = luck[i] * f.sum(), len(f) - 1
+        for u in range(len(f)):
+            left -= f[u]
+            if left < 0:
+                out[i] = u
+                break
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def spread(signals, decay, order, out):
+    """out (D, I) = 1 / I sum_i K_ji signals_i, K the product of `decay` (D, I - 1) between neighbours in `order`."""
+    size = len(order)
+    for d in range(len(out)):
+        near = 0.0
+        for i in range(size):
+            own = signals[d, order[i]]
+            near = near * decay[d, i - 1] + own if i else own
+            out[d, order[i]] = near
+        near = 0.0
+        for i in range(size - 2, -1, -1):
+            near = decay[d, i] * (near + signals[d, order[i + 1]])
+            out[d, order[i]] += near
+        for i in range(size):
+            out[d, i] /= size
+
+
+@njit(inline="always")
+def _none(p, phi, n):
+    """Chance of no success of n, beta-binomial of mean p; phi = rho / (1 - rho)."""
+    above, below = 1.0, 1.0
+    for j in range(n):
+        above *= 1 - p + j * phi
+        below *= 1 + j * phi
+    return above / below
+
+
+@njit(inline="always")
+def _next(mass, k, p, phi, n):
+    """Chance of k + 1 successes, given that of k."""
+    return mass * ((n - k) * (p + k * phi)) / ((k + 1) * (1 - p + (n - k - 1) * phi))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_counts(p, rho, n, luck, out):
+    """out (D, I): counts drawn by inversion; rho (D,)."""
+    for d in range(len(out)):
+        phi = rho[d] / (1 - rho[d])
+        for i in range(out.shape[1]):
+            q = min(max(p[d, i], 1e-9), 1 - 1e-9)
+            mass, k = _none(q, phi, n), 0
+            left = luck[d, i] - mass
+            while left >= 0 and k < n:
+                mass = _next(mass, k, q, phi, n)
+                left -= mass
+                k += 1
+            out[d, i] = k
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mean_masses(p, rho, n, out):
+    """out (I, n + 1): chances of each count, the mean over the draws p (D, I), rho (D,)."""
+    out[:] = 0.0
+    for d in range(len(p)):
+        phi = rho[d] / (1 - rho[d])
+        for i in range(len(out)):
+            q = min(max(p[d, i], 1e-9), 1 - 1e-9)
+            mass = _none(q, phi, n)
+            out[i, 0] += mass / len(p)
+            for k in range(n):
+                mass = _next(mass, k, q, phi, n)
+                out[i, k + 1] += mass / len(p)

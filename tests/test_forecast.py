@@ -1,0 +1,498 @@
+"""sims/reproduce.py real-run: learners fitted to a log, forecasts, their bands and scores."""
+
+import math
+import sys
+
+import forecast
+import numpy as np
+import pandas as pd
+import pytest
+import reproduce
+from discrepancy import Discrepancy, Errors, origins
+from fitting import CONTROLS, FREE, GRID, PRIORS, STEP, Model, beta_binomial, fit, log_likelihood
+from futures import Task, growth
+from visits import BINS, VisitLog, read_log
+
+from workbench.errors import InputError
+from workbench.learners import SimLearner
+from workbench.learners.grid import GridState
+from workbench.pool import Pool
+from workbench.presets import make_law
+
+N = 4
+
+
+def log_of(counts, attempts=N):
+    counts = np.array(counts)
+    return VisitLog(np.arange(len(counts)), counts, attempts, 0)
+
+
+TINY = log_of([[0, 1, 2, 2], [3, 4, 4, 2], [1, 0, 3, 4], [2, 2, 1, 3]])
+B = np.array([1.5, -1.0, 0.2, -0.4])
+VALUES = {"rho": 0.04, "scatter": 0.12, "kappa": 0.3, "forgetting": 0.05, "gamma": 0.7, "length": 0.8, "floor": 0.1,
+          "ceiling": 0.9, "transfer": 0.4, "theta0": -0.6}  # fmt: skip
+OFTEN = {"grid": 30.0, "tracing": 4.0}  # kappa in points, and in chances to learn
+
+
+def parameters(model):
+    """Named parameters of a model with the values above where they are free."""
+    own = VALUES | {"kappa": OFTEN.get(model.name, VALUES["kappa"])}
+    return model.parameters(model.centre) | {name: own[name] for name in model.free}
+
+
+def sigma(z):
+    return 1 / (1 + math.exp(-z))
+
+
+def logit(p):
+    return math.log(p / (1 - p))
+
+
+# ---- likelihood ------------------------------------------------------------------------------------------------
+
+
+def plain_signals(name, counts, p):
+    """S of each item at each visit."""
+    if name in ("grid", "tracing"):
+        return np.ones(counts.T.shape)
+    grpo = [math.sqrt(k * (N - k)) / N / 0.5 for k in range(N + 1)]
+    rloo = [k * (N - k) / (N * (N - 1)) / 0.25 for k in range(N + 1)]
+    return np.array([[(grpo if name == "grpo" else rloo)[k] ** p["gamma"] for k in visit] for visit in counts.T])
+
+
+def plain_gain(name, x, signal, p):
+    """What one visit adds to x of one-skill, own-skill and kernel laws, item by item."""
+    items = len(signal)
+    if name == "tabular":
+        return signal
+    if name == "kernel":
+        return [sum(math.exp(-abs(B[i] - B[j]) / p["length"]) * signal[i] for i in range(items)) / items
+                for j in range(items)]  # fmt: skip
+    return [sum(signal) / items] * items
+
+
+def plain_skills(signals, p, topic):
+    theta, out = [p["theta0"]] * 4, []
+    for signal in signals:
+        out.append([theta[k] - p["theta0"] for k in topic])
+        g = [sum(s for s, k in zip(signal, topic, strict=True) if k == skill) / len(topic) for skill in range(4)]
+        gate = [1.0] + [sigma(before / 0.5) for before in theta[:3]]
+        mixed = [g[k] + p["transfer"] * (sum(g) - g[k]) for k in range(4)]
+        theta = [t + p["kappa"] * w * m - p["forgetting"] * (t - p["theta0"])
+                 for t, w, m in zip(theta, gate, mixed, strict=True)]  # fmt: skip
+    return out
+
+
+def plain_chain(signals, p, topic, length):
+    eta, out = [p["theta0"]] * 4, []
+    kinds = [[(t + j) % 4 for j in range(n)] for t, n in zip(topic, length, strict=True)]
+
+    def success(own):
+        return math.prod(sigma(eta[k]) for k in own)
+
+    first = [logit(success(own)) for own in kinds]
+    for signal in signals:
+        chances = [success(own) for own in kinds]
+        out.append([logit(chance) - start for chance, start in zip(chances, first, strict=True)])
+        gain = [0.0] * 4
+        for s, chance, own in zip(signal, chances, kinds, strict=True):
+            for k in own:
+                gain[k] += s * (1 - sigma(eta[k])) / (1 - chance) / len(topic)
+        eta = [e + p["kappa"] * g - p["forgetting"] * (e - p["theta0"]) for e, g in zip(eta, gain, strict=True)]
+    return out
+
+
+def plain_grid(signals, p, topic, level):
+    cells = {(i, j): 95.0 - 10 * i for i in range(10) for j in range(10)}
+    first, out = dict(cells), []
+    for _ in signals:
+        own = [(i, j) for i, j in zip(level, topic, strict=True)]
+        out.append([logit(min(cells[c] / 100, 0.999)) - logit(first[c] / 100) for c in own])
+        mastered = {c for c, points in cells.items() if points >= 75}
+        after = {}
+        for (i, j), points in cells.items():
+            opened = (i, j) == (0, 0) or bool({(i - 1, j), (i, j - 1), (i - 1, j - 1)} & mastered)
+            gained = min(100.0, points + p["kappa"] * own.count((i, j)) * opened)
+            after[i, j] = gained - p["forgetting"] * (points - first[i, j])
+        cells = after
+    return out
+
+
+def plain_tracing(signals, p, level):
+    known, first, out = [0.95 - 0.1 * k for k in range(10)], [0.95 - 0.1 * k for k in range(10)], []
+    for _ in signals:
+        out.append([logit(known[k]) - logit(first[k]) for k in level])
+        practice = [p["kappa"] * level.count(k) / len(level) for k in range(10)]
+        known = [1 - (1 - now) * 0.9**n - p["forgetting"] * (now - start)
+                 for now, n, start in zip(known, practice, first, strict=True)]  # fmt: skip
+    return out
+
+
+def plain_exposure(name, counts, p):
+    """x before each visit, item by item: sums in plain Python."""
+    signals, topic = plain_signals(name, counts, p), [int(t) for t in np.arange(4)[TOPIC]]
+    if name == "skills":
+        return plain_skills(signals, p, topic)
+    level = {steps: [int(steps * sigma(b)) for b in B] for steps in (8, 10)}
+    if name in ("chain", "grid", "tracing"):
+        if name == "chain":
+            out = plain_chain(signals, p, topic, [n + 1 for n in level[8]])
+        elif name == "grid":
+            out = plain_grid(signals, p, [int(t) for t in TOPIC], level[10])
+        else:
+            out = plain_tracing(signals, p, level[10])
+        middle = [sum(visit[i] for visit in out) / len(out) for i in range(len(B))]  # levels tell nothing by themselves
+        return [[x - m for x, m in zip(visit, middle, strict=True)] for visit in out]
+    x, out = [0.0] * len(B), []
+    for signal in signals:
+        out.append(list(x))
+        gain = plain_gain(name, x, signal, p)
+        x = [xj + p["kappa"] * g - p["forgetting"] * xj for xj, g in zip(x, gain, strict=True)]
+    return out
+
+
+# topics of four items, drawn in equal shares; the same for any number of topics above three
+TOPIC = np.argsort(np.argsort(Model("skills", B).mechanism.column))
+
+
+def plain_beta_binomial(k, n, p, rho):
+    a, b = p * (1 - rho) / rho, (1 - p) * (1 - rho) / rho
+
+    def log_beta(x, y):
+        return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
+
+    return math.comb(n, k) * math.exp(log_beta(a + k, b + n - k) - log_beta(a, b))
+
+
+def plain_log_likelihood(name, counts, p, prior):
+    x, total = plain_exposure(name, counts, p), 0.0
+    move = p["scatter"] ** 2 / STEP**2
+    for i in range(len(counts)):
+        weight = list(prior)
+        for t in range(counts.shape[1]):
+            if t:
+                moved = [0.0] * len(GRID)
+                for g, w in enumerate(weight):
+                    moved[g] += (1 - move) * w
+                    moved[max(g - 1, 0)] += move / 2 * w
+                    moved[min(g + 1, len(GRID) - 1)] += move / 2 * w
+                weight = moved
+            for g, u in enumerate(GRID):
+                sigma = 1 / (1 + math.exp(-(u + x[t][i])))
+                chance = p["floor"] + (p["ceiling"] - p["floor"]) * sigma
+                weight[g] *= plain_beta_binomial(int(counts[i, t]), N, chance, p["rho"])
+        total += math.log(sum(weight))
+    return total
+
+
+@pytest.mark.parametrize("name", [*FREE, *CONTROLS])
+def test_the_teacher_forced_likelihood_equals_a_plain_one(name):
+    model = Model(name, B)
+    p = parameters(model)
+    prior = np.exp(-(GRID**2) / 4)
+    prior /= prior.sum()
+    plain = plain_log_likelihood(name, TINY.counts, p, prior)
+    assert log_likelihood(model, TINY, p, prior) == pytest.approx(plain, abs=2e-3)  # x is interpolated
+
+
+def test_beta_binomial_sums_to_one_and_is_binomial_without_over_dispersion():
+    p = np.array([0.02, 0.5, 0.97])
+    assert beta_binomial(p, 0.1, 8).sum(axis=1) == pytest.approx(1)
+    binomial = [[math.comb(8, k) * q**k * (1 - q) ** (8 - k) for k in range(9)] for q in p]
+    assert beta_binomial(p, 1e-9, 8) == pytest.approx(np.array(binomial), rel=1e-5)
+
+
+STATE = {"skills": ("theta", "theta0"), "chain": ("eta", "theta0"), "grid": ("competence", None),
+         "tracing": ("known", None)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(FREE))
+def test_an_update_is_that_of_the_workbench_learner(name):
+    """Whole-pool batches with the logged rewards: the SimLearner's skill moves as the fitted law's."""
+    model = Model(name, B)
+    p = parameters(model)
+    own = {field: p[field] for field in ("kappa", "forgetting", "gamma")} | {"theta0": 0.0, "label_noise": 0.0}
+    if name == "kernel":
+        own["length"] = p["length"]
+    if name == "tabular":
+        own["kappa"] = p["kappa"] * len(B)
+    if name == "guess":  # the fitted law takes the skill's share of the gradient for 1, as it is without them
+        own |= {"floor": 0.0, "ceiling": 1.0}
+    if name in ("skills", "chain"):
+        own["theta0"] = p["theta0"]
+    if name == "skills":
+        own["transfer"] = p["transfer"]
+    if name == "grid":  # forgets towards its own start, which is that of no run
+        own["forgetting"] = p["forgetting"] = 0.0
+    learner = SimLearner(make_law(name, own), Pool(np.full(len(B), 50.0)), b=B)
+    if name == "grid":
+        learner.state = GridState(model.mechanism.start(p), np.zeros(1))
+    for t in range(TINY.visits):
+        rewards = (np.arange(N) < TINY.counts[:, t, None]).astype(np.float32)
+        learner.learn(np.arange(len(B)), rewards)
+    if name in STATE:
+        field, start = STATE[name]
+        moved = getattr(learner.state, field)[0] - (p[start] if start else 0)
+        assert moved == pytest.approx(model.states(TINY, p)[-1][0], rel=1e-4)
+        return
+    own_offset = learner.state.offset[0, : len(B)] if learner.state.offset.size else 0.0  # then come held-out items
+    logits = learner.state.theta + own_offset
+    expected = np.broadcast_to(model.exposure(TINY, p)[-1], len(B))
+    assert np.broadcast_to(logits, len(B)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [*FREE, *CONTROLS])
+def test_draws_move_each_as_if_alone(name):
+    model = Model(name, B)
+    vectors = np.stack([model.centre, model.centre + 0.3])
+    p = model.parameters(vectors)
+    states = model.states(TINY, p)
+    x = model.mechanism.added(states[-1], p) - model.home(states, p)
+    for d in range(2):
+        alone = model.exposure(TINY, model.parameters(vectors[d]))[-1]
+        assert x[d] == pytest.approx(alone, rel=1e-12)
+
+
+# ---- fit and forecast on simulated logs ------------------------------------------------------------------------
+
+TRUTH = {"kappa": 0.25, "forgetting": 0.02, "rho": 0.03, "scatter": 0.1}
+
+
+def simulated_log(items=500, visits=20, n=8, seed=5):
+    """A log of the scalar learner with the plain signal v / v_ref, by its equations."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    u, x, counts = rng.normal(-0.5, 2, items), 0.0, np.empty((items, visits), int)
+    for t in range(visits):
+        p = np.clip(1 / (1 + np.exp(-(u + x))), 1e-6, 1 - 1e-6)
+        size = 1 / TRUTH["rho"] - 1
+        counts[:, t] = rng.binomial(n, rng.beta(p * size, (1 - p) * size))
+        k = counts[:, t]
+        x += TRUTH["kappa"] * np.mean(k * (n - k) / (n * (n - 1)) / 0.25) - TRUTH["forgetting"] * x
+        u = u + TRUTH["scatter"] * rng.standard_normal(items)
+    return log_of(counts, n)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return simulated_log()
+
+
+def test_the_fit_recovers_what_made_the_log(simulated):
+    """Gains per visit within three standard errors; kappa' at a given gamma is what such a log identifies."""
+    fitted = fit(Model("scalar", np.zeros(500)), simulated)
+    p, sd = fitted.model.parameters(fitted.vector), np.sqrt(np.diag(fitted.covariance))
+    error = dict(zip(fitted.model.free, sd, strict=True))
+    for name in ("rho", "scatter"):
+        assert abs(math.log(p[name] / TRUTH[name])) < 3 * error[name] + 0.1, name
+    x = fitted.model.exposure(simulated, p)[:, 0]
+    true = fitted.model.exposure(simulated, p | {"gamma": 1.0} | {k: TRUTH[k] for k in ("kappa", "forgetting")})[:, 0]
+    assert true[-1] > 1, "it learned something"
+    assert x == pytest.approx(true, abs=0.15)
+    assert error["kappa"] < 0.5, "and the log narrows the prior of 1.5"
+
+
+TRUE_KAPPA = {"grid": 0.8, "tracing": 2.5}
+
+
+def log_of_law(name, items=400, visits=15, n=8, seed=3, kappa=None, bent=0.0):
+    """A log of any law by its own mechanism; bent: sd of what items of like difficulty gain per factor e of visits."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    u = rng.normal(-0.3, 1.8, items)
+    model = Model(name, -u)
+    p = model.parameters(model.centre) | {"kappa": kappa or TRUE_KAPPA.get(name, 0.2), "scatter": 0.05}
+    state, counts = model.mechanism.start(p), np.empty((items, visits), int)
+    first = model.mechanism.added(state, p)
+    grid = np.arange(-8, 8.1, 0.5)
+    field = np.linalg.cholesky(np.exp(-np.abs(grid[:, None] - grid) / 3)) @ rng.standard_normal(len(grid))
+    omega = bent * np.interp(-u, grid, field)
+    for t in range(visits):
+        x = (model.mechanism.added(state, p) - first)[0, model.mechanism.column]
+        chance = p["floor"] + (p["ceiling"] - p["floor"]) / (1 + np.exp(-(u + x + omega * np.log(t + 1))))
+        size = 1 / p["rho"] - 1
+        counts[:, t] = rng.binomial(n, np.clip(rng.beta(np.maximum(chance * size, 1e-6), (1 - chance) * size), 0, 1))
+        state = model.mechanism.advance(state, model.signal(counts[None, :, t], n, p["gamma"]), p)
+        u = u + p["scatter"] * rng.standard_normal(items)
+    return log_of(counts, n), p, model.b
+
+
+@pytest.mark.parametrize("name", list(FREE))
+def test_each_learner_finds_the_kappa_of_its_own_log(name):
+    log, p, b = log_of_law(name)
+    if name != "grid":  # whose levels must be known: a cell wrongly placed opens at another time
+        b = forecast.difficulties(log)
+    fitted = fit(Model(name, b), log)
+    place = fitted.model.free.index("kappa")
+    sd = math.sqrt(fitted.covariance[place, place])
+    error = fitted.vector[place] - math.log(p["kappa"])
+    assert abs(error) < 3 * sd + 0.15  # levels and distances come from estimated difficulties
+    assert sd < 0.5 * PRIORS["kappa"].sd, "the log says more than the prior"
+
+
+def test_forecasts_of_a_simulated_run_cover_it_and_beat_the_baselines(simulated):
+    tables = forecast.run(simulated, 10, 20, ["scalar"], draws=60)
+    scores = tables.scores.set_index("learner")
+    assert scores.loc["scalar", "beats_all"] == "clearly"
+    assert 0.76 < scores.loc["scalar", "coverage_groups"] < 0.84
+    assert scores.loc["scalar", "coverage_bins"] > 0.6
+    assert scores.loc["scalar", "log_score"] > scores.loc["still", "log_score"]
+    assert scores.loc["persistence", "over_persistence"] == 0
+    assert scores.loc["persistence", "beats_all"] == "baseline"
+
+
+def test_growth_is_the_slope_of_a_logistic_curve():
+    visits = np.arange(1, 21)
+    p = 1 / (1 + np.exp(-(-1 + 0.07 * visits)))
+    slope, se = growth(10_000 * p, 10_000)
+    assert slope == pytest.approx(0.07, rel=1e-4)
+    assert 0 < se < 0.01
+
+
+def test_bins_are_those_of_the_first_visits():
+    counts = np.array([[0] * 6, [1, 1, 1, 1, 0, 4], [2] * 6, [4] * 6])  # rates .0, .2, .5, 1 over five visits
+    assert [BINS[k] for k in log_of(counts).bins(6)] == ["0.0-0.2", "0.0-0.2", "0.4-0.6", "0.8-1.0"]
+
+
+# ---- what items share -----------------------------------------------------------------------------------------
+
+
+def test_bands_cover_a_run_that_departs_from_the_law():
+    """Logs of the natural law, bent by difficulty: about 80 % of visits x bins inside; far fewer without the errors."""
+    inside, plain = [], []
+    for seed in range(6):
+        log, *_ = log_of_law("natural", items=250, visits=18, seed=seed, kappa=0.08, bent=0.6)
+        seen = log.until(9)
+        whole, *earlier = (forecast.Origin.after(seen, visit) for visit in (9, *origins(9)))
+        task = Task(seen, log.visits, 100, seed)
+        fitted, _, future = forecast.predict("natural", whole, earlier, task)
+        for futures, share in ((future, inside), (forecast.futures("natural", fitted, task, whole.bins), plain)):
+            rows = pd.DataFrame(forecast.assess("natural", futures, task, log, whole.bins).rows)
+            joined = rows[rows["bin"] != "all"].merge(forecast.observed_table(log, whole.bins), on=["visit", "bin"])
+            share.append(joined["observed"].between(joined["lower80"], joined["upper80"]).mean())
+    assert 0.68 < np.mean(inside) < 0.92
+    assert np.mean(plain) < np.mean(inside) - 0.15
+
+
+def test_the_size_of_the_shared_error_is_found():
+    rng = np.random.Generator(np.random.Philox(2))
+    moved = np.abs(rng.standard_normal((30, len(GRID)))) / len(GRID)
+    kernel = np.exp(-np.abs(GRID[:, None] - GRID) / 3)
+    for size in (0.1, 0.5):
+        errors = []
+        for _ in range(40):
+            omega = size * np.linalg.cholesky(kernel) @ rng.standard_normal(len(GRID))
+            rates = 0.01 * rng.standard_normal((200, 30))
+            errors.append(Errors(moved @ omega + 0.01 * rng.standard_normal(30), rates, moved))
+        judged = [Discrepancy.judged([one]).row()["estimate"] for one in errors]
+        assert np.median(judged) == pytest.approx(size, rel=0.3)
+
+
+def test_without_earlier_visits_the_prior_speaks():
+    assert origins(15) == [5, 7, 10]
+    assert origins(3) == [2]
+    assert origins(2) == []
+    row = Discrepancy.judged([]).row()
+    assert row["estimate"] == pytest.approx(0.2, rel=0.1)
+    assert row["upper80"] / row["lower80"] == pytest.approx(math.exp(2 * 1.2816), rel=0.15)
+
+
+def test_the_shared_error_moves_no_mean_and_no_group():
+    """Pairs of opposite sign; the drift gives up as much variance as is shared."""
+    weights = np.eye(31)[20]
+    shared = Discrepancy(weights).draw(B, 2000, 0)
+    assert shared.omega.sum(axis=0) == pytest.approx(0, abs=1e-9)
+    assert shared.omega.std(axis=0) == pytest.approx(shared.size[0, 0], rel=0.1)
+    task = Task(TINY, 10, 2000, 0, shared)
+    total = sum(task.shared_variance(visit) for visit in task.horizon)
+    assert total == pytest.approx((shared.size * math.log(10 / 4)) ** 2)
+    assert task.shift(10) == pytest.approx(shared.omega * math.log(10 / 4))
+
+
+@pytest.mark.parametrize("learners", [["natural"], ["kernel", "grid"]])
+def test_no_forecast_reads_a_held_out_visit(simulated, learners):
+    small = log_of(simulated.counts[:60], 8)
+    changed = small.counts.copy()
+    changed[:, 6:] = 8 - changed[:, 6:]
+    a, b = (forecast.run(log, 6, 12, learners, draws=20) for log in (small, log_of(changed, 8)))
+    for table in ("forecast", "parameters", "items"):
+        pd.testing.assert_frame_equal(getattr(a, table), getattr(b, table), check_exact=True)
+    assert not a.scores.equals(b.scores)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------
+
+FORECAST = ["learner", "visit", "bin", "mean_pass_rate", "lower80", "upper80", "zero_variance_share",
+            "all_wrong_share", "all_right_share"]  # fmt: skip
+
+
+def run_command(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["sims/reproduce.py", *map(str, words)])
+    try:
+        status = reproduce.main()
+    except SystemExit as end:
+        status = end.code
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+@pytest.fixture
+def csv(tmp_path):
+    log = simulated_log(40, 8)
+    rows = [(f"q{i}", t, log.counts[i, t], 8) for i in range(40) for t in range(8)]
+    path = tmp_path / "log.csv"
+    pd.DataFrame(rows, columns=["item", "visit", "successes", "attempts"]).to_csv(path, index=False)
+    return path
+
+
+def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_path, monkeypatch, capsys):
+    words = ["real-run", "--log", csv, "--fit-until", 5, "--forecast-until", 9, "--learners", "natural", "--draws", 10]
+    for name in ("a", "b"):
+        status, out, _ = run_command(monkeypatch, capsys, *words, "--out", tmp_path / name)
+        assert status == 0
+        assert "beats all three baselines" in out
+    table = pd.read_csv(tmp_path / "a" / "forecast.csv")
+    assert list(table.columns) == FORECAST
+    assert set(table["visit"]) == {6, 7, 8, 9}
+    assert set(table["learner"]) == {"natural", "still", "trend", *forecast.BASELINES}
+    assert "all" in set(table["bin"])
+    assert set(table["bin"]) <= {"all", *BINS}
+    assert (table["lower80"] <= table["upper80"]).all()
+    parts = table["all_wrong_share"] + table["all_right_share"]
+    assert table["zero_variance_share"].to_numpy() == pytest.approx(parts.to_numpy(), abs=1e-5)
+    scores = pd.read_csv(tmp_path / "a" / "scores.csv")
+    assert {"log_score", "over_persistence", "over_running_mean", "over_logistic_curve"} <= set(scores.columns)
+    for name in ("forecast.csv", "scores.csv", "parameters.csv", "items.csv", "forecast.pdf", "forecast.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        (lambda t: t.drop(columns="attempts"), [], "--log: must have the columns item, visit, successes,"),
+        (lambda t: t.assign(successes=9), [], "successes: must be in [0, attempts], got 9 of 8 at row 0"),
+        (lambda t: t.assign(successes="x"), [], "successes: must be a whole number >= 0, got x at row 0"),
+        (lambda t: t.iloc[1:], [], "visit: must give each of 40 items one row"),
+        (lambda t: t.assign(attempts=t["visit"] + 8), [], "attempts: must be one number >= 2 for all groups"),
+        (lambda t: t.iloc[:0], [], "--log: must have a row per group, got none"),
+        (lambda t: t, ["--fit-until", 9], "--fit-until: must be a whole number in [2, 8], got 9"),
+        (lambda t: t, ["--forecast-until", 5], "--forecast-until: must be a whole number >= 6, got 5"),
+        (lambda t: t, ["--learners", "narrow"], "--learners: must be one of scalar"),
+        (lambda t: t, ["--draws", "1"], "--draws: must be a whole number >= 2, got 1"),
+        (lambda t: t, ["--seed", "-1"], "--seed: must be a whole number >= 0, got -1"),
+        (lambda t: t, ["--draws", "many"], "argument --draws"),
+    ],
+)
+def test_bad_input_is_one_line(csv, tmp_path, monkeypatch, capsys, change, words, said):
+    change(pd.read_csv(csv)).to_csv(csv, index=False)
+    given = ["real-run", "--log", csv, "--fit-until", 5, "--forecast-until", 9, "--out", tmp_path / "out", *words]
+    status, out, err = run_command(monkeypatch, capsys, *given)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_log_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"--log: must be a \.csv file of item, visit, successes, attempts, got"):
+        read_log(tmp_path / "none.csv")
+
+
