@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from published import BATCH, EVAL_EVERY, ROLLOUTS, SMOOTHING
+from transfer import RANGE
 
 from workbench.controllers import Controller, Rule
 from workbench.learners import Critic, Law, SimLearner
@@ -53,9 +54,9 @@ FAMILY: dict[str, Member] = {
     "kernel": Member("item space", COMMON | {"kappa": (0.03, 0.3, "log"), "length": (0.3, 3.0, "log"),
                                              "forgetting": (0.001, 0.02, "log")}),
     "tabular": Member("item space", COMMON | {"kappa": (100.0, 3000.0, "log")}, per_batch=1),
-    # transfer less interference: -0.2 to 1 between skills; prerequisite: from unordered to a strict order
-    "skills": Member("several skills", COMMON | {"kappa": (0.02, 0.2, "log"), "transfer": (0.0, 1.0, ""),
-                                                 "interference": (0.0, 0.2, ""), "prerequisite": (0.0, 1.0, "")}),
+    # between skills what RL on one category did for others; prerequisite: from unordered to a strict order
+    "skills": Member("several skills", COMMON | {"kappa": (0.02, 0.2, "log"), "prerequisite": (0.0, 1.0, "")}
+                     | {name: (low, high, "") for name, (low, high) in RANGE.items()}),
     # theta0: of one step; eight steps that succeed 62 % of the time each succeed 2 % of the time together
     "chain": Member("chain of steps", COMMON | {"theta0": (-1.5, 0.5, ""), "kappa": (0.03, 0.3, "log")}),
     # kappa: points per visit; theta0: 1 to 18 points of 100 in every cell
@@ -65,6 +66,9 @@ FAMILY: dict[str, Member] = {
     "tracing": Member("known or not", {"theta0": (-2.5, -0.5, ""), "label_noise": (0.3, 1.2, ""),
                                        "learn": (0.03, 0.3, "log"), "guess": (0.0, 0.3, ""), "slip": (0.0, 0.1, ""),
                                        "forgetting": (0.0001, 0.01, "log")}),
+    # theta0: relative to the policy before training, which has to know a little; kappa: Adam's rate
+    "policy": Member("trained network", {"theta0": (-1.5, 0.5, ""), "kappa": (0.001, 0.01, "log"),
+                                         "label_noise": (0.3, 1.2, "")}, by_default=False),
 }  # fmt: skip
 LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "tabular")  # those held against the paper
 LABELS = {"grpo": "whitened"}  # a group of one has no std: whitening over the batch instead, gamma = 1/2

@@ -17,11 +17,12 @@ import family
 import numpy as np
 import pandas as pd
 from cells import Floats, Program, compute
-from drawing import COLORS, page
+from drawing import page
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from workbench import figures
 from workbench.pool import Pool
 from workbench.presets import BASELINE, make_controller
 from workbench.streams import Role, generator
@@ -256,7 +257,8 @@ def paint_adarft(matrix: Matrix, areas: Areas) -> Figure | None:
                 at = np.arange(len(matrix.learners)) + 0.2 * (k - (len(others) - 1) / 2)
                 gains = [areas.gain(pool.name, learner, "adarft", other) for learner in matrix.learners]
                 low, middle, high = np.quantile(gains, [0.1, 0.5, 0.9], axis=1)
-                ax.errorbar(middle, at, xerr=[middle - low, high - middle], fmt="osv^"[k], color=COLORS[k],
+                look = figures.LOOKS[other]
+                ax.errorbar(middle, at, xerr=[middle - low, high - middle], fmt=look.marker, color=look.color,
                             markersize=3, linewidth=1, label=other)  # fmt: skip
             ax.set(title=pool.name, yticks=range(len(matrix.learners)))
             ax.set_yticklabels(matrix.learners)

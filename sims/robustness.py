@@ -20,7 +20,7 @@ import matrix
 import sensitivity
 import stability
 from matplotlib.figure import Figure
-from options import all_controllers, make_pool, names, processors
+from options import all_controllers, all_learners, make_pool, names, processors, with_all
 
 from workbench import figures
 from workbench.commands import Parser
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
     option = study("matrix", "every rule and gate x every learner, over draws of the learners' parameters", plan_matrix)
     option("pools", "A,B", "preset names or .parquet, .jsonl or .csv files", str)
-    option("learners", "A,B", "members of the family", str)
+    option("learners", "A,B", "members of the family, or all", str)
     option("draws", "N", "draws of each learner's parameters")
     option("steps", "N", "training updates per run")
     option("batch", "N", "items per update")
@@ -137,9 +137,12 @@ def plan_matrix(options: argparse.Namespace) -> Work:
     counts(of, draws=2, steps=1, batch=1, rollouts=1)
     check_number("--margin", of["margin"], 0)
     check_choice("--budget", of["budget"], BUDGETS)
+    of["learners"] = with_all(of["learners"], all_learners)
     for name in of["learners"]:
         check_choice("--learners", name, tuple(family.FAMILY))
-        family.draw_group_law(name, 2, options.seed, of["batch"]).signal.check_rollouts(of["rollouts"])
+        law = family.draw_group_law(name, 2, options.seed, of["batch"])
+        law.check_packages()
+        law.signal.check_rollouts(of["rollouts"])
     pools = [sized_pool(name, of["batch"]).without_payload() for name in of["pools"]]
     called = [pool.name for pool in pools]
     if len(set(called)) < len(called):
