@@ -98,6 +98,26 @@ def test_a_controller_with_fewer_seeds_is_ranked_by_its_gain_on_those_it_has():
     assert np.isfinite(table.drop(columns=["learner", "controller", "seeds_to_separate"]).to_numpy()).all()
 
 
+def test_a_learner_with_fewer_seeds_is_ranked_on_those_it_has_and_counts_overall():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"learner": learner, "pool": "p", "controller": name, "seed": seed, "auc": level + 0.01 * rng.standard_normal()}
+        for learner, seeds in (("many", 20), ("few", 3))
+        for name, level in (("uniform", 0.3), ("good", 0.5), ("best", 0.6))
+        for seed in range(seeds)
+    )
+    few = table[table["learner"] == "few"]
+    both = ranking_table(table)
+    assert list(both["learner"]) == ["many"] * 3 + ["few"] * 3 + [OVERALL] * 3
+    alone = ranking_table(few).query("learner == 'few'").set_index("controller")
+    mine = both.query("learner == 'few'").set_index("controller")
+    assert mine["mean_regret"].to_numpy() == pytest.approx(alone["mean_regret"].to_numpy())
+    area = few.pivot(index="seed", columns="controller", values="auc")
+    ends = np.sort((area["best"] - area["good"]).to_numpy())[[0, -1]]
+    wide = mine.loc["good", ["mean_regret_low", "mean_regret_high"]].astype(float).to_numpy()
+    assert wide == pytest.approx(ends), "three seeds drawn three at a time: now and then all the same one"
+
+
 def test_a_controller_is_ranked_with_the_learners_that_it_ran_on_and_overall_only_if_it_ran_on_each():
     scattered = {
         ("one", "p", "uniform"): [0.5, 0.6], ("one", "p", "adarft eta=5"): [0.6, 0.8], ("one", "p", "band"): [0.4, 0.5],

@@ -26,11 +26,11 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     controllers, as they are paired. Where settings of learners and of controllers go together, as in a space-filling
     design, a controller is ranked with the learners that it ran on, and over all learners only if it ran on each.
     seeds_to_separate: seeds with which a paired t-test at 1 - level would tell this controller from the next one in
-    80 of 100 studies, at the difference and spread seen here (normal approximation, at least 3); infinite where their
-    means are equal, NaN for the last.
+    80 of 100 studies, at the difference and spread on the seeds that both ran on with every learner (normal
+    approximation, at least 3); infinite where their means are equal, NaN for the last.
     """
-    controllers = list(dict.fromkeys(runs["controller"]))
-    blocks = {key: _gains(block, controllers) for key, block in runs.groupby(["learner", "pool"], sort=False)}
+    controllers, seeds = list(dict.fromkeys(runs["controller"])), sorted(set(runs["seed"]))
+    blocks = {key: _gains(block, controllers, seeds) for key, block in runs.groupby(["learner", "pool"], sort=False)}
     rows = []
     for learner in [*dict.fromkeys(runs["learner"]), OVERALL]:
         gains = np.array([block for (name, _), block in blocks.items() if learner in (name, OVERALL)])
@@ -39,10 +39,10 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gains(block: pd.DataFrame, controllers: list[str]) -> Floats:
-    """(C, N) gain of each controller on each seed; NaN for seeds that a controller did not run on, which come last."""
+def _gains(block: pd.DataFrame, controllers: list[str], seeds: list[int]) -> Floats:
+    """(C, N) gain of each controller on each seed; NaN for seeds that it or the learner did not run on: the last."""
     table = block.pivot(index="controller", columns="seed", values="auc")
-    areas = table.reindex(controllers).to_numpy(np.float64)
+    areas = table.reindex(index=controllers, columns=seeds).to_numpy(np.float64)
     return np.asarray(areas - areas[0])
 
 
@@ -83,8 +83,9 @@ def _means(gains: Floats, draws: NDArray[np.int64] | None = None) -> Floats:
     if draws is None:
         return np.asarray(np.nanmean(gains, axis=1)[None])
     ran = (~np.isnan(gains)).sum(axis=1)[:, None, None]
-    own = np.where(draws < ran, draws, draws % ran)  # a controller with fewer seeds draws among its own
-    return np.asarray(np.take_along_axis(gains[:, None, :], own, axis=2).mean(axis=2).T)
+    drawn = np.take_along_axis(gains[:, None, :], draws % ran, axis=2)
+    own = np.arange(draws.shape[1]) < ran  # one with fewer seeds draws among its own, and as many as it has
+    return np.asarray((np.where(own, drawn, 0.0).sum(axis=2) / ran[:, :, 0]).T)
 
 
 def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:
