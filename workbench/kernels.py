@@ -294,6 +294,16 @@ def watch(items, difficulty, seen, total):
 
 
 @njit(nogil=True, cache=True)
+def add_known(total, count, values):
+    """total, count (K, R) += values (K, R) and 1, where these are numbers."""
+    for k in range(values.shape[0]):
+        for r in range(values.shape[1]):
+            if not np.isnan(values[k, r]):
+                total[k, r] += values[k, r]
+                count[k, r] += 1.0
+
+
+@njit(nogil=True, cache=True)
 def repeats(items, before, size):
     """(R,) share of a batch that was also in the batch before, where -1 is no item."""
     share = np.empty(items.shape[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench import kernels
 from workbench.controllers.controller import Controller
 from workbench.controllers.rule import MOST_ROLLOUTS
 from workbench.errors import InputError, check_count
@@ -258,10 +259,7 @@ class _Log:
         self._counts = np.zeros((3, self._lanes))
 
     def watch(self, controller: Controller) -> None:
-        values = np.array(controller.batch_summary())
-        there = ~np.isnan(values)
-        self._sums += np.where(there, values, 0.0)
-        self._counts += there
+        kernels.add_known(self._sums, self._counts, np.array(controller.batch_summary()))
 
     def record(self, step: int, controller: Controller, learner: Learner) -> Floats:
         with np.errstate(invalid="ignore"):  # before the first step there is nothing to average: 0 / 0

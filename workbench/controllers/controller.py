@@ -64,7 +64,8 @@ class Controller:
         self.rollouts = np.zeros(count, np.int64)  # rewards seen per lane, those of rejected groups and probes included
         self.probed = np.zeros(count, np.int64)  # of these, for probes
         self.short_updates = np.zeros(count, np.int64)  # for which gates admitted fewer groups than wanted
-        self._active = np.ones(count, bool)  # lanes that the last batch was for
+        self._everyone = read_only(np.ones(count, bool))
+        self._active = self._everyone  # lanes that the last batch was for
         self._seen = np.zeros((count, -(-len(pool) // 64)), np.uint64)
         self._batch_difficulty = np.full(count, np.nan)
         empty = np.empty((count, 0), np.int64)
@@ -99,7 +100,8 @@ class Controller:
         if turn:
             for index, gate in enumerate(self.gates):
                 items, gate_states[index] = gate.refill(gate_states[index], draw, items)
-        total, seen = np.empty(self.lanes, np.int64), self._seen if active.all() else self._seen.copy()
+        everyone = self._are_all(active)
+        total, seen = np.empty(self.lanes, np.int64), self._seen if everyone else self._seen.copy()
         if self._floor.any() and kernels.positions_valid(items, len(self.pool)):
             items = np.array(items)
             kernels.explore(items, self._floor, len(self.pool), *draw.luck(Role.EXPLORE))
@@ -107,7 +109,7 @@ class Controller:
             odd = items[(items < 0) | (items >= len(self.pool))][0]
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {odd}")
         difficulty, before = total / (batch * WHOLE), self._batch
-        if not active.all():  # resting lanes stay as they are
+        if not everyone:  # resting lanes stay as they are
             items = np.where(active[:, None], items, self._batch)
             before = _beside(active, self._batch, self._batch_before)
             difficulty = np.where(active, difficulty, self._batch_difficulty)
@@ -126,7 +128,7 @@ class Controller:
     def _who_draws(self, refill: bool | NDArray[np.bool_], batch: int) -> NDArray[np.bool_]:
         """(R,) lanes that draw."""
         if refill is False or refill is True:
-            active = np.ones(self.lanes, bool)
+            active = self._everyone
         else:
             active = np.atleast_1d(np.asarray(refill))
             if active.dtype != bool or active.shape != (self.lanes,):
@@ -134,6 +136,9 @@ class Controller:
         if refill is not False and self._batch.shape != (self.lanes, batch):
             raise InputError(f"refill: must follow a batch of the same size, got one of {self._batch.shape[1]}")
         return active
+
+    def _are_all(self, active: NDArray[np.bool_]) -> bool:
+        return active is self._everyone or bool(active.all())
 
     def next_probe(self) -> Probe | None:
         """Items that the rule wants tried before the next batch, without training on them: (P,) or (R, P)."""
@@ -158,19 +163,20 @@ class Controller:
         """
         just_drawn = items is self._handed_out
         positions = self._batch if just_drawn else check_items(items, len(self.pool), self.lanes, self._single)
-        if not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0:
-            self.late_feedback += 1  # some of it is not from the batch drawn last
-            active = np.ones(self.lanes, bool)
-        else:
-            active = self._active
+        late = not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0
+        active = self._everyone if late else self._active  # late: some of it is not from the batch drawn last
         feedback, silent = self._feedback(positions, rewards, counts)
-        if active is self._active:
+        if late:
+            self.late_feedback += 1
+        else:
             self.repeated_feedback += self._answered
             self.partial_feedback += positions.shape[1] < self._batch.shape[1]
             self._answered = True
-        spent = feedback.counts.sum(axis=1) if feedback.counts.size else feedback.rewards[0].size
-        active = active & (spent > 0)
-        everyone = active.all()
+        spent: Any = feedback.rewards[0].size
+        if feedback.counts.size:
+            spent = feedback.counts.sum(axis=1)
+            active = active & (spent > 0)
+        everyone = self._are_all(active)
         self.rollouts += spent if everyone else np.where(active, spent, 0)
         state = self.rule.update(self.state, feedback)
         self.state = state if everyone else _merged(active, state, self.state)
@@ -296,7 +302,7 @@ class Controller:
         NaN in lanes that rested, and where there is nothing to average.
         """
         summary = self._mean_reward, self._silent, self._batch_difficulty
-        if self._active.all():
+        if self._are_all(self._active):
             return summary
         mean, silent, difficulty = (np.where(self._active, value, np.nan) for value in summary)
         return mean, silent, difficulty
