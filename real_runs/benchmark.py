@@ -86,8 +86,9 @@ class Floor:
         seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         of_prompts = cache.for_prompts(model.config)
         positions = (seen.cumsum(1) - 1).clamp(min=0)
-        out = model(input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=of_prompts,
-                    use_cache=True, logits_to_keep=1)  # fmt: skip
+        name = cache.keyword(model)
+        out = model(input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1,
+                    **{name: of_prompts})  # fmt: skip
         store: Any = (
             cache.for_decode(of_prompts, *ids.shape, group, limit, fixed=False) if self.in_place
             else cache.Grown(of_prompts, *ids.shape, group)
@@ -109,7 +110,7 @@ class Floor:
             store.open_column()
             store.advance()
             logits = model(input_ids=token[:, None], attention_mask=seen, position_ids=seen.sum(1, keepdim=True) - 1,
-                           past_key_values=store, use_cache=True).logits[:, -1]  # fmt: skip
+                           use_cache=True, **{name: store}).logits[:, -1]  # fmt: skip
         used = int(mask.sum(1).max())
         doubled = [prompt for prompt in prompts for _ in range(group)]
         return Rollouts(doubled, tokens[:, :used], mask[:, :used], mask[:, :used], None, mask[:, 0] > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -9,6 +10,12 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 FIRST = 64  # columns for completions at first; when they are full, the buffers double
+
+
+def keyword(model: Any) -> str:
+    """What a model's forward calls its cache: `cache` since transformers 5.24, `past_key_values` before."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # adapters hide its arguments
+    return "cache" if "cache" in inspect.signature(type(inner).forward).parameters else "past_key_values"
 
 
 def for_prompts(config: Any) -> DynamicCache:

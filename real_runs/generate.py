@@ -115,6 +115,7 @@ class _Decode:
         self.finished = torch.zeros(total, dtype=torch.bool, device=device)
 
         ids, seen = (x.to(device) for x in _left_padded(prompts, pad))
+        self.keyword = cache.keyword(model)
         self.cache: Any = cache.for_prompts(model.config)
         logits, hidden = self._forward(ids, seen, _positions(seen))
         self.cache = cache.for_decode(self.cache, *ids.shape, group, limit, fixed)
@@ -138,8 +139,8 @@ class _Decode:
     def _forward(self, ids: Tensor, seen: Tensor, positions: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits (n, V) after the last token; last hidden states (n, H) where there is a critic."""
         out = self.model(
-            input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=self.cache, use_cache=True,
-            output_hidden_states=self.critic is not None, logits_to_keep=1,
+            input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=True,
+            output_hidden_states=self.critic is not None, logits_to_keep=1, **{self.keyword: self.cache},
         )  # fmt: skip
         return out.logits[:, -1], out.hidden_states[-1][:, -1] if self.critic is not None else None
 
