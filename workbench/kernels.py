@@ -46,6 +46,12 @@ def _unit32(word):
 
 
 @njit(inline="always")
+def _other_seed(keys, r):
+    """Whether lane r has another seed than the lane before it. Lanes of one seed share their luck: it is drawn once."""
+    return r == 0 or keys[r] != keys[r - 1]
+
+
+@njit(inline="always")
 def _unit_row(key, role, clock, out):
     """out (blocks, 4) = uniforms of one stream."""
     for block in range(out.shape[0]):
@@ -57,7 +63,8 @@ def _unit_row(key, role, clock, out):
 def fill_uniforms(keys, role, clock, out):
     row = np.empty(((out.shape[1] + 3) // 4, 4), np.float32)
     for r in range(out.shape[0]):
-        _unit_row(keys[r], role, clock, row)
+        if _other_seed(keys, r):
+            _unit_row(keys[r], role, clock, row)
         out[r] = row.reshape(row.size)[: out.shape[1]]
 
 
@@ -87,7 +94,9 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
     luck = pairs.reshape(pairs.size)
     picks = np.empty(batch, np.int64)
     rest = np.empty(batch + 1, np.int64)
+    known = 0  # pairs drawn so far for the lanes of this seed
     for r in range(out.shape[0]):
+        known = 0 if _other_seed(keys, r) else known
         t = target[r]
         lo, high = i64(0), i64(size - batch)
         while lo < high:
@@ -135,7 +144,9 @@ def nearest(sorted_d, order, run_start, run_end, target, random_ties, keys, role
                 n += 1
         else:  # Floyd's algorithm: a uniform subset of the tied items, those to take or those to leave
             few = min(need, tied - need)
-            _unit53_row(keys[r], role, clock, pairs[: (few + 1) // 2])
+            if known < (few + 1) // 2:
+                known = (few + 1) // 2
+                _unit53_row(keys[r], role, clock, pairs[:known])
             for draw in range(few):
                 top = tied - few + draw
                 pick = i64(luck[draw] * (top + 1))
@@ -491,7 +502,8 @@ def weighted(weight, keys, role, clock, out):
     probes = min(size, 2048)
     stride, rough = size // probes, np.empty(probes, np.float32)
     for r in range(lanes):
-        _unit_row(keys[r], role, clock, blocks)
+        if _other_seed(keys, r):
+            _unit_row(keys[r], role, clock, blocks)
         w = weight[r]
         for j in range(probes):
             rough[j] = _waiting(u[j * stride], w[j * stride])
@@ -546,7 +558,8 @@ def from_arms(share, order, start, keys, role, clock, out):
     taken, picks = np.empty(arms, np.int64), np.empty(batch, np.int64)
     bits = np.zeros((size.max() >> 6) + 1, np.uint64)
     for r in range(lanes):
-        _unit53_row(keys[r], role, clock, blocks)
+        if _other_seed(keys, r):
+            _unit53_row(keys[r], role, clock, blocks)
         total, last = 0.0, -1
         for k in range(arms):
             left[k] = share[r, k] if size[k] else 0.0
@@ -663,7 +676,8 @@ def weighted_runs(weight, order, start, longest, keys, role, clock, out):
                 n += 1
             else:
                 vain += 1
-        _unit53_row(keys[r], role, clock, pairs)
+        if _other_seed(keys, r):
+            _unit53_row(keys[r], role, clock, pairs)
         n = 0
         for k in chosen:
             for draw in range(_subset(start[k + 1] - start[k], taken[k], luck[n:], bits, picks)):
@@ -680,7 +694,8 @@ def from_ranks(order, low, high, keys, role, clock, out):
     luck = pairs.reshape(pairs.size)
     picks, bits = np.empty(batch, np.int64), np.zeros((order.size >> 6) + 1, np.uint64)
     for r in range(out.shape[0]):
-        _unit53_row(keys[r], role, clock, pairs)
+        if _other_seed(keys, r):
+            _unit53_row(keys[r], role, clock, pairs)
         for draw in range(_subset(high[r] - low[r], batch, luck, bits, picks)):
             out[r, draw] = order[low[r] + picks[draw]]
 
@@ -832,7 +847,8 @@ def subset(size, keys, role, clock, out):
     luck = pairs.reshape(pairs.size)
     bits = np.zeros((size >> 6) + 1, np.uint64)
     for r in range(out.shape[0]):
-        _unit53_row(keys[r], role, clock, pairs)
+        if _other_seed(keys, r):
+            _unit53_row(keys[r], role, clock, pairs)
         _pick(size, batch, luck, bits, out[r])
 
 
@@ -845,7 +861,8 @@ def from_few(few, held, need, size, keys, role, clock, out):
     bits = np.zeros((size >> 6) + 1, np.uint64)
     for r in range(out.shape[0]):
         row, n = out[r], need[r]
-        _unit53_row(keys[r], role, clock, pairs)
+        if _other_seed(keys, r):
+            _unit53_row(keys[r], role, clock, pairs)
         _pick(held[r], n, luck[:n], bits, row[:n])
         for i in range(n):
             row[i] = few[r, row[i]]
@@ -1484,7 +1501,8 @@ def attempt(items, counts, packed, row, offset, theta, a, floor, ceiling, keys, 
             spent *= group
         tokens[r] += spent
         _respond(mine, offset[r], a[r], floor[r], ceiling[r], p)
-        _unit_row(keys[r], role, clock, blocks)
+        if _other_seed(keys, r):
+            _unit_row(keys[r], role, clock, blocks)
         _compare(u, p, counts, r, rewards[r])
     return True
 
@@ -1497,7 +1515,8 @@ def draw_rewards(items, counts, length, chance, keys, role, clock, rewards, toke
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
     for r in range(lanes):
         tokens[r] += _spent(items, counts, length, r, group)
-        _unit_row(keys[r], role, clock, blocks)
+        if _other_seed(keys, r):
+            _unit_row(keys[r], role, clock, blocks)
         _compare(u, chance[r], counts, r, rewards[r])
 
 

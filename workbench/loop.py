@@ -99,9 +99,12 @@ class Record:
         """Tidy table, a row per record and lane: names, seed, step, rollouts, success, success_0.., the series."""
         import pandas as pd
 
+        return pd.DataFrame(self.names | self.columns())
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of `to_frame` but for the names, each (E R,)."""
         records, lanes = self.success.shape[:2]
-        columns: dict[str, Any] = dict(self.names)
-        columns |= {
+        columns = {
             "seed": np.tile(self.seeds, records),
             "step": np.repeat(self.steps, lanes),
             "rollouts": self.rollouts.ravel(),
@@ -109,7 +112,7 @@ class Record:
         }
         for stratum in range(self.success.shape[2]):
             columns[f"success_{stratum}"] = self.success[:, :, stratum].ravel()
-        return pd.DataFrame(columns | {name: self.series[name].ravel() for name in SERIES})
+        return columns | {name: self.series[name].ravel() for name in SERIES}
 
 
 def record_steps(steps: int, eval_every: int) -> NDArray[np.int64]:

@@ -7,8 +7,9 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -43,11 +44,15 @@ def write_whole(path: Path, data: bytes) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def to_parquet(frame: pd.DataFrame, compression: str = "zstd", repetitive: bool | list[str] = True) -> bytes:
-    """A table as Parquet bytes; the same table gives the same bytes. repetitive: columns to try a dictionary on."""
-    sink = pa.BufferOutputStream()
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet bytes; the same table gives the same bytes."""
     table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)  # threads cost more than they save here
-    pq.write_table(table, sink, compression=compression, use_dictionary=repetitive)
+    return _parquet(table, compression="zstd")
+
+
+def _parquet(table: pa.Table, **options: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -61,9 +66,11 @@ class CellStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add(self, frame: pd.DataFrame) -> None:
-        """Keep the records of finished cells: a `cell` column and one row per record."""
-        data = to_parquet(frame, "snappy", ["cell"])  # written often, read once: speed before size
+    def add(self, records: pd.DataFrame | Mapping[str, Any]) -> None:
+        """Keep the records of finished cells, columns of equal length: `cell`, and others with one entry per record."""
+        table = pa.table({name: pa.array(column) for name, column in records.items()})
+        # written often, read once: speed before size
+        data = _parquet(table, compression="none", use_dictionary=["cell"], write_statistics=False)
         write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()}.parquet", data)
 
     def read(self, wanted: set[str]) -> tuple[pd.DataFrame, list[str]]:

@@ -443,8 +443,8 @@ def _keep_chunk(study: Study, store: CellStore, chunk: list[Cell]) -> None:
     store.add(run_chunk(study, chunk))
 
 
-def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
-    """Train the cells of a chunk as lanes; their records, with a `cell` column."""
+def run_chunk(study: Study, chunk: list[Cell]) -> dict[str, Any]:
+    """Train the cells of a chunk as lanes; the columns of their records, and `cell`."""
     first = chunk[0].arm
     pool = study._pool(first.pool)
     together = replace(
@@ -458,10 +458,9 @@ def run_chunk(study: Study, chunk: list[Cell]) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ShortBatch)  # the tables count them
         record = train_within(study, controller, learner)
-    frame = record.to_frame().drop(columns=list(record.names))  # the study has names of its own
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
-    return frame.assign(cell=cells)
+    return record.columns() | {"cell": cells}
 
 
 class Shape(Protocol):
