@@ -62,7 +62,8 @@ def sweep_rates(runs: int, jobs: int) -> tuple[float, float]:
             lambda: study.run(CellStore(Path(folder)), jobs, lambda cells, _: done.append((time.perf_counter(), cells)))
         )
     per_run = STEPS * BATCH
-    (first, before), (last, after) = done[1], done[-1]  # from the first finished chunk on: processes are up
+    warm = min(2 * jobs, len(done) - 2)  # from when each process has done two chunks
+    (first, before), (last, after) = done[warm], done[-1]
     return (after - before) * per_run / (last - first), len(study.cells) * per_run / seconds
 
 

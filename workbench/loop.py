@@ -183,17 +183,19 @@ def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log
     probe = controller.next_probe()
     if probe is not None:
         controller.observe_probe(probe, _able(learner, "probe")(probe.items, probe.rollouts))
-    missing = np.full(controller.lanes, batch)  # groups that each lane still needs
+    missing, needy = np.full(controller.lanes, batch), None  # groups that each lane still needs; None: all need some
     drawn: list[tuple[Any, ...]] = []
-    for turn in range(controller.max_batches):
-        needy = missing > 0
-        items = controller.next_batch(batch, refill=needy if turn else False)
+    for _ in range(controller.max_batches):
+        items = controller.next_batch(batch, refill=False if needy is None else needy)
         rewards, counts = _attempt(controller, learner, items, rollouts, needy)
         admitted = controller.observe(items, rewards, counts)
         log.watch(controller)
         drawn.append((items, rewards, admitted, counts))
-        missing = missing - admitted.sum(axis=-1) if controller.gates else missing - batch
-        if not (missing > 0).any():
+        if not controller.gates:
+            break
+        missing = missing - admitted.sum(axis=-1)
+        needy = missing > 0
+        if not needy.any():
             break
     else:
         controller.note_short(missing > 0)
@@ -215,14 +217,15 @@ def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log
 
 
 def _attempt(
-    controller: Controller, learner: Any, items: Items, rollouts: int, needy: NDArray[np.bool_]
+    controller: Controller, learner: Any, items: Items, rollouts: int, needy: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     """Rewards of the batch just drawn, and rollouts per group where they differ; lanes that rest have none."""
-    of_lane = needy if items.ndim == 1 else needy[:, None]
+    of_lane: Any = 1 if needy is None else needy if items.ndim == 1 else needy[:, None]
+    everyone = needy is None or needy.all()
     counts, width = controller.allocate(rollouts), rollouts
     if counts is not None:
         width = MOST_ROLLOUTS * rollouts
-    elif not needy.all():
+    elif not everyone:
         counts = np.full(items.shape, rollouts)
     first = controller.screening
     if not first:
@@ -233,7 +236,7 @@ def _attempt(
     if counts is not None and width > rollouts:
         raise InputError("gates: must not screen where a rule allocates rollouts, got both")
     begun = np.broadcast_to(first * of_lane, items.shape)
-    rewards = learner.attempt(items, first, begun) if not needy.all() else learner.attempt(items, first)
+    rewards = learner.attempt(items, first) if everyone else learner.attempt(items, first, begun)
     kept = controller.screen(items, rewards)
     rest = np.where(kept, rollouts - first, 0)
     more = _able(learner, "extend")(items, rollouts - first, rest)

@@ -135,6 +135,10 @@ class Study:
         self._check_points()
         self._try_arms()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to the workers: not the thousands of cells, of which they get their chunks."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     def _check_pools(self) -> None:
         object.__setattr__(self, "pools", [pool.without_payload() for pool in self.pools])  # workers need no prompts
         names = [pool.name for pool in self.pools]
@@ -416,9 +420,13 @@ def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iter
             work(chunk)
             yield chunk
         return
-    with ProcessPoolExecutor(
-        min(jobs, len(chunks)), multiprocessing.get_context("spawn"), _start_worker, (work,)
-    ) as workers:
+    jobs = min(jobs, len(chunks))
+    context = multiprocessing.get_context("spawn")
+    desk = context.Queue()  # as an argument, `work` would hold up the next process until this one had read it
+    desk.cancel_join_thread()  # a worker that died may have left its copy
+    for _ in range(jobs):
+        desk.put(work)
+    with ProcessPoolExecutor(jobs, context, _start_worker, (desk,)) as workers:
         waiting = iter(enumerate(chunks))
         running: set[Future[int]] = set()
         try:
@@ -512,10 +520,9 @@ def _of_lane(name: str) -> bool:
 _job: Callable[[Any], object] | None = None  # a worker's own, set once when it starts
 
 
-def _start_worker(work: Callable[[Any], object]) -> None:
+def _start_worker(desk: multiprocessing.Queue[Callable[[Any], object]]) -> None:
     """Leave Ctrl-C to the parent, and end when a killed parent can't say so."""
     global _job
-    _job = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -525,6 +532,7 @@ def _start_worker(work: Callable[[Any], object]) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    _job = desk.get()
 
 
 def _work(number: int, chunk: Any) -> int:

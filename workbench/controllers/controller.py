@@ -54,7 +54,8 @@ class Controller:
         self.gates: tuple[Gate, ...] = tuple(gates)
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
-        self._floor = per_lane("floor", rule.floor, count)
+        floor = per_lane("floor", rule.floor, count)
+        self._floor = floor if floor.any() else None
         self.state = rule.init(pool, count)
         self.gate_states = [gate.init(pool, count) for gate in gates]
         self.step = self.turn = 0
@@ -102,7 +103,7 @@ class Controller:
                 items, gate_states[index] = gate.refill(gate_states[index], draw, items)
         everyone = self._are_all(active)
         total, seen = np.empty(self.lanes, np.int64), self._seen if everyone else self._seen.copy()
-        if self._floor.any() and kernels.positions_valid(items, len(self.pool)):
+        if self._floor is not None and kernels.positions_valid(items, len(self.pool)):
             items = np.array(items)
             kernels.explore(items, self._floor, len(self.pool), *draw.luck(Role.EXPLORE))
         if not kernels.watch(items, self.pool.whole_difficulty, seen, total):
@@ -121,7 +122,7 @@ class Controller:
         self._batch_difficulty, self._batch_before, self._batch, self._active = difficulty, before, items, active
         self._answered = False
         self.step, self.turn = draw.step + 1, turn
-        self.batches += active
+        self.batches += 1 if everyone else active
         self._handed_out = read_only(items[0] if self._single else items)
         return self._handed_out
 
