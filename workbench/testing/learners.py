@@ -16,6 +16,7 @@ from workbench.testing.tools import (
     ROLLOUTS,
     SEEDS,
     STEPS,
+    TWINS,
     Law,
     check_all,
     copied,
@@ -230,9 +231,9 @@ def evaluates_without_a_trace(make: Make, pool: Pool) -> None:
 @_law
 def lanes_are_single_runs(make: Make, pool: Pool) -> None:
     """R lanes are R independent single runs, bit for bit."""
-    together = _study(make, pool)
-    for r in range(len(SEEDS)):
-        alone = _study(make, pool, SEEDS[r : r + 1])
+    together = _study(make, pool, TWINS)
+    for r in range(len(TWINS)):
+        alone = _study(make, pool, TWINS[r : r + 1])
         ensure_same(lane(together, r), alone, f"lane {r} and a single run")
 
 

@@ -28,6 +28,7 @@ from workbench.testing.tools import (
     ROLLOUTS,
     SEEDS,
     STEPS,
+    TWINS,
     Answer,
     Law,
     Twice,
@@ -286,20 +287,20 @@ def resumes_bit_for_bit(rule: Rule, pool: Pool) -> None:
 @_law
 def lanes_are_single_runs(rule: Rule, pool: Pool) -> None:
     """R lanes are R independent single runs, bit for bit."""
-    _ensure_lanes_single([rule] * len(SEEDS), rule, pool)
+    _ensure_lanes_single([rule] * len(SEEDS), rule, pool, SEEDS)
 
 
 @_law
 def hyper_parameters_may_differ_between_lanes(rule: Rule, pool: Pool) -> None:
     """Lanes with hyper-parameters of their own are single runs with these, bit for bit."""
     rules = neighbours(rule, pool)
-    _ensure_lanes_single(rules, side_by_side(rules), pool)
+    _ensure_lanes_single(rules, side_by_side(rules), pool, TWINS)
 
 
-def _ensure_lanes_single(rules: list[Any], together: Any, pool: Pool) -> None:
-    seen = run(Controller(together, pool, seed=SEEDS), mixed(pool))
+def _ensure_lanes_single(rules: list[Any], together: Any, pool: Pool, seeds: NDArray[np.uint64]) -> None:
+    seen = run(Controller(together, pool, seed=seeds), mixed(pool))
     for r, rule in enumerate(rules):
-        alone = run(Controller(rule, pool, seed=SEEDS[r : r + 1]), mixed(pool))
+        alone = run(Controller(rule, pool, seed=seeds[r : r + 1]), mixed(pool))
         ensure_same(lane(seen, r), alone, f"lane {r} and {rule}")
 
 

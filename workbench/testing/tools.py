@@ -27,6 +27,7 @@ from workbench.pool import Pool
 from workbench.streams import Role, generator, uniforms
 
 SEEDS = np.array([3, 0, 11], np.uint64)  # of the lanes that laws run
+TWINS = np.array([3, 3, 11], np.uint64)  # where two of them share their luck, as the settings of a sweep do
 BATCH, ROLLOUTS, STEPS = 8, 4, 12
 PATIENCE = 120.0  # seconds of computing after which a law takes what it runs for endless
 
