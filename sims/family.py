@@ -7,7 +7,7 @@ so is its luck. One rollout per item, advantages from a critic.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from workbench.learners import Critic, Law, SimLearner
 from workbench.loop import train
 from workbench.pool import Pool
 from workbench.presets import LAWS
-from workbench.streams import Role, generator
+from workbench.streams import Role, generator, seeds_of
 
 Floats = NDArray[np.float64]
 
@@ -104,11 +104,17 @@ def draw_group_law(learner: str, draws: int, seed: int, batch: int) -> Law:
     return replace(LAWS[learner], **values)
 
 
+def first_draws(law: Law, draws: int) -> Law:
+    """The law with the first of its (D,) parameters."""
+    values = {item.name: getattr(law, item.name) for item in fields(law)}
+    return replace(law, **{name: v[:draws] for name, v in values.items() if isinstance(v, np.ndarray)})
+
+
 def run(
     law: Law, rule: Rule, pool: Pool, steps: int, draws: int, seed: int, b: ArrayLike | None = None
 ) -> pd.DataFrame:
     """Records of D runs, as Record.to_frame gives them; b: true difficulties where the pool's labels are not them."""
-    seeds = seed + np.arange(draws)
+    seeds = seeds_of(seed, draws)
     learner = SimLearner(law, pool, seeds, draws, b=b)
     controller = Controller(rule, pool, seed=seeds, lanes=draws)
     return train(controller, learner, steps, BATCH, ROLLOUTS, EVAL_EVERY).to_frame()

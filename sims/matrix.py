@@ -25,14 +25,14 @@ from scipy.stats import rankdata
 from workbench import figures
 from workbench.pool import Pool
 from workbench.presets import BASELINE, make_controller
-from workbench.streams import Role, generator
+from workbench.streams import Role, generator, seeds_of
 
 EVAL_EVERY = 5  # updates between records
 MARGIN = 0.002  # of area: success averaged over the run and all deciles
 OFTEN = 0.8  # share of draws
 RIVALS = ("frozen", "filter", "linear")  # that AdaRFT is held against beside uniform
 ITEMS_PER_SLOT = 10  # items of a synthetic pool per item of a batch, as 10,000 to 1,024 in the paper
-SLOW = ("alp-gmm",)  # minutes per cell: it refits its mixtures after every few groups
+SLOW = {"alp-gmm": 3}  # draws where one takes a quarter of a minute: it refits its mixtures after every few groups
 ALL_POOLS = "all pools"
 RESAMPLES = 1000
 LEVEL = 0.95  # of the intervals of rank correlations
@@ -40,7 +40,7 @@ LEVEL = 0.95  # of the intervals of rank correlations
 
 @dataclass(frozen=True)
 class Matrix:
-    """pools x learners x controllers, D draws each; the baseline, uniform, is the first controller."""
+    """pools x learners x controllers, D draws each, those in SLOW fewer; the baseline, uniform, is the first one."""
 
     pools: list[Pool]
     learners: list[str]
@@ -52,26 +52,42 @@ class Matrix:
     budget: str
     seed: int
 
+    def draws_of(self, controller: str) -> int:
+        return min(self.draws, SLOW.get(controller, self.draws))
+
+    @property
+    def told_draws(self) -> str:
+        fewer = ", ".join(f"{self.draws_of(name)} for {name}" for name in self.controllers
+                          if self.draws_of(name) < self.draws)
+        return f"{self.draws} draws" + (f" ({fewer})" if fewer else "")
+
     def programs(self) -> Iterator[tuple[tuple[str, str, str], Program]]:
-        """(pool, learner, controller) and its D lanes. Draw d has seed + d, whatever the controller and the pool."""
-        seeds = self.seed + np.arange(self.draws)
+        """(pool, learner, controller) and its lanes. A draw has the same luck whatever the controller and the pool."""
+        seeds = seeds_of(self.seed, self.draws)
         laws = {name: family.draw_group_law(name, self.draws, self.seed, self.batch) for name in self.learners}
         for pool, learner, controller in product(self.pools, self.learners, self.controllers):
             rule, gates = make_controller(controller, horizon=self.steps)
             shape = self.steps, self.batch, self.rollouts, EVAL_EVERY, self.budget
-            yield (pool.name, learner, controller), Program(pool, laws[learner], rule, tuple(gates), seeds, *shape)
+            some = self.draws_of(controller)
+            law = family.first_draws(laws[learner], some)
+            yield (pool.name, learner, controller), Program(pool, law, rule, tuple(gates), seeds[:some], *shape)
 
 
 @dataclass(frozen=True)
 class Areas:
-    """area, rollouts: (pool, learner, controller) -> (D,) mean success over the run, and attempts spent by its end."""
+    """area, rollouts: (pool, learner, controller) -> (D,) mean success over the run, and attempts spent by its end.
+
+    A controller of fewer draws has the first ones.
+    """
 
     area: Mapping[tuple[str, str, str], Floats]
     rollouts: Mapping[tuple[str, str, str], Floats]
 
     def gain(self, pool: str, learner: str, controller: str, over: str = BASELINE) -> Floats:
-        """(D,) area over that of another controller, on the same draw and luck."""
-        return self.area[pool, learner, controller] - self.area[pool, learner, over]
+        """(D,) area over that of another controller, on the same draw and luck, where both have it."""
+        mine, other = self.area[pool, learner, controller], self.area[pool, learner, over]
+        some = min(len(mine), len(other))
+        return mine[:some] - other[:some]
 
 
 def run(matrix: Matrix, folder: Path, jobs: int) -> Areas:
@@ -95,7 +111,7 @@ def matrix_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
         low, middle, high = np.quantile(gain, [0.1, 0.5, 0.9])
         spent = areas.rollouts[pool, learner, controller].mean() / areas.rollouts[pool, learner, BASELINE].mean()
         rows.append({"pool": pool, "learner": learner, "structure": family.FAMILY[learner].structure,
-                     "controller": controller, "draws": matrix.draws,
+                     "controller": controller, "draws": len(gain),
                      "area": np.median(areas.area[pool, learner, controller]), "difference": middle,
                      "lower80": low, "upper80": high, "share_better": float(np.mean(gain > margin)),
                      "share_worse": float(np.mean(gain < -margin)), "rollouts": spent})  # fmt: skip
@@ -106,14 +122,16 @@ def spearman_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
     """A row per pool and pair of learners: rank correlation of the controllers' mean areas over uniform's.
 
     These are rounded to whole margins, so that what nobody could notice ranks nothing; NaN where all are level then.
-    Intervals: percentile bootstrap over the draws of each learner.
+    Intervals: percentile bootstrap over the draws of each learner, for controllers of fewer draws over theirs.
     """
     names = [pool.name for pool in matrix.pools]
     resampled = {}
     for place, learner in enumerate(matrix.learners):
-        luck = generator(matrix.seed, Role.BOOTSTRAP, place).integers(matrix.draws, size=(RESAMPLES, matrix.draws))
-        draws = np.concatenate([np.arange(matrix.draws)[None], luck])  # the first are the draws as they are
-        means = np.array([[areas.gain(pool, learner, controller)[draws].mean(axis=1)
+        draws = {}
+        for some in {matrix.draws_of(controller) for controller in matrix.controllers}:
+            luck = generator(matrix.seed, Role.BOOTSTRAP, place).integers(some, size=(RESAMPLES, some))
+            draws[some] = np.concatenate([np.arange(some)[None], luck])  # the first are the draws as they are
+        means = np.array([[areas.gain(pool, learner, controller)[draws[matrix.draws_of(controller)]].mean(axis=1)
                            for controller in matrix.controllers] for pool in names])  # fmt: skip
         means = np.array([*means, means.mean(axis=0)])  # (pools + 1, C, 1 + N)
         means = np.round(means / margin) if margin else means
@@ -209,7 +227,7 @@ def paint_matrix(matrix: Matrix, table: pd.DataFrame) -> Figure:
             for j in range(1, len(kinds)):
                 if kinds[j] != kinds[j - 1]:  # a line between kinds of learners
                     ax.axvline(j - 0.5, color="black", linewidth=0.6)
-        figure.suptitle(f"+ better, − worse than uniform in at least {OFTEN:.0%} of {matrix.draws} draws; "
+        figure.suptitle(f"+ better, − worse than uniform in at least {OFTEN:.0%} of {matrix.told_draws}; "
                         "lines part kinds of learners")  # fmt: skip
         figure.supxlabel("learner")
         figure.colorbar(image, ax=axes, label="area over uniform's, median over draws\n(success, mean over the run)",
@@ -279,7 +297,7 @@ def report(matrix: Matrix, spearman: pd.DataFrame, findings: pd.DataFrame, margi
     kinds = dict.fromkeys(family.FAMILY[name].structure for name in matrix.learners)
     members = {kind: [n for n in matrix.learners if family.FAMILY[n].structure == kind] for kind in kinds}
     alike = "updates" if matrix.budget == "steps" else matrix.budget
-    lines = [f"{matrix.draws} draws of each learner, {matrix.steps} updates of {matrix.batch} x {matrix.rollouts}, "
+    lines = [f"{matrix.told_draws} of each learner, {matrix.steps} updates of {matrix.batch} x {matrix.rollouts}, "
              f"equal {alike} for all.",
              f"A win is an area more than {margin:g} larger. Kinds of learners: "
              + "; ".join(f"{kind} ({', '.join(names)})" for kind, names in members.items()) + "."]  # fmt: skip

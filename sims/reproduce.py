@@ -135,7 +135,7 @@ def write_tables(out: Path, **tables: pd.DataFrame) -> None:
 def main() -> int:
     options = parser().parse_args()
     try:
-        check_count("--seed", options.seed, 0)
+        check_count("--seed", options.seed, 0, 2**32 - 1)
         if not options.out:
             raise InputError("--out: must be a folder, got ''")
         with only_writer(Path(options.out)):

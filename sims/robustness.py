@@ -82,9 +82,10 @@ def parser() -> argparse.ArgumentParser:
     option("rollouts", "N", "attempts per item and update")
     option("budget", "B", f"what all runs spend alike: {', '.join(BUDGETS)}", str)
     option("margin", "X", "area that a win must exceed", float)
+    slow = ", ".join(f"{draws} draws of {name}" for name, draws in matrix.SLOW.items())
     studies.choices["matrix"].add_argument(
         "--controllers", metavar="A,B", help="rules, gates, RULE+GATE or all; uniform always runs "
-        f"(default: all that the pools allow, but {', '.join(matrix.SLOW)}, which takes minutes per cell)"
+        f"(default: all that the pools allow); {slow} at most, for they take long"
     )  # fmt: skip
 
     text = "which parameters AdaRFT's speed-up depends on: Morris screening, then Sobol indices"
@@ -170,12 +171,7 @@ def read_controllers(options: argparse.Namespace, pools: list[Pool], batch: int)
     if options.controllers is None and options.tiny:
         return [BASELINE, "adarft", "frozen"]
     if options.controllers in (None, "all"):
-        able = all_controllers(pools, batch)
-        if options.controllers:
-            return able
-        for name in matrix.SLOW:
-            print(f"{name} is left out: minutes per cell; --controllers can name it", file=sys.stderr)
-        return [name for name in able if name not in matrix.SLOW]
+        return all_controllers(pools, batch)
     given = names("--controllers", options.controllers, [])
     if len(set(given)) < len(given):
         raise InputError(f"--controllers: must be different from each other, got {', '.join(given)}")
@@ -248,7 +244,7 @@ def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
 def main() -> int:
     options = parser().parse_args()
     try:
-        check_count("--seed", options.seed, 0)
+        check_count("--seed", options.seed, 0, 2**32 - 1)
         jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
         if not options.out:
             raise InputError("--out: must be a folder, got ''")

@@ -174,6 +174,37 @@ def test_a_draw_does_not_depend_on_how_many_there_are(tmp_path):
     assert len({program.key for program in many.values()} | {alone.key}) == 3
 
 
+def test_a_slow_rule_has_the_first_draws_and_is_compared_on_these(tmp_path):
+    """alp-gmm refits mixtures as it goes: three draws, which are the first three of everybody else."""
+    rules = ["uniform", "adarft", "alp-gmm"]
+    study = Matrix([Pool.synthetic("uniform", 80)], ["scalar", "kernel"], rules, 5, 4, 8, 4, "steps", 0)
+    few = Matrix(study.pools, study.learners, rules, 3, 4, 8, 4, "steps", 0)
+    areas, fewer = matrix.run(study, tmp_path / "5", 1), matrix.run(few, tmp_path / "3", 1)
+    slow, uniform = (areas.area["uniform", "scalar", name] for name in ("alp-gmm", "uniform"))
+    assert (len(slow), len(uniform)) == (3, 5)
+    assert np.array_equal(slow - uniform[:3], areas.gain("uniform", "scalar", "alp-gmm"))
+    table = matrix.matrix_table(study, areas, 0.0).set_index(["learner", "controller"])
+    assert table["draws"].unstack().to_dict("list") == {"uniform": [5, 5], "adarft": [5, 5], "alp-gmm": [3, 3]}
+    assert np.isfinite(matrix.spearman_table(study, areas, 0.0)[["rho", "low", "high"]]).all(axis=None)
+    assert "5 draws (3 for alp-gmm)" in matrix.report(
+        study, matrix.spearman_table(study, areas, 0.0), matrix.findings_table(study, areas, 0.0), 0.0
+    )
+    assert few.told_draws == "3 draws"
+    seeds = {key: program.seeds for key, program in study.programs()}
+    assert np.array_equal(seeds["uniform", "scalar", "alp-gmm"], seeds["uniform", "scalar", "uniform"][:3])
+    assert fewer.area["uniform", "scalar", "alp-gmm"].shape == (3,)
+
+
+def test_studies_of_other_seeds_share_no_run():
+    first, second = (
+        dict(Matrix([Pool.synthetic("uniform", 80)], ["scalar"], ["uniform"], 4, 6, 8, 4, "steps", seed).programs())
+        for seed in (0, 1)
+    )
+    (one,), (other,) = first.values(), second.values()
+    assert not set(one.seeds.tolist()) & set(other.seeds.tolist())
+    assert not set(one.law.kappa) & set(other.law.kappa)
+
+
 # ---- sensitivity -----------------------------------------------------------------------------------------------
 
 
@@ -408,7 +439,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
         (["matrix", "--margin", "-1"], "--margin: must be a number >= 0, got -1"),
         (["matrix", "--budget", "money"], "--budget: must be one of steps, rollouts, tokens, got 'money'"),
         (["matrix", "--jobs", "0"], "--jobs: must be a whole number >= 1, got 0"),
-        (["matrix", "--seed", "-1"], "--seed: must be a whole number >= 0, got -1"),
+        (["matrix", "--seed", "-1"], "--seed: must be a whole number in [0, 4294967295], got -1"),
         (["matrix", "--out", ""], "--out: must be a folder, got ''"),
         (["sensitivity", "--learners", "tabular"], "--learners: must be one of scalar"),
         (["sensitivity", "--base", "12"], "--base: must be a power of two, got 12"),

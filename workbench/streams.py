@@ -60,6 +60,12 @@ def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, 0], np.uint64)))
 
 
+def seeds_of(study: int, runs: int) -> NDArray[np.uint64]:
+    """(runs,) seeds of the runs of a study, itself a seed below 2^32: the words (study, run) side by side, which no
+    other study's runs share."""
+    return (np.uint64(study) << np.uint64(32)) + np.arange(runs, dtype=np.uint64)
+
+
 def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.float32]:
     """(R, count) float32 uniforms in [0, 1), row r from the stream (seeds[r], role, step); step: or a clock.
 
