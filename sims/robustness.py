@@ -38,8 +38,8 @@ POOLS = ["skew-difficult", "uniform", "skew-easy"]
 DEFAULTS: dict[str, dict[str, Any]] = {
     "matrix": {"pools": POOLS, "learners": [name for name, member in family.FAMILY.items() if member.by_default],
                "draws": 32, "steps": 100, "batch": 128, "rollouts": 8, "budget": "rollouts", "margin": matrix.MARGIN},
-    "sensitivity": {"learners": ["scalar", "kernel"], "pool": "uniform", "seeds": 16, "steps": 100, "batch": 64,
-                    "rollouts": 8, "trajectories": 16, "base": 256},
+    "sensitivity": {"learners": ["scalar", "kernel", "skills"], "pool": "uniform", "seeds": 4, "steps": 100,
+                    "batch": 64, "rollouts": 8, "trajectories": 64, "base": 2048},
     "stability": {"points": 19, "seeds": 4, "steps": 300, "batch": 1024},
 }  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ import pandas as pd
 from cells import Floats, Program, compute
 from drawing import COLORS, page
 from matplotlib.figure import Figure
+from transfer import RANGE
 
 from workbench.controllers import AdaRFT, Rule, Uniform
 from workbench.errors import InputError
@@ -45,7 +46,8 @@ LEARNERS: dict[str, Ranges] = {
     "scalar": COMMON | {"a": (0.3, 2.5, "log"), "floor": (0.0, 0.5, ""), "ceiling": (0.6, 1.0, ""),
                         "noise": (0.0, 0.02, "")},
     "kernel": COMMON | {"length": (0.3, 10.0, "log"), "transfer_all": (0.0, 1.0, "")},
-    "skills": COMMON | {"transfer": (0.0, 1.0, ""), "interference": (0.0, 0.2, ""), "prerequisite": (0.0, 1.0, "")},
+    "skills": COMMON | {"prerequisite": (0.0, 1.0, "")}
+              | {name: (low, high, "") for name, (low, high) in RANGE.items()},
 }  # fmt: skip
 RULE: Ranges = {
     "adarft.eta": (5.0, 100.0, "log"),
