@@ -26,10 +26,10 @@ from real_runs.tasks import make_task
 from real_runs.train import Run, make_pool
 from workbench import stats
 from workbench.commands import Parser
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, WorkerError, check_count, check_number
 from workbench.store import StorageError, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import WorkerError, git_commit, label_of
+from workbench.sweep import git_commit, label_of
 
 TRAIN = Path(__file__).parent / "train.py"
 

@@ -157,14 +157,29 @@ class Steps(Grouped):
         return np.asarray(now - before)
 
 
-class Cells(Grouped):
-    """competence_c <- min(100, competence_c + kappa n_c [c is open]) - forgetting (competence_c - its start).
+class Experienced(Grouped):
+    """Groups that start at the success in the middle of their level of difficulty, as the run's model is no beginner.
 
-    Cells start at the success in the middle of their level of difficulty, as the run's model is no beginner; an item's
-    logit moves with that of its cell's competence.
+    first: (C,) the state of each group at the start.
     """
 
     by_level = True
+    first: Floats
+
+    @property
+    def columns(self) -> int:
+        return len(self.first)
+
+    def start(self, p: Parameters) -> Floats:
+        return np.tile(self.first, (np.size(p["rho"]), 1))
+
+
+class Cells(Experienced):
+    """competence_c <- min(100, competence_c + kappa n_c [c is open]) - forgetting (competence_c - its start).
+
+    An item's logit moves with that of its cell's competence.
+    """
+
     law: PrerequisiteGrid
 
     def __init__(self, law: Law, b: Floats) -> None:
@@ -173,13 +188,6 @@ class Cells(Grouped):
         others = side ** (dims - 1)
         self.column = level_of(bank, side)[0] * others + topic_of(bank, others)
         self.first = 100 * (1 - (np.arange(side**dims) // others + 0.5) / side)
-
-    @property
-    def columns(self) -> int:
-        return len(self.first)
-
-    def start(self, p: Parameters) -> Floats:
-        return np.tile(self.first, (np.size(p["rho"]), 1))
 
     def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
         opened = self.law.open(GridState(state, np.zeros(len(state))))
@@ -190,26 +198,18 @@ class Cells(Grouped):
         return np.asarray(logit(np.minimum(state / 100, HIGHEST)) - logit(self.first / 100))
 
 
-class Knowledge(Grouped):
+class Knowledge(Experienced):
     """1 - L_k <- (1 - L_k) (1 - learn)^(kappa n_k), then forgetting (L_k - its start); n_k the share of visits.
 
     An item's logit of being known moves with that of its skill.
     """
 
-    by_level = True
     law: KnowledgeTracing
 
     def __init__(self, law: Law, b: Floats) -> None:
         super().__init__(law, b)
         self.column = level_of(bank_of(b), self.law.skills)[0]
         self.first = 1 - (np.arange(self.law.skills) + 0.5) / self.law.skills
-
-    @property
-    def columns(self) -> int:
-        return len(self.first)
-
-    def start(self, p: Parameters) -> Floats:
-        return np.tile(self.first, (np.size(p["rho"]), 1))
 
     def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
         practice = p["kappa"] * self.sums(signals) / self.items

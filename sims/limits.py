@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from workbench import figures, stats
-from workbench.commands import Parser
+from workbench.commands import Parser, exit_status
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
 from workbench.errors import InputError, check_count
 from workbench.learners import GRPO, RLOO, KnowledgeTracing, Law, MultiSkill, SimLearner, TinyPolicy
@@ -375,32 +375,25 @@ def main() -> int:
     p = Parser(allow_abbrev=False, description="Where the simulator misleads: the figures of docs/limits.md.")
     p.add_argument("--seeds", metavar="N", type=int, default=16, help="paired runs per point (default: 16)")
     p.add_argument("--out", metavar="DIR", default="results/limits", help="figures, table (default: %(default)s)")
-    options: argparse.Namespace = p.parse_args()
-    try:
-        seeds = np.arange(check_count("--seeds", options.seeds, 2))
-        if not options.out:
-            raise InputError("--out: must be a folder, got ''")
-        out = Path(options.out)
-        for law in LAWS.values():
-            law.check_packages()
-        found: Rows = []
-        for study in tqdm(STUDIES, desc="limits", unit="point"):
-            found += study(seeds)
-        means = summary(pd.DataFrame(found))
-        write_whole(out / "limits.csv", means.to_csv(index=False, float_format="%.4g").encode())
-        for name, panels in FIGURES.items():
-            write_whole(out / f"{name}.png", png(paint(means, panels)))
-        print(means.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # the disk failed us
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+    options = p.parse_args()
+    return exit_status(lambda: draw(options))
+
+
+def draw(options: argparse.Namespace) -> None:
+    seeds = np.arange(check_count("--seeds", options.seeds, 2))
+    if not options.out:
+        raise InputError("--out: must be a folder, got ''")
+    out = Path(options.out)
+    for law in LAWS.values():
+        law.check_packages()
+    found: Rows = []
+    for study in tqdm(STUDIES, desc="limits", unit="point"):
+        found += study(seeds)
+    means = summary(pd.DataFrame(found))
+    write_whole(out / "limits.csv", means.to_csv(index=False, float_format="%.4g").encode())
+    for name, panels in FIGURES.items():
+        write_whole(out / f"{name}.png", png(paint(means, panels)))
+    print(means.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Painter:
             self.pipe.send((pictures[1:], out))
             results = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes about as long as the others
         except (EOFError, OSError):
-            from workbench.sweep import WorkerError
+            from workbench.errors import WorkerError
 
             raise WorkerError("the process that draws figures died (out of memory?)") from None
         for _, error in results:

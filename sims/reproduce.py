@@ -25,7 +25,7 @@ from published import CELLS
 from visits import read_log
 
 from workbench import figures
-from workbench.commands import Parser
+from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count
 from workbench.store import only_writer, write_whole
 
@@ -134,22 +134,15 @@ def write_tables(out: Path, **tables: pd.DataFrame) -> None:
 
 def main() -> int:
     options = parser().parse_args()
-    try:
-        check_count("--seed", options.seed, 0, 2**32 - 1)
-        if not options.out:
-            raise InputError("--out: must be a folder, got ''")
-        with only_writer(Path(options.out)):
-            print(options.run(options, Path(options.out)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # the disk failed us
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    check_count("--seed", options.seed, 0, 2**32 - 1)
+    if not options.out:
+        raise InputError("--out: must be a folder, got ''")
+    with only_writer(Path(options.out)):
+        print(options.run(options, Path(options.out)))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ from matplotlib.figure import Figure
 from options import all_controllers, all_learners, make_pool, names, processors, with_all
 
 from workbench import figures
-from workbench.commands import Parser
+from workbench.commands import Parser, exit_status
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
 from workbench.presets import BASELINE, make_controller
 from workbench.store import only_writer, write_whole
-from workbench.sweep import BUDGETS, WorkerError
+from workbench.sweep import BUDGETS
 
 Work = Callable[[Path, int], str]  # (folder, jobs) -> report: what is left to do once all input is checked
 
@@ -243,27 +243,20 @@ def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
 
 def main() -> int:
     options = parser().parse_args()
-    try:
-        check_count("--seed", options.seed, 0, 2**32 - 1)
-        jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
-        if not options.out:
-            raise InputError("--out: must be a folder, got ''")
-        studies = each_study(options)
-        works = [one.plan(one) for one in studies]  # all input is checked before any work begins
-        for one, work in zip(studies, works, strict=True):
-            with only_writer(Path(one.out)):
-                print(work(Path(one.out), jobs))
-            print(f"\n{one.out}: {' '.join(sorted(path.name for path in Path(one.out).glob('[!.]*.*')))}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, WorkerError) as error:  # a disk or a process failed us
-        print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; finished cells are kept, run the same command to go on", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: run(options), resumes=True)
+
+
+def run(options: argparse.Namespace) -> None:
+    check_count("--seed", options.seed, 0, 2**32 - 1)
+    jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
+    if not options.out:
+        raise InputError("--out: must be a folder, got ''")
+    studies = each_study(options)
+    works = [one.plan(one) for one in studies]  # all input is checked before any work begins
+    for one, work in zip(studies, works, strict=True):
+        with only_writer(Path(one.out)):
+            print(work(Path(one.out), jobs))
+        print(f"\n{one.out}: {' '.join(sorted(path.name for path in Path(one.out).glob('[!.]*.*')))}")
 
 
 if __name__ == "__main__":

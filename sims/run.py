@@ -13,11 +13,12 @@ from options import heat_axes, make_study, parser, read_jobs, read_threshold
 from painter import Painter, choose
 from tqdm import tqdm
 
+from workbench.commands import exit_status
 from workbench.errors import InputError
 from workbench.ranking import ranking_lines, ranking_table
 from workbench.store import CellStore, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import Study, WorkerError, describe, git_commit
+from workbench.sweep import Study, describe, git_commit
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 
@@ -25,18 +26,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 def run_command(painter: Painter) -> int:
     """Do what the command line says; the exit status."""
     options = parser().parse_args()
-    try:
-        run(options, painter)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, WorkerError) as error:  # a disk or a process failed us
-        print(f"error: {error}; what was finished is kept, run the same command again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; finished cells are kept, run the same command to go on", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: run(options, painter), resumes=True)
 
 
 def run(options: argparse.Namespace, painter: Painter) -> None:

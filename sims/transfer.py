@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
+from visits import make_counts, read_columns
 
 from workbench import figures
 from workbench.errors import InputError
@@ -65,28 +66,11 @@ class Cell(NamedTuple):
 
 def read_log(path: Path) -> pd.DataFrame:
     """A row per checkpoint and item, numbers checked. InputError in one line for what cannot be used."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"--log: must be a .csv file of {', '.join(COLUMNS)}, got '{path}' ({reason})") from None
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise InputError(f"--log: must have the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}")
+    table = read_columns(path, COLUMNS)
     for name in COLUMNS[:4]:
         if table[name].isna().any():
             raise InputError(f"{name}: must be given in every row, got none at row {int(table[name].isna().argmax())}")
-    for name in COLUMNS[4:]:
-        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
-        if wrong.size:
-            raise InputError(f"{name}: must be a whole number >= 0, got {table[name].iloc[wrong[0]]} at row {wrong[0]}")
-        table[name] = values.astype(np.int64)
-    above = np.flatnonzero(table["full_successes"] > table["attempts"])
-    if above.size:
-        row = table.iloc[above[0]]
-        raise InputError(f"full_successes: must be in [0, attempts], got {row['full_successes']} of {row['attempts']} "
-                         f"at row {above[0]}")  # fmt: skip
+    make_counts(table, COLUMNS[4:], "full_successes")
     twice = np.flatnonzero(table.duplicated(["checkpoint", "task", "item"]))
     if twice.size:
         row = table.iloc[twice[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -45,30 +46,41 @@ class VisitLog:
         return np.clip(np.searchsorted(EDGES, rate, side="left") - 1, 0, len(BINS) - 1)
 
 
-def read_log(path: Path) -> VisitLog:
-    """A .csv with a row per group: item, visit, successes, attempts. InputError in one line for what cannot be used."""
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A log with at least these columns. InputError in one line if it cannot be read or lacks one."""
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"--log: must be a .csv file of {', '.join(COLUMNS)}, got '{path}' ({reason})") from None
-    missing = [name for name in COLUMNS if name not in table]
+        raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got '{path}' ({reason})") from None
+    missing = [name for name in columns if name not in table]
     if missing:
-        raise InputError(f"--log: must have the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}")
-    if table.empty:
-        raise InputError("--log: must have a row per group, got none")
-    for name in COLUMNS[1:]:
+        raise InputError(f"--log: must have the columns {', '.join(columns)}, got none named {', '.join(missing)}")
+    return table
+
+
+def make_counts(table: pd.DataFrame, columns: Sequence[str], successes: str) -> None:
+    """Turn the columns into int64. InputError unless all are whole numbers >= 0, and `successes` at most "attempts"."""
+    for name in columns:
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
         wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
         if wrong.size:
             raise InputError(f"{name}: must be a whole number >= 0, got {table[name].iloc[wrong[0]]} at row {wrong[0]}")
         table[name] = values.astype(np.int64)
-    above = np.flatnonzero(table["successes"] > table["attempts"])
+    above = np.flatnonzero(table[successes] > table["attempts"])
     if above.size:
         row = table.iloc[above[0]]
         raise InputError(
-            f"successes: must be in [0, attempts], got {row['successes']} of {row['attempts']} at row {above[0]}"
+            f"{successes}: must be in [0, attempts], got {row[successes]} of {row['attempts']} at row {above[0]}"
         )
+
+
+def read_log(path: Path) -> VisitLog:
+    """A .csv with a row per group: item, visit, successes, attempts. InputError in one line for what cannot be used."""
+    table = read_columns(path, COLUMNS)
+    if table.empty:
+        raise InputError("--log: must have a row per group, got none")
+    make_counts(table, COLUMNS[1:], "successes")
     sizes = table["attempts"].unique()
     if len(sizes) > 1 or sizes[0] < 2:
         got = ", ".join(map(str, sorted(sizes)[:5]))

@@ -28,9 +28,14 @@ def told(rule, state, pool, items, rewards, counts=None, step=1, probe=False):
     return rule.update(state, replace(feedback, probe=probe))
 
 
-def select(rule, state, pool, count, step):
+def select(rule, state, pool, count, step=1):
     """A batch of distinct items (R, count), and the state after it."""
     items, state = rule.select(state, testing.draw(pool, step, np.arange(len(state[0]))), count)
     assert items.shape == (len(state[0]), count)
     assert all(len(set(row)) == count for row in items.tolist())
     return items, state
+
+
+def batch(rule, state, pool, count, step=1):
+    """The batch of `select` alone."""
+    return select(rule, state, pool, count, step)[0]

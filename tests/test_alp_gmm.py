@@ -3,23 +3,12 @@
 import numpy as np
 import pytest
 from scipy import stats
+from steps import pool_of, select
 
 import workbench as wb
 from workbench import testing
 from workbench.controllers.alp_gmm import ALPGMM
 from workbench.errors import InputError
-
-
-def pool_of(size):
-    return wb.Pool(difficulty=np.linspace(0, 100, size))
-
-
-def select(rule, state, pool, count, step):
-    lanes = len(state[0])
-    items, state = rule.select(state, testing.draw(pool, step, np.arange(lanes)), count)
-    assert items.shape == (lanes, count)
-    assert all(len(set(row)) == count for row in items.tolist())
-    return items, state
 
 
 def taught(rule, pool, rewards, steps, batch=25, lanes=1):

@@ -1,10 +1,9 @@
 """DOTS: probes of random reference items, rates predicted from features, and the draw near the target."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import stats
+from steps import batch, told
 
 import workbench as wb
 from workbench import testing
@@ -25,15 +24,7 @@ def probed(rule, pool, rates, lanes=1, step=0, state=None):
     state = rule.init(pool, lanes) if state is None else state
     probe = rule.probe(state, testing.draw(pool, step, np.arange(lanes)))
     rewards = np.repeat(np.asarray(rates)[probe.items][:, :, None], probe.rollouts, axis=2)
-    feedback = testing.feedback(pool, probe.items, rewards, step, np.arange(lanes))
-    return rule.update(state, replace(feedback, probe=True))
-
-
-def select(rule, state, pool, count, step=1, lanes=1):
-    items, _ = rule.select(state, testing.draw(pool, step, np.arange(lanes)), count)
-    assert items.shape == (lanes, count)
-    assert all(len(set(row)) == count for row in items.tolist())
-    return items
+    return told(rule, state, pool, probe.items, rewards, step=step, probe=True)
 
 
 # --- the probe
@@ -73,7 +64,7 @@ def test_more_reference_items_than_there_are_are_all_of_them():
 
 def test_before_the_first_probe_a_batch_is_uniform():
     rule, (pool, _), lanes = DOTS(reference=4), clusters(4, 4), 4_000
-    counts = np.bincount(select(rule, rule.init(pool, lanes), pool, 2, lanes=lanes).ravel(), minlength=8)
+    counts = np.bincount(batch(rule, rule.init(pool, lanes), pool, 2).ravel(), minlength=8)
     assert stats.chi2.sf(stats.chisquare(counts).statistic * 7 / 6, 7) > 1e-3
 
 
@@ -82,7 +73,7 @@ def test_a_batch_is_of_the_items_that_look_like_those_whose_rate_is_nearest_to_a
     pool, which = clusters(30, 30, 30)
     rule = DOTS(reference=30, alpha=alpha)
     state = probed(rule, pool, np.array([0.0, 0.5, 1.0])[which], lanes=5)
-    assert set(which[select(rule, state, pool, 8, lanes=5)].ravel().tolist()) == {nearest}
+    assert set(which[batch(rule, state, pool, 8)].ravel().tolist()) == {nearest}
 
 
 def test_items_that_were_no_reference_are_judged_by_their_features_alone():
@@ -92,7 +83,7 @@ def test_items_that_were_no_reference_are_judged_by_their_features_alone():
     state = rule.init(pool, 1)
     probe = rule.probe(state, testing.draw(pool))
     state = probed(rule, pool, np.array([0.5, 1.0])[which])
-    items = select(rule, state, pool, 40)[0]
+    items = batch(rule, state, pool, 40)[0]
     assert set(which[items].tolist()) == {0}
     assert len(set(items.tolist()) - set(probe.items[0].tolist())) >= 24
 
@@ -101,17 +92,17 @@ def test_the_next_probe_overrules_the_last():
     pool, which = clusters(40, 40)
     rule = DOTS(reference=40, every=2)
     state = probed(rule, pool, np.array([0.5, 1.0])[which])
-    assert set(which[select(rule, state, pool, 8)][0].tolist()) == {0}
+    assert set(which[batch(rule, state, pool, 8)][0].tolist()) == {0}
     for step in (2, 4, 6):
         state = probed(rule, pool, np.array([0.0, 0.5])[which], step=step, state=state)
-    assert set(which[select(rule, state, pool, 8, step=6)][0].tolist()) == {1}
+    assert set(which[batch(rule, state, pool, 8, step=6)][0].tolist()) == {1}
 
 
 def test_items_that_look_alike_are_drawn_alike():
     pool = wb.Pool(difficulty=np.linspace(0, 100, 6), features=np.ones((6, 3)))
     rule, lanes = DOTS(reference=6), 3_000
     state = probed(rule, pool, np.linspace(0, 1, 6), lanes=lanes)
-    counts = np.bincount(select(rule, state, pool, 1, lanes=lanes)[:, 0], minlength=6)
+    counts = np.bincount(batch(rule, state, pool, 1)[:, 0], minlength=6)
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
@@ -120,7 +111,7 @@ def test_the_draw_is_the_exponential_of_the_distance_to_alpha():
     (pool, which), lanes = clusters(6, 6, noise=0.0), 6_000
     rule = DOTS(reference=12, tau=0.5)
     state = probed(rule, pool, np.array([0.5, 1.0])[which], lanes=lanes)
-    near = int((which[select(rule, state, pool, 1, lanes=lanes)] == 0).sum())
+    near = int((which[batch(rule, state, pool, 1)] == 0).sum())
     assert stats.binomtest(near, lanes, 1 / (1 + np.exp(-1))).pvalue > 1e-3
 
 
@@ -128,7 +119,7 @@ def test_a_high_temperature_is_a_uniform_draw():
     (pool, which), lanes = clusters(4, 4), 4_000
     rule = DOTS(reference=8, tau=1e4)
     state = probed(rule, pool, np.array([0.5, 1.0])[which], lanes=lanes)
-    counts = np.bincount(select(rule, state, pool, 1, lanes=lanes)[:, 0], minlength=8)
+    counts = np.bincount(batch(rule, state, pool, 1)[:, 0], minlength=8)
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
@@ -137,7 +128,7 @@ def test_reference_items_that_all_fare_alike_leave_nothing_undefined(rate):
     pool, _ = clusters(10, 10)
     rule = DOTS(reference=12)
     state = probed(rule, pool, np.full(20, rate), lanes=3)
-    select(rule, state, pool, 5, lanes=3)
+    batch(rule, state, pool, 5)
     for value in rule.metrics(state).values():
         assert np.isfinite(value).all()
 
@@ -145,20 +136,20 @@ def test_reference_items_that_all_fare_alike_leave_nothing_undefined(rate):
 def test_few_reference_items_or_a_pool_of_one_leave_nothing_undefined():
     pool, which = clusters(10, 10)
     rule = DOTS(reference=2)
-    select(rule, probed(rule, pool, np.array([0.5, 1.0])[which], lanes=10), pool, 5, lanes=10)
+    batch(rule, probed(rule, pool, np.array([0.5, 1.0])[which], lanes=10), pool, 5)
     alone = wb.Pool(difficulty=[50.0], features=[[1.0, 2.0]])
-    assert select(rule, rule.init(alone, 1), alone, 1).tolist() == [[0]]
+    assert batch(rule, rule.init(alone, 1), alone, 1).tolist() == [[0]]
 
 
 def test_training_rewards_and_empty_groups_do_no_harm():
     pool, which = clusters(20, 20)
     rule = DOTS(reference=20)
     state = probed(rule, pool, np.array([0.5, 1.0])[which])
-    items = select(rule, state, pool, 4)
+    items = batch(rule, state, pool, 4)
     state = rule.update(
         state, testing.feedback(pool, items, np.tile([1.0, 0.0, 0.0, 0.0], (4, 1)), counts=[4, 0, 4, 2])
     )
-    assert set(which[select(rule, state, pool, 8)][0].tolist()) == {0}
+    assert set(which[batch(rule, state, pool, 8)][0].tolist()) == {0}
 
 
 def test_on_a_pool_of_graded_items_batches_lie_nearer_to_the_target_than_uniform_ones():

@@ -1,13 +1,13 @@
 """sims/reproduce.py real-run: learners fitted to a log, forecasts, their bands and scores."""
 
 import math
-import sys
 
 import forecast
 import numpy as np
 import pandas as pd
 import pytest
 import reproduce
+from commands import call
 from discrepancy import Discrepancy, Errors, origins
 from fitting import CONTROLS, FREE, GRID, PRIORS, STEP, Model, beta_binomial, fit, log_likelihood
 from futures import Task, growth
@@ -424,16 +424,6 @@ FORECAST = ["learner", "visit", "bin", "mean_pass_rate", "lower80", "upper80", "
             "all_wrong_share", "all_right_share"]  # fmt: skip
 
 
-def run_command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["sims/reproduce.py", *map(str, words)])
-    try:
-        status = reproduce.main()
-    except SystemExit as end:
-        status = end.code
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
-
-
 @pytest.fixture
 def csv(tmp_path):
     log = simulated_log(40, 8)
@@ -446,7 +436,7 @@ def csv(tmp_path):
 def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_path, monkeypatch, capsys):
     words = ["real-run", "--log", csv, "--fit-until", 5, "--forecast-until", 9, "--learners", "natural", "--draws", 10]
     for name in ("a", "b"):
-        status, out, _ = run_command(monkeypatch, capsys, *words, "--out", tmp_path / name)
+        status, out, _ = call(reproduce, monkeypatch, capsys, *words, "--out", tmp_path / name)
         assert status == 0
         assert "beats all three baselines" in out
     table = pd.read_csv(tmp_path / "a" / "forecast.csv")
@@ -484,7 +474,7 @@ def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_pa
 def test_bad_input_is_one_line(csv, tmp_path, monkeypatch, capsys, change, words, said):
     change(pd.read_csv(csv)).to_csv(csv, index=False)
     given = ["real-run", "--log", csv, "--fit-until", 5, "--forecast-until", 9, "--out", tmp_path / "out", *words]
-    status, out, err = run_command(monkeypatch, capsys, *given)
+    status, out, err = call(reproduce, monkeypatch, capsys, *given)
     assert (status, out) == (2, "")
     assert said in err
     assert err.startswith("error: ")

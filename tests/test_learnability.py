@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-from steps import half, pool_of, told
+from steps import batch, half, pool_of, told
 
 import workbench as wb
 from workbench import testing
@@ -58,28 +58,22 @@ def test_more_candidates_than_items_are_all_items():
 SUCCESS = [8, 0, 4, 8, 3, 0, 1, 8, 0, 7]  # p (1 - p) in 64ths: 0 0 16 0 15 0 7 0 0 7: best three 2, 4 and 6 or 9
 
 
-def select(rule, state, pool, count, step=1):
-    items, _ = rule.select(state, testing.draw(pool, step, np.arange(len(state[0]))), count)
-    assert all(len(set(row)) == count for row in items.tolist())
-    return items
-
-
 def test_before_the_first_probe_a_batch_is_uniform():
     rule, pool, lanes = SFL(keep=2), pool_of(8), 4_000
-    counts = np.bincount(select(rule, rule.init(pool, lanes), pool, 2).ravel(), minlength=8)
+    counts = np.bincount(batch(rule, rule.init(pool, lanes), pool, 2).ravel(), minlength=8)
     assert stats.chi2.sf(stats.chisquare(counts).statistic * 7 / 6, 7) > 1e-3
 
 
 def test_the_items_with_the_largest_p_times_1_minus_p_are_kept():
     rule, pool = SFL(candidates=10, keep=2, fresh=0.0), pool_of(10)
     state = probed(rule, pool, SUCCESS, lanes=50)
-    assert {tuple(sorted(row)) for row in select(rule, state, pool, 2).tolist()} == {(2, 4)}
+    assert {tuple(sorted(row)) for row in batch(rule, state, pool, 2).tolist()} == {(2, 4)}
 
 
 def test_items_that_tie_for_the_last_place_of_the_buffer_are_kept_as_often():
     rule, pool, lanes = SFL(candidates=10, keep=3, fresh=0.0), pool_of(10), 2_000
     state = probed(rule, pool, SUCCESS, lanes)
-    items = select(rule, state, pool, 3)
+    items = batch(rule, state, pool, 3)
     assert all({2, 4} < set(row) for row in items.tolist())
     six, nine = ((items == item).any(axis=1).sum() for item in (6, 9))
     assert six + nine == lanes
@@ -89,7 +83,7 @@ def test_items_that_tie_for_the_last_place_of_the_buffer_are_kept_as_often():
 def test_half_a_batch_is_from_the_buffer_uniformly_and_half_is_fresh():
     rule, pool, lanes = SFL(candidates=40, keep=5, fresh=0.5), pool_of(40), 3_000
     success = [4 if item < 5 else 8 for item in range(40)]
-    items = select(rule, probed(rule, pool, success, lanes), pool, 6)
+    items = batch(rule, probed(rule, pool, success, lanes), pool, 6)
     kept = (items < 5).sum(axis=1)
     assert kept.min() >= 3
     assert kept.mean() < 3 + 3 * 2 / 37 + 0.05  # a fresh item is in the buffer by chance only
@@ -101,7 +95,7 @@ def test_half_a_batch_is_from_the_buffer_uniformly_and_half_is_fresh():
 def test_a_buffer_smaller_than_its_part_of_the_batch_is_used_whole_and_the_rest_is_uniform():
     rule, pool, lanes = SFL(candidates=20, keep=2, fresh=0.0), pool_of(20), 1_500
     success = [4 if item < 2 else 0 for item in range(20)]
-    items = select(rule, probed(rule, pool, success, lanes), pool, 5)
+    items = batch(rule, probed(rule, pool, success, lanes), pool, 5)
     assert all({0, 1} < set(row) for row in items.tolist())
     counts = np.bincount(items.ravel(), minlength=20)[2:]
     assert stats.chi2.sf(stats.chisquare(counts).statistic * 17 / 15, 17) > 1e-3
@@ -109,7 +103,7 @@ def test_a_buffer_smaller_than_its_part_of_the_batch_is_used_whole_and_the_rest_
 
 def test_with_everything_fresh_a_batch_is_uniform():
     rule, pool, lanes = SFL(candidates=10, keep=2, fresh=1.0), pool_of(10), 4_000
-    counts = np.bincount(select(rule, probed(rule, pool, SUCCESS, lanes), pool, 2).ravel(), minlength=10)
+    counts = np.bincount(batch(rule, probed(rule, pool, SUCCESS, lanes), pool, 2).ravel(), minlength=10)
     assert stats.chi2.sf(stats.chisquare(counts).statistic * 9 / 8, 9) > 1e-3
 
 
@@ -117,7 +111,7 @@ def test_a_new_probe_replaces_the_buffer():
     rule, pool = SFL(period=3, candidates=10, keep=2, fresh=0.0), pool_of(10)
     state = probed(rule, pool, SUCCESS, lanes=3)
     state = probed(rule, pool, [0, 4, 8, 8, 8, 4, 8, 8, 8, 8], lanes=3, step=3, state=state)
-    assert {tuple(sorted(row)) for row in select(rule, state, pool, 2, step=3).tolist()} == {(1, 5)}
+    assert {tuple(sorted(row)) for row in batch(rule, state, pool, 2, step=3).tolist()} == {(1, 5)}
 
 
 def test_training_rewards_leave_the_buffer_as_it_is():
@@ -125,7 +119,7 @@ def test_training_rewards_leave_the_buffer_as_it_is():
     state = probed(rule, pool, SUCCESS, lanes=3)
     for step in range(1, 6):
         state = told(rule, state, pool, [2, 4], [half(8), half(8)], step=step)
-    assert {tuple(sorted(row)) for row in select(rule, state, pool, 2).tolist()} == {(2, 4)}
+    assert {tuple(sorted(row)) for row in batch(rule, state, pool, 2).tolist()} == {(2, 4)}
 
 
 def test_partial_rewards_are_rates():
@@ -135,12 +129,12 @@ def test_partial_rewards_are_rates():
     probe = rule.probe(rule.init(pool, 1), testing.draw(pool))
     rewards = np.array([[rates[item]] * 8 for item in probe.items[0].tolist()])
     state = told(rule, rule.init(pool, 1), pool, probe.items, rewards, probe=True)
-    assert select(rule, state, pool, 1).tolist() == [[1]]
+    assert batch(rule, state, pool, 1).tolist() == [[1]]
 
 
 def test_the_whole_pool_as_a_batch_is_every_item_once():
     rule, pool = SFL(candidates=10, keep=3), pool_of(10)
-    assert sorted(select(rule, probed(rule, pool, SUCCESS), pool, 10)[0].tolist()) == list(range(10))
+    assert sorted(batch(rule, probed(rule, pool, SUCCESS), pool, 10)[0].tolist()) == list(range(10))
 
 
 def test_the_controller_asks_probes_tells_and_counts_them():
@@ -162,7 +156,7 @@ def test_the_controller_asks_probes_tells_and_counts_them():
 def test_no_item_starves_with_fresh_items_in_every_batch():
     pool, rule = pool_of(20), SFL(candidates=20, keep=3, fresh=0.5)
     state = probed(rule, pool, [4] * 3 + [0] * 17)
-    seen = {item for step in range(200) for item in select(rule, state, pool, 2, step)[0].tolist()}
+    seen = {item for step in range(200) for item in batch(rule, state, pool, 2, step)[0].tolist()}
     assert seen == set(range(20))
 
 
@@ -233,14 +227,14 @@ def test_items_are_drawn_by_these_weights():
     state = told(rule, rule.init(pool, lanes), pool, [0, 1, 2, 3], rewards)
     p = np.array([4, 8, 1, 2]) / 8
     law = np.exp(6 * p * (1 - p))
-    items = select(rule, state, pool, 1)[:, 0]
+    items = batch(rule, state, pool, 1)[:, 0]
     assert stats.chisquare(np.bincount(items, minlength=4), law / law.sum() * lanes).pvalue > 1e-3
 
 
 def test_no_temperature_is_a_uniform_draw():
     rule, pool, lanes = ProCuRL(beta=0.0), pool_of(4), 4_000
     state = told(rule, rule.init(pool, lanes), pool, [0, 1], [half(8), half(4)])
-    items = select(rule, state, pool, 1)[:, 0]
+    items = batch(rule, state, pool, 1)[:, 0]
     assert stats.chisquare(np.bincount(items, minlength=4)).pvalue > 1e-3
 
 
@@ -259,16 +253,16 @@ def test_an_item_that_was_solved_at_first_is_still_drawn_at_times():
     # exp(20 (0 - .25)) = 1/148: seldom but not never.
     rule, pool, lanes = ProCuRL(), pool_of(2), 20_000
     state = told(rule, rule.init(pool, lanes), pool, [0, 1], [half(8), half(4)])
-    hits = int((select(rule, state, pool, 1) == 0).sum())
+    hits = int((batch(rule, state, pool, 1) == 0).sum())
     assert stats.binomtest(hits, lanes, 1 / (1 + np.exp(5))).pvalue > 1e-3
 
 
 def test_a_steep_preference_takes_the_best_first_and_the_others_after_all_of_them():
     rule, pool = ProCuRL(beta=1e6), pool_of(6)
     state = told(rule, rule.init(pool, 20), pool, np.arange(6), [half(k) for k in (8, 4, 0, 4, 1, 4)])
-    assert {tuple(sorted(row)) for row in select(rule, state, pool, 3).tolist()} == {(1, 3, 5)}
+    assert {tuple(sorted(row)) for row in batch(rule, state, pool, 3).tolist()} == {(1, 3, 5)}
     assert np.isfinite(rule.weights(state, testing.draw(pool, seed=range(20)))).all()
-    select(rule, state, pool, 6)
+    batch(rule, state, pool, 6)
 
 
 @pytest.mark.parametrize(

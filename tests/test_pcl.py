@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from steps import select
 
 import workbench as wb
 from workbench import testing
@@ -15,14 +16,6 @@ def clusters(*sizes, scale=1.0):
     which = np.repeat(np.arange(len(sizes)), sizes)
     features = scale * np.eye(len(sizes))[which]
     return wb.Pool(difficulty=np.linspace(0, 100, len(which)), features=features), which
-
-
-def select(rule, state, pool, count, step=1):
-    lanes = len(state[0])
-    items, state = rule.select(state, testing.draw(pool, step, np.arange(lanes)), count)
-    assert items.shape == (lanes, count)
-    assert all(len(set(row)) == count for row in items.tolist())
-    return items, state
 
 
 def taught(rule, pool, rates, steps=300, batch=32, lanes=1):

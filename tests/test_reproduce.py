@@ -1,7 +1,6 @@
 """sims/reproduce.py: published findings held against the learner family. The real run: test_forecast.py."""
 
 import math
-import sys
 
 import family
 import numpy as np
@@ -10,20 +9,11 @@ import paper_findings
 import pytest
 import reproduce
 import table1
+from commands import call
 from published import EXTRA, STABLE_SHARE, TABLE1
 
 from workbench.controllers import AdaRFT, Controller, Uniform
 from workbench.pool import Pool
-
-
-def run_command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["sims/reproduce.py", *map(str, words)])
-    try:
-        status = reproduce.main()
-    except SystemExit as end:
-        status = end.code
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
 
 
 @pytest.mark.parametrize(
@@ -37,7 +27,7 @@ def run_command(monkeypatch, capsys, *words):
     ],
 )
 def test_bad_studies_are_one_line(tmp_path, monkeypatch, capsys, words, said):
-    status, _, err = run_command(monkeypatch, capsys, *words, *(["--out", tmp_path] if words[0] != "gamma" else []))
+    status, _, err = call(reproduce, monkeypatch, capsys, *words, *(["--out", tmp_path] if words[0] != "gamma" else []))
     assert status == 2
     assert said in err
     assert err.count("\n") == 1
@@ -147,7 +137,7 @@ def test_where_order_cannot_matter_no_finding_about_order_holds():
 
 def test_a_study_of_the_paper_leaves_findings_and_a_figure(tmp_path, monkeypatch, capsys):
     words = ["extremes", "--learners", "scalar", "--draws", 3, "--out", tmp_path]
-    status, out, _ = run_command(monkeypatch, capsys, *words)
+    status, out, _ = call(reproduce, monkeypatch, capsys, *words)
     assert status == 0
     assert "adarft beats uniform (area)  (published: yes)" in out
     table = pd.read_csv(tmp_path / "findings.csv")
@@ -158,7 +148,7 @@ def test_a_study_of_the_paper_leaves_findings_and_a_figure(tmp_path, monkeypatch
 
 def test_table1_says_what_it_was_fitted_on(tmp_path, monkeypatch, capsys):
     words = ["table1", "--learners", "scalar", "--draws", 2, "--out", tmp_path, "--fit-cells", "uniform/ppo"]
-    status, out, _ = run_command(monkeypatch, capsys, *words)
+    status, out, _ = call(reproduce, monkeypatch, capsys, *words)
     assert status == 0
     assert "skew-difficult/filter" in out
     assert list(pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)["fitted_on"]) == ["none", "uniform/ppo"]

@@ -17,6 +17,7 @@ import pytest
 import robustness
 import sensitivity
 import stability
+from commands import call
 from matrix import Areas, Matrix, judge
 from scipy.stats import spearmanr
 
@@ -30,13 +31,8 @@ ROOT = Path(__file__).parents[1]
 
 def command(monkeypatch, capsys, *words):
     """Exit status, what is printed, errors: without the progress bar."""
-    monkeypatch.setattr(sys, "argv", ["sims/robustness.py", *map(str, words)])
-    try:
-        status = robustness.main()
-    except SystemExit as end:
-        status = end.code
-    printed = capsys.readouterr()
-    return status, printed.out, "\n".join(line for line in printed.err.splitlines() if line and "%|" not in line)
+    status, out, err = call(robustness, monkeypatch, capsys, *words)
+    return status, out, "\n".join(line for line in err.splitlines() if line and "%|" not in line)
 
 
 def tables(folder):

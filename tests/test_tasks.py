@@ -10,16 +10,8 @@ import pandas as pd
 import pytest
 
 from real_runs import tasks
-from real_runs.tasks import (
-    FAMILIES,
-    Generated,
-    Isolated,
-    ScoringError,
-    ScoringTimeout,
-    final_expression,
-    is_arithmetic,
-    make_task,
-)
+from real_runs.isolated import Isolated, ScoringError, ScoringTimeout
+from real_runs.tasks import FAMILIES, Generated, final_expression, is_arithmetic, make_task
 from workbench.errors import InputError
 from workbench.streams import Role, generator
 

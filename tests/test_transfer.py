@@ -1,7 +1,6 @@
 """sims/reproduce.py transfer: gains of RL on one category in others, and what they leave of MultiSkill's range."""
 
 import itertools
-import sys
 from math import log
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 import reproduce
 import transfer
+from commands import call
 
 from workbench.learners import MultiSkill
 
@@ -34,13 +34,6 @@ def small():
         rows("rl_games_1", "arc", "rearc", [1] * 4),
         rows("rl_games_1", "graphs", "path", [1] * 4),
     )
-
-
-def run_command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["sims/reproduce.py", *map(str, words)])
-    status = reproduce.main()
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
 
 
 # ---- estimates -------------------------------------------------------------------------------------------------
@@ -157,7 +150,7 @@ def test_the_command_leaves_tables_and_a_figure_and_says_what_it_left_out(tmp_pa
     extra = log_of(rows("llama_maths", "x", "maze", [1] * 4), rows("rl_games_1", "games", "new", [1] * 4))
     pd.concat([small(), extra]).to_csv(log_file, index=False)
     words = ["transfer", "--log", log_file, "--base", "base", "--draws", 20, "--out", tmp_path / "out"]
-    status, out, _ = run_command(monkeypatch, capsys, *words)
+    status, out, _ = call(reproduce, monkeypatch, capsys, *words)
     assert status == 0
     assert "games -> arc" in out
     assert "left out: llama_maths (its name says no category)" in out
@@ -165,7 +158,7 @@ def test_the_command_leaves_tables_and_a_figure_and_says_what_it_left_out(tmp_pa
     names = {path.name for path in (tmp_path / "out").iterdir() if path.suffix}
     assert names == {"range.csv", "transfer.csv", "transfer.pdf", "transfer.png"}
     first = (tmp_path / "out" / "transfer.csv").read_bytes()
-    run_command(monkeypatch, capsys, *words)
+    call(reproduce, monkeypatch, capsys, *words)
     assert (tmp_path / "out" / "transfer.csv").read_bytes() == first
 
 
@@ -196,15 +189,15 @@ def changed(**columns):
 )
 def test_bad_logs_are_one_line(table, said, tmp_path, monkeypatch, capsys):
     table.to_csv(tmp_path / "log.csv", index=False)
-    status, out, err = run_command(
-        monkeypatch, capsys, "transfer", "--log", tmp_path / "log.csv", "--base", "base", "--out", tmp_path / "out"
-    )
+    words = ["transfer", "--log", tmp_path / "log.csv", "--base", "base", "--out", tmp_path / "out"]
+    status, out, err = call(reproduce, monkeypatch, capsys, *words)
     assert (status, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
 
 
 def test_a_log_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
-    status, _, err = run_command(monkeypatch, capsys, "transfer", "--log", tmp_path / "no.csv", "--out", tmp_path / "o")
+    words = ["transfer", "--log", tmp_path / "no.csv", "--out", tmp_path / "o"]
+    status, _, err = call(reproduce, monkeypatch, capsys, *words)
     assert status == 2
     assert err.startswith("error: --log: must be a .csv file of checkpoint, category")

@@ -8,6 +8,7 @@ many attempts per item, is enough for rasch and 1pl: b is then relative to that 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
@@ -18,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import irt
-from workbench.commands import Parser
+from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count, check_number
-from workbench.store import StorageError, write_whole
+from workbench.store import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,30 +269,28 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
     p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
     options = p.parse_args(arguments)
-    try:
-        check_choice("--model", options.model, irt.MODELS)
-        responses = read_responses(Path(options.responses))
-        fit = irt.fit(responses, options.model)
-        out, facts = Path(options.out), about(fit, responses)
-        made = tables(fit, responses) if fit.converged else {}
-        write_whole(out / "fit.json", (json.dumps(facts, indent=1) + "\n").encode())
-        if not fit.converged:
-            for name in TABLES:  # of an earlier fit
-                (out / f"{name}.csv").unlink(missing_ok=True)
-            print(
-                f"error: the {options.model} fit did not converge in {fit.iterations} iterations (log likelihood "
-                f"{fit.log_likelihood:.3f}); only {out}/fit.json was written. A smaller model or more persons may help",
-                file=sys.stderr,
-            )
-            return 1
-        for name, table in made.items():
-            write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except StorageError as error:
-        print(f"error: {error}", file=sys.stderr)
+    return exit_status(lambda: estimate(options))
+
+
+def estimate(options: argparse.Namespace) -> int:
+    """Fit, write and print what the command line asks for; the exit status, 1 if the fit did not converge."""
+    check_choice("--model", options.model, irt.MODELS)
+    responses = read_responses(Path(options.responses))
+    fit = irt.fit(responses, options.model)
+    out, facts = Path(options.out), about(fit, responses)
+    made = tables(fit, responses) if fit.converged else {}
+    write_whole(out / "fit.json", (json.dumps(facts, indent=1) + "\n").encode())
+    if not fit.converged:
+        for name in TABLES:  # of an earlier fit
+            (out / f"{name}.csv").unlink(missing_ok=True)
+        print(
+            f"error: the {options.model} fit did not converge in {fit.iterations} iterations (log likelihood "
+            f"{fit.log_likelihood:.3f}); only {out}/fit.json was written. A smaller model or more persons may help",
+            file=sys.stderr,
+        )
         return 1
+    for name, table in made.items():
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     print(report(made, facts))
     print(f"\n{options.out}: items.csv persons.csv item_fit.csv fit.json")
     return 0

@@ -1,4 +1,4 @@
-"""Bad input gets one line: the field, its allowed domain, the value."""
+"""What commands end on with one line. For bad input: the field, its allowed domain, the value."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from numpy.typing import ArrayLike
 
 class InputError(ValueError):
     """Bad input, named in one line: field, allowed domain, value."""
+
+
+class WorkerError(RuntimeError):
+    """A worker process died; what was finished is kept."""
 
 
 def check_number(

@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.controllers import Controller, ShortBatch
-from workbench.errors import InputError, check_choice, check_count, check_number, shown
+from workbench.errors import InputError, WorkerError, check_choice, check_count, check_number, shown
 from workbench.learners import KernelTransfer, Law, SimLearner
 from workbench.loop import Record, record_steps, train
 from workbench.pool import Pool
@@ -49,10 +49,6 @@ ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Py
 
 T = TypeVar("T")
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
-
-
-class WorkerError(RuntimeError):
-    """A worker process died; what was finished is kept."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,44 @@
+"""How commands end: one line and a status for each kind of trouble."""
+
+import pytest
+
+from workbench.commands import exit_status
+from workbench.errors import InputError, WorkerError
+from workbench.store import StorageError
+
+AGAIN = "; what was finished is kept, run the same command again"
+GO_ON = "; finished cells are kept, run the same command to go on"
+
+
+def raiser(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said", "kept"),
+    [
+        (InputError("--seeds: must be 1, got 2"), 2, "error: --seeds: must be 1, got 2", ""),
+        (StorageError("cannot write a.csv: no space"), 1, "error: cannot write a.csv: no space", AGAIN),
+        (PermissionError("not yours"), 1, "error: not yours", AGAIN),
+        (WorkerError("a worker process died"), 1, "error: a worker process died", AGAIN),
+        (KeyboardInterrupt(), 130, "stopped", GO_ON),
+    ],
+)
+def test_trouble_is_one_line_and_a_status(error, status, said, kept, capsys):
+    assert exit_status(raiser(error)) == status
+    assert exit_status(raiser(error), resumes=True) == status
+    assert capsys.readouterr() == ("", f"{said}\n{said}{kept}\n")
+
+
+def test_work_that_ends_well_says_nothing_and_its_own_status_passes(capsys):
+    assert exit_status(lambda: None) == exit_status(lambda: 0) == 0
+    assert exit_status(lambda: 1) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        exit_status(lambda: 1 // 0)
