@@ -467,7 +467,7 @@ def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_pa
         (lambda t: t, ["--forecast-until", 5], "--forecast-until: must be a whole number >= 6, got 5"),
         (lambda t: t, ["--learners", "narrow"], "--learners: must be one of scalar"),
         (lambda t: t, ["--draws", "1"], "--draws: must be a whole number >= 2, got 1"),
-        (lambda t: t, ["--seed", "-1"], "--seed: must be a whole number >= 0, got -1"),
+        (lambda t: t, ["--seed", "-1"], "--seed: must be a whole number in [0, 4294967295], got -1"),
         (lambda t: t, ["--draws", "many"], "argument --draws"),
     ],
 )
