@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from real_runs.tasks import make_task
 from real_runs.train import Run, make_pool
 from workbench import stats
-from workbench.commands import Parser
+from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
-from workbench.store import StorageError, only_writer, to_parquet, write_whole
+from workbench.store import only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
 from workbench.sweep import git_commit, label_of
 
@@ -233,29 +233,26 @@ def main(arguments: list[str] | None = None) -> int:
         p.add_argument(flag, default=str(default), help=f"as in train.py (default: {default or 'as there'})")
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
     options = p.parse_args(arguments)
+    return exit_status(lambda: study(options, base), SAME_AGAIN)
+
+
+def study(options: argparse.Namespace, base: Run) -> None:
+    """Run what is not there yet, and make the tables."""
+    cells = make_cells(options, base)
     try:
-        cells = make_cells(options, base)
-        try:
-            threshold = float(options.threshold)
-        except ValueError:
-            raise InputError(f"--threshold: must be a number in (0, 1], got '{options.threshold}'") from None
-        check_number("--threshold", threshold, 0, 1, open_low=True)
-        out = Path(options.out)
-        with only_writer(out):
-            if options.tables_only:
-                cells = [cell for cell in cells if cell.finished()]
-                if not cells:
-                    raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
-            else:
-                execute(cells, _whole("--jobs", options.jobs))
-            print(write_tables(cells, out, threshold))
-    except (InputError, StorageError, WorkerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+        threshold = float(options.threshold)
+    except ValueError:
+        raise InputError(f"--threshold: must be a number in (0, 1], got '{options.threshold}'") from None
+    check_number("--threshold", threshold, 0, 1, open_low=True)
+    out = Path(options.out)
+    with only_writer(out):
+        if options.tables_only:
+            cells = [cell for cell in cells if cell.finished()]
+            if not cells:
+                raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
+        else:
+            execute(cells, _whole("--jobs", options.jobs))
+        print(write_tables(cells, out, threshold))
 
 
 def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:

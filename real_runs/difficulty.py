@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from real_runs.train import texts_digest
-from workbench.commands import Parser
+from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
 from workbench.pool import Pool
-from workbench.store import StorageError, only_writer, to_parquet, write_whole
+from workbench.store import only_writer, to_parquet, write_whole
 
 
 def measure(
@@ -90,27 +90,27 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
     options = p.parse_args(arguments)
-    try:
-        numbers = {}
-        for name, low in {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "limit": 0, "threads": 0}.items():
-            text = getattr(options, name)
-            numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
-        if options.out.suffix != ".parquet":
-            raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
-        if numbers["threads"]:
-            import torch
+    return exit_status(lambda: measure_to(options), SAME_AGAIN)
 
-            torch.set_num_threads(numbers["threads"])
-        with only_writer(options.out.with_suffix(".parts")):
-            pool = measure(
-                options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-                options.out, numbers["chunk"], numbers["limit"],
-            )  # fmt: skip
-    except (InputError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def measure_to(options: argparse.Namespace) -> None:
+    """Check the options, measure, and say what came out."""
+    numbers = {}
+    for name, low in {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "limit": 0, "threads": 0}.items():
+        text = getattr(options, name)
+        numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
+    if options.out.suffix != ".parquet":
+        raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+    if numbers["threads"]:
+        import torch
+
+        torch.set_num_threads(numbers["threads"])
+    with only_writer(options.out.with_suffix(".parts")):
+        pool = measure(
+            options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
+            options.out, numbers["chunk"], numbers["limit"],
+        )  # fmt: skip
     print(f"{options.out}: {summary(pool)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from workbench import Controller, train
-from workbench.commands import Parser
+from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
 from workbench.presets import GATES, RULES, make_controller, parts_of, setting_value
-from workbench.store import StorageError, only_writer
+from workbench.store import only_writer
 from workbench.sweep import describe, git_commit
 
 LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
@@ -398,19 +398,14 @@ def parse(arguments: list[str] | None = None) -> tuple[Run, argparse.Namespace]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
+    def work() -> None:
         run, options = parse(arguments)
         out = Path(options.out)
         with only_writer(out):
             execute(run, out, options.resume, tensorboard=options.tensorboard)
-    except (InputError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    print(f"{out}: steps.csv evals.csv rollouts.parquet manifest.json")
-    return 0
+        print(f"{out}: steps.csv evals.csv rollouts.parquet manifest.json")
+
+    return exit_status(work, "--resume goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from options import all_controllers, all_learners, make_pool, names, processors, with_all
 
 from workbench import figures
-from workbench.commands import Parser, exit_status
+from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
@@ -243,7 +243,7 @@ def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
 
 def main() -> int:
     options = parser().parse_args()
-    return exit_status(lambda: run(options), resumes=True)
+    return exit_status(lambda: run(options), SAME_AGAIN)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from options import heat_axes, make_study, parser, read_jobs, read_threshold
 from painter import Painter, choose
 from tqdm import tqdm
 
-from workbench.commands import exit_status
+from workbench.commands import SAME_AGAIN, exit_status
 from workbench.errors import InputError
 from workbench.ranking import ranking_lines, ranking_table
 from workbench.store import CellStore, only_writer, to_parquet, write_whole
@@ -26,7 +26,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 def run_command(painter: Painter) -> int:
     """Do what the command line says; the exit status."""
     options = parser().parse_args()
-    return exit_status(lambda: run(options, painter), resumes=True)
+    return exit_status(lambda: run(options, painter), SAME_AGAIN)
 
 
 def run(options: argparse.Namespace, painter: Painter) -> None:

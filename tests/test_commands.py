@@ -2,12 +2,11 @@
 
 import pytest
 
-from workbench.commands import exit_status
+from workbench.commands import SAME_AGAIN, exit_status
 from workbench.errors import InputError, WorkerError
 from workbench.store import StorageError
 
-AGAIN = "; what was finished is kept, run the same command again"
-GO_ON = "; finished cells are kept, run the same command to go on"
+GO_ON = "; what was finished is kept, run the same command to go on"
 
 
 def raiser(error):
@@ -21,15 +20,15 @@ def raiser(error):
     ("error", "status", "said", "kept"),
     [
         (InputError("--seeds: must be 1, got 2"), 2, "error: --seeds: must be 1, got 2", ""),
-        (StorageError("cannot write a.csv: no space"), 1, "error: cannot write a.csv: no space", AGAIN),
-        (PermissionError("not yours"), 1, "error: not yours", AGAIN),
-        (WorkerError("a worker process died"), 1, "error: a worker process died", AGAIN),
+        (StorageError("cannot write a.csv: no space"), 1, "error: cannot write a.csv: no space", GO_ON),
+        (PermissionError("not yours"), 1, "error: not yours", GO_ON),
+        (WorkerError("a worker process died"), 1, "error: a worker process died", GO_ON),
         (KeyboardInterrupt(), 130, "stopped", GO_ON),
     ],
 )
 def test_trouble_is_one_line_and_a_status(error, status, said, kept, capsys):
     assert exit_status(raiser(error)) == status
-    assert exit_status(raiser(error), resumes=True) == status
+    assert exit_status(raiser(error), SAME_AGAIN) == status
     assert capsys.readouterr() == ("", f"{said}\n{said}{kept}\n")
 
 

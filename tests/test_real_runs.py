@@ -832,7 +832,7 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
 
 def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
     """As processes, in earnest."""
-    study(code=2, here=False, controllers="uniform", seeds=1, algorithm="nope")
+    study(code=1, here=False, controllers="uniform", seeds=1, algorithm="nope")
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: run ")
     assert "ended with status 2: error: --algorithm: must be one of ppo, grpo, rloo, reinforce++" in error

@@ -424,7 +424,7 @@ def test_killed_workers_end_the_sweep_with_one_clear_line(tormented):
     assert tormented.no_worker.code == 1
     assert "Traceback" not in tormented.no_worker.err
     (line,) = said(tormented.no_worker)
-    assert re.match("error: .*worker.* run the same command again", line)
+    assert re.match("error: .*worker.* run the same command to go on", line)
 
 
 def test_a_killed_painter_ends_the_sweep_with_one_clear_line_and_the_tables_are_there(tormented):
@@ -432,13 +432,13 @@ def test_a_killed_painter_ends_the_sweep_with_one_clear_line_and_the_tables_are_
         pytest.skip("no /proc to find a painter in")
     assert tormented.no_painter.result.code == 1
     (line,) = said(tormented.no_painter.result)
-    assert re.match("error: .*process that draws figures died.* run the same command again", line)
+    assert re.match("error: .*process that draws figures died.* run the same command to go on", line)
     assert {*TABLES} <= tormented.no_painter.names
 
 
 def test_a_sweep_that_is_stopped_says_so_in_one_line_and_goes_on_later(tormented):
     assert tormented.stopped.result.code == 130
-    assert said(tormented.stopped.result) == ["stopped; finished cells are kept, run the same command to go on"]
+    assert said(tormented.stopped.result) == ["stopped; what was finished is kept, run the same command to go on"]
     assert tormented.two.cells.items() <= tormented.stopped.cells.items()
     assert tormented.stopped.names == {".lock", "cells"}
 
@@ -463,7 +463,7 @@ def test_a_full_disk_ends_with_one_clear_line_and_no_half_written_file(tormented
     result = tormented.no_cell.result
     assert result.code == 1
     (line,) = (line for line in said(result) if not line.startswith("damaged"))
-    assert re.match(r"error: cannot write study/cells/\w+\.parquet: File too large; .*run the same command again", line)
+    assert re.match(r"error: cannot write study/cells/\w+\.parquet: File too large; .*run the same command to go on", line)
     assert result.out == ""
     assert tormented.no_cell.cells.keys() >= tormented.two.cells.keys() - set(tormented.damaged)
     assert not tormented.no_cell.cells.keys() & set(tormented.damaged)
@@ -475,7 +475,7 @@ def test_a_disk_that_fills_up_while_figures_are_drawn_ends_the_same_way(tormente
     assert result.code == 1
     assert "Traceback" not in result.err
     (line,) = said(result)
-    assert re.match(r"error: cannot write study/\w+\.(png|pdf): File too large; .*run the same command again", line)
+    assert re.match(r"error: cannot write study/\w+\.(png|pdf): File too large; .*run the same command to go on", line)
     assert {".lock", "cells", *TABLES} <= tormented.no_figure.names <= {".lock", "cells", *FILES}
     assert tormented.no_figure.files.items() <= contents(undisturbed.folder).items()
 
@@ -683,7 +683,7 @@ def test_what_goes_wrong_in_the_process_that_helps_to_draw_is_said_in_one_line(s
     result = sweep()
     assert result.code == 1
     (line,) = said(result)
-    assert re.match(r"error: cannot write study/speedup\.pdf: Is a directory; .*run the same command again", line)
+    assert re.match(r"error: cannot write study/speedup\.pdf: Is a directory; .*run the same command to go on", line)
     assert set(TABLES) <= set(tree(result.folder))
 
 

@@ -18,21 +18,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\n")
 
 
-def exit_status(work: Callable[[], int | None], *, resumes: bool = False) -> int:
+SAME_AGAIN = "what was finished is kept, run the same command to go on"
+
+
+def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
     """Do the work. 0 or what it returns; 2 for bad input, 1 if a disk or a process fails, 130 if stopped: a line each.
 
-    resumes: the same command goes on from what is on disk, and the line says so.
+    go_on: what the line says after a failure or a stop, where the work can go on from what is on disk.
     """
+    after = f"; {go_on}" if go_on else ""
     try:
         return work() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (OSError, WorkerError) as error:
-        kept = "; what was finished is kept, run the same command again" if resumes else ""
-        print(f"error: {error}{kept}", file=sys.stderr)
+        print(f"error: {error}{after}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        kept = "; finished cells are kept, run the same command to go on" if resumes else ""
-        print(f"stopped{kept}", file=sys.stderr)
+        print(f"stopped{after}", file=sys.stderr)
         return 130
