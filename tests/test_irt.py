@@ -370,6 +370,138 @@ def test_items_that_no_score_compares_do_not_converge(successes):
     assert not irt.fit(responses(successes), "rasch").converged  # Fischer 1981
 
 
+# ---- slopes of nearly 0 -------------------------------------------------------------------------------------
+
+
+def test_no_difficulty_is_beyond_use_on_small_rasch_tables():
+    """Of 25 tables of a size, where the maximum is at a = 0, b = -d / a is not reported; the others are in range."""
+    flat = 0
+    for persons, items in ((20, 5), (30, 4), (6, 6)):
+        for seed in range(25):
+            fit = irt.fit(simulated(persons, items, seed)[0], "1pl")
+            flat += fit.flat.any()
+            assert fit.converged == (not fit.flat.any())
+            if fit.converged:
+                assert np.abs(fit.b).max() < 20
+                assert fit.se_b.max() < 20
+            else:
+                assert np.isnan(fit.b[fit.flat]).all()
+    assert 3 <= flat <= 25
+
+
+@pytest.mark.parametrize("model", ["1pl", "2pl"])
+def test_a_small_slope_is_valid_with_enough_data(model):
+    b = np.linspace(-1.5, 1.5, 12)
+    a = np.full(12, 0.25) if model == "1pl" else np.array([0.2, -0.3] + [1.0] * 10)
+    fit = irt.fit(simulated(3000, 12, 21, a=a, b=b)[0], model)
+    assert fit.converged
+    assert not fit.flat.any()
+    assert np.abs((fit.a - a) / fit.se_a).max() < 4
+    assert np.abs((fit.b - b) / fit.se_b).max() < 4
+
+
+@pytest.mark.parametrize("model", ["2pl", "3pl"])
+def test_an_item_of_chance_is_flat_and_others_stand(model):
+    s = simulated(2000, 8, 22, a=1.5)[0].successes.copy()
+    s[:, 2] = np.arange(2000) % 2
+    fit = irt.fit(responses(s), model)
+    assert not fit.converged
+    assert fit.flat.tolist() == [False, False, True] + [False] * 5
+    assert np.isnan(fit.b[2])
+    assert np.isfinite(np.delete(fit.b, 2)).all()
+    assert np.isfinite(fit.theta).all()
+
+
+def core(a, d, variance):
+    """One item, with standard errors from the variances of a and of a b + d, uncorrelated: how steep, and where."""
+    b = -d / a
+    of_d = variance[1] + b**2 * variance[0]
+    covariance = np.array([[[variance[0], -b * variance[0], 0], [-b * variance[0], of_d, 0], [0, 0, 0.0]]])
+    return irt._Core(np.array([a]), np.array([d]), np.zeros(1), covariance, 0.0, 2, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("a", "variance", "flat"),
+    [
+        (0.2, (0.1**2, 0.1**2), False),  # small, known
+        (-0.2, (0.1**2, 0.1**2), False),
+        (0.2, (0.3**2, 0.3**2), True),  # small, not told from 0
+        (-0.2, (0.3**2, 0.3**2), True),
+        (5.0, (8.0**2, 0.5**2), False),  # steep: how steep is not known, where it is to 0.1
+        (0.0, (0.3**2, 0.3**2), True),
+    ],
+)
+def test_flat_is_a_slope_not_told_from_0_with_a_difficulty_not_known(a, variance, flat):
+    made = core(a or 1.0, -0.5, variance)
+    made.a[:] = a
+    found, b, se_b = irt._difficulty(made)
+    assert found[0] == flat
+    assert np.isnan(b[0]) == np.isnan(se_b[0]) == flat
+    if not flat:
+        assert b[0] == pytest.approx(0.5 / a)
+        assert se_b[0] == pytest.approx(np.sqrt(variance[1]) / abs(a))
+
+
+def test_the_able_are_those_who_solve():
+    """-a and -theta fit as well: the sign is such that slopes sum to something positive."""
+    s, n = np.array([[5, 4], [0, 9], [10, 5]]), np.array([[6, 11], [2, 12], [10, 12]])
+    fit = irt.fit(responses(s, n), "2pl")
+    assert fit.converged
+    assert fit.a[0] > 0 > fit.a[1]
+    assert fit.theta[2] > fit.theta[0] > fit.theta[1]
+    np.testing.assert_allclose(irt.map_theta(fit, responses(s, n)), fit.theta, atol=0.4)
+
+
+def test_nothing_is_an_estimate_without_a_maximum():
+    fit = irt.fit(responses(np.tril(np.ones((7, 6)), -1)), "2pl")
+    for values in (fit.a, fit.b, fit.c, fit.se_a, fit.se_b, fit.se_c, fit.theta, fit.theta_se):
+        assert np.isnan(values).all()
+
+
+@pytest.mark.parametrize("model", ["1pl", "2pl"])
+def test_an_item_all_solve_beside_two_that_are_unrelated(model):
+    fit = irt.fit(responses([[1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 0, 1]]), model)
+    assert not fit.converged
+
+
+@pytest.mark.parametrize("a", [0.05, 0.2, 1.0, 4.0])
+@pytest.mark.parametrize(("right", "tries", "c"), [(0, 20000, 0.0), (20000, 20000, 0.0), (0, 3, 0.2), (3, 3, 0.2)])
+def test_difficulty_of_an_extreme_item_is_met(a, right, tries, c):
+    """The ability distribution expects (s + 1/2) / (n + 1) right there, however flat the others are."""
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    (b,), (se,) = irt._extreme(np.array([right]), np.array([tries]), a, c, irt.COARSE.nodes)
+    rate = max((right + 0.5) / (tries + 1), c + (1 - c) * 0.5 / (tries + 1))
+
+    def expected(b):
+        return c + (1 - c) * quad(lambda t: expit(a * (t - b)) * norm.pdf(t), -9, 9, epsabs=1e-14)[0]
+
+    assert expected(b) == pytest.approx(rate, rel=1e-4)
+    slope = (expected(b - 0.01 / a) - expected(b + 0.01 / a)) / (0.02 / a)
+    assert se == pytest.approx(np.sqrt(rate * (1 - rate) / tries) / slope, rel=1e-3)
+
+
+def test_items_are_comparable_unless_two_sets_of_them_are_ordered():
+    """All splits of small tables: someone must have solved one of the first set and failed one of the second."""
+    luck, found = np.random.default_rng(0), []
+    for _ in range(200):
+        persons, items = luck.integers(2, 7), luck.integers(2, 5)
+        n = luck.integers(0, 3, (persons, items))
+        s = luck.binomial(n, 0.5)
+        splits = [np.array(kept) for kept in itertools.product([False, True], repeat=int(items))][1:-1]
+        crossed = all(((s > 0)[:, k].any(axis=1) & (s < n)[:, ~k].any(axis=1)).any() for k in splits)
+        assert irt._comparable(s, n) == crossed
+        found.append(crossed)
+    assert 20 < sum(found) < 180
+
+
+def test_rasch_without_a_maximum_is_not_taken_for_converged():
+    """All with a middle score solved the second item: its b runs off, though slowly enough to look settled."""
+    rows = [[0, 1, 0, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 1, 1, 1, 1], [0, 1, 1, 0, 1], [0, 0, 0, 0, 0]]
+    assert not irt.fit(responses(rows), "rasch").converged
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench import irt
 from workbench.commands import Parser, exit_status
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.store import write_whole
 
 if TYPE_CHECKING:
@@ -236,19 +236,20 @@ def tables(fit: irt.Fit, responses: irt.Responses) -> dict[str, pd.DataFrame]:
 
 def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
     """What fit.json holds."""
-    scale, likelihood = "N(0, 1)", "marginal"
+    scale: str | None = "N(0, 1)"
+    likelihood = "marginal"
     if len(responses.persons) == 1:
         scale, likelihood = "0, the one person", "binomial"
     elif fit.model == "rasch":
-        scale = f"N({fit.theta_mean:.4f}, {fit.theta_sd:.4f}^2), estimated; b sum to 0"
         likelihood = "conditional"
+        scale = f"N({fit.theta_mean:.4f}, {fit.theta_sd:.4f}^2), estimated; b sum to 0" if fit.converged else None
     return {
         "model": fit.model,
         "likelihood": likelihood,
-        "log_likelihood": fit.log_likelihood,
+        "log_likelihood": _known(fit.log_likelihood),
         "parameters": fit.parameters,
-        "aic": fit.aic,
-        "bic": fit.bic,
+        "aic": _known(fit.aic),
+        "bic": _known(fit.bic),
         "converged": fit.converged,
         "iterations": fit.iterations,
         "theta": scale,
@@ -257,9 +258,45 @@ def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
         "persons": len(responses.persons),
         "items": len(responses.items),
         "missing": int((responses.attempts == 0).sum()),
-        "extreme_items": [name for name, odd in zip(responses.items, fit.extreme, strict=True) if odd],
-        "overdispersion": irt.overdispersion(fit, responses),
+        "extreme_items": _named(responses, fit.extreme),
+        "flat_items": _named(responses, fit.flat),
+        "overdispersion": irt.overdispersion(fit, responses) if fit.converged else None,
     }
+
+
+def trouble(fit: irt.Fit, responses: irt.Responses, most: int = 5) -> str:
+    """Why a fit has no estimates to show, and what may help; names the first `most` of the items that are flat."""
+    if not fit.flat.any():
+        value = "" if np.isnan(fit.log_likelihood) else f" (log likelihood {fit.log_likelihood:.3f})"
+        return (
+            f"the {fit.model} fit did not converge in {fit.iterations} iterations{value}: a smaller model or more "
+            "persons may help"
+        )
+    if fit.model == "1pl":
+        return (
+            f"the 1pl fit did not converge to difficulties: success does not vary with ability "
+            f"(a = {fit.a[fit.flat][0]:.3g}, standard error {fit.se_a[fit.flat][0]:.3g}), so b = -d / a may be "
+            "anything: rasch or more persons may help"
+        )
+    names = [
+        f"{shown(name)} (a = {a:.3g}, standard error {se:.3g})"
+        for name, a, se in zip(_named(responses, fit.flat), fit.a[fit.flat], fit.se_a[fit.flat], strict=True)
+    ]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (
+        f"the {fit.model} fit did not converge to a difficulty of all items: success does not vary with ability at "
+        f"{', '.join(names[:most])}{more}, so b = -d / a may be anything there: leaving them out, a smaller model or "
+        "more persons may help"
+    )
+
+
+def _named(responses: irt.Responses, which: NDArray[np.bool_]) -> list[str]:
+    return [name for name, has in zip(responses.items, which, strict=True) if has]
+
+
+def _known(value: float) -> float | None:
+    """What JSON has a word for."""
+    return value if np.isfinite(value) else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -283,11 +320,7 @@ def estimate(options: argparse.Namespace) -> int:
     if not fit.converged:
         for name in TABLES:  # of an earlier fit
             (out / f"{name}.csv").unlink(missing_ok=True)
-        print(
-            f"error: the {options.model} fit did not converge in {fit.iterations} iterations (log likelihood "
-            f"{fit.log_likelihood:.3f}); only {out}/fit.json was written. A smaller model or more persons may help",
-            file=sys.stderr,
-        )
+        print(f"error: {trouble(fit, responses)}; only {out}/fit.json was written", file=sys.stderr)
         return 1
     for name, table in made.items():
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())

@@ -69,10 +69,16 @@ class Responses:
 class Fit:
     """Estimates with standard errors (I,); an entry that the model fixes has standard error 0.
 
+    The a of the marginal models sum to something positive, as the sign of ability is free.
+
     theta, theta_se: (P,) posterior means (EAP) and sds. log_likelihood: marginal; conditional for "rasch".
     theta_mean, theta_sd: of the ability distribution: 0 and 1, estimated for "rasch", whose b sum to 0.
-    extreme: (I,) items that nobody or everybody solved, left out of the fit: their a is the median of the others and
-    their b is where the model expects (s + 1/2) / (n + 1) right (Haldane-Anscombe).
+    extreme: (I,) items that nobody or everybody solved, left out of the fit: their a is the median |a| of the others
+    and their b is where the model expects (s + 1/2) / (n + 1) right (Haldane-Anscombe).
+    flat: (I,) items whose success does not vary with ability, so that any b will do: a is within its standard error of
+    0, and b not known to the sd of ability; see `_difficulty`. Their b is NaN, and the fit counts as not converged: it
+    does better without them. A small or negative a is kept where the data tell it from 0.
+    converged: whether the likelihood has its maximum here and no item is flat. Without a maximum all estimates are NaN.
 
     One person: ability is the origin, 0 with sd 0, and a = 1; see `_alone`. bic counts persons, or, for one, attempts.
     """
@@ -91,6 +97,7 @@ class Fit:
     converged: bool
     iterations: int
     extreme: NDArray[np.bool_]
+    flat: NDArray[np.bool_]
     theta_mean: float = 0.0
     theta_sd: float = 1.0
     sample: int = 0
@@ -121,7 +128,7 @@ def fit(responses: Responses, model: str) -> Fit:
     answered = (responses.attempts[:, ~extreme].sum(axis=1) > 0).nonzero()[0]
     s, n = (table[answered][:, ~extreme] for table in (responses.successes, responses.attempts))
     core = _conditional(s, n) if model == "rasch" else _marginal(s, n, model)
-    return _completed(core, model, responses)
+    return _completed(core, model, responses) if core.converged else _unfinished(core, model, responses)
 
 
 def _alone(responses: Responses, model: str) -> Fit:
@@ -138,7 +145,7 @@ def _alone(responses: Responses, model: str) -> Fit:
     zero, value = np.zeros(len(b)), float((-s * np.logaddexp(0, b) - (n - s) * np.logaddexp(0, -b)).sum())
     return Fit(
         model, zero + 1, b, zero, zero, se, zero, np.zeros(1), np.zeros(1), value, len(b), True, 0, responses.extreme,
-        theta_sd=0.0, sample=int(n.sum()),
+        responses.extreme & False, theta_sd=0.0, sample=int(n.sum()),
     )  # fmt: skip
 
 
@@ -236,6 +243,9 @@ def _marginal(s: Floats, n: Floats, model: str) -> _Core:
     if converged:
         covariance = problem.covariance(information)
     a, d, c = problem.unpacked(x)
+    if a.sum() < 0:  # -a with -theta is the same model: the more able are those who solve more
+        turn = np.array([-1.0, 1.0, 1.0])
+        a, covariance = -a, covariance * np.outer(turn, turn)
     return _Core(a, d, c, covariance, problem.log_likelihood(x), x.size, converged, iterations)
 
 
@@ -516,17 +526,17 @@ def _conditional(s: Floats, n: Floats) -> _Core:
     P(pattern | score r) = exp(-sum u b) / gamma_r(e^-b), gamma the elementary symmetric functions. Persons with some
     missing items are conditioned on the items they have; several attempts at an item count as as many items of its b.
     """
-    groups = _equals(s, n)
+    groups = _equals(s, n) if _comparable(s, n) else []
     b = -logit((s.sum(axis=0) + 0.5) / (n.sum(axis=0) + 1))
     b -= b.mean()
     converged, iterations, items = False, 0, s.shape[1]
-    value, covariance = 0.0, np.full((items, 3, 3), np.nan)
+    value, covariance, mean, sd = np.nan, np.full((items, 3, 3), np.nan), 0.0, 1.0
     for _ in range(50 if groups else 0):
         iterations += 1
         value, gradient, information = _conditional_parts(b, groups)
         try:
             step = _newton(information, gradient)
-        except np.linalg.LinAlgError:  # the items fall apart into sets that no score compares
+        except np.linalg.LinAlgError:  # comparable, but by chances that rounding loses
             break
         step -= step.mean()
         if np.abs(step).max() < 1e-8:
@@ -540,9 +550,27 @@ def _conditional(s: Floats, n: Floats) -> _Core:
             variance = np.diag(np.linalg.inv(information))
         covariance = np.zeros((items, 3, 3))
         covariance[:, 1, 1] = variance - 1 / items  # 11' / I is its own inverse on what it was added for
-    mean, sd = _ability(s, n, b)
+        mean, sd = _ability(s, n, b)
     ones = np.ones(items)
     return _Core(ones, -b, 0 * ones, covariance, value, items - 1, converged, iterations, mean, sd)
+
+
+def _comparable(s: Floats, n: Floats) -> bool:
+    """Whether the conditional likelihood has a maximum at finite b, the only one (Fischer 1981).
+
+    It has unless the items fall into two sets such that nobody who solved one of the first failed one of the second:
+    any more distance between the sets fits as well or better. That is, unless the graph with an edge from each item
+    solved to each failed, by the same person, falls into several strong components.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    persons, items = s.shape
+    (winner, solved), (loser, failed) = np.nonzero(s > 0), np.nonzero(s < n)
+    begin, end = np.append(solved, items + loser), np.append(items + winner, failed)  # item -> person -> item
+    graph = coo_array((np.ones(len(begin), bool), (begin, end)), shape=(items + persons,) * 2)
+    component = connected_components(graph, connection="strong")[1][:items]
+    return bool((component == component[0]).all())
 
 
 def _newton(information: Floats | _Information, gradient: Floats) -> Floats:
@@ -674,50 +702,80 @@ def _posterior(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, grid: _Gri
     return total, np.exp(joint - total[:, None])
 
 
-def _completed(core: _Core, model: str, responses: Responses) -> Fit:
-    """Standard errors by the delta method, extreme items, and the persons' posterior means and sds."""
-    extreme, s, n = responses.extreme, responses.successes, responses.attempts
-    items = len(extreme)
-    a, b, c, se_a, se_b, se_c = np.zeros((6, items))
-    keep = ~extreme
-    a[keep], c[keep], b[keep] = core.a, core.c, -core.d / core.a
-    jacobian = np.stack([core.d / core.a**2, -1 / core.a, np.zeros(len(core.a))], axis=1)  # of b by (a, d, logit c)
-    with np.errstate(invalid="ignore"):  # no covariance where the fit did not converge
-        se_a[keep] = np.sqrt(core.covariance[:, 0, 0])
-        se_b[keep] = np.sqrt(np.einsum("ij,ijk,ik->i", jacobian, core.covariance, jacobian))
-        se_c[keep] = core.c * (1 - core.c) * np.sqrt(core.covariance[:, 2, 2])
-    mean, sd = core.theta_mean, core.theta_sd
-    if extreme.any():
-        a[extreme], c[extreme] = np.median(core.a), np.median(core.c)
-        b[extreme], se_b[extreme] = _extreme(
-            s[:, extreme], n[:, extreme], np.median(core.a), np.median(core.c), mean + sd * COARSE.nodes
-        )
-    grid, weight = _settled(s, n, a * sd, a * (mean - b), c)
-    theta, theta_se = _moments(weight, mean + sd * grid.nodes)
+def _unfinished(core: _Core, model: str, responses: Responses) -> Fit:
+    """A fit without a maximum: where it stopped is no estimate of anything."""
+    person, item = (np.full(size, np.nan) for size in responses.attempts.shape)
     return Fit(
-        model, a, b, c, se_a, se_b, se_c, theta, theta_se, core.log_likelihood, core.parameters, core.converged,
-        core.iterations, extreme, mean, sd, len(theta),
+        model, item, item, item, item, item, item, person, person, core.log_likelihood, core.parameters, False,
+        core.iterations, responses.extreme, responses.extreme & False, np.nan, np.nan, len(person),
     )  # fmt: skip
 
 
-def _extreme(s: Floats, n: Floats, a: float, c: float, nodes: Floats) -> tuple[Floats, Floats]:
-    """b where the ability distribution expects (s + 1/2) / (n + 1) right, and 1 / (slope sqrt(n q (1 - q)))."""
+def _completed(core: _Core, model: str, responses: Responses) -> Fit:
+    """Standard errors by the delta method, extreme items, and the persons' posterior means and sds."""
+    extreme, s, n = responses.extreme, responses.successes, responses.attempts
+    keep, mean, sd = ~extreme, core.theta_mean, core.theta_sd
+    a, d, b, c, se_a, se_b, se_c = np.full((7, len(extreme)), np.nan)
+    flat = np.zeros(len(extreme), bool)
+    se_a[keep] = np.sqrt(core.covariance[:, 0, 0])
+    se_c[keep] = core.c * (1 - core.c) * np.sqrt(core.covariance[:, 2, 2])
+    a[keep], d[keep], c[keep] = core.a, core.d, core.c
+    flat[keep], b[keep], se_b[keep] = _difficulty(core)
+    steep = keep & ~flat
+    if extreme.any() and steep.any():
+        slope, floor = float(np.median(np.abs(a[steep]))), float(np.median(c[steep]))
+        a[extreme], c[extreme], se_a[extreme], se_c[extreme] = slope, floor, 0.0, 0.0
+        b[extreme], se_b[extreme] = _extreme(
+            s[:, extreme].sum(axis=0), n[:, extreme].sum(axis=0), slope, floor, mean + sd * COARSE.nodes
+        )
+        d[extreme] = -slope * b[extreme]
+    known = np.isfinite(d)
+    grid, weight = _settled(s[:, known], n[:, known], a[known] * sd, a[known] * mean + d[known], c[known])
+    theta, theta_se = _moments(weight, mean + sd * grid.nodes)
+    return Fit(
+        model, a, b, c, se_a, se_b, se_c, theta, theta_se, core.log_likelihood, core.parameters, not flat.any(),
+        core.iterations, extreme, flat, mean, sd, len(theta),
+    )  # fmt: skip
+
+
+def _difficulty(core: _Core) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Which items are flat, b = -d / a, and its standard error by the delta method; (I,) each, b NaN where flat.
+
+    Flat: a is within its standard error of 0, and b, by its own, is not known to the sd of ability. A ratio whose
+    denominator may be 0 has the whole line as its confidence set (Fieller 1954), here at one standard error: b might
+    be anything, on either side. The first alone would not do: a steep slope is known as badly, with a well known b.
+    Both errors fall with more data, so a small a, negative or not, is valid as soon as it is told from 0.
+    """
+    a, d = core.a, core.d
+    se_a = np.sqrt(core.covariance[:, 0, 0])
+    with np.errstate(all="ignore"):  # a may be 0
+        b = -d / a
+        along = np.stack([-b, -np.ones(len(a)), np.zeros(len(a))], axis=1)  # a times the slope of b by (a, d, logit c)
+        se_b = np.sqrt(np.einsum("ij,ijk,ik->i", along, core.covariance, along)) / np.abs(a)
+        flat = (np.abs(a) <= se_a) & ~(se_b < 1.0)
+    return flat, np.where(flat, np.nan, b), np.where(flat, np.nan, se_b)
+
+
+def _extreme(right: Floats, tries: Floats, a: float, c: float, theta: Floats) -> tuple[Floats, Floats]:
+    """b where the ability distribution expects (s + 1/2) / (n + 1) right, and 1 / (slope sqrt(n q (1 - q))).
+
+    right, tries: (E,). theta: the abilities at the coarse grid. What is expected at a b lies between the chances of
+    the lowest and the highest of them, so b lies between where these are met.
+    """
     from scipy.optimize import brentq
 
     prior = np.exp(COARSE.log_prior)
-
-    def expected(b: float) -> float:
-        return float(prior @ (c + (1 - c) * expit(a * (nodes - b))))
-
-    found, errors = [], []
-    for right, tries in zip(s.sum(axis=0), n.sum(axis=0), strict=True):
-        rate = (right + 0.5) / (tries + 1)
-        rate = max(rate, c + (1 - c) * 0.5 / (tries + 1))  # below the floor there is no b
-        b = float(brentq(lambda b, rate=rate: expected(b) - rate, -60.0, 60.0))
-        slope = (expected(b - 1e-4) - expected(b + 1e-4)) / 2e-4
-        found.append(b)
-        errors.append(np.sqrt(rate * (1 - rate) / tries) / slope)
-    return np.array(found), np.array(errors)
+    prior /= prior.sum()
+    floor = 0.5 / (tries + 1)  # below the guessing there is no b
+    rise = np.maximum(((right + 0.5) / (tries + 1) - c) / (1 - c), floor)
+    rate = c + (1 - c) * rise
+    low, high = theta[0] - logit(rise) / a - 1, theta[-1] - logit(rise) / a + 1
+    b, slope = np.empty((2, len(rise)))
+    for k, share in enumerate(rise):
+        b[k] = brentq(lambda b, share=share: float(prior @ expit(a * (theta - b))) - share, low[k], high[k])
+        met = expit(a * (theta - b[k]))
+        slope[k] = a * (1 - c) * (prior @ (met * (1 - met)))
+    return b, np.sqrt(rate * (1 - rate) / tries) / slope
 
 
 def map_theta(fit: Fit, responses: Responses) -> Floats:
