@@ -15,6 +15,7 @@ from workbench.errors import InputError
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
 FILES = ("fit.json", "item_fit.csv", "items.csv", "persons.csv")
+HEAD = "person,item,successes,attempts\n"
 
 
 # ---- pass counts --------------------------------------------------------------------------------------------
@@ -68,6 +69,83 @@ def test_shrinking_recovers_the_population_and_lowers_the_error():
     assert ((low < shrunk) & (shrunk < high)).all()
 
 
+def test_population_is_the_posterior_by_brute_force():
+    """Uniform mean and correlation, times the beta-binomial chances, summed over a fine grid of both."""
+    from scipy.stats import betabinom
+
+    s, n = np.array([1, 3, 3, 0]), np.array([4, 5, 8, 2])
+    mean, rho = np.meshgrid(*[(np.arange(800) + 0.5) / 800] * 2)
+    a, b = mean * (1 / rho - 1), (1 - mean) * (1 / rho - 1)
+    weight = np.prod([betabinom.pmf(k, m, a, b) for k, m in zip(s, n, strict=True)], axis=0)
+    weight /= weight.sum()
+    rate = [(weight * (k + a) / (m + a + b)).sum() for k, m in zip(s, n, strict=True)]
+    np.testing.assert_allclose(difficulty.from_counts(s, n, shrink=True)[0], 100 * (1 - np.array(rate)), atol=0.01)
+    alpha, beta = difficulty.beta_binomial(s, n)
+    assert alpha / (alpha + beta) == pytest.approx((weight * mean).sum(), abs=1e-4)
+    assert 1 / (alpha + beta + 1) == pytest.approx((weight * rho).sum(), abs=1e-4)
+
+
+def test_few_items_of_like_counts_are_not_known_to_be_alike():
+    """Maximum likelihood has alpha + beta infinite here: one rate for all, as if it were known."""
+    d, low, high = difficulty.from_counts([3, 4, 5], [8, 8, 8], shrink=True)
+    _, plain_low, plain_high = difficulty.from_counts([3, 4, 5], [8, 8, 8])
+    assert d[0] - d[2] > 8
+    pooled = difficulty.from_counts([12], [24])
+    assert ((high - low) > (pooled[2] - pooled[1])).all()  # less sure than if the three were one item
+    assert ((high - low) < (plain_high - plain_low)).all()
+    d, low, high = difficulty.from_counts([0, 0], [8, 8], shrink=True)
+    assert (low < 95).all()
+    assert (d < 99.5).all()
+    apart = difficulty.from_counts([0, 8], [8, 8], shrink=True)[0]
+    assert apart[0] > 95
+    assert apart[1] < 5
+
+
+@pytest.mark.parametrize(("items", "tables"), [(2, 500), (3, 400), (10, 150), (300, 15)])
+def test_shrunk_intervals_cover_with_few_items_and_many(items, tables):
+    """95 % over populations drawn from the prior (4 binomial sd over tables, as items of one share their errors)."""
+    luck = np.random.default_rng(items)
+    inside = []
+    for _ in range(tables):
+        mean, rho = luck.random(2)
+        rate = luck.beta(mean * (1 / rho - 1), (1 - mean) * (1 / rho - 1), items)
+        n = int(luck.choice([4, 8, 32]))
+        _, low, high = difficulty.from_counts(luck.binomial(n, rate), np.full(items, n), shrink=True)
+        truth = 100 * (1 - rate)
+        inside.append(np.mean((low <= truth + 1e-9) & (truth - 1e-9 <= high)))
+    assert np.mean(inside) > 0.95 - 4 * np.std(inside) / np.sqrt(tables)
+    assert np.mean(inside) > 0.92
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (0.3, 3), (2, 2), (5, 5), (30, 30), (3000, 6000)])
+def test_shrunk_intervals_cover_in_any_one_population(alpha, beta):
+    """Also where the prior is wrong; 600 items in tables of 2 to 10: binomial 4 sd is 0.036."""
+    luck = np.random.default_rng(7)
+    inside = []
+    for items in (2, 3, 5, 10) * 30:
+        rate = luck.beta(alpha, beta, items)
+        _, low, high = difficulty.from_counts(luck.binomial(8, rate), np.full(items, 8), shrink=True)
+        truth = 100 * (1 - rate)
+        inside += ((low <= truth + 1e-9) & (truth - 1e-9 <= high)).tolist()
+    assert len(inside) == 600
+    assert np.mean(inside) > 0.95 - 0.036
+
+
+@pytest.mark.parametrize(("alpha", "beta", "most"), [(0.8, 2, 0.05), (2, 2, 0.05), (20, 30, 0.5)])
+def test_the_prior_of_the_population_is_not_felt_with_many_items(alpha, beta, most):
+    """1,000 items of 8 attempts against shrinkage by maximum likelihood."""
+    from scipy.optimize import minimize
+    from scipy.stats import betabinom
+
+    luck = np.random.default_rng(0)
+    s = luck.binomial(8, luck.beta(alpha, beta, 1000))
+    best = minimize(lambda x: -betabinom.logpmf(s, 8, *np.exp(x)).sum(), np.log([alpha, beta]), method="Nelder-Mead")
+    a, b = np.exp(best.x)
+    np.testing.assert_allclose(
+        difficulty.from_counts(s, 8, shrink=True)[0], 100 * (1 - (s + a) / (8 + a + b)), atol=most
+    )
+
+
 def test_share_within_is_the_mean_over_all_subsets():
     for s, n, fewer, margin in ((2, 6, 3, 0.2), (3, 7, 4, 0.1), (5, 8, 2, 0.3), (0, 5, 2, 0.05), (4, 8, 4, 0.25)):
         outcome = [1] * s + [0] * (n - s)
@@ -113,6 +191,7 @@ def test_released_scores_need_as_many_attempts_as_the_paper_says():
         (lambda: difficulty.from_counts([0.5], [2]), "got 0.5 of 2"),
         (lambda: difficulty.from_counts([0], [0]), "attempts >= 1"),
         (lambda: difficulty.from_counts(["a"], [2]), "must be whole numbers"),
+        (lambda: difficulty.from_counts([3], [8], shrink=True), "must be of at least 2 items to shrink to each other"),
         (lambda: difficulty.from_counts([1], [2], level=1), "level: must be a number in (0, 1)"),
         (lambda: difficulty.share_within([1], [2], 3), "fewer: must be a whole number in [1, 2], got 3"),
         (lambda: difficulty.attempts_needed([1], [2], 1.5), "share: must be a number in [0, 1]"),
@@ -231,7 +310,77 @@ def test_a_fit_that_does_not_converge_says_so_and_leaves_no_table(tmp_path, matr
     assert facts["converged"] is False
 
 
-HEAD = "person,item,successes,attempts\n"
+def test_ability_that_explains_nothing_is_told_in_one_line(tmp_path, capsys):
+    """Scores vary less than chance would have them: a = 0 fits best, and b = -d / a may be anything."""
+    rows = [[1, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 0, 0]]
+    assert run(tmp_path, wide(rows), "--model", "1pl") == (1, ["fit.json"])
+    error = capsys.readouterr().err
+    assert error.startswith("error: the 1pl fit did not converge to difficulties: success does not vary with ability")
+    assert error.count("\n") == 1
+    facts = json.loads((tmp_path / "out" / "fit.json").read_text(), parse_constant=pytest.fail)
+    assert facts["converged"] is False
+    assert facts["flat_items"] == ["q0", "q1", "q2", "q3"]
+
+
+def test_an_item_that_ability_says_nothing_about_is_named(tmp_path, capsys):
+    luck = np.random.default_rng(3)
+    p = expit(luck.standard_normal((500, 1)) - np.linspace(-1.5, 1.5, 7))
+    matrix = (luck.random(p.shape) < p).astype(int)
+    matrix[np.argsort(np.delete(matrix, 3, axis=1).sum(axis=1)), 3] = np.arange(500) % 2  # half of the able, and of all
+    assert run(tmp_path, wide(matrix), "--model", "2pl") == (1, ["fit.json"])
+    error = capsys.readouterr().err
+    assert "success does not vary with ability at 'q3' (a = " in error
+    assert error.count("\n") == 1
+    facts = json.loads((tmp_path / "out" / "fit.json").read_text(), parse_constant=pytest.fail)
+    assert (facts["converged"], facts["flat_items"]) == (False, ["q3"])
+    assert run(tmp_path, wide(np.delete(matrix, 3, axis=1)), "--model", "2pl") == (0, list(FILES))
+
+
+def test_any_small_table_ends_in_finite_estimates_or_one_line(tmp_path, capsys):
+    """2 to 8 persons, 1 to 6 items, 0, 1 or blank, or counts; with much, some and no spread of ability."""
+    ends = {0: 0, 1: 0, 2: 0}
+    for seed in range(40):
+        luck = np.random.default_rng(seed)
+        shape = tuple(luck.integers([2, 1], [9, 7]))
+        most = 12 if seed % 3 == 2 else 1
+        n = luck.integers(0 if seed % 3 else 1, most + 1, shape)
+        spread = luck.choice([0, 1, 3]) * luck.standard_normal((shape[0], 1))
+        s = luck.binomial(n, expit(spread + luck.standard_normal(shape[1])))
+        blank = {tuple(cell) for cell in np.argwhere(n == 0)}
+        if most > 1:
+            cells = [f"m{p},q{i},{s[p, i]},{n[p, i]}" for p, i in np.ndindex(shape)]
+            text = HEAD + "\n".join(cells) + "\n"
+        else:
+            text = wide(s, blank)
+        for model in ("rasch", "1pl", "2pl", "3pl"):
+            code, files = run(tmp_path, text, "--model", model)
+            error = capsys.readouterr().err
+            ends[code] += 1
+            if code == 0:
+                tables, facts = read(tmp_path)
+                assert facts["converged"] is True, (seed, model)
+                assert files == list(FILES)
+                for table in tables.values():
+                    assert np.isfinite(table.iloc[:, 1:].to_numpy(float)).all(), (seed, model)
+                assert tables["items"]["b"].abs().max() < 50, (seed, model)
+            else:
+                assert error.startswith("error: "), (seed, model)
+                assert error.count("\n") == 1, (seed, model)
+                assert code == 2 or files == ["fit.json"], (seed, model)
+            for path in (tmp_path / "out").glob("*"):
+                if path.suffix == ".json":
+                    json.loads(path.read_text(), parse_constant=pytest.fail)
+                path.unlink()
+    assert min(ends.values()) > 15
+
+
+@pytest.mark.parametrize("model", ["1pl", "2pl", "3pl"])
+def test_two_counts_in_a_long_table_say_nothing_about_slopes(tmp_path, model, capsys):
+    assert run(tmp_path, HEAD + "a,x,5,10\nb,y,3,10\n", "--model", model) == (1, ["fit.json"])
+    assert capsys.readouterr().err.count("\n") == 1
+    assert json.loads((tmp_path / "out" / "fit.json").read_text(), parse_constant=pytest.fail)["converged"] is False
+
+
 OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
 
 
