@@ -21,6 +21,7 @@ from commands import call
 from matrix import Areas, Matrix, judge
 from scipy.stats import spearmanr
 
+import workbench.sweep
 from workbench.errors import InputError
 from workbench.learners import SimLearner
 from workbench.pool import Pool
@@ -199,6 +200,22 @@ def test_studies_of_other_seeds_share_no_run():
     (one,), (other,) = first.values(), second.values()
     assert not set(one.seeds.tolist()) & set(other.seeds.tolist())
     assert not set(one.law.kappa) & set(other.law.kappa)
+
+
+def test_another_release_of_a_package_that_a_program_computes_with_makes_it_another(monkeypatch):
+    def keys():
+        learners, rules = ["scalar", "policy"], ["uniform", "alp-gmm"]
+        study = Matrix([Pool.synthetic("uniform", 80)], learners, rules, 2, 6, 8, 4, "steps", 0)
+        return {key[1:]: program.key for key, program in study.programs()}
+
+    before, known = keys(), workbench.sweep.version
+    for package, moved in (
+        ("torch", {("policy", "uniform"), ("policy", "alp-gmm")}),
+        ("scikit-learn", {("scalar", "alp-gmm"), ("policy", "alp-gmm")}),
+    ):
+        monkeypatch.setattr(workbench.sweep, "version", lambda name, new=package: "0" if name == new else known(name))
+        after = keys()
+        assert {key for key in before if before[key] != after[key]} == moved
 
 
 # ---- sensitivity -----------------------------------------------------------------------------------------------
