@@ -145,9 +145,8 @@ def spearman_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
         for one, other in combinations(matrix.learners, 2):
             rho = rank_correlation(resampled[one][pool].T, resampled[other][pool].T)
             low, high = interval(rho[1:])
-            rows.append({"pool": pool, "learner": one, "other": other, "rho": rho[0], "low": low, "high": high,
-                         "controllers": len(ranked)})  # fmt: skip
-    return pd.DataFrame(rows)
+            rows.append((pool, one, other, rho[0], low, high, len(ranked)))
+    return pd.DataFrame(rows, columns=["pool", "learner", "other", "rho", "low", "high", "controllers"])
 
 
 def rank_correlation(x: Floats, y: Floats) -> Floats:

@@ -392,6 +392,22 @@ def test_all_studies_in_one_command_and_the_matrix_alike_whatever_the_jobs(tmp_p
     assert tables(tmp_path / "two") == found["matrix"], "bit for bit"
 
 
+def test_a_study_lists_what_it_wrote_and_removes_what_it_did_not_write_this_time(tmp_path, monkeypatch, capsys):
+    words = ["matrix", "--tiny", "--jobs", 1, "--draws", 2, "--out", tmp_path]
+    (tmp_path / "notes.txt").write_text("ours")
+    heads = []
+    for more in ([], ["--learners", "scalar", "--controllers", "frozen"]):
+        status, out, _ = command(monkeypatch, capsys, *words, *more)
+        assert status == 0
+        listed = out.splitlines()[-1].removeprefix(f"{tmp_path}: ").split()
+        assert {*listed, "notes.txt"} == tables(tmp_path).keys()
+        found = pd.read_csv(tmp_path / "spearman.csv")
+        heads.append(list(found.columns))
+    assert listed == ["findings.csv", "matrix.csv", "matrix.pdf", "matrix.png", "spearman.csv"]
+    assert found.empty, "one learner agrees with no other"
+    assert heads[0] == heads[1]
+
+
 def test_finished_cells_are_kept_and_damaged_ones_named_and_computed_again(tmp_path, monkeypatch, capsys):
     words = ["matrix", "--tiny", "--jobs", 1, "--out", tmp_path]
     command(monkeypatch, capsys, *words)
