@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from workbench.controllers import Controller, Gate, Rule, ShortBatch
 from workbench.learners import Law, SimLearner
+from workbench.loop import train_within
 from workbench.pool import Pool
 from workbench.store import CellStore
-from workbench.sweep import code_digest, describe, execute, train_within
+from workbench.sweep import code_digest, describe, execute, versions_of
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +58,7 @@ class Program:
             "numpy": np.__version__,
             "numba": numba.__version__,
             "machine": platform.machine(),
+            "packages": versions_of(self.law, self.rule),
             "pool": self.pool.digest,
             "parts": [describe(part) for part in (self.law, self.rule, *self.gates)],
             "numbers": [self.seeds, self.b, self.steps, self.batch, self.rollouts, self.eval_every, self.budget,

@@ -24,6 +24,9 @@ from visits import BINS, VisitLog
 from workbench import figures
 
 LEVEL = 0.8
+SCORES = ("learner", "log_score", *(f"over_{name.replace(' ', '_')}" for name in (*BASELINES, TREND)), "se_over_best",
+          "se_over_trend", "coverage_groups", "coverage_bins", "coverage_all", "rmse_bins", "rmse_all",
+          "beats_all")  # columns
 JUDGING_DRAWS = 100  # simulated futures per forecast from within the fitted visits
 
 
@@ -189,7 +192,9 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
     forecast = pd.DataFrame([row for result in results.values() for row in result.rows])
     observed = observed_table(log, whole.bins)
     held_out = observed[observed["visit"] > fit_until]
-    scores = score_table(results, forecast, held_out) if len(held_out) and until > fit_until else pd.DataFrame()
+    scores = pd.DataFrame(columns=SCORES)
+    if len(held_out) and until > fit_until:
+        scores = score_table(results, forecast, held_out)
     items = pd.DataFrame({"item": log.items, "bin": np.array(BINS)[whole.bins], "difficulty": whole.b})
     return Tables(forecast, scores, pd.DataFrame(parameters), items, observed)
 

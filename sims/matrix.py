@@ -56,6 +56,11 @@ class Matrix:
         return min(self.draws, SLOW.get(controller, self.draws))
 
     @property
+    def ranked(self) -> list[str]:
+        """Those with all draws."""
+        return [name for name in self.controllers if self.draws_of(name) == self.draws]
+
+    @property
     def told_draws(self) -> str:
         fewer = ", ".join(f"{self.draws_of(name)} for {name}" for name in self.controllers
                           if self.draws_of(name) < self.draws)
@@ -122,17 +127,16 @@ def spearman_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
     """A row per pool and pair of learners: rank correlation of the controllers' mean areas over uniform's.
 
     These are rounded to whole margins, so that what nobody could notice ranks nothing; NaN where all are level then.
-    Intervals: percentile bootstrap over the draws of each learner, for controllers of fewer draws over theirs.
+    Intervals: percentile bootstrap over the draws of each learner. Controllers of fewer draws are left out: a mean over
+    other draws than those of the rest would rank the draws.
     """
-    names = [pool.name for pool in matrix.pools]
+    names, ranked = [pool.name for pool in matrix.pools], matrix.ranked
     resampled = {}
     for place, learner in enumerate(matrix.learners):
-        draws = {}
-        for some in {matrix.draws_of(controller) for controller in matrix.controllers}:
-            luck = generator(matrix.seed, Role.BOOTSTRAP, place).integers(some, size=(RESAMPLES, some))
-            draws[some] = np.concatenate([np.arange(some)[None], luck])  # the first are the draws as they are
-        means = np.array([[areas.gain(pool, learner, controller)[draws[matrix.draws_of(controller)]].mean(axis=1)
-                           for controller in matrix.controllers] for pool in names])  # fmt: skip
+        luck = generator(matrix.seed, Role.BOOTSTRAP, place).integers(matrix.draws, size=(RESAMPLES, matrix.draws))
+        draws = np.concatenate([np.arange(matrix.draws)[None], luck])  # the first are the draws as they are
+        means = np.array([[areas.gain(pool, learner, controller)[draws].mean(axis=1)
+                           for controller in ranked] for pool in names])  # fmt: skip
         means = np.array([*means, means.mean(axis=0)])  # (pools + 1, C, 1 + N)
         means = np.round(means / margin) if margin else means
         resampled[learner] = dict(zip([*names, ALL_POOLS], means, strict=True))
@@ -141,9 +145,8 @@ def spearman_table(matrix: Matrix, areas: Areas, margin: float) -> pd.DataFrame:
         for one, other in combinations(matrix.learners, 2):
             rho = rank_correlation(resampled[one][pool].T, resampled[other][pool].T)
             low, high = interval(rho[1:])
-            rows.append({"pool": pool, "learner": one, "other": other, "rho": rho[0], "low": low, "high": high,
-                         "controllers": len(matrix.controllers)})  # fmt: skip
-    return pd.DataFrame(rows)
+            rows.append((pool, one, other, rho[0], low, high, len(ranked)))
+    return pd.DataFrame(rows, columns=["pool", "learner", "other", "rho", "low", "high", "controllers"])
 
 
 def rank_correlation(x: Floats, y: Floats) -> Floats:
@@ -253,7 +256,7 @@ def paint_spearman(matrix: Matrix, table: pd.DataFrame) -> Figure:
             dark = abs(np.nan_to_num(rho[i, j])) > 0.6
             ax.text(j, i, text[i, j], ha="center", va="center", color="white" if dark else "black")
         ax.set(xticks=range(n), yticks=range(n), xlabel="learner", ylabel="learner",
-               title=f"{block['pool'].iloc[0]}, {len(matrix.controllers)} controllers; below the diagonal "
+               title=f"{block['pool'].iloc[0]}, {len(matrix.ranked)} controllers; below the diagonal "
                      f"{LEVEL:.0%} intervals over draws")  # fmt: skip
         ax.set_xticklabels(matrix.learners)
         ax.set_yticklabels(matrix.learners)

@@ -31,7 +31,8 @@ from workbench.presets import BASELINE, make_controller
 from workbench.store import only_writer, write_whole
 from workbench.sweep import BUDGETS
 
-Work = Callable[[Path, int], str]  # (folder, jobs) -> report: what is left to do once all input is checked
+Outcome = tuple[str, list[str]]  # the report, and the files written
+Work = Callable[[Path, int], Outcome]  # (folder, jobs): what is left to do once all input is checked
 
 POOLS = ["skew-difficult", "uniform", "skew-easy"]
 # settings of each study, and of its first slice for --tiny
@@ -154,14 +155,14 @@ def plan_matrix(options: argparse.Namespace) -> Work:
         for gate in program.gates:
             gate.check_rollouts(of["rollouts"])
 
-    def work(out: Path, jobs: int) -> str:
+    def work(out: Path, jobs: int) -> Outcome:
         areas = matrix.run(study, out / "cells", jobs)
         table, findings = (make(study, areas, of["margin"]) for make in (matrix.matrix_table, matrix.findings_table))
         spearman = matrix.spearman_table(study, areas, of["margin"])
-        write(out, matrix=table, spearman=spearman, findings=findings)
-        draw(out, matrix=matrix.paint_matrix(study, table), adarft=matrix.paint_adarft(study, areas),
-             spearman=matrix.paint_spearman(study, spearman) if len(spearman) else None)  # fmt: skip
-        return matrix.report(study, spearman, findings, of["margin"])
+        written = write(out, matrix=table, spearman=spearman, findings=findings)
+        written += draw(out, matrix=matrix.paint_matrix(study, table), adarft=matrix.paint_adarft(study, areas),
+                        spearman=matrix.paint_spearman(study, spearman) if len(spearman) else None)  # fmt: skip
+        return matrix.report(study, spearman, findings, of["margin"]), written
 
     return work
 
@@ -196,11 +197,10 @@ def plan_sensitivity(options: argparse.Namespace) -> Work:
     sensitivity.check_salib()
     setting = sensitivity.Setting(pool, of["seeds"], of["steps"], of["batch"], of["rollouts"], options.seed)
 
-    def work(out: Path, jobs: int) -> str:
+    def work(out: Path, jobs: int) -> Outcome:
         tables = sensitivity.run(setting, of["learners"], of["trajectories"], of["base"], out / "cells", jobs)
-        write(out, **tables._asdict())
-        draw(out, sensitivity=sensitivity.paint(tables))
-        return sensitivity.report(setting, tables)
+        written = write(out, **tables._asdict()) + draw(out, sensitivity=sensitivity.paint(tables))
+        return sensitivity.report(setting, tables), written
 
     return work
 
@@ -212,25 +212,34 @@ def plan_stability(options: argparse.Namespace) -> Work:
     setting = stability.Setting(of["points"], of["seeds"], of["steps"], of["batch"], ("uniform", "skew-difficult"),
                                 options.seed)  # fmt: skip
 
-    def work(out: Path, jobs: int) -> str:
+    def work(out: Path, jobs: int) -> Outcome:
         tables = stability.run(setting, out / "cells", jobs)
-        write(out, **tables._asdict())
-        draw(out, stability_map=stability.paint_map(tables), stability_line=stability.paint_line(tables, of["batch"]),
-             stability_pools=stability.paint_pools(tables))  # fmt: skip
-        return stability.report(tables, setting)
+        written = write(out, **tables._asdict())
+        written += draw(out, stability_map=stability.paint_map(tables),
+                        stability_line=stability.paint_line(tables, of["batch"]),
+                        stability_pools=stability.paint_pools(tables))  # fmt: skip
+        return stability.report(tables, setting), written
 
     return work
 
 
-def write(out: Path, **tables: pd.DataFrame) -> None:
+def write(out: Path, **tables: pd.DataFrame) -> list[str]:
+    """The files: one .csv per table."""
     for name, table in tables.items():
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    return [f"{name}.csv" for name in tables]
 
 
-def draw(out: Path, **pictures: Figure | None) -> None:
+def draw(out: Path, **pictures: Figure | None) -> list[str]:
+    """The files: .pdf and .png of each figure. Those of a figure that there is none of this time are removed."""
+    files = {name: [f"{name}.pdf", f"{name}.png"] for name in pictures}
     for name, picture in pictures.items():
         if picture is not None:
             figures.save(picture, out / name)
+        else:
+            for file in files.pop(name):
+                (out / file).unlink(missing_ok=True)
+    return [file for pair in files.values() for file in pair]
 
 
 def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
@@ -255,8 +264,8 @@ def run(options: argparse.Namespace) -> None:
     works = [one.plan(one) for one in studies]  # all input is checked before any work begins
     for one, work in zip(studies, works, strict=True):
         with only_writer(Path(one.out)):
-            print(work(Path(one.out), jobs))
-        print(f"\n{one.out}: {' '.join(sorted(path.name for path in Path(one.out).glob('[!.]*.*')))}")
+            report, written = work(Path(one.out), jobs)
+        print(f"{report}\n\n{one.out}: {' '.join(sorted(written))}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from workbench.commands import SAME_AGAIN, exit_status
 from workbench.errors import InputError
+from workbench.presets import RULES, parts_of
 from workbench.ranking import ranking_lines, ranking_table
 from workbench.store import CellStore, only_writer, to_parquet, write_whole
 from workbench.summary import report, runs_table, summary_table
@@ -56,7 +57,23 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
     print("\n" + "\n".join(ranking_lines(ranking)))
     if study.budget == "steps" and runs["rollouts"].nunique() > 1:
         print("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")
+    loose = loose_schedules(study)
+    if loose:
+        print(f"Spread over {study.steps} updates, whenever the budget is spent: the schedules of {', '.join(loose)}; "
+              "set their horizon to fit.")  # fmt: skip
     print(f"\n{out}: runs.parquet curves.parquet summary.csv ranking.csv manifest.json {' '.join(written)}")
+
+
+def loose_schedules(study: Study) -> list[str]:
+    """Controllers whose schedule ends after the study's steps, while their runs end with what they spend."""
+    fixed = {name for point in study.points for name in point}
+    loose = []
+    for name in study.controllers:
+        rule, *gates = parts_of(name)
+        scheduled = hasattr(RULES[rule], "horizon") and f"{rule}.horizon" not in fixed
+        if scheduled and (study.budget == "tokens" or (study.budget == "rollouts" and gates)):
+            loose.append(name)
+    return loose
 
 
 def manifest(study: Study, threshold: float) -> str:

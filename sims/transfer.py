@@ -67,9 +67,6 @@ class Cell(NamedTuple):
 def read_log(path: Path) -> pd.DataFrame:
     """A row per checkpoint and item, numbers checked. InputError in one line for what cannot be used."""
     table = read_columns(path, COLUMNS)
-    for name in COLUMNS[:4]:
-        if table[name].isna().any():
-            raise InputError(f"{name}: must be given in every row, got none at row {int(table[name].isna().argmax())}")
     make_counts(table, COLUMNS[4:], "full_successes")
     twice = np.flatnonzero(table.duplicated(["checkpoint", "task", "item"]))
     if twice.size:
@@ -139,6 +136,12 @@ def gain(after: Any, before: Any) -> Any:
     return np.log(up) - np.log(down)
 
 
+def gain_over(gains: Floats, own: Any) -> Floats:
+    """Gains over the own gain; without one each is more than any ratio."""
+    beyond = np.copysign(np.inf, gains)
+    return np.divide(gains, own, out=beyond, where=np.broadcast_to(own > 0, gains.shape))
+
+
 def resampled(cells: list[Cell], draws: int, seed: int) -> Floats:
     """(C, D) gains under a bootstrap in two stages: tasks of a category, then items of each task, with replacement.
 
@@ -193,8 +196,7 @@ def _estimates(cells: list[Cell], draws: int, seed: int) -> tuple[pd.DataFrame, 
     rng = generator(seed, Role.BOOTSTRAP, len(CATEGORIES))
     runs = rng.integers(own.sum(), size=(own.sum(), draws))  # which own runs there might have been
     reference, own_boot = point[own].mean(), np.take_along_axis(boot[own], runs, axis=0).mean(axis=0)
-    beyond = np.copysign(np.inf, boot)  # without an own gain: more than any ratio
-    ratio = np.divide(boot, own_boot, out=beyond, where=np.broadcast_to(own_boot > 0, boot.shape))
+    ratios, ratio = gain_over(point, reference), gain_over(boot, own_boot)
     rows = []
     for i, cell in enumerate(cells):
         after, before = _totals(cell)
@@ -203,7 +205,7 @@ def _estimates(cells: list[Cell], draws: int, seed: int) -> tuple[pd.DataFrame, 
                      "tasks": len(cell.tasks), "items": sum(len(task.base) for task in cell.tasks),
                      "before": before[:, 0].sum() / before.sum(), "after": after[:, 0].sum() / after.sum(),
                      "gain": point[i]} | _ends("gain_", boot[i])
-                    | {"pooled": pooled, "ratio": np.nan if own[i] else point[i] / reference}
+                    | {"pooled": pooled, "ratio": np.nan if own[i] else ratios[i]}
                     | ({} if own[i] else _ends("ratio_", ratio[i])))  # fmt: skip
     return pd.DataFrame(rows), range_of(point[~own], ratio[~own], reference, own_boot, rng)
 

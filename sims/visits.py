@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from workbench.errors import InputError
 
 COLUMNS = ("item", "visit", "successes", "attempts")
+MOST = 10**9  # visits, attempts
 FIRST_VISITS = 5  # whose pass rate says how difficult an item was at first
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 BINS = tuple(f"{low:.1f}-{high:.1f}" for low, high in pairwise(EDGES))
@@ -47,25 +48,31 @@ class VisitLog:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A log with at least these columns. InputError in one line if it cannot be read or lacks one."""
+    """A log with at least these columns, no cell of them blank. InputError in one line for what cannot be used."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, low_memory=False)  # so that a column is all numbers or all words
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got '{path}' ({reason})") from None
     missing = [name for name in columns if name not in table]
     if missing:
         raise InputError(f"--log: must have the columns {', '.join(columns)}, got none named {', '.join(missing)}")
+    for name in columns:
+        blank = np.flatnonzero(table[name].isna())
+        if blank.size:
+            raise InputError(f"{name}: must be given in every row, got none at row {blank[0]}")
     return table
 
 
 def make_counts(table: pd.DataFrame, columns: Sequence[str], successes: str) -> None:
-    """Turn the columns into int64. InputError unless all are whole numbers >= 0, and `successes` at most "attempts"."""
+    """Turn the columns into int64. InputError unless all are whole, "attempts" >= 1 and `successes` at most that."""
     for name in columns:
+        low = int(name == "attempts")
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
-        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
+        wrong = np.flatnonzero(~((values >= low) & (values <= MOST) & (values == np.floor(values))))
         if wrong.size:
-            raise InputError(f"{name}: must be a whole number >= 0, got {table[name].iloc[wrong[0]]} at row {wrong[0]}")
+            got = f"{table[name].iloc[wrong[0]]} at row {wrong[0]}"
+            raise InputError(f"{name}: must be a whole number in [{low}, {MOST}], got {got}")
         table[name] = values.astype(np.int64)
     above = np.flatnonzero(table[successes] > table["attempts"])
     if above.size:
@@ -92,4 +99,5 @@ def read_log(path: Path) -> VisitLog:
             f"visit: must give each of {items} items one row for every visit {first} to {last}, got {len(table)} rows"
         )
     wide = table.pivot(index="item", columns="visit", values="successes").sort_index()
-    return VisitLog(wide.index.to_numpy(), wide.to_numpy(dtype=np.int64), int(sizes[0]), first)
+    counts = wide.astype(np.int64).to_numpy()  # raises at a hole, which to_numpy(dtype) would fill with -2^63
+    return VisitLog(wide.index.to_numpy(), counts, int(sizes[0]), first)

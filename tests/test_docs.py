@@ -16,7 +16,7 @@ from workbench.pool import Pool
 from workbench.presets import GATES, LAWS, RULES
 from workbench.ranking import ranking_lines, ranking_table
 from workbench.store import CellStore
-from workbench.summary import report, runs_table, summary_table
+from workbench.summary import report, rivals_table, runs_table, summary_table
 from workbench.sweep import Study
 
 ROOT = Path(__file__).parents[1]
@@ -190,6 +190,37 @@ def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
     costs = [row[0] for row in table("Costs, ranking and budgets")]
     assert printed.splitlines()[at + 1].split() == " ".join(["controller", *costs]).split(), "in this order"
     assert ranking_lines(ranking_table(runs))[0] in README.splitlines()
+
+
+def default_runs(pool, learner, controllers, folder):
+    """Runs of a part of the default study, which are those of the whole, and its settings."""
+    default = runpy.run_path(str(ROOT / "sims" / "grids.py"))["DEFAULT"]
+    sizes = {name: default[name] for name in ("seeds", "steps", "batch", "rollouts")}
+    study = Study([Pool.synthetic(pool)], [learner], controllers, eval_every=5, **sizes)
+    return runs_table(study.run(CellStore(folder))), default
+
+
+def test_the_rows_that_the_readme_shows_are_those_of_the_default_study(tmp_path):
+    """Digit by digit; a p-value is the smallest that the seeds allow, times the comparisons of the whole study."""
+    title, _, *rows = section("Two commands").split("```text\n")[1].split("\n  …")[0].splitlines()
+    pool, learner = title.split("  ")[0].split(" / ")
+    runs, default = default_runs(pool, learner, [row.split()[0] for row in rows], tmp_path)
+    comparisons = len(default["pools"]) * len(default["learners"]) * (len(default["controllers"]) - 1)
+    smallest = f"(p = {comparisons * 2.0 ** (1 - default['seeds']):.3f})"
+    printed = report(runs, summary_table(runs, default["steps"]), default["steps"]).splitlines()
+    assert len(rows) >= 4
+    assert title in printed
+    for row in rows:
+        assert row in [re.sub(r"\(p .+\)$", smallest, line) for line in printed]
+
+
+@pytest.mark.parametrize(("pool", "learner"), [("uniform", "kernel"), ("narrow", "tabular")])
+def test_by_how_much_the_readme_says_that_adarft_is_beaten(pool, learner, tmp_path):
+    (line,) = (line for line in section("Two commands").splitlines() if line.startswith(f"  {pool} / {learner} / "))
+    shown = dict(re.findall(r"(\w+) \((\+[\d.]+)\)", line))
+    runs, _ = default_runs(pool, learner, [*shown, "adarft"], tmp_path)
+    rivals = rivals_table(runs).set_index("rival")["auc_gain"]
+    assert shown == {name: f"+{rivals[name]:.2g}" for name in shown}
 
 
 # ---- the figure --------------------------------------------------------------------------------------------

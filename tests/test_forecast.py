@@ -450,8 +450,36 @@ def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_pa
     assert table["zero_variance_share"].to_numpy() == pytest.approx(parts.to_numpy(), abs=1e-5)
     scores = pd.read_csv(tmp_path / "a" / "scores.csv")
     assert {"log_score", "over_persistence", "over_running_mean", "over_logistic_curve"} <= set(scores.columns)
+    assert list(scores.columns) == list(forecast.SCORES)
     for name in ("forecast.csv", "scores.csv", "parameters.csv", "items.csv", "forecast.pdf", "forecast.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def with_cell(column, row, value):
+    """A change of a log: this value in that cell."""
+    def change(log):
+        log[column] = log[column].astype(object)
+        log.loc[row, column] = value
+        return log
+
+    return change
+
+
+def test_a_row_without_an_item_does_not_make_up_for_one_that_is_missing(csv):
+    """One of 40 items has 7 of 8 visits, and the eighth has no name: the rows are as many as they should be."""
+    with_cell("item", 5, None)(pd.read_csv(csv)).to_csv(csv, index=False)
+    with pytest.raises(InputError, match=r"^item: must be given in every row, got none at row 5$"):
+        read_log(csv)
+
+
+def test_a_log_without_held_out_visits_leaves_a_table_of_scores_with_heads_only(csv, tmp_path, monkeypatch, capsys):
+    words = ["--fit-until", 8, "--forecast-until", 9, "--learners", "natural", "--draws", 4]
+    status, out, _ = call(reproduce, monkeypatch, capsys, "real-run", "--log", csv, *words, "--out", tmp_path / "out")
+    assert status == 0
+    assert "forecast without scores" in out
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv")
+    assert scores.empty
+    assert list(scores.columns) == list(forecast.SCORES)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +487,16 @@ def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_pa
     [
         (lambda t: t.drop(columns="attempts"), [], "--log: must have the columns item, visit, successes,"),
         (lambda t: t.assign(successes=9), [], "successes: must be in [0, attempts], got 9 of 8 at row 0"),
-        (lambda t: t.assign(successes="x"), [], "successes: must be a whole number >= 0, got x at row 0"),
+        (lambda t: t.assign(successes="x"), [], "successes: must be a whole number in [0, 1000000000], got x at row 0"),
+        (with_cell("item", 0, None), [], "item: must be given in every row, got none at row 0"),
+        (with_cell("visit", 3, None), [], "visit: must be given in every row, got none at row 3"),
+        (with_cell("successes", 3, None), [], "successes: must be given in every row, got none at row 3"),
+        (with_cell("attempts", 3, None), [], "attempts: must be given in every row, got none at row 3"),
+        (with_cell("visit", 3, 2.5), [], "visit: must be a whole number in [0, 1000000000], got 2.5 at row 3"),
+        (with_cell("successes", 3, 0.5), [], "successes: must be a whole number in [0, 1000000000], got 0.5 at row 3"),
+        (with_cell("successes", 3, 1e300), [], "successes: must be a whole number in [0, 1000000000], got 1e+300"),
+        (with_cell("attempts", 3, 8.5), [], "attempts: must be a whole number in [1, 1000000000], got 8.5 at row 3"),
+        (lambda t: t.assign(attempts=0, successes=0), [], "attempts: must be a whole number in [1, 1000000000], got 0"),
         (lambda t: t.iloc[1:], [], "visit: must give each of 40 items one row"),
         (lambda t: t.assign(attempts=t["visit"] + 8), [], "attempts: must be one number >= 2 for all groups"),
         (lambda t: t.iloc[:0], [], "--log: must have a row per group, got none"),

@@ -1,5 +1,6 @@
 """Item response models against published fits, closed forms, enumeration and simulation."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -374,7 +375,7 @@ def test_items_that_no_score_compares_do_not_converge(successes):
 
 
 def test_no_difficulty_is_beyond_use_on_small_rasch_tables():
-    """Of 25 tables of a size, where the maximum is at a = 0, b = -d / a is not reported; the others are in range."""
+    """Of 25 tables of a size, where a common slope is not told from 0, b = -d / a is not reported."""
     flat = 0
     for persons, items in ((20, 5), (30, 4), (6, 6)):
         for seed in range(25):
@@ -405,10 +406,10 @@ def test_an_item_of_chance_is_flat_and_others_stand(model):
     s = simulated(2000, 8, 22, a=1.5)[0].successes.copy()
     s[:, 2] = np.arange(2000) % 2
     fit = irt.fit(responses(s), model)
-    assert not fit.converged
+    assert fit.converged
     assert fit.flat.tolist() == [False, False, True] + [False] * 5
-    assert np.isnan(fit.b[2])
-    assert np.isfinite(np.delete(fit.b, 2)).all()
+    assert fit.se_b[2] > 1 > np.delete(fit.se_b, 2).max()
+    assert np.isfinite([fit.b, fit.se_b]).all()
     assert np.isfinite(fit.theta).all()
 
 
@@ -436,10 +437,23 @@ def test_flat_is_a_slope_not_told_from_0_with_a_difficulty_not_known(a, variance
     made.a[:] = a
     found, b, se_b = irt._difficulty(made)
     assert found[0] == flat
-    assert np.isnan(b[0]) == np.isnan(se_b[0]) == flat
-    if not flat:
+    if a:
         assert b[0] == pytest.approx(0.5 / a)
         assert se_b[0] == pytest.approx(np.sqrt(variance[1]) / abs(a))
+    else:
+        assert not np.isfinite(b[0])
+
+
+@pytest.mark.parametrize(("slope", "converged"), [(1e-3, True), (1e-9, False)])
+def test_a_slope_of_nothing_leaves_no_difficulty_and_counts_as_not_converged(slope, converged):
+    steep, level = core(1.0, -0.5, (0.1**2, 0.1**2)), core(slope, -0.5, (0.2**2, 0.2**2))
+    names = ("a", "d", "c", "covariance")
+    both = {name: np.concatenate([getattr(steep, name), getattr(level, name)]) for name in names}
+    fit = irt._completed(dataclasses.replace(steep, **both), "2pl", responses([[1, 0], [0, 1], [1, 1], [0, 0]]))
+    assert fit.flat.tolist() == [False, True]
+    assert fit.converged == converged
+    assert np.isfinite(fit.b).tolist() == np.isfinite(fit.se_b).tolist() == [True, converged]
+    assert np.isfinite(fit.theta).all()
 
 
 def test_the_able_are_those_who_solve():

@@ -338,6 +338,16 @@ def test_start_runs_the_rest_and_tells_of_each_step(pool):
         np.testing.assert_array_equal(np.atleast_2d(by_step[step]), success)
 
 
+@pytest.mark.parametrize("start", [0, 6])
+def test_what_was_trained_on_counts_on_when_a_run_is_continued(pool, start):
+    parts = pair(RULES["adarft"], LAWS["scalar"], pool)
+    first = wb.train(*parts, 6, batch=16, rollouts=8, eval_every=3)
+    rest = wb.train(*parts, 12, batch=16, rollouts=8, eval_every=3, start=start)
+    assert first.trained[:, 0].tolist() == [0, 3 * 128, 6 * 128]
+    assert rest.trained.tolist() == rest.rollouts.tolist()
+    assert rest.trained[0, 0] == (9 if start else 6) * 128
+
+
 @pytest.mark.parametrize("start", [-1, 13, 0.5])
 def test_a_start_outside_the_run_is_refused(pool, start):
     with pytest.raises(wb.InputError, match=r"^start: must be "):

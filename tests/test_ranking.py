@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats as sp
 
-from workbench.ranking import OVERALL, RESAMPLES, ranking_lines, ranking_table
+from workbench.ranking import OVERALL, RESAMPLES, _means, ranking_lines, ranking_table
 from workbench.streams import Role, generator
 
 AREAS = {  # learner, pool, controller -> area of seeds 0, 1, 2
@@ -58,7 +58,7 @@ def test_each_learner_and_all_of_them_are_ranked_best_first():
 
 def test_intervals_are_percentiles_over_draws_of_seeds_shared_by_all_controllers():
     table = ranking_table(runs())
-    draws = generator(0, Role.BOOTSTRAP).integers(3, size=(RESAMPLES, 3))
+    draws = np.floor(3 * generator(0, Role.BOOTSTRAP).random((RESAMPLES, 3))).astype(int)
     regrets = []
     for draw in draws:  # the plain way, one draw at a time
         means = {key: np.mean([values[seed] for seed in draw]) for key, values in AREAS.items()}
@@ -68,6 +68,18 @@ def test_intervals_are_percentiles_over_draws_of_seeds_shared_by_all_controllers
     mine = row(table, OVERALL, "b")
     assert (mine["mean_regret_low"], mine["mean_regret_high"]) == pytest.approx((low, high))
     assert mine["mean_regret_low"] < mine["mean_regret"] < mine["mean_regret_high"]
+
+
+def test_a_controller_with_three_of_sixteen_seeds_draws_each_of_them_equally_often():
+    """Its regret on draws of seeds that gain 1, 0 and 0 has the mean 2/3, whichever of them gains."""
+    luck = generator(0, Role.BOOTSTRAP).random((RESAMPLES, 16))
+    for first in range(3):
+        gains = np.full((1, 16), np.nan)
+        gains[0, :3] = 0.0
+        gains[0, first] = 1.0
+        drawn = _means(gains, luck)[:, 0]
+        assert set(np.round(3 * drawn).astype(int)) == {0, 1, 2, 3}
+        assert drawn.mean() == pytest.approx(1 / 3, abs=4 * np.sqrt(2 / 9 / 3 / RESAMPLES))
 
 
 def test_seeds_to_separate_give_the_power_they_promise():

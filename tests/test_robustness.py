@@ -21,6 +21,7 @@ from commands import call
 from matrix import Areas, Matrix, judge
 from scipy.stats import spearmanr
 
+import workbench.sweep
 from workbench.errors import InputError
 from workbench.learners import SimLearner
 from workbench.pool import Pool
@@ -181,7 +182,8 @@ def test_a_slow_rule_has_the_first_draws_and_is_compared_on_these(tmp_path):
     assert np.array_equal(slow - uniform[:3], areas.gain("uniform", "scalar", "alp-gmm"))
     table = matrix.matrix_table(study, areas, 0.0).set_index(["learner", "controller"])
     assert table["draws"].unstack().to_dict("list") == {"uniform": [5, 5], "adarft": [5, 5], "alp-gmm": [3, 3]}
-    assert np.isfinite(matrix.spearman_table(study, areas, 0.0)[["rho", "low", "high"]]).all(axis=None)
+    without = Matrix(study.pools, study.learners, rules[:2], 5, 4, 8, 4, "steps", 0)
+    pd.testing.assert_frame_equal(matrix.spearman_table(study, areas, 0.0), matrix.spearman_table(without, areas, 0.0))
     assert "5 draws (3 for alp-gmm)" in matrix.report(
         study, matrix.spearman_table(study, areas, 0.0), matrix.findings_table(study, areas, 0.0), 0.0
     )
@@ -199,6 +201,22 @@ def test_studies_of_other_seeds_share_no_run():
     (one,), (other,) = first.values(), second.values()
     assert not set(one.seeds.tolist()) & set(other.seeds.tolist())
     assert not set(one.law.kappa) & set(other.law.kappa)
+
+
+def test_another_release_of_a_package_that_a_program_computes_with_makes_it_another(monkeypatch):
+    def keys():
+        learners, rules = ["scalar", "policy"], ["uniform", "alp-gmm"]
+        study = Matrix([Pool.synthetic("uniform", 80)], learners, rules, 2, 6, 8, 4, "steps", 0)
+        return {key[1:]: program.key for key, program in study.programs()}
+
+    before, known = keys(), workbench.sweep.version
+    for package, moved in (
+        ("torch", {("policy", "uniform"), ("policy", "alp-gmm")}),
+        ("scikit-learn", {("scalar", "alp-gmm"), ("policy", "alp-gmm")}),
+    ):
+        monkeypatch.setattr(workbench.sweep, "version", lambda name, new=package: "0" if name == new else known(name))
+        after = keys()
+        assert {key for key in before if before[key] != after[key]} == moved
 
 
 # ---- sensitivity -----------------------------------------------------------------------------------------------
@@ -372,6 +390,22 @@ def test_all_studies_in_one_command_and_the_matrix_alike_whatever_the_jobs(tmp_p
     assert (status, err) == (0, "")
     assert out.startswith(again[: again.index(str(tmp_path))])
     assert tables(tmp_path / "two") == found["matrix"], "bit for bit"
+
+
+def test_a_study_lists_what_it_wrote_and_removes_what_it_did_not_write_this_time(tmp_path, monkeypatch, capsys):
+    words = ["matrix", "--tiny", "--jobs", 1, "--draws", 2, "--out", tmp_path]
+    (tmp_path / "notes.txt").write_text("ours")
+    heads = []
+    for more in ([], ["--learners", "scalar", "--controllers", "frozen"]):
+        status, out, _ = command(monkeypatch, capsys, *words, *more)
+        assert status == 0
+        listed = out.splitlines()[-1].removeprefix(f"{tmp_path}: ").split()
+        assert {*listed, "notes.txt"} == tables(tmp_path).keys()
+        found = pd.read_csv(tmp_path / "spearman.csv")
+        heads.append(list(found.columns))
+    assert listed == ["findings.csv", "matrix.csv", "matrix.pdf", "matrix.png", "spearman.csv"]
+    assert found.empty, "one learner agrees with no other"
+    assert heads[0] == heads[1]
 
 
 def test_finished_cells_are_kept_and_damaged_ones_named_and_computed_again(tmp_path, monkeypatch, capsys):

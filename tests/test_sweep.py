@@ -233,7 +233,7 @@ def test_with_a_budget_of_tokens_rules_of_easy_items_make_more_updates(curves):
 
 
 def test_a_run_that_cannot_spend_its_budget_stays_as_it_ended(curves, monkeypatch):
-    monkeypatch.setattr(workbench.sweep, "LONGEST", 1)
+    monkeypatch.setattr(workbench.loop, "LONGEST", 1)
     table = curves(study(controllers=["speed"], rollouts=6, budget="tokens", points=[{"scalar.tokens_hard": 0.0}]))
     assert table["step"].unique().tolist() == [0, 2, 4, 5]
     assert table["success"].notna().all()
@@ -560,6 +560,8 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"batch": 0}, r"batch: must be a whole number >= 1, got 0"),
         ({"batch": 151}, r"batch: must be <= 150, the items of pool 'uniform', got 151"),
         ({"rollouts": 1}, r"rollouts: must be >= 2 .*, got 1"),
+        ({"budget": "tokens", "points": [{"scalar.tokens_easy": 0.0, "scalar.tokens_hard": 0.2}]},
+         r"budget: must not be tokens where attempts have none, got learner 'scalar tokens_easy=0 tokens_hard=0\.2'"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else None,
 )
@@ -568,6 +570,25 @@ def test_a_study_that_cannot_run_is_refused_when_it_is_made(change, said):
         study(**change)
     assert re.search(said, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "moved"),
+    [
+        ("torch", {("uniform", "policy"), ("alp-gmm", "policy")}),
+        ("scikit-learn", {("alp-gmm", "policy"), ("alp-gmm", "scalar")}),
+    ],
+)
+def test_another_release_of_a_package_that_a_cell_computes_with_makes_it_another_cell(monkeypatch, package, moved):
+    def keys():
+        return {(cell.arm.rule, cell.arm.law): cell.key for cell in study(["policy", "scalar"], ["alp-gmm"]).cells}
+
+    before, known = keys(), workbench.sweep.version
+    monkeypatch.setattr(workbench.sweep, "version", lambda name: "0.0" if name == package else known(name))
+    after = keys()
+    assert {arm for arm in before if before[arm] != after[arm]} == moved
+    assert study(["policy"], ["alp-gmm"]).packages[package] == "0.0"
+    assert study().packages == {}
 
 
 def test_a_number_of_jobs_below_one_is_refused(tmp_path):

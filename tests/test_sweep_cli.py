@@ -463,7 +463,7 @@ def test_a_full_disk_ends_with_one_clear_line_and_no_half_written_file(tormented
     result = tormented.no_cell.result
     assert result.code == 1
     (line,) = (line for line in said(result) if not line.startswith("damaged"))
-    assert re.match(r"error: cannot write study/cells/\w+\.parquet: File too large; .*run the same command to go on", line)
+    assert re.match(r"error: cannot write study/cells/\w+\.parquet: File too large; .*the same command to go on", line)
     assert result.out == ""
     assert tormented.no_cell.cells.keys() >= tormented.two.cells.keys() - set(tormented.damaged)
     assert not tormented.no_cell.cells.keys() & set(tormented.damaged)
@@ -651,6 +651,15 @@ def test_all_controllers_leave_out_those_that_a_file_has_no_columns_for_and_say_
     assert left == lacking
     assert len(lines) == len(lacking)
     assert result.summary["controller"].tolist() == [name for name in (*RULES, *GATES) if name not in lacking]
+
+
+def test_a_schedule_that_a_budget_cuts_or_outlasts_is_named(sweep):
+    words = ["--controllers", "linear,sorted,adarft,linear+dapo", "--steps", "10", "--set", "sorted.horizon=7"]
+    said = "Spread over 10 updates, whenever the budget is spent: the schedules of {}; set their horizon to fit."
+    for budget, named in (("tokens", "linear, linear+dapo"), ("rollouts", "linear+dapo"), ("steps", None)):
+        result = sweep(*words, "--budget", budget)
+        told = [line for line in result.out.splitlines() if line.startswith("Spread over")]
+        assert told == ([said.format(named)] if named else [])
 
 
 def test_with_a_budget_of_rollouts_a_gated_rule_makes_fewer_updates(sweep):

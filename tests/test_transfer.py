@@ -96,6 +96,19 @@ def test_tasks_and_items_are_resampled_with_what_the_base_model_did_on_them():
     assert not np.array_equal(drawn[0], transfer.resampled(cells, 200, 6)[0])
 
 
+def test_without_an_own_gain_every_gain_is_more_than_any_ratio():
+    """The estimate as its resampled values, without a warning: games did nothing for games, arc lost, graphs gained."""
+    table = log_of(
+        rows("base", "games", "maze", [1] * 4), rows("base", "arc", "rearc", [2] * 4),
+        rows("base", "graphs", "path", [1] * 4), rows("rl_games", "games", "maze", [1] * 4),
+        rows("rl_games", "arc", "rearc", [1] * 4), rows("rl_games", "graphs", "path", [2] * 4),
+    )  # fmt: skip
+    table = transfer.analyse(table, "base", 20, 0).transfer.set_index("tested")
+    assert table.loc["games", "gain"] == 0
+    for name in ("ratio", "ratio_lower80", "ratio_upper80"):
+        assert table.loc[["arc", "graphs"], name].tolist() == [-np.inf, np.inf]
+
+
 def test_tasks_that_the_base_model_never_solves_are_left_out_of_the_able_ones():
     table = log_of(
         rows("base", "games", "maze", [1] * 4), rows("base", "arc", "a", [1] * 4), rows("base", "arc", "b", [0] * 4),
@@ -175,9 +188,14 @@ def changed(**columns):
     [
         (small().rename(columns={"task": "tusk"}), "--log: must have the columns"),
         (changed(full_successes=(2, 4)), "full_successes: must be in [0, attempts], got 4 of 3 at row 2"),
-        (changed(full_successes=(1, 0.5)), "full_successes: must be a whole number >= 0, got 0.5 at row 1"),
-        (changed(attempts=(3, "many")), "attempts: must be a whole number >= 0, got many at row 3"),
-        (changed(attempts=(3, -1)), "attempts: must be a whole number >= 0"),
+        (changed(full_successes=(1, 0.5)), "full_successes: must be a whole number in [0, 1000000000], got 0.5"),
+        (changed(full_successes=(1, -1)), "full_successes: must be a whole number in [0, 1000000000], got -1 at row 1"),
+        (changed(full_successes=(1, None)), "full_successes: must be given in every row, got none at row 1"),
+        (changed(attempts=(3, "many")), "attempts: must be a whole number in [1, 1000000000], got many at row 3"),
+        (changed(attempts=(3, -1)), "attempts: must be a whole number in [1, 1000000000], got -1 at row 3"),
+        (changed(attempts=(3, 0), full_successes=(3, 0)), "attempts: must be a whole number in [1, 1000000000], got 0"),
+        (changed(attempts=(3, None)), "attempts: must be given in every row, got none at row 3"),
+        (small().assign(attempts=0, full_successes=0), "attempts: must be a whole number in [1, 1000000000], got 0"),
         (changed(task=(5, None)), "task: must be given in every row, got none at row 5"),
         (changed(item=(1, 0)), "item: must be there once per checkpoint and task, got maze 0 of base again at row 1"),
         (changed(item=(13, 9)), "item: must be the same items of maze for base and rl_games_1, got 3 in common"),

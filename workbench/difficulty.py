@@ -314,8 +314,8 @@ def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
     }
 
 
-def trouble(fit: irt.Fit, responses: irt.Responses, most: int = 5) -> str:
-    """Why a fit has no estimates to show, and what may help; names the first `most` of the items that are flat."""
+def trouble(fit: irt.Fit, responses: irt.Responses) -> str:
+    """Why a fit has no estimates to show, and what may help."""
     if not fit.flat.any():
         value = "" if np.isnan(fit.log_likelihood) else f" (log likelihood {fit.log_likelihood:.3f})"
         return (
@@ -328,16 +328,20 @@ def trouble(fit: irt.Fit, responses: irt.Responses, most: int = 5) -> str:
             f"(a = {fit.a[fit.flat][0]:.3g}, standard error {fit.se_a[fit.flat][0]:.3g}), so b = -d / a may be "
             "anything: rasch or more persons may help"
         )
+    return (
+        f"the {fit.model} fit did not converge to a difficulty of all items: success does not vary with ability at "
+        f"{flat_ones(fit, responses)}, so b = -d / a may be anything there: leaving them out, a smaller model or more "
+        "persons may help"
+    )
+
+
+def flat_ones(fit: irt.Fit, responses: irt.Responses, most: int = 5) -> str:
+    """The first `most` of the items that are flat, with their slopes."""
     names = [
         f"{shown(name)} (a = {a:.3g}, standard error {se:.3g})"
         for name, a, se in zip(_named(responses, fit.flat), fit.a[fit.flat], fit.se_a[fit.flat], strict=True)
     ]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (
-        f"the {fit.model} fit did not converge to a difficulty of all items: success does not vary with ability at "
-        f"{', '.join(names[:most])}{more}, so b = -d / a may be anything there: leaving them out, a smaller model or "
-        "more persons may help"
-    )
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _named(responses: irt.Responses, which: NDArray[np.bool_]) -> list[str]:
@@ -372,6 +376,9 @@ def estimate(options: argparse.Namespace) -> int:
             (out / f"{name}.csv").unlink(missing_ok=True)
         print(f"error: {trouble(fit, responses)}; only {out}/fit.json was written", file=sys.stderr)
         return 1
+    if fit.flat.any():
+        print(f"note: success does not vary with ability, as far as the data say, at {flat_ones(fit, responses)}; "
+              "their b is hardly known, see se_b", file=sys.stderr)  # fmt: skip
     for name, table in made.items():
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     print(report(made, facts))

@@ -28,6 +28,7 @@ WHOLE = 200  # points up to which a grid is not thinned to where persons are
 GUESSING = (5.0, 17.0)  # Beta prior on c of the 3PL, as for five options in BILOG; without one c is hardly identified
 MOST_PARAMETERS = 2000  # of which the exact information matrix is made; beyond, see `_Information`
 NEGLIGIBLE = 1e-12  # posterior weight of a node
+NOWHERE = 1e6  # sds of ability: a b beyond, or not known to this, is rounding error over a slope of nothing
 STEEPEST, FARTHEST = 10.0, 30.0  # |a| and |d| beyond which an estimate has run away
 
 
@@ -75,10 +76,10 @@ class Fit:
     theta_mean, theta_sd: of the ability distribution: 0 and 1, estimated for "rasch", whose b sum to 0.
     extreme: (I,) items that nobody or everybody solved, left out of the fit: their a is the median |a| of the others
     and their b is where the model expects (s + 1/2) / (n + 1) right (Haldane-Anscombe).
-    flat: (I,) items whose success does not vary with ability, so that any b will do: a is within its standard error of
-    0, and b not known to the sd of ability; see `_difficulty`. Their b is NaN, and the fit counts as not converged: it
-    does better without them. A small or negative a is kept where the data tell it from 0.
-    converged: whether the likelihood has its maximum here and no item is flat. Without a maximum all estimates are NaN.
+    flat: (I,) items whose success does not vary with ability as far as the data say: a is within its standard error of
+    0, and b not known to the sd of ability; see `_difficulty`. Believe se_b: it may be a hundred times b.
+    converged: whether the likelihood has its maximum here, some item (the 1PL: any) is not flat, and b is of use (with
+    its standard error below `NOWHERE`). Without a maximum all estimates are NaN; without use, b is.
 
     One person: ability is the origin, 0 with sd 0, and a = 1; see `_alone`. bic counts persons, or, for one, attempts.
     """
@@ -721,6 +722,10 @@ def _completed(core: _Core, model: str, responses: Responses) -> Fit:
     se_c[keep] = core.c * (1 - core.c) * np.sqrt(core.covariance[:, 2, 2])
     a[keep], d[keep], c[keep] = core.a, core.d, core.c
     flat[keep], b[keep], se_b[keep] = _difficulty(core)
+    lost = keep & ~((np.abs(b) < NOWHERE) & (se_b < NOWHERE))
+    if flat[keep].all() or (model == "1pl" and flat.any()):  # no item tells who is able; or their one slope does not
+        lost = keep
+    b[lost], se_b[lost] = np.nan, np.nan
     steep = keep & ~flat
     if extreme.any() and steep.any():
         slope, floor = float(np.median(np.abs(a[steep]))), float(np.median(c[steep]))
@@ -733,13 +738,13 @@ def _completed(core: _Core, model: str, responses: Responses) -> Fit:
     grid, weight = _settled(s[:, known], n[:, known], a[known] * sd, a[known] * mean + d[known], c[known])
     theta, theta_se = _moments(weight, mean + sd * grid.nodes)
     return Fit(
-        model, a, b, c, se_a, se_b, se_c, theta, theta_se, core.log_likelihood, core.parameters, not flat.any(),
+        model, a, b, c, se_a, se_b, se_c, theta, theta_se, core.log_likelihood, core.parameters, not lost.any(),
         core.iterations, extreme, flat, mean, sd, len(theta),
     )  # fmt: skip
 
 
 def _difficulty(core: _Core) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Which items are flat, b = -d / a, and its standard error by the delta method; (I,) each, b NaN where flat.
+    """Which items are flat, b = -d / a, and its standard error by the delta method; (I,) each.
 
     Flat: a is within its standard error of 0, and b, by its own, is not known to the sd of ability. A ratio whose
     denominator may be 0 has the whole line as its confidence set (Fieller 1954), here at one standard error: b might
@@ -753,7 +758,7 @@ def _difficulty(core: _Core) -> tuple[NDArray[np.bool_], Floats, Floats]:
         along = np.stack([-b, -np.ones(len(a)), np.zeros(len(a))], axis=1)  # a times the slope of b by (a, d, logit c)
         se_b = np.sqrt(np.einsum("ij,ijk,ik->i", along, core.covariance, along)) / np.abs(a)
         flat = (np.abs(a) <= se_a) & ~(se_b < 1.0)
-    return flat, np.where(flat, np.nan, b), np.where(flat, np.nan, se_b)
+    return flat, b, se_b
 
 
 def _extreme(right: Floats, tries: Floats, a: float, c: float, theta: Floats) -> tuple[Floats, Floats]:

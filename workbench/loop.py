@@ -18,6 +18,8 @@ from workbench.lanes import Floats, Items
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.learners import SimLearner
+
 
 class Learner(Protocol):
     """Anything that attempts items, learns from their rewards, can be evaluated, and can be saved.
@@ -33,6 +35,8 @@ class Learner(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
+
+LONGEST = 8  # times the steps that a run may take to spend its budget
 
 # Series of a record: name -> unit. reward, silent_share and batch_difficulty are means since the record before.
 SERIES = {
@@ -178,6 +182,36 @@ def train(
     return log.finish(controller.seeds, names | {"law": learner_name, "rule": rule_name})
 
 
+class Shape(Protocol):
+    """How long a run is and what it spends, as in `sweep.Study`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def rollouts(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+    @property
+    def budget(self) -> str: ...
+
+
+def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
+    """All lanes until each has spent the budget; recorded at the same shares of it."""
+    shape = run.batch, run.rollouts, run.eval_every
+    if run.budget == "steps":
+        return train(controller, learner, run.steps, *shape)
+    step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
+
+    def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
+        spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
+        return controller.step % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
+
+    record = train(controller, learner, LONGEST * run.steps, *shape, until=done)
+    return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
+
+
 def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log: _Log) -> tuple[Any, ...]:
     """Items, rewards and admission of one update, and rollouts per group where they differ: what `learn` takes."""
     probe = controller.next_probe()
@@ -210,9 +244,9 @@ def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log
             counts = np.concatenate([full if part[3] is None else part[3] for part in drawn], axis=of_items)
         admitted = admitted & (np.cumsum(admitted, axis=of_items) <= batch)
     if controller.gates or counts is not None:
-        log.trained += np.sum(admitted * (rollouts if counts is None else counts), axis=of_items)
+        controller.trained += np.sum(admitted * (rollouts if counts is None else counts), axis=of_items)
     else:
-        log.trained += batch * rollouts
+        controller.trained += batch * rollouts
     return (items, rewards, admitted) if counts is None else (items, rewards, admitted, counts)
 
 
@@ -257,7 +291,6 @@ class _Log:
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
         self._clear()
-        self.trained = np.zeros(lanes, np.int64)
         self._rows: list[tuple[int, NDArray[np.int64], Floats, Floats]] = []
 
     def _clear(self) -> None:
@@ -277,7 +310,7 @@ class _Log:
             "batch_difficulty": difficulty,
             "silent_share": silent,
             "coverage": controller.coverage(),
-            "trained": self.trained,
+            "trained": controller.trained,
             "probed": controller.probed,
             "tokens": tokens,
             "forwards": controller.forwards(),

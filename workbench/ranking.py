@@ -50,8 +50,8 @@ def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> 
     """The rows of one learner; gains (P, C, N) on its pools."""
     ranks, regrets = (scores[:, 0] for scores in _ranks_and_regrets(np.array([_means(block) for block in gains])))
     seeds = gains.shape[2]
-    draws = generator(0, Role.BOOTSTRAP).integers(seeds, size=(RESAMPLES, seeds))
-    drawn = _ranks_and_regrets(np.array([_means(block, draws) for block in gains]))
+    luck = generator(0, Role.BOOTSTRAP).random((RESAMPLES, seeds))
+    drawn = _ranks_and_regrets(np.array([_means(block, luck) for block in gains]))
     ends = [50 * (1 - level), 50 * (1 + level)]
     (rank_low, rank_high), (regret_low, regret_high) = (
         np.percentile(scores.mean(axis=0), ends, axis=0) for scores in drawn
@@ -78,13 +78,13 @@ def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> 
     return rows
 
 
-def _means(gains: Floats, draws: NDArray[np.int64] | None = None) -> Floats:
-    """(D, C) mean gain (C, N) over each of D draws of seeds (D, N), or (1, C) over the seeds as they are."""
-    if draws is None:
+def _means(gains: Floats, luck: Floats | None = None) -> Floats:
+    """(D, C) mean gain (C, N) over D draws of seeds by uniforms (D, N), or (1, C) over the seeds as they are."""
+    if luck is None:
         return np.asarray(np.nanmean(gains, axis=1)[None])
     ran = (~np.isnan(gains)).sum(axis=1)[:, None, None]
-    drawn = np.take_along_axis(gains[:, None, :], draws % ran, axis=2)
-    own = np.arange(draws.shape[1]) < ran  # one with fewer seeds draws among its own, and as many as it has
+    drawn = np.take_along_axis(gains[:, None, :], (luck * ran).astype(np.int64), axis=2)
+    own = np.arange(luck.shape[1]) < ran  # one with fewer seeds draws among its own, and as many as it has
     return np.asarray((np.where(own, drawn, 0.0).sum(axis=2) / ran[:, :, 0]).T)
 
 

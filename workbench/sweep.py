@@ -26,23 +26,23 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 import pandas as pd
 
-from workbench.controllers import Controller, ShortBatch
+from workbench.controllers import Controller, Rule, ShortBatch
 from workbench.errors import InputError, WorkerError, check_choice, check_count, check_number, shown
 from workbench.learners import KernelTransfer, Law, SimLearner
-from workbench.loop import Record, record_steps, train
+from workbench.learners.learner import lengths
+from workbench.loop import train_within
 from workbench.pool import Pool
 from workbench.presets import BASELINE, GATES, LAWS, RULES, Parts, make_controller, make_law, parts_of, per_lane_field
 from workbench.store import CellStore
 from workbench.streams import Role, generator
 
 BUDGETS = ("steps", "rollouts", "tokens")
-LONGEST = 8  # times the steps that a run may take to spend its budget
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
@@ -165,6 +165,8 @@ class Study:
             law.check_packages()
             if not law.signal.exact:
                 law.signal.check_rollouts(self.rollouts)
+            if self.budget == "tokens" and not lengths(law, self._pool(arm.pool)).any():
+                raise InputError(f"budget: must not be tokens where attempts have none, got learner '{arm.learner}'")
             if (arm.pool, arm.rule, arm.rule_settings) not in tried:
                 tried.add((arm.pool, arm.rule, arm.rule_settings))
                 rule, gates = arm.make_controller(self.steps)
@@ -191,8 +193,9 @@ class Study:
 
     @property
     def packages(self) -> dict[str, str]:
-        """Versions of the packages that only some learners compute with, for those that run."""
-        return {name: version(name) for law in self.learners for name in LAWS[law].packages}
+        """Versions of the packages that only some rules and learners compute with, for those that run."""
+        rules = [RULES[parts_of(name)[0]] for name in self.controllers]
+        return versions_of(*rules, *(LAWS[name] for name in self.learners))
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -202,8 +205,7 @@ class Study:
         cells = []
         for arm in self.arms:
             rule, gates = arm.make_controller(self.steps)
-            own = {name: version(name) for name in LAWS[arm.law].packages}
-            config = shared | own | {
+            config = shared | versions_of(rule, LAWS[arm.law]) | {
                 "code": code_digest(),
                 "numpy": np.__version__,
                 "numba": numba.__version__,
@@ -346,6 +348,11 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def versions_of(*parts: Rule | Law) -> dict[str, str]:
+    """Versions of the packages that rules and laws compute with beside NumPy and Numba."""
+    return {name: version(name) for part in parts for name in part.packages}
+
+
 def describe(settings: Any) -> dict[str, Any]:
     """A dataclass of settings as plain JSON values, with its class name."""
     values = {}
@@ -465,36 +472,6 @@ def run_chunk(study: Study, chunk: list[Cell]) -> dict[str, Any]:
     lanes = np.tile(np.arange(len(chunk)), len(record.steps))
     cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
     return record.columns() | {"cell": cells}
-
-
-class Shape(Protocol):
-    """How long a run is and what it spends, as in `Study`."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def rollouts(self) -> int: ...
-    @property
-    def eval_every(self) -> int: ...
-    @property
-    def budget(self) -> str: ...
-
-
-def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
-    """All lanes until each has spent the budget; recorded at the same shares of it."""
-    shape = run.batch, run.rollouts, run.eval_every
-    if run.budget == "steps":
-        return train(controller, learner, run.steps, *shape)
-    step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
-
-    def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
-        spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
-        return controller.step % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
-
-    record = train(controller, learner, LONGEST * run.steps, *shape, until=done)
-    return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
 
 
 def _lanes_of(settings: list[tuple[tuple[str, Any], ...]]) -> tuple[tuple[str, Any], ...]:

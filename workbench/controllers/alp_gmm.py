@@ -51,6 +51,7 @@ class ALPGMM(Rule):
 
     needs = ("difficulty",)
     fits_model = True
+    packages = ("scikit-learn",)
     extra = "fits of Gaussian mixtures"
 
     def __post_init__(self) -> None:

@@ -27,8 +27,8 @@ from workbench.pool import WHOLE, Pool
 from workbench.streams import Role
 
 FEEDBACK_COUNTS = ("late_feedback", "repeated_feedback", "partial_feedback")
-LANE_ARRAYS = ("batches", "rollouts", "probed", "short_updates", "_active", "_seen", "_batch_difficulty", "_batch",
-               "_batch_before", "_mean_reward", "_silent")  # fmt: skip
+LANE_ARRAYS = ("batches", "rollouts", "probed", "trained", "short_updates", "_active", "_seen", "_batch_difficulty",
+               "_batch", "_batch_before", "_mean_reward", "_silent")  # fmt: skip
 
 
 class Controller:
@@ -64,6 +64,7 @@ class Controller:
         self.batches = np.zeros(count, np.int64)  # drawn per lane, refills included
         self.rollouts = np.zeros(count, np.int64)  # rewards seen per lane, those of rejected groups and probes included
         self.probed = np.zeros(count, np.int64)  # of these, for probes
+        self.trained = np.zeros(count, np.int64)  # of these, what updates were made of, as `train` counts them
         self.short_updates = np.zeros(count, np.int64)  # for which gates admitted fewer groups than wanted
         self._everyone = read_only(np.ones(count, bool))
         self._active = self._everyone  # lanes that the last batch was for

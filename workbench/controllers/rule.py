@@ -105,6 +105,7 @@ class Rule:
     floor: Lanes = 0.0
 
     needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool it cannot do without, as `require` names them
+    packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside NumPy and Numba
     memory: ClassVar[str] = "none"  # what its state grows with: "none", "arm" or "item"
     extra: ClassVar[str] = "none"  # what it spends besides the rollouts it trains on
     fits_model: ClassVar[bool] = False  # whether it fits a model as it goes, lane by lane: slow

@@ -110,7 +110,7 @@ class Law:
     heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
     per_item: ClassVar[bool] = True  # whether the update needs each item's signal, not only their mean
     trains_model: ClassVar[bool] = False  # whether it trains a model of its own: slow, so a sweep takes few seeds
-    packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside the packages that a sweep needs
+    packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside NumPy and Numba
 
     def __post_init__(self) -> None:
         check_number("theta0", self.theta0)

@@ -82,7 +82,7 @@ class SimLearner:
         self._strata = _strata(law, pool)
         self.state: Any = law.start(per_lane("theta0", law.theta0, count).copy(), self._bank)
         self._attempted: tuple[object, Any, NDArray[np.int64], NDArray[np.float32]] | None = None
-        self._length = _lengths(length, law, pool)
+        self._length = lengths(law, pool, length)
         if self._fused:
             self._delta, self._row = _multiplicative_difficulty(self._bank, self._curve[0])
             bits = np.ascontiguousarray(self._delta[:, : len(pool)]).view(np.uint32)
@@ -357,8 +357,8 @@ def _verified(law: Law, curve: list[Floats], lanes: int) -> list[Floats]:
     return [a, passed + (1 - passed - missed) * floor, passed + (1 - passed - missed) * ceiling]
 
 
-def _lengths(length: ArrayLike | None, law: Law, pool: Pool) -> NDArray[np.int64]:
-    """(I,) whole tokens of one attempt at each item."""
+def lengths(law: Law, pool: Pool, length: ArrayLike | None = None) -> NDArray[np.int64]:
+    """(I,) whole tokens of one attempt at each item: as given, or as the law has it."""
     line = law.tokens_easy + (law.tokens_hard - law.tokens_easy) * pool.difficulty / 100
     tokens = line if length is None else np.asarray(length, dtype=np.float64)
     check_number("length", tokens, 0, 2**31)
