@@ -21,6 +21,7 @@ from transfer import RANGE
 
 from workbench.controllers import AdaRFT, Rule, Uniform
 from workbench.errors import InputError
+from workbench.lanes import distinct_rows
 from workbench.learners import Law
 from workbench.pool import Pool
 from workbench.presets import LAWS
@@ -115,7 +116,7 @@ def simulate(
     """Both rules at every point, each point on every seed. Parameters that are not given are at their defaults."""
     law_names = [name for name in points if name not in RULE]
     law_points = np.stack([points[name] for name in law_names], axis=1) if law_names else np.zeros((1, 0))
-    distinct, which = np.unique(law_points, axis=0, return_inverse=True)  # uniform sees the learner only
+    distinct, which = distinct_rows(law_points)  # uniform sees the learner only
     plain = _programs(setting, learner, dict(zip(law_names, distinct.T, strict=True)), len(distinct), Uniform())
     count = len(next(iter(points.values())))
     ours = _programs(setting, learner, points, count, AdaRFT())
@@ -125,7 +126,7 @@ def simulate(
         np.concatenate([of["success"] for of in part], axis=1).T.reshape(-1, setting.seeds, len(steps))
         for part in (curves[: len(plain)], curves[len(plain) :])
     )
-    return compare(steps, of_plain[which.ravel() if law_names else np.zeros(count, int)], of_ours)
+    return compare(steps, of_plain[which if law_names else np.zeros(count, int)], of_ours)
 
 
 def compare(steps: Floats, plain: Floats, ours: Floats) -> Outcome:

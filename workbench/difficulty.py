@@ -22,6 +22,7 @@ from scipy.special import expit, gammaln
 from workbench import irt
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
+from workbench.lanes import distinct_rows
 from workbench.store import write_whole
 
 if TYPE_CHECKING:
@@ -64,15 +65,16 @@ def from_counts(
 def _shrunk(s: NDArray[np.int64], n: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Beta (I,) with the mean and variance of each item's pass rate, a mixture of Beta(s + alpha, n - s + beta)."""
     alpha, beta, weight = population(s, n)
-    pairs, of_item = np.unique(np.stack([s, n]), axis=1, return_inverse=True)
-    mean, square = np.zeros((2, pairs.shape[1]))
+    pairs, of_item = distinct_rows(np.stack([s, n], axis=1))
+    right, tries = pairs.T
+    mean, square = np.zeros((2, len(pairs)))
     for a, b, w in zip(alpha, beta, weight, strict=True):
-        total = pairs[1] + a + b
-        rate = (pairs[0] + a) / total
+        total = tries + a + b
+        rate = (right + a) / total
         mean += w * rate
-        square += w * rate * (pairs[0] + a + 1) / (total + 1)
+        square += w * rate * (right + a + 1) / (total + 1)
     size = mean * (1 - mean) / (square - mean**2) - 1
-    return (mean * size)[of_item.ravel()], ((1 - mean) * size)[of_item.ravel()]
+    return (mean * size)[of_item], ((1 - mean) * size)[of_item]
 
 
 def beta_binomial(successes: ArrayLike, attempts: ArrayLike) -> tuple[float, float]:

@@ -28,6 +28,18 @@ def per_lane(field: str, value: Lanes, lanes: int) -> Floats:
     return np.array(np.broadcast_to(array, (lanes,)))  # a copy: ours to keep, and writable like all others
 
 
+def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The distinct rows of (R, K), sorted by the first column, then the next; and (R,) which of them each row is.
+
+    np.unique(axis=0) compares records, and NumPy makes a TypeError of a Ctrl-C that falls into that.
+    """
+    order = np.lexsort(rows.T[::-1]) if rows.shape[1] else np.arange(len(rows))
+    ordered, new, which = rows[order], np.ones(len(rows), bool), np.empty(len(rows), np.int64)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    which[order] = np.cumsum(new) - 1
+    return ordered[new], which
+
+
 def lane_seeds(seed: ArrayLike, lanes: int | None) -> tuple[NDArray[np.uint64], bool]:
     """Seeds (R,) and whether there is no lane axis: one seed and no `lanes`."""
     seeds = seed_array(seed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench import kernels
 from workbench.errors import check_count, check_number
-from workbench.lanes import Floats, Lanes, per_lane
+from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to, topic_of
 
 
@@ -101,13 +101,13 @@ def _sorted_bank(bank: ItemBank, length: Floats, topics: int) -> dict[str, Any]:
     by_rank = np.argsort(bank.b, axis=1, kind="stable")
     rank = np.argsort(by_rank, axis=1, kind="stable")
     sorted_b = np.take_along_axis(bank.b.astype(np.float64), by_rank, axis=1)
-    pairs, decay_row = np.unique(np.stack([bank.row, length], axis=1), axis=0, return_inverse=True)
+    pairs, decay_row = distinct_rows(np.stack([bank.row, length], axis=1))
 
     def between_neighbours(gaps: Floats) -> Floats:
         return np.asarray(np.exp(-gaps[pairs[:, 0].astype(np.int64)] / pairs[:, 1:]))
 
     gaps = np.diff(sorted_b, axis=1, prepend=-np.inf)  # nothing comes from below the easiest item
-    order = {"decay": between_neighbours(gaps), "decay_row": decay_row.ravel(), "rank": rank, "by_rank": by_rank}
+    order = {"decay": between_neighbours(gaps), "decay_row": decay_row, "rank": rank, "by_rank": by_rank}
     if topics == 1:
         return order | {"topic": np.empty((0, 0), np.int64), "topic_decay": np.empty((0, 0))}
     topic = topic_of(bank, topics)[by_rank]

@@ -15,6 +15,7 @@ from workbench.lanes import (
     check_items,
     check_rewards,
     check_state,
+    distinct_rows,
     lane_seeds,
     per_lane,
     raise_bad_position,
@@ -336,7 +337,7 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
     sd, gap, broken = (per_lane(name, getattr(law, name), len(seeds)) for name in names)
     luck = np.where((sd > 0) | (broken > 0), seeds, 0)  # without luck all lanes share one row
     keys = np.stack([luck.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
-    keys, row = np.unique(keys, axis=0, return_inverse=True)
+    keys, row = distinct_rows(keys)
     rows = []
     for seed, *settings in keys:
         noise, hole, share = np.array(settings, np.uint64).view(np.float64)
@@ -347,7 +348,7 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
         unseen = heldout + generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
         unseen[unseen > 0] += hole
         rows.append(np.concatenate([own, unseen]))
-    return ItemBank(np.array(rows, dtype=np.float32), row.ravel(), pool)
+    return ItemBank(np.array(rows, dtype=np.float32), row, pool)
 
 
 def _verified(law: Law, curve: list[Floats], lanes: int) -> list[Floats]:
@@ -369,9 +370,9 @@ def lengths(law: Law, pool: Pool, length: ArrayLike | None = None) -> NDArray[np
 
 def _multiplicative_difficulty(bank: ItemBank, a: Floats) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """delta = e^(a b), one row per distinct (row of the bank, a), and each lane's row."""
-    pairs, row = np.unique(np.stack([bank.row, a], axis=1), axis=0, return_inverse=True)
+    pairs, row = distinct_rows(np.stack([bank.row, a], axis=1))
     logits = pairs[:, 1:] * bank.b[pairs[:, 0].astype(np.int64)]
-    return np.exp(np.clip(logits, -kernels.LARGEST_LOGIT, kernels.LARGEST_LOGIT)).astype(np.float32), row.ravel()
+    return np.exp(np.clip(logits, -kernels.LARGEST_LOGIT, kernels.LARGEST_LOGIT)).astype(np.float32), row
 
 
 def _heldout_difficulty() -> Floats:

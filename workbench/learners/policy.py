@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.errors import InputError, check_choice, check_count
-from workbench.lanes import Floats, Lanes, per_lane, read_only
+from workbench.lanes import Floats, Lanes, distinct_rows, per_lane, read_only
 from workbench.learners.law import UNSOLVABLE, Chances, Gradient, ItemBank, Law
 from workbench.learners.signals import Signal
 from workbench.streams import Role, generator
@@ -278,7 +278,7 @@ def demonstrations() -> NDArray[np.float32]:
 
 def _find_problems(law: TinyPolicy, theta0: Floats, bank: ItemBank) -> Problems:
     """For each item the drafted problem whose success before training is nearest to sigma(theta0 - b), in logits."""
-    pairs, row = np.unique(np.stack([bank.row, theta0], axis=1), axis=0, return_inverse=True)
+    pairs, row = distinct_rows(np.stack([bank.row, theta0], axis=1))
     log_right = read_policy(base_weights(law.width)[None])[0][0, np.arange(CONTEXTS), RIGHT].astype(np.float64)
     size = bank.b.shape[1]
     steps = np.empty((len(pairs), size, law.longest), np.uint8)
@@ -293,7 +293,7 @@ def _find_problems(law: TinyPolicy, theta0: Floats, bank: ItemBank) -> Problems:
             nearest = np.abs(logit - (skill - bank.b[int(of_bank), part])[:, None]).argmin(axis=1)
             steps[u, part] = drafts[np.arange(len(drafts)), nearest // law.longest]
             length[u, part] = nearest % law.longest + 1
-    return Problems(steps, length, bank.b[pairs[:, 0].astype(np.int64)] != UNSOLVABLE, row.ravel())
+    return Problems(steps, length, bank.b[pairs[:, 0].astype(np.int64)] != UNSOLVABLE, row)
 
 
 def _draft(stream: np.random.Generator, items: int, longest: int) -> NDArray[np.uint8]:
