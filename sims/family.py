@@ -21,7 +21,7 @@ from workbench.learners import Critic, Law, SimLearner
 from workbench.loop import train
 from workbench.pool import Pool
 from workbench.presets import LAWS
-from workbench.streams import Role, generator, seeds_of
+from workbench.streams import Role, generator, run_seeds
 
 Floats = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def run(
     law: Law, rule: Rule, pool: Pool, steps: int, draws: int, seed: int, b: ArrayLike | None = None
 ) -> pd.DataFrame:
     """Records of D runs, as Record.to_frame gives them; b: true difficulties where the pool's labels are not them."""
-    seeds = seeds_of(seed, draws)
+    seeds = run_seeds(seed, draws)
     learner = SimLearner(law, pool, seeds, draws, b=b)
     controller = Controller(rule, pool, seed=seeds, lanes=draws)
     return train(controller, learner, steps, BATCH, ROLLOUTS, EVAL_EVERY).to_frame()

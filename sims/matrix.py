@@ -25,7 +25,7 @@ from scipy.stats import rankdata
 from workbench import figures
 from workbench.pool import Pool
 from workbench.presets import BASELINE, make_controller
-from workbench.streams import Role, generator, seeds_of
+from workbench.streams import Role, generator, run_seeds
 
 EVAL_EVERY = 5  # updates between records
 MARGIN = 0.002  # of area: success averaged over the run and all deciles
@@ -68,7 +68,7 @@ class Matrix:
 
     def programs(self) -> Iterator[tuple[tuple[str, str, str], Program]]:
         """(pool, learner, controller) and its lanes. A draw has the same luck whatever the controller and the pool."""
-        seeds = seeds_of(self.seed, self.draws)
+        seeds = run_seeds(self.seed, self.draws)
         laws = {name: family.draw_group_law(name, self.draws, self.seed, self.batch) for name in self.learners}
         for pool, learner, controller in product(self.pools, self.learners, self.controllers):
             rule, gates = make_controller(controller, horizon=self.steps)

@@ -26,7 +26,7 @@ from workbench.learners import Law
 from workbench.pool import Pool
 from workbench.presets import LAWS
 from workbench.stats import steps_to_threshold
-from workbench.streams import Role, generator, seeds_of
+from workbench.streams import Role, generator, run_seeds
 
 Ranges = dict[str, tuple[float, float, str]]  # (low, high, "log" or ""), as the priors of the family
 
@@ -151,7 +151,7 @@ def _programs(
     setting: Setting, learner: str, points: Mapping[str, Floats], count: int, rule: Rule
 ) -> list[Program]:
     """count points x S seeds as lanes, seed by seed within a point."""
-    seeds = seeds_of(setting.seed, setting.seeds)
+    seeds = run_seeds(setting.seed, setting.seeds)
     programs = []
     for part in np.array_split(np.arange(count), -(-count * setting.seeds // LANES)):
         lanes = {name: np.repeat(values[part], setting.seeds) for name, values in points.items()}

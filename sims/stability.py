@@ -34,7 +34,7 @@ from scipy.special import expit, stdtrit
 from workbench.controllers import AdaRFT
 from workbench.learners import Critic, ScalarIRT, difficulty_to_logit
 from workbench.pool import Pool
-from workbench.streams import seeds_of
+from workbench.streams import run_seeds
 
 BETA, ALPHA, ETA = 0.5, 2.0, 50.0  # published
 SLOPE = 0.04  # logits per unit of difficulty of the straight pool at a = 1: that of pass rates at d = 50
@@ -106,7 +106,7 @@ def simulate(
     what: str,
 ) -> Swings:
     """N points on S seeds. lanes: eta, alpha, a, theta0 (N,); at: (N,) T*, where T starts too."""
-    seeds = seeds_of(setting.seed, setting.seeds)
+    seeds = run_seeds(setting.seed, setting.seeds)
     count = len(at)
     programs = []
     for part in np.array_split(np.arange(count), -(-count * setting.seeds // LANES)):

@@ -195,8 +195,8 @@ def test_a_generator_of_no_64_bit_seed_is_refused(seed):
 
 
 def test_the_runs_of_two_studies_share_no_seed():
-    one, other = streams.seeds_of(0, 1000), streams.seeds_of(1, 1000)
+    one, other = streams.run_seeds(0, 1000), streams.run_seeds(1, 1000)
     assert one.tolist() == list(range(1000))
     assert not set(one.tolist()) & set(other.tolist())
-    assert streams.seeds_of(2**32 - 1, 2).tolist() == [2**64 - 2**32, 2**64 - 2**32 + 1]
+    assert streams.run_seeds(2**32 - 1, 2).tolist() == [2**64 - 2**32, 2**64 - 2**32 + 1]
     assert one.dtype == np.uint64

@@ -60,7 +60,7 @@ def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, 0], np.uint64)))
 
 
-def seeds_of(study: int, runs: int) -> NDArray[np.uint64]:
+def run_seeds(study: int, runs: int) -> NDArray[np.uint64]:
     """(runs,) seeds of the runs of a study, itself a seed below 2^32: the words (study, run) side by side, which no
     other study's runs share."""
     return (np.uint64(study) << np.uint64(32)) + np.arange(runs, dtype=np.uint64)
