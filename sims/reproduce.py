@@ -98,7 +98,7 @@ def run_findings(options: argparse.Namespace, out: Path) -> str:
     learners, draws = read_family(options)
     findings, curves = paper_findings.STUDIES[options.study][0](learners, draws, options.seed)
     write_tables(out, findings=findings)
-    figures.save(figures.learning_curves(curves), out / options.study)
+    figures.save(figures.learning_curves(curves, over="draw"), out / options.study)
     return family.findings_text(findings)
 
 

@@ -146,6 +146,8 @@ def test_titles_axis_labels_and_legend_are_there():
     assert figure.get_supylabel() == "held-out success (mean over difficulty deciles)"
     assert legend_texts(figure) == list(RULES)
     assert figure.legends[0].get_title().get_text() == "mean and 95 % interval (t) over 5 seeds"
+    drawn = figures.learning_curves(make_curves(), over="draw")
+    assert drawn.legends[0].get_title().get_text() == "mean and 95 % interval (t) over 5 draws"
 
 
 def test_legend_tells_when_arms_have_different_numbers_of_seeds():

@@ -198,9 +198,12 @@ def _by_number(label: str) -> list[tuple[float, str]]:
 # ---- learning curves and target difficulty -----------------------------------------------------------------
 
 
-def learning_curves(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None) -> Figure:
-    """Held-out success over training: a row of panels per learner, a column per pool, a line per rule."""
-    return _panels(curves, "success", "held-out success (mean over difficulty deciles)", (0, 1), looks)
+def learning_curves(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None, over: str = "seed") -> Figure:
+    """Held-out success over training: a row of panels per learner, a column per pool, a line per rule.
+
+    over: what the column `seed` counts, where that is more than luck.
+    """
+    return _panels(curves, "success", "held-out success (mean over difficulty deciles)", (0, 1), looks, over)
 
 
 def target_trajectories(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None) -> Figure:
@@ -232,6 +235,7 @@ def _panels(
     ylabel: str,
     domain: tuple[int, int],
     looks: Mapping[str, Look] | None,
+    over: str = "seed",
 ) -> Figure:
     band = mean_and_band(curves, column)
     looks = _present(curves, looks)
@@ -268,7 +272,7 @@ def _panels(
     axes[0, 0].set_ylim(max(low, domain[0] - margin), min(high, domain[1] + margin))  # bands of few seeds overshoot
     figure.supxlabel("training step")
     figure.supylabel(ylabel)
-    seeds = _count(band["seeds"], "seed")
+    seeds = _count(band["seeds"], over)
     title = f"mean over {seeds}" if band["seeds"].max() == 1 else f"mean and 95 % interval (t) over {seeds}"
     _legend(figure, [_line_key(look) for look in looks.values()], list(names.values()), columns, title)
     return _laid_out(figure)
