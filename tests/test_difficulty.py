@@ -384,6 +384,30 @@ def test_two_counts_in_a_long_table_say_nothing_about_slopes(tmp_path, model, ca
     assert json.loads((tmp_path / "out" / "fit.json").read_text(), parse_constant=pytest.fail)["converged"] is False
 
 
+@pytest.mark.parametrize("head", ["person", "", "model", "Person"])
+def test_a_wide_table_may_leave_its_persons_without_names(tmp_path, matrix, head):
+    """The same estimates from the items alone; persons are then called by their rows."""
+    named = wide(matrix).splitlines()
+    first = named[0].partition(",")[2]
+    bare = "\n".join(line.partition(",")[2] for line in named) + "\n"
+    assert run(tmp_path, "\n".join([f"{head},{first}", *named[1:]]) + "\n")[0] == 0
+    with_names, _ = read(tmp_path)
+    assert run(tmp_path, bare)[0] == 0
+    alone, facts = read(tmp_path)
+    assert facts["items"] == matrix.shape[1]
+    pd.testing.assert_frame_equal(with_names["items"], alone["items"])
+    assert alone["persons"]["person"].tolist() == [str(row + 1) for row in range(len(matrix))]
+    assert alone["persons"]["theta_eap"].tolist() == with_names["persons"]["theta_eap"].tolist()
+
+
+def test_persons_called_0_and_1_are_no_item_where_the_column_says_so(tmp_path):
+    path = tmp_path / "two.csv"
+    path.write_text("person,a,b\n0,1,0\n1,0,1\n")
+    assert difficulty.read_responses(path).persons == ["0", "1"]
+    path.write_text("a,b\n0,1\n1,0\n")
+    assert difficulty.read_responses(path).items == ["a", "b"]
+
+
 OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
 
 
@@ -393,7 +417,9 @@ OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
         ("person,a,b\nm0,1,2\nm1,0,1\n", "responses: must be 0, 1 or blank, got '2' for person 'm0', item 'b'"),
         ("person,a,b\nm0,1,x\nm1,0,1\n", "got 'x'"),
         ("person,a,b\nm0,1,nan\nm1,0,1\n", "got 'nan'"),
-        ("person,a,b\nm0,1,0\nm0,0,1\n", "person: must come once each, got 'm0' again"),
+        ("person,a,b\nm0,1,0\nm0,0,1\n", "person: must come once each in the first column, unless an item is there"),
+        ("a,b,c\n1,0,1\n2,0,1\n1,1,0\n", "unless an item is there (0, 1, blank), got '1' again"),
+        ("a,b\n1,0\n0,x\n1,1\n", "got 'x' for person '2', item 'b'"),
         ("person,a,a\n" + OK, "columns: must come once each, got 'a' again"),
         ("person,a,b\nm0,1\nm1,0,1\n", "responses: must have 3 cells in each row, got 2 in row 1"),
         ("person,a,b\nm0,1,0,1\nm1,0,1\n", "responses: must have 3 cells in each row, got 4 in row 1"),

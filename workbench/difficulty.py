@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 LONG = ("person", "item", "successes", "attempts")
+SOLVED, FAILED = ("1", "1.0"), ("0", "0.0")  # as a wide table has them
 TABLES = ("items", "persons", "item_fit")
 GRID, NEGLIGIBLE = 31, 14.0  # points a side of the population's grid; nats below its peak that are left out
 
@@ -187,8 +188,10 @@ def matching_eta(eta: float, low: float = 1, high: float = 5) -> float:
 
 
 def read_responses(path: Path) -> irt.Responses:
-    """Responses from a .csv: wide (first column the person, then a column per item of 0, 1 or blank) or long.
+    """Responses from a .csv: wide (a row per person, a column per item of 0, 1 or blank) or long.
 
+    Wide: the first column names the persons if it is called person, has no name, or holds anything but 0, 1 and blank;
+    else it is an item as well, and persons are called by their rows, from 1 on.
     Long: the columns person, item, successes, attempts, in any order; several rows of one person and item are refused.
     Raises InputError for anything else.
     """
@@ -240,20 +243,24 @@ def _long(table: pd.DataFrame) -> irt.Responses:
 
 
 def _wide(table: pd.DataFrame) -> irt.Responses:
-    if table.shape[1] < 2:
+    cells = table.apply(lambda column: column.str.strip()).to_numpy()
+    allowed = np.isin(cells, (*SOLVED, *FAILED, ""))
+    items, persons = table.columns.tolist(), [str(row + 1) for row in range(len(table))]
+    if items[0].strip().lower() in ("", "person") or not allowed[:, 0].all():
+        persons, items, cells, allowed = table.iloc[:, 0].tolist(), items[1:], cells[:, 1:], allowed[:, 1:]
+    if not items:
         raise InputError(f"columns: must be the person and at least one item, got {table.columns[0]}")
-    persons, items = table.iloc[:, 0].tolist(), [str(name) for name in table.columns[1:]]
     if len(set(persons)) < len(persons):
         again = next(name for k, name in enumerate(persons) if name in persons[:k])
-        raise InputError(f"person: must come once each, got '{again}' again")
-    cells = table.iloc[:, 1:].apply(lambda column: column.str.strip()).to_numpy()
-    wrong = np.argwhere(~np.isin(cells, ["0", "1", "", "0.0", "1.0"]))
-    if wrong.size:
-        p, i = wrong[0]
+        raise InputError(
+            f"person: must come once each in the first column, unless an item is there (0, 1, blank), "
+            f"got '{again}' again"
+        )
+    if not allowed.all():
+        p, i = np.argwhere(~allowed)[0]
         where = f"person '{persons[p]}', item '{items[i]}'"
         raise InputError(f"responses: must be 0, 1 or blank, got '{cells[p, i]}' for {where}")
-    there = cells != ""
-    return irt.Responses(np.isin(cells, ["1", "1.0"]).astype(float), there.astype(float), persons, items)
+    return irt.Responses(np.isin(cells, SOLVED).astype(float), (cells != "").astype(float), persons, items)
 
 
 def _numbers(column: pd.Series[Any], name: str) -> Floats:
