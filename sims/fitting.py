@@ -15,7 +15,8 @@ share D of a guesser's gradient that is skill counts as 1 (ScalarIRT): it would 
 no categories, so topics are drawn (`topic_of`): skills, and the kinds and columns of chain and grid, can only lose by
 them. skills and chain compare skill with a fixed scale (a gate, a step): theta0 is free there, and the items' u are
 scatter around it. Lengths of chains, and levels of grid and tracing, come from difficulties estimated on the same
-visits; items keep their distance in logits to the success that such a law gives all of a chain, cell or skill.
+visits; items keep their distance in logits to the success that such a law gives all of a chain, cell or skill. So do
+the levels of policy, whose items gain what additions of their level gain on average; no addition is an item of the log.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import passes
-from laws import OneSkill, mechanism
+from laws import OneSkill, State, mechanism
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
@@ -37,6 +38,7 @@ from workbench.learners import Law
 from workbench.presets import LAWS
 
 Floats = NDArray[np.float64]
+Losses = Callable[[Floats], Floats]  # of points (D, P): (D,)
 
 STEP = 0.25  # logits between grid points
 GRID = np.arange(-10.0, 10.0 + STEP / 2, STEP)  # (U,)
@@ -67,6 +69,7 @@ PRIORS = {
     "transfer": Prior("logit", 0.3, 1.5),
     "theta0": Prior("plain", 0.0, 1.5),  # logits
     "tracing kappa": Prior("log", 2.5, 1.5),  # chances to learn in a visit of all items: half-known gain 0.05 logits
+    "policy kappa": Prior("log", 0.001, 1.5),  # learning rate of Adam
 }
 TO: dict[str, Callable[..., Any]] = {"log": np.log, "logit": logit, "plain": float}
 FROM: dict[str, Callable[..., Any]] = {"log": np.exp, "logit": expit, "plain": lambda value: value}
@@ -84,6 +87,7 @@ FREE: dict[str, tuple[str, ...]] = {
     "chain": ("kappa", "forgetting", "theta0"),
     "grid": ("kappa", "forgetting"),
     "tracing": ("kappa", "forgetting", "floor", "ceiling"),
+    "policy": ("kappa", "forgetting"),
 }
 LEARNERS = tuple(FREE)
 # Controls with the same observation model: "still" learns nothing, "trend" gains the same number of logits every visit.
@@ -143,7 +147,7 @@ class Model:
         table = np.power(v, np.reshape(gamma, (-1, 1)))  # (D or 1, n + 1)
         return np.asarray(table[np.arange(len(table))[:, None], counts])
 
-    def states(self, log: VisitLog, p: dict[str, Any]) -> list[Floats]:
+    def states(self, log: VisitLog, p: dict[str, Any]) -> list[State]:
         """T + 1 states of the mechanism under the logged counts: before each visit and after the last."""
         states = [self.mechanism.start(p)]
         for counts in log.counts.T:
@@ -151,21 +155,22 @@ class Model:
             states.append(self.mechanism.advance(states[-1], signals, p))
         return states
 
-    def home(self, states: list[Floats], p: dict[str, Any]) -> Floats:
+    def added(self, states: list[State], p: dict[str, Any]) -> Floats:
+        """(D, T + 1, C): what the law has added before each visit and after the last, in the mechanism's columns."""
+        return np.stack([self.mechanism.added(state, p) for state in states], axis=1)
+
+    def home(self, added: Floats) -> Floats:
         """(D, C) where x is 0: its mean over the visits in laws whose columns are levels of difficulty, else at first.
 
         An item's level was estimated from all of these visits. With x = 0 at first, a law could buy likelihood by
         moving the levels apart at once, as if it had known where each item is.
         """
-        added = self.mechanism.added
-        if not self.mechanism.by_level:
-            return added(states[0], p)
-        return np.asarray(np.mean([added(state, p) for state in states[:-1]], axis=0))
+        return np.asarray(added[:, :-1].mean(axis=1) if self.mechanism.by_level else added[:, 0])
 
     def exposure(self, log: VisitLog, p: dict[str, Any]) -> Floats:
-        """(T + 1, C): x before each visit and after the last, from the logged counts, in the mechanism's columns."""
-        states = self.states(log, p)
-        return np.concatenate([self.mechanism.added(state, p) for state in states]) - self.home(states, p)
+        """(D, T + 1, C): x under the logged counts."""
+        added = self.added(self.states(log, p), p)
+        return added - self.home(added)[:, None]
 
 
 def chance(z: Floats, p: dict[str, Any]) -> Floats:
@@ -183,9 +188,12 @@ def beta_binomial(p: Floats, rho: Any, n: int) -> Floats:
     return out
 
 
-def emissions(model: Model, log: VisitLog, p: dict[str, Any]) -> tuple[Any, ...]:
-    """What the passes take to know each count's chance at each grid point: x on a fine scale, and a table over it."""
-    x = np.clip(model.exposure(log, p)[:-1], -FURTHEST, FURTHEST)
+def emissions(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> tuple[Any, ...]:
+    """What the passes take to know each count's chance at each grid point: x on a fine scale, and a table over it.
+
+    p: numbers; x: (T + 1, C) the exposure that goes with them.
+    """
+    x = np.clip(x[:-1], -FURTHEST, FURTHEST)
     low, parts = x.min(), np.arange(len(GRID)) * FINE
     offsets = int((x.max() - low) * FINE / STEP) + 2
     z = GRID[0] + low + np.arange(offsets + parts[-1]) * STEP / FINE
@@ -201,22 +209,22 @@ def neighbour(scatter: float) -> float:
     return min(scatter**2 / STEP**2, 1.0) / 2
 
 
-def likelihoods(model: Model, log: VisitLog, p: dict[str, Any]) -> tuple[Floats, Floats]:
+def likelihoods(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> tuple[Floats, Floats]:
     """Backward pass: (I, U) chance of an item's counts given u at its first visit, up to a factor; log factor (I,)."""
     out, scale = np.empty((len(log.items), len(GRID))), np.empty(len(log.items))
-    passes.backward(*emissions(model, log, p), neighbour(p["scatter"]), out, scale)
+    passes.backward(*emissions(model, log, p, x), neighbour(p["scatter"]), out, scale)
     return out, scale
 
 
-def draw_last(model: Model, log: VisitLog, p: dict[str, Any], prior: Floats, luck: Floats) -> Floats:
+def draw_last(model: Model, log: VisitLog, p: dict[str, Any], x: Floats, prior: Floats, luck: Floats) -> Floats:
     """(I,) u at the last visit, drawn given all counts by uniforms `luck` (I,)."""
     out = np.empty(len(luck), np.int64)
-    passes.draw_last(*emissions(model, log, p), neighbour(p["scatter"]), prior, luck, out)
+    passes.draw_last(*emissions(model, log, p, x), neighbour(p["scatter"]), prior, luck, out)
     return GRID[out]
 
 
 def log_likelihood(model: Model, log: VisitLog, p: dict[str, Any], prior: Floats) -> float:
-    table, scale = likelihoods(model, log, p)
+    table, scale = likelihoods(model, log, p, model.exposure(log, p)[0])
     return float(np.sum(np.log(table @ prior) + scale))
 
 
@@ -256,7 +264,7 @@ def fit(model: Model, log: VisitLog, start: Fit | None = None) -> Fit:
         loss, vector, prior = _round(model, log, vector, prior)
         if before - loss < SETTLED:
             break
-    precision = curvature(lambda v: _loss(model, log, v, prior), vector)
+    precision = curvature(lambda points: _losses(model, log, points, prior), vector)
     values, axes = np.linalg.eigh(precision)
     sd0 = max(prior.sd for prior in model.priors)
     covariance = (axes / np.maximum(values, sd0**-2)) @ axes.T  # never wider than the widest prior
@@ -270,38 +278,51 @@ def likelier(prior: Floats, table: Floats, steps: int) -> Floats:
     return prior
 
 
-def _loss(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> float:
-    """Of parameters with a prior of u that goes some way to meet them."""
-    table, scale = likelihoods(model, log, model.parameters(vector))
-    return -float(np.sum(np.log(table @ likelier(prior, table, INNER)) + scale)) - model.log_prior(vector)
+def _losses(model: Model, log: VisitLog, vectors: Floats, prior: Floats) -> Floats:
+    """(D,) of parameters (D, P), each with a prior of u that goes some way to meet it."""
+    exposures = model.exposure(log, model.parameters(vectors))  # side by side: networks are slow one by one
+    losses = []
+    for vector, x in zip(vectors, exposures, strict=True):
+        table, scale = likelihoods(model, log, model.parameters(vector), x)
+        fit = np.sum(np.log(table @ likelier(prior, table, INNER)) + scale)
+        losses.append(-fit - model.log_prior(vector))
+    return np.array(losses)
 
 
 def _round(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> tuple[float, Floats, Floats]:
     """Loss, parameters and prior after some steps of both."""
-    table, _ = likelihoods(model, log, model.parameters(vector))
+    p = model.parameters(vector)
+    table, _ = likelihoods(model, log, p, model.exposure(log, p)[0])
     prior = likelier(prior, table, EM_STEPS)
-    best = minimize(lambda v: _loss(model, log, v, prior), vector, method="L-BFGS-B", bounds=model.bounds,
-                    options={"maxiter": 10, "eps": 1e-4, "ftol": 1e-9})  # fmt: skip
+    best = minimize(lambda v: slope(lambda points: _losses(model, log, points, prior), v), vector, jac=True,
+                    method="L-BFGS-B", bounds=model.bounds, options={"maxiter": 10, "ftol": 1e-9})  # fmt: skip
     return float(best.fun), best.x, prior
 
 
-def curvature(loss: Callable[[Floats], float], at: Floats, step: float = 0.05) -> Floats:
+def slope(losses: Losses, at: Floats, step: float = 1e-4) -> tuple[float, Floats]:
+    """The loss, and its first derivatives (P,) by forward differences."""
+    first, *moved = losses(np.stack([at, *(at + step * np.eye(len(at)))]))
+    return float(first), (np.array(moved) - first) / step
+
+
+def curvature(losses: Losses, at: Floats, step: float = 0.05) -> Floats:
     """Second derivatives by central differences, (P, P)."""
     size = len(at)
     unit = step * np.eye(size)
-    middle, out = loss(at), np.empty((size, size))
-    plus, minus = np.array([loss(at + e) for e in unit]), np.array([loss(at - e) for e in unit])
-    for i in range(size):
-        out[i, i] = (plus[i] - 2 * middle + minus[i]) / step**2
-        for j in range(i):
-            both = loss(at + unit[i] + unit[j]) + loss(at - unit[i] - unit[j])
-            out[i, j] = out[j, i] = (both - plus[i] - plus[j] - minus[i] - minus[j] + 2 * middle) / (2 * step**2)
+    pairs = [(i, j) for i in range(size) for j in range(i)]
+    moves = [0 * at, *unit, *(unit[i] + unit[j] for i, j in pairs)]
+    plus, minus = np.split(losses(at + np.concatenate([moves, np.negative(moves)])), 2)
+    both = plus + minus - 2 * plus[0]  # of each move, there and back
+    out = np.diag(both[1 : size + 1]) / step**2
+    for (i, j), two in zip(pairs, both[size + 1 :], strict=True):
+        out[i, j] = out[j, i] = (two - both[1 + i] - both[1 + j]) / (2 * step**2)
     return out
 
 
 def difficulties(log: VisitLog) -> Floats:
     """(I,) logits: minus the posterior mean of u at the first visit, shrunk, for a learner that is still."""
     result = fit(Model(STILL, np.zeros(len(log.items))), log)
-    table, _ = likelihoods(result.model, log, result.model.parameters(result.vector))
+    p = result.model.parameters(result.vector)
+    table, _ = likelihoods(result.model, log, p, result.model.exposure(log, p)[0])
     share = table * result.prior
     return np.asarray(-(share @ GRID) / share.sum(axis=1))

@@ -209,7 +209,9 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
         ranked = tables.scores.sort_values("log_score", ascending=False)["learner"]
         best, rival = (next(name for name in ranked if name in group) for group in (learners, BASELINES))
     panels = [label for label in ("all", *BINS) if (tables.observed["bin"] == label).any()]
-    looks = dict(zip(learners, zip((*figures.OTHER_COLORS, *figures.COLORS.values()), repeat("-")), strict=False))
+    strokes: list[tuple[str, Any]] = [*zip(figures.OTHER_COLORS, repeat("-")),
+                                      *zip(figures.COLORS.values(), repeat((0, (5, 1.5))))]  # fmt: skip
+    looks: dict[str, tuple[str, Any]] = dict(zip(learners, strokes, strict=False))
     looks |= dict.fromkeys((rival,), ("0.3", "--")) | {STILL: ("0.5", ":"), TREND: ("0.5", "-.")}
     with mpl.rc_context():
         mpl.rcdefaults()

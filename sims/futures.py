@@ -79,11 +79,14 @@ def simulate(fitted: Fit, task: Task) -> Iterator[Visit]:
     model, n, items = fitted.model, task.past.attempts, len(task.past.items)
     law, rng = model.mechanism, generator(task.seed, Role.POSTERIOR)
     vectors = rng.multivariate_normal(fitted.vector, fitted.covariance, task.draws, method="eigh")
-    own = [model.parameters(vector) for vector in vectors]
-    u = np.stack([draw_last(model, task.past, p, fitted.prior, rng.random(items)) for p in own])
     p = model.parameters(vectors)
     states = model.states(task.past, p)
-    state, home = states[-1], model.home(states, p)
+    added = model.added(states, p)
+    state, home = states[-1], model.home(added)
+    u = np.stack([
+        draw_last(model, task.past, model.parameters(vector), x, fitted.prior, rng.random(items))
+        for vector, x in zip(vectors, added - home[:, None], strict=True)
+    ])  # fmt: skip
     for visit in task.horizon:
         half = np.clip((p["scatter"] ** 2 - task.shared_variance(visit)) / STEP**2, 0.0, 1.0) / 2
         luck = generator(task.seed, Role.NOISE, visit).random(u.shape)

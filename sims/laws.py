@@ -1,12 +1,14 @@
 """What each law of learning adds to the logits of the items of a log, visit by visit, driven by given signals.
 
-A mechanism keeps a state (D, S) for D draws of the parameters. `advance` takes the signals (D, I) of one visit of all I
-items; `added` reads off x in columns (D, C), and `column` (I,) says which of them is an item's. Parameters are numbers
-(D = 1) or columns (D, 1). The equations are those of workbench.learners with a whole epoch as the batch.
+A mechanism keeps a state for D draws of the parameters: an array (D, S), or the PolicyState of D networks. `advance`
+takes the signals (D, I) of one visit of all I items; `added` reads off x in columns (D, C), and `column` (I,) says
+which of them is an item's. Parameters are numbers (D = 1) or columns (D, 1). The equations are those of
+workbench.learners with a whole epoch as the batch.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,19 @@ import passes
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from workbench.learners import Chain, KnowledgeTracing, Law, MultiSkill, PrerequisiteGrid
+from workbench.learners import Chain, KnowledgeTracing, Law, MultiSkill, PrerequisiteGrid, TinyPolicy
 from workbench.learners.grid import GridState
 from workbench.learners.law import ItemBank, level_of, topic_of
+from workbench.learners.policy import CONTEXTS, RIGHT, PolicyState, base_weights, find_problems, read_policy
 from workbench.pool import Pool
+from workbench.streams import Role, generator
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, Any]
-HIGHEST = 0.999  # the most that a cell or a skill is read off as: its logit must be a number
+State = Any
+HIGHEST = 0.999  # the most that a cell, a skill or an answer is read off as: its logit must be a number
+PROMPTS, LEVELS = 128, 10  # of a network: items in a batch, at most, and levels of equal width in sigma(b)
+EACH = np.arange(CONTEXTS)
 
 
 def bank_of(b: Floats) -> ItemBank:
@@ -42,18 +49,18 @@ class OneSkill:
     def columns(self) -> int:
         return int(self.column.max()) + 1
 
-    def start(self, p: Parameters) -> Floats:
+    def start(self, p: Parameters) -> State:
         return np.zeros((np.size(p["rho"]), self.columns))
 
     def taught(self, signals: Floats, p: Parameters) -> Floats:
         """1 / I sum_i K_ji S_i."""
         return np.asarray(signals.mean(axis=1, keepdims=True))
 
-    def advance(self, state: Floats, signals: Floats, p: Parameters) -> Floats:
+    def advance(self, state: State, signals: Floats, p: Parameters) -> State:
         return np.asarray(state + p["kappa"] * self.taught(signals, p) - p["forgetting"] * state)
 
-    def added(self, state: Floats, p: Parameters) -> Floats:
-        return state
+    def added(self, state: State, p: Parameters) -> Floats:
+        return np.asarray(state)
 
 
 class OwnSkill(OneSkill):
@@ -220,6 +227,61 @@ class Knowledge(Experienced):
         return np.asarray(logit(np.minimum(state, HIGHEST)) - logit(self.first))
 
 
+class Network(Grouped):
+    """w <- a step of Adam down the slope of - sum_i v_i z_i / sum_i length_i, batch by batch, then forgetting.
+
+    Item i is the addition whose success P_i is nearest to its own at first, z_i the logit of P_i, v_i the signal. It is
+    the loss of TinyPolicy with the answers behind the rewards averaged, as the log has none: given the rewards of n
+    attempts, advantages A of mean 0, the mean of sum A d log pi is n v_i dz_i. An item's logit moves with the mean of
+    its level. Batches are equal and drawn once; one for each visit would be too few, as Adam remembers steps.
+    """
+
+    by_level = True
+    law: TinyPolicy
+
+    def __init__(self, law: Law, b: Floats) -> None:
+        super().__init__(law, b)
+        self.bank = bank_of(b)
+        self.column = level_of(self.bank, LEVELS)[0]
+        self.of_level = np.maximum(np.bincount(self.column, minlength=LEVELS), 1)
+        problems = find_problems(self.law, np.zeros(1), self.bank)
+        item, step = np.nonzero(np.arange(self.law.longest) < problems.length[0][:, None])
+        self.asks = np.zeros((self.items, CONTEXTS))  # how often each context
+        np.add.at(self.asks, (item, problems.steps[0][item, step]), 1.0)
+        order = generator(0, Role.SHUFFLE).permutation(self.items)
+        self.batches = np.array_split(order, -(-self.items // PROMPTS))
+
+    @property
+    def columns(self) -> int:
+        return LEVELS
+
+    def start(self, p: Parameters) -> PolicyState:
+        state = self.law.start(np.zeros(np.size(p["rho"])), self.bank)
+        return PolicyState(*(part.astype(np.float64) for part in state))  # single digits would blur the fit's slopes
+
+    def advance(self, state: PolicyState, signals: Floats, p: Parameters) -> PolicyState:
+        lost = np.ravel(p["forgetting"]) / len(self.batches)
+        law, v = replace(self.law, kappa=np.ravel(p["kappa"]), forgetting=lost), signals * self.law.signal.reference
+        for batch in self.batches:
+            asks = self.asks[batch]
+            log_prob, pull_back = read_policy(state.weights)
+            slope = np.zeros_like(log_prob)  # dz_i = d log P_i / (1 - P_i)
+            slope[:, EACH, RIGHT] = v[:, batch] / np.expm1(log_success(log_prob, asks)) @ asks / asks.sum()
+            state = law.step(state, pull_back(slope), np.ones(len(slope), bool))
+        return state
+
+    def added(self, state: PolicyState, p: Parameters) -> Floats:
+        first = base_weights(self.law.width)[None].astype(np.float64)
+        logs = (log_success(read_policy(weights)[0], self.asks) for weights in (state.weights, first))
+        now, before = (log - np.log(-np.expm1(log)) for log in logs)
+        return self.sums(now - before) / self.of_level
+
+
+def log_success(log_prob: Floats, asks: Floats) -> Floats:
+    """(D, B) log P of problems that ask the contexts (B, C) so often, of policies (D, C, V)."""
+    return np.asarray(np.minimum(log_prob[:, EACH, RIGHT] @ asks.T, np.log(HIGHEST)))
+
+
 MECHANISMS: dict[str, type[OneSkill]] = {
     "tabular": OwnSkill,
     "kernel": Near,
@@ -227,6 +289,7 @@ MECHANISMS: dict[str, type[OneSkill]] = {
     "chain": Steps,
     "grid": Cells,
     "tracing": Knowledge,
+    "policy": Network,
 }
 
 

@@ -20,13 +20,14 @@ import paper_findings
 import table1
 import transfer
 from fitting import LEARNERS
-from options import names
+from options import all_learners, names, with_all
 from published import CELLS
 from visits import read_log
 
 from workbench import figures
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count
+from workbench.presets import LAWS
 from workbench.store import only_writer, write_whole
 
 Study = Callable[[argparse.Namespace, Path], str]
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     real.add_argument("--log", metavar="CSV", required=True, help="a row per group: item,visit,successes,attempts")
     real.add_argument("--fit-until", metavar="N", type=int, default=15, help="fit to visits 1 to N (default: 15)")
     real.add_argument("--forecast-until", metavar="N", type=int, default=53, help="last visit forecast (default: 53)")
-    real.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(LEARNERS)})")
+    real.add_argument("--learners", metavar="A,B", help=f"(default: all of {','.join(LEARNERS)})")
     real.add_argument("--draws", metavar="N", type=int, default=200, help="simulated futures (default: 200)")
     real.set_defaults(run=run_real, out="results/real-run")
     paper = [
@@ -104,9 +105,10 @@ def run_findings(options: argparse.Namespace, out: Path) -> str:
 
 def run_real(options: argparse.Namespace, out: Path) -> str:
     log = read_log(Path(options.log))
-    learners = names("--learners", options.learners, list(LEARNERS))
+    learners = with_all(names("--learners", options.learners, ["all"]), all_learners)
     for name in learners:
         check_choice("--learners", name, LEARNERS)
+        LAWS[name].check_packages()
     if len(set(learners)) < len(learners):
         raise InputError(f"--learners: must be different from each other, got {', '.join(learners)}")
     fit_until = check_count("--fit-until", options.fit_until, 2, log.visits)

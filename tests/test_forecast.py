@@ -1,21 +1,26 @@
 """sims/reproduce.py real-run: learners fitted to a log, forecasts, their bands and scores."""
 
 import math
+from itertools import pairwise
+from pathlib import Path
 
 import forecast
 import numpy as np
 import pandas as pd
 import pytest
 import reproduce
+import torch
 from commands import call
 from discrepancy import Discrepancy, Errors, origins
 from fitting import CONTROLS, FREE, GRID, PRIORS, STEP, Model, beta_binomial, fit, log_likelihood
 from futures import Task, growth
+from laws import bank_of
 from visits import BINS, VisitLog, read_log
 
 from workbench.errors import InputError
-from workbench.learners import SimLearner
+from workbench.learners import SimLearner, TinyPolicy
 from workbench.learners.grid import GridState
+from workbench.learners.policy import BETA1, RIGHT, base_weights, find_problems
 from workbench.pool import Pool
 from workbench.presets import make_law
 
@@ -31,7 +36,7 @@ TINY = log_of([[0, 1, 2, 2], [3, 4, 4, 2], [1, 0, 3, 4], [2, 2, 1, 3]])
 B = np.array([1.5, -1.0, 0.2, -0.4])
 VALUES = {"rho": 0.04, "scatter": 0.12, "kappa": 0.3, "forgetting": 0.05, "gamma": 0.7, "length": 0.8, "floor": 0.1,
           "ceiling": 0.9, "transfer": 0.4, "theta0": -0.6}  # fmt: skip
-OFTEN = {"grid": 30.0, "tracing": 4.0}  # kappa in points, and in chances to learn
+OFTEN = {"grid": 30.0, "tracing": 4.0, "policy": 0.003}  # kappa in points, in chances to learn, and Adam's rate
 
 
 def parameters(model):
@@ -128,17 +133,61 @@ def plain_tracing(signals, p, level):
     return out
 
 
+def problems_of(b):
+    """The contexts of each item's addition, from the last digit on."""
+    steps, length, *_ = find_problems(TinyPolicy(), np.zeros(1), bank_of(b))
+    return [torch.tensor(asked[:n].astype(np.int64)) for asked, n in zip(steps[0], length[0], strict=True)]
+
+
+def plain_logits(w, problems):
+    """logit P of each problem, P the chance that a network with weights w (1034,) gets all its tokens right."""
+    a, b, carry, out, bias = torch.split(w, [320, 320, 64, 320, 10])
+    a, b, carry, out = a.reshape(10, 32), b.reshape(10, 32), carry.reshape(2, 32), out.reshape(32, 10)
+    context = torch.arange(200)
+    odds = torch.exp(torch.tanh(a[context // 20] + b[context // 2 % 10] + carry[context % 2]) @ out + bias)
+    right = odds[context, torch.tensor(RIGHT)] / odds.sum(dim=1)
+    success = torch.stack([right[asked].prod() for asked in problems])
+    return torch.log(success / (1 - success))
+
+
+def plain_policy(signals, p, level, b=B, split=lambda items: [range(items)]):
+    """split: of the items of a visit into batches, a step of Adam each; one by default, right up to 128 items."""
+    problems = problems_of(b)
+    base = torch.tensor(base_weights(32), dtype=torch.float64)
+    w, mean, square, steps = base, torch.zeros_like(base), torch.zeros_like(base), 0
+    first, out = plain_logits(base, problems), []
+    for signal in signals:
+        moved = (plain_logits(w, problems) - first).tolist()
+        own = [[m for m, other in zip(moved, level, strict=True) if other == k] for k in level]
+        out.append([sum(shared) / len(shared) for shared in own])
+        batches = split(len(b))
+        for batch in batches:
+            at = w.clone().requires_grad_()
+            z = plain_logits(at, [problems[i] for i in batch])
+            v = torch.tensor([0.25 * signal[i] for i in batch])
+            loss = -(v * z).sum() / sum(len(problems[i]) for i in batch)
+            (slope,) = torch.autograd.grad(loss, at)
+            steps += 1
+            mean = 0.9 * mean + 0.1 * slope
+            square = 0.99 * square + 0.01 * slope**2
+            w = w - p["kappa"] * (mean / (1 - 0.9**steps)) / ((square / (1 - 0.99**steps)).sqrt() + 1e-8)
+            w = w - p["forgetting"] / len(batches) * (w - base)
+    return out
+
+
 def plain_exposure(name, counts, p):
     """x before each visit, item by item: sums in plain Python."""
     signals, topic = plain_signals(name, counts, p), [int(t) for t in np.arange(4)[TOPIC]]
     if name == "skills":
         return plain_skills(signals, p, topic)
     level = {steps: [int(steps * sigma(b)) for b in B] for steps in (8, 10)}
-    if name in ("chain", "grid", "tracing"):
+    if name in ("chain", "grid", "tracing", "policy"):
         if name == "chain":
             out = plain_chain(signals, p, topic, [n + 1 for n in level[8]])
         elif name == "grid":
             out = plain_grid(signals, p, [int(t) for t in TOPIC], level[10])
+        elif name == "policy":
+            out = plain_policy(signals, p, level[10])
         else:
             out = plain_tracing(signals, p, level[10])
         middle = [sum(visit[i] for visit in out) / len(out) for i in range(len(B))]  # levels tell nothing by themselves
@@ -195,6 +244,39 @@ def test_the_teacher_forced_likelihood_equals_a_plain_one(name):
     assert log_likelihood(model, TINY, p, prior) == pytest.approx(plain, abs=2e-3)  # x is interpolated
 
 
+def policy_on(items, visits, kappa=0.003):
+    """Random counts of items of which many share a level: the model, its parameters and log, x, and levels."""
+    rng = np.random.Generator(np.random.Philox(1))
+    model, log = Model("policy", rng.normal(0, 1.5, items)), log_of(rng.integers(0, N + 1, (items, visits)))
+    p = parameters(model) | {"kappa": kappa, "forgetting": 0.2}
+    x = model.exposure(log, p)[0, :-1, model.mechanism.column].T
+    return model, p, log, x, [int(10 * sigma(b)) for b in model.b]
+
+
+def plain_x(model, p, log, level, **split):
+    """(T, I) what `policy_on` should find, about its mean over visits."""
+    x = np.array(plain_policy(plain_signals("policy", log.counts, p), p, level, model.b, **split))
+    return x - x.mean(axis=0)
+
+
+def test_a_network_moves_an_item_as_the_mean_of_its_level():
+    model, p, log, x, level = policy_on(items=30, visits=4)
+    assert np.ptp(x[-1]) > 0.05
+    assert x == pytest.approx(plain_x(model, p, log, level), abs=1e-11)
+
+
+def test_a_network_takes_a_step_for_each_batch_of_at_most_128_items():
+    """The split is drawn, so x is one of those that splits of the visits into two halves give."""
+    model, p, log, x, level = policy_on(items=140, visits=4)
+    rng = np.random.Generator(np.random.Philox(2))
+    halves = [plain_x(model, p, log, level, split=lambda items: np.split(rng.permutation(items), 2)) for _ in range(8)]
+    gain, others = (np.mean(of[-1] - of[0]) for of in (x, plain_x(model, p, log, level)))
+    expected = [np.mean(of[-1] - of[0]) for of in halves]
+    error = np.std(expected, ddof=1)
+    assert abs(gain - np.mean(expected)) < 4 * error
+    assert abs(others - np.mean(expected)) > 10 * error, "one batch would be told from two"
+
+
 def test_beta_binomial_sums_to_one_and_is_binomial_without_over_dispersion():
     p = np.array([0.02, 0.5, 0.97])
     assert beta_binomial(p, 0.1, 8).sum(axis=1) == pytest.approx(1)
@@ -206,7 +288,7 @@ STATE = {"skills": ("theta", "theta0"), "chain": ("eta", "theta0"), "grid": ("co
          "tracing": ("known", None)}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(FREE))
+@pytest.mark.parametrize("name", [name for name in FREE if name != "policy"])  # it draws answers: see below
 def test_an_update_is_that_of_the_workbench_learner(name):
     """Whole-pool batches with the logged rewards: the SimLearner's skill moves as the fitted law's."""
     model = Model(name, B)
@@ -237,8 +319,33 @@ def test_an_update_is_that_of_the_workbench_learner(name):
         return
     own_offset = learner.state.offset[0, : len(B)] if learner.state.offset.size else 0.0  # then come held-out items
     logits = learner.state.theta + own_offset
-    expected = np.broadcast_to(model.exposure(TINY, p)[-1], len(B))
+    expected = np.broadcast_to(model.exposure(TINY, p)[0, -1], len(B))
     assert np.broadcast_to(logits, len(B)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_slope_of_a_network_is_the_mean_over_the_answers_behind_the_rewards():
+    """SimLearners with one network and the logged rewards, but answers of their own, step on average as the fitted law.
+
+    Plain gradient descent at rate 1 shows the sampled slope; the running mean of Adam's slopes tells the averaged one.
+    """
+    model, lanes = Model("policy", B), 3000
+    states = model.states(TINY, parameters(model))
+    law = make_law("policy", {"optimizer": "sgd", "kappa": 1.0, "label_noise": 0.0})
+    learner = SimLearner(law, Pool(np.full(len(B), 50.0)), seed=np.arange(lanes), b=B)
+    start = learner.state
+    for t, (before, after) in enumerate(pairwise(states)):
+        weights = np.repeat(before.weights.astype(np.float32), lanes, axis=0)
+        learner.state = start._replace(weights=weights)
+        rewards = (np.arange(N) < TINY.counts[:, t, None]).astype(np.float32)
+        learner.learn(np.broadcast_to(np.arange(len(B)), (lanes, len(B))), np.broadcast_to(rewards, (lanes, len(B), N)))
+        sampled = (weights - learner.state.weights).astype(np.float64)
+        averaged = (after.momentum - BETA1 * before.momentum)[0] / (1 - BETA1)
+        error = sampled.std(axis=0, ddof=1) / math.sqrt(lanes)
+        assert (np.abs(sampled.mean(axis=0) - averaged) < 4 * error + 2.5e-7).all()  # weights up to 4 have 24 bits
+        size = sampled @ averaged / (averaged @ averaged)  # along the averaged slope, in its own units
+        error = size.std(ddof=1) / math.sqrt(lanes)
+        assert error < 0.02
+        assert abs(size.mean() - 1) < 4 * error
 
 
 @pytest.mark.parametrize("name", [*FREE, *CONTROLS])
@@ -246,10 +353,9 @@ def test_draws_move_each_as_if_alone(name):
     model = Model(name, B)
     vectors = np.stack([model.centre, model.centre + 0.3])
     p = model.parameters(vectors)
-    states = model.states(TINY, p)
-    x = model.mechanism.added(states[-1], p) - model.home(states, p)
+    x = model.exposure(TINY, p)[:, -1]
     for d in range(2):
-        alone = model.exposure(TINY, model.parameters(vectors[d]))[-1]
+        alone = model.exposure(TINY, model.parameters(vectors[d]))[0, -1]
         assert x[d] == pytest.approx(alone, rel=1e-12)
 
 
@@ -284,14 +390,16 @@ def test_the_fit_recovers_what_made_the_log(simulated):
     error = dict(zip(fitted.model.free, sd, strict=True))
     for name in ("rho", "scatter"):
         assert abs(math.log(p[name] / TRUTH[name])) < 3 * error[name] + 0.1, name
-    x = fitted.model.exposure(simulated, p)[:, 0]
-    true = fitted.model.exposure(simulated, p | {"gamma": 1.0} | {k: TRUTH[k] for k in ("kappa", "forgetting")})[:, 0]
+    x = fitted.model.exposure(simulated, p)[0, :, 0]
+    made = p | {"gamma": 1.0} | {k: TRUTH[k] for k in ("kappa", "forgetting")}
+    true = fitted.model.exposure(simulated, made)[0, :, 0]
     assert true[-1] > 1, "it learned something"
     assert x == pytest.approx(true, abs=0.15)
     assert error["kappa"] < 0.5, "and the log narrows the prior of 1.5"
 
 
-TRUE_KAPPA = {"grid": 0.8, "tracing": 2.5}
+TRUE_KAPPA = {"grid": 0.8, "tracing": 2.5, "policy": 0.002}
+FEWER = {"policy": 200}  # items: a network is slow, and 200 of them say enough
 
 
 def log_of_law(name, items=400, visits=15, n=8, seed=3, kappa=None, bent=0.0):
@@ -317,7 +425,7 @@ def log_of_law(name, items=400, visits=15, n=8, seed=3, kappa=None, bent=0.0):
 
 @pytest.mark.parametrize("name", list(FREE))
 def test_each_learner_finds_the_kappa_of_its_own_log(name):
-    log, p, b = log_of_law(name)
+    log, p, b = log_of_law(name, items=FEWER.get(name, 400))
     if name != "grid":  # whose levels must be known: a cell wrongly placed opens at another time
         b = forecast.difficulties(log)
     fitted = fit(Model(name, b), log)
@@ -416,6 +524,22 @@ def test_no_forecast_reads_a_held_out_visit(simulated, learners):
     for table in ("forecast", "parameters", "items"):
         pd.testing.assert_frame_equal(getattr(a, table), getattr(b, table), check_exact=True)
     assert not a.scores.equals(b.scores)
+
+
+def test_the_table_in_the_results_says_what_their_scores_say():
+    folder = Path(__file__).parents[1] / "sims" / "results"
+    scores = pd.read_csv(folder / "real-run" / "scores.csv").set_index("learner")
+    _, below = (folder / "README.md").read_text().split("| | log score per group", 1)
+    shown = [[cell.strip() for cell in row.strip("|").split("|")] for row in below.split("\n\n")[0].splitlines()[2:]]
+    assert {row[0].split(" (")[0] for row in shown} == set(scores.index)
+    for name, log_score, over_best, over_trend, coverage, _, rmse in shown:
+        row = scores.loc[name.split(" (")[0]]
+        said = [float(text) for text in (log_score, coverage, rmse, *over_best.split(" ± "), *over_trend.split(" ± "))]
+        meant = [row["log_score"], row["coverage_bins"], row["rmse_bins"]]
+        meant += [row["over_logistic_curve"], row["se_over_best"]][: 1 + over_best.count("±")]
+        meant += [row["over_trend"], row["se_over_trend"]][: 1 + over_trend.count("±")]
+        digits = [4, 2, 3] + [4] * (len(said) - 3)
+        assert said == [pytest.approx(value, abs=0.51 * 10.0**-d) for value, d in zip(meant, digits, strict=True)], name
 
 
 # ---- the command -----------------------------------------------------------------------------------------------
@@ -521,5 +645,3 @@ def test_bad_input_is_one_line(csv, tmp_path, monkeypatch, capsys, change, words
 def test_a_log_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"--log: must be a \.csv file of item, visit, successes, attempts, got"):
         read_log(tmp_path / "none.csv")
-
-

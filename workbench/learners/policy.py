@@ -132,7 +132,7 @@ class TinyPolicy(Law):
         _, pull_back = _policy(state.weights, cache)
         loss_by_logp = -weights / np.maximum(tokens, 1)[:, None, None]
         slope = pull_back(loss_by_logp.astype(np.float32))
-        return self._step(state, slope, tokens > 0)
+        return self.step(state, slope, tokens > 0)
 
     def token_weights(
         self, state: PolicyState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]
@@ -159,7 +159,7 @@ class TinyPolicy(Law):
         admitted = n * groups.admitted if groups.admitted.size else n
         return weights, np.asarray((admitted * length).sum(axis=1))
 
-    def _step(self, state: PolicyState, slope: NDArray[np.float32], steps: NDArray[np.bool_]) -> PolicyState:
+    def step(self, state: PolicyState, slope: NDArray[Any], steps: NDArray[np.bool_]) -> PolicyState:
         """The state after a step down the slope (R, P) in the lanes where `steps`, and forgetting in all."""
         rate = np.reshape(self.kappa, (-1, 1))
         moved = sgd(state, slope, rate) if self.optimizer == "sgd" else adam(state, slope, rate)
@@ -171,11 +171,11 @@ class TinyPolicy(Law):
         if not np.any(self.forgetting):
             return state
         lost = np.reshape(self.forgetting, (-1, 1)) * (state.weights - base_weights(self.width))
-        return state._replace(weights=(state.weights - lost).astype(np.float32))
+        return state._replace(weights=(state.weights - lost).astype(state.weights.dtype))
 
     def _problems(self, lanes: int, bank: ItemBank, cache: dict[str, Any]) -> Problems:
         if "problems" not in cache:
-            cache["problems"] = _find_problems(self, per_lane("theta0", self.theta0, lanes), bank)
+            cache["problems"] = find_problems(self, per_lane("theta0", self.theta0, lanes), bank)
         problems: Problems = cache["problems"]
         return problems
 
@@ -241,13 +241,14 @@ def adam(state: PolicyState, slope: NDArray[np.float32], rate: Any) -> PolicySta
     square = BETA2 * state.square + (1 - BETA2) * slope**2
     mean = momentum / (1 - BETA1 ** steps[:, None])
     scale = np.sqrt(square / (1 - BETA2 ** steps[:, None])) + EPSILON
-    weights = (state.weights - rate * mean / scale).astype(np.float32)
+    weights = (state.weights - rate * mean / scale).astype(state.weights.dtype)
     return state._replace(weights=weights, momentum=momentum, square=square, steps=steps)
 
 
 def sgd(state: PolicyState, slope: NDArray[np.float32], rate: Any) -> PolicyState:
     """One step of plain gradient descent."""
-    return state._replace(weights=(state.weights - rate * slope).astype(np.float32), steps=state.steps + 1)
+    weights = (state.weights - rate * slope).astype(state.weights.dtype)
+    return state._replace(weights=weights, steps=state.steps + 1)
 
 
 # ------------------------------------------------------------------------------------- the base model, and problems
@@ -276,7 +277,7 @@ def demonstrations() -> NDArray[np.float32]:
     return np.asarray(answers * (context / context.sum())[:, None], np.float32)
 
 
-def _find_problems(law: TinyPolicy, theta0: Floats, bank: ItemBank) -> Problems:
+def find_problems(law: TinyPolicy, theta0: Floats, bank: ItemBank) -> Problems:
     """For each item the drafted problem whose success before training is nearest to sigma(theta0 - b), in logits."""
     pairs, row = distinct_rows(np.stack([bank.row, theta0], axis=1))
     log_right = read_policy(base_weights(law.width)[None])[0][0, np.arange(CONTEXTS), RIGHT].astype(np.float64)
