@@ -4,6 +4,7 @@ Prints ratios measured side by side in one run, never bare times to compare with
 - a sweep of AdaRFT on scalar learners, through Study, Controller and SimLearner, against a C program that does the
   least such a sweep can do (when its source is there and a C compiler is), and against a NumPy loop over single runs;
 - the same on one process and on all processors; peak memory;
+- sweeps of the other laws that run in lanes, 8 rollouts per item, against scalar's;
 - updates of the tiny policy (where torch is there), per second of one process and of its processor time;
 - import, --tiny, the default study, and one selection from 10,000 and from 1,000,000 items.
 """
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from options import processors
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
+LANES = ("scalar", "tabular", "skills", "kernel", "chain", "grid", "tracing")
 ROOT = Path(__file__).parent.parent
 
 
@@ -53,15 +55,21 @@ def make_sweep(runs: int) -> Study:
     )
 
 
-def sweep_rates(runs: int, jobs: int) -> tuple[float, float]:
+def make_law_sweep(law: str) -> Study:
+    """1,280 AdaRFT runs on learners of one law, 8 rollouts per item: 64 seeds at 20 eta; one uniform per seed."""
+    etas = grid_points({"adarft.eta": list(np.linspace(5, 50, 20))})
+    pool = Pool.synthetic("uniform", ITEMS)
+    return Study([pool], [law], ["adarft"], etas, seeds=64, steps=STEPS, batch=BATCH, rollouts=8, eval_every=20)
+
+
+def sweep_rates(study: Study, jobs: int) -> tuple[float, float]:
     """Simulated rollouts per second of a sweep: while it runs (storage included), and from start to final table."""
-    study = make_sweep(runs)
     done: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         seconds = clock(
             lambda: study.run(CellStore(Path(folder)), jobs, lambda cells, _: done.append((time.perf_counter(), cells)))
         )
-    per_run = STEPS * BATCH
+    per_run = study.steps * study.batch * study.rollouts
     warm = min(2 * jobs, len(done) - 2)  # from when each process has done two chunks
     (first, before), (last, after) = done[warm], done[-1]
     return (after - before) * per_run / (last - first), len(study.cells) * per_run / seconds
@@ -159,19 +167,21 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     floor_source = str(ROOT.parent / "shared" / "bench" / "limit.c")
     p.add_argument("--floor", default=floor_source, help="C source of the floor (default: %(default)s)")
-    p.add_argument("--runs", type=int, default=10_000, help="runs, a multiple of 200 (default: %(default)s)")
+    p.add_argument("--runs", type=int, default=10_000, help="a multiple of 200, >= 5000 (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="only the sweep and the selection, not whole commands")
     options = p.parse_args()
+    if options.runs < 5000 or options.runs % 200:  # fewer leave too little to time between the first results and the last
+        p.error(f"--runs: must be a multiple of 200, >= 5000, got {options.runs}")
     cores = processors()
-    sweep_rates(400, 1)  # compile and warm up
+    sweep_rates(make_sweep(400), 1)  # compile and warm up
     with tempfile.TemporaryDirectory() as folder:
         floor = compile_floor(Path(options.floor), Path(folder))
         rates: dict[str, list[float]] = {"all": [], "one": [], "whole": [], "floor": [], "numpy": []}
         for _ in range(3):  # in turn, so that a change of the machine's speed meets all
-            running, whole = sweep_rates(options.runs, cores)
+            running, whole = sweep_rates(make_sweep(options.runs), cores)
             rates["all"].append(running)
             rates["whole"].append(whole)
-            rates["one"].append(sweep_rates(options.runs // 2, 1)[0])
+            rates["one"].append(sweep_rates(make_sweep(options.runs // 2), 1)[0])
             rates["numpy"].append(numpy_rate(10))
             if floor:
                 rates["floor"].append(floor_rate(floor, options.runs, cores))
@@ -187,6 +197,10 @@ def main() -> None:
     print(f"  scale-out over {cores} processes                  {typical['all'] / typical['one']:8.2f}")
     own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"  peak memory, this process / largest worker  {own / 2**10:5.0f} / {children / 2**10:.0f} MiB")
+    laws = {law: sweep_rates(make_law_sweep(law), cores)[0] for law in LANES}
+    print(f"learners, batch {BATCH}, 8 rollouts, {cores} processes: million rollouts per second, share of scalar's")
+    for law, rate in laws.items():
+        print(f"  {law:<42}{rate / 1e6:8.0f} {rate / laws['scalar']:8.2f}")
     small, large = selection_seconds(10_000, 1_000_000)
     print(f"AdaRFT next_batch(256): 10,000 items {small * 1e6:.0f} us; 1,000,000 items {large / small:.2f} times that")
     for size in (64, BATCH) if find_spec("torch") else ():
