@@ -170,7 +170,7 @@ def main() -> None:
     p.add_argument("--runs", type=int, default=10_000, help="a multiple of 200, >= 5000 (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="only the sweep and the selection, not whole commands")
     options = p.parse_args()
-    if options.runs < 5000 or options.runs % 200:  # fewer leave too little to time between the first results and the last
+    if options.runs < 5000 or options.runs % 200:  # fewer have no stretch in which all processes run
         p.error(f"--runs: must be a multiple of 200, >= 5000, got {options.runs}")
     cores = processors()
     sweep_rates(make_sweep(400), 1)  # compile and warm up

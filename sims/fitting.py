@@ -16,7 +16,8 @@ no categories, so topics are drawn (`topic_of`): skills, and the kinds and colum
 them. skills and chain compare skill with a fixed scale (a gate, a step): theta0 is free there, and the items' u are
 scatter around it. Lengths of chains, and levels of grid and tracing, come from difficulties estimated on the same
 visits; items keep their distance in logits to the success that such a law gives all of a chain, cell or skill. So do
-the levels of policy, whose items gain what additions of their level gain on average; no addition is an item of the log.
+the levels of policy, whose items gain what additions of their level gain on average: the nearest of a few drafts of up
+to 12 digits, so the hardest items get easier ones.
 """
 
 from __future__ import annotations
@@ -170,7 +171,8 @@ class Model:
     def exposure(self, log: VisitLog, p: dict[str, Any]) -> Floats:
         """(D, T + 1, C): x under the logged counts."""
         added = self.added(self.states(log, p), p)
-        return added - self.home(added)[:, None]
+        added -= self.home(added)[:, None]
+        return added
 
 
 def chance(z: Floats, p: dict[str, Any]) -> Floats:
@@ -294,15 +296,17 @@ def _round(model: Model, log: VisitLog, vector: Floats, prior: Floats) -> tuple[
     p = model.parameters(vector)
     table, _ = likelihoods(model, log, p, model.exposure(log, p)[0])
     prior = likelier(prior, table, EM_STEPS)
-    best = minimize(lambda v: slope(lambda points: _losses(model, log, points, prior), v), vector, jac=True,
+    top = np.array([high for _, high in model.bounds])
+    best = minimize(lambda v: slope(lambda points: _losses(model, log, points, prior), v, top), vector, jac=True,
                     method="L-BFGS-B", bounds=model.bounds, options={"maxiter": 10, "ftol": 1e-9})  # fmt: skip
     return float(best.fun), best.x, prior
 
 
-def slope(losses: Losses, at: Floats, step: float = 1e-4) -> tuple[float, Floats]:
-    """The loss, and its first derivatives (P,) by forward differences."""
-    first, *moved = losses(np.stack([at, *(at + step * np.eye(len(at)))]))
-    return float(first), (np.array(moved) - first) / step
+def slope(losses: Losses, at: Floats, top: Floats, step: float = 1e-4) -> tuple[float, Floats]:
+    """The loss, and its first derivatives (P,) by differences, forward or, next to the bounds `top`, backward."""
+    steps = np.where(at + step > top, -step, step)
+    first, *moved = losses(np.stack([at, *(at + np.diag(steps))]))
+    return float(first), (np.array(moved) - first) / steps
 
 
 def curvature(losses: Losses, at: Floats, step: float = 0.05) -> Floats:
@@ -310,12 +314,12 @@ def curvature(losses: Losses, at: Floats, step: float = 0.05) -> Floats:
     size = len(at)
     unit = step * np.eye(size)
     pairs = [(i, j) for i in range(size) for j in range(i)]
-    moves = [0 * at, *unit, *(unit[i] + unit[j] for i, j in pairs)]
-    plus, minus = np.split(losses(at + np.concatenate([moves, np.negative(moves)])), 2)
-    both = plus + minus - 2 * plus[0]  # of each move, there and back
-    out = np.diag(both[1 : size + 1]) / step**2
-    for (i, j), two in zip(pairs, both[size + 1 :], strict=True):
-        out[i, j] = out[j, i] = (two - both[1 + i] - both[1 + j]) / (2 * step**2)
+    moves = np.array([*unit, *(unit[i] + unit[j] for i, j in pairs)])
+    middle, *moved = losses(np.stack([at, *(at + moves), *(at - moves)]))
+    both = np.sum(np.split(np.array(moved), 2), axis=0) - 2 * middle  # of each move, there and back
+    out = np.diag(both[:size]) / step**2
+    for (i, j), two in zip(pairs, both[size:], strict=True):
+        out[i, j] = out[j, i] = (two - both[i] - both[j]) / (2 * step**2)
     return out
 
 

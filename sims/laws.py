@@ -230,10 +230,10 @@ class Knowledge(Experienced):
 class Network(Grouped):
     """w <- a step of Adam down the slope of - sum_i v_i z_i / sum_i length_i, batch by batch, then forgetting.
 
-    Item i is the addition whose success P_i is nearest to its own at first, z_i the logit of P_i, v_i the signal. It is
-    the loss of TinyPolicy with the answers behind the rewards averaged, as the log has none: given the rewards of n
+    Item i is an addition whose success P_i is near its own at first, z_i the logit of P_i, v_i the signal. It is the
+    loss of TinyPolicy with the answers behind the rewards averaged, as the log has none: given the rewards of n
     attempts, advantages A of mean 0, the mean of sum A d log pi is n v_i dz_i. An item's logit moves with the mean of
-    its level. Batches are equal and drawn once; one for each visit would be too few, as Adam remembers steps.
+    its level. Batches are of like size and drawn once; one for each visit would be too few, as Adam remembers steps.
     """
 
     by_level = True
@@ -248,6 +248,7 @@ class Network(Grouped):
         item, step = np.nonzero(np.arange(self.law.longest) < problems.length[0][:, None])
         self.asks = np.zeros((self.items, CONTEXTS))  # how often each context
         np.add.at(self.asks, (item, problems.steps[0][item, step]), 1.0)
+        self.first = self.logits(base_weights(self.law.width)[None].astype(np.float64))
         order = generator(0, Role.SHUFFLE).permutation(self.items)
         self.batches = np.array_split(order, -(-self.items // PROMPTS))
 
@@ -260,7 +261,7 @@ class Network(Grouped):
         return PolicyState(*(part.astype(np.float64) for part in state))  # single digits would blur the fit's slopes
 
     def advance(self, state: PolicyState, signals: Floats, p: Parameters) -> PolicyState:
-        lost = np.ravel(p["forgetting"]) / len(self.batches)
+        lost = 1 - (1 - np.ravel(p["forgetting"])) ** (1 / len(self.batches))  # so much in a visit
         law, v = replace(self.law, kappa=np.ravel(p["kappa"]), forgetting=lost), signals * self.law.signal.reference
         for batch in self.batches:
             asks = self.asks[batch]
@@ -271,10 +272,12 @@ class Network(Grouped):
         return state
 
     def added(self, state: PolicyState, p: Parameters) -> Floats:
-        first = base_weights(self.law.width)[None].astype(np.float64)
-        logs = (log_success(read_policy(weights)[0], self.asks) for weights in (state.weights, first))
-        now, before = (log - np.log(-np.expm1(log)) for log in logs)
-        return self.sums(now - before) / self.of_level
+        return self.sums(self.logits(state.weights) - self.first) / self.of_level
+
+    def logits(self, weights: Floats) -> Floats:
+        """(D, I) z of networks (D, P)."""
+        log = log_success(read_policy(weights)[0], self.asks)
+        return np.asarray(log - np.log(-np.expm1(log)))
 
 
 def log_success(log_prob: Floats, asks: Floats) -> Floats:

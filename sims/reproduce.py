@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     real.add_argument("--log", metavar="CSV", required=True, help="a row per group: item,visit,successes,attempts")
     real.add_argument("--fit-until", metavar="N", type=int, default=15, help="fit to visits 1 to N (default: 15)")
     real.add_argument("--forecast-until", metavar="N", type=int, default=53, help="last visit forecast (default: 53)")
-    real.add_argument("--learners", metavar="A,B", help=f"(default: all of {','.join(LEARNERS)})")
+    real.add_argument("--learners", metavar="A,B",
+                      help=f"of {', '.join(LEARNERS)}, or all (default: all whose packages are installed)")
     real.add_argument("--draws", metavar="N", type=int, default=200, help="simulated futures (default: 200)")
     real.set_defaults(run=run_real, out="results/real-run")
     paper = [

@@ -405,7 +405,21 @@ def test_persons_called_0_and_1_are_no_item_where_the_column_says_so(tmp_path):
     path.write_text("person,a,b\n0,1,0\n1,0,1\n")
     assert difficulty.read_responses(path).persons == ["0", "1"]
     path.write_text("a,b\n0,1\n1,0\n")
-    assert difficulty.read_responses(path).items == ["a", "b"]
+    with pytest.warns(UserWarning, match="^the first column, 'a', is read as an item: call it person if"):
+        assert difficulty.read_responses(path).items == ["a", "b"]
+    path.write_text("a,b,c\n1,0,1\n0,1,1\nNA,1,0\n")
+    with pytest.warns(UserWarning, match="^the first column, 'a', is read as names of persons: call"):
+        assert difficulty.read_responses(path).items == ["b", "c"]
+    path.write_text("a,b,c\n1,0,1\n0,1,1\n,1,0\n1,1,1\n")
+    assert difficulty.read_responses(path).items == ["a", "b", "c"]
+
+
+def test_a_guess_about_the_first_column_is_a_note_in_one_line(tmp_path, matrix, capsys):
+    text = wide(matrix).replace("person,", "index,", 1).replace("m", "")
+    assert run(tmp_path, text) == (0, list(FILES))
+    error = capsys.readouterr().err
+    assert error.startswith("note: the first column, 'index', is read as names of persons")
+    assert error.count("\n") == 1
 
 
 OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
@@ -426,7 +440,8 @@ OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
         ("person,a,b\n", "responses: must have rows below the header"),
         (HEAD, "responses: must have rows below the header"),
         ("", "responses: must have rows below the header"),
-        ("person\nm0\n", "columns: must be the person and at least one item"),
+        ("person\nm0\n", "columns: must have at least one item beside the person, got only 'person'"),
+        ("model,a\n,0\n,1\n", "unless an item is there (0, 1, blank), got '' again"),
         ("person,a,b\nm0,1,\nm1,0,\n", "items: must have at least one response each, got none for 'b'"),
         ("person,a,b\nm0,1,0\nm1,,\n", "persons: must have at least one response each, got none for 'm1'"),
         ("person,a\nm0,1\nm1,0\n", "items: must be at least 2"),

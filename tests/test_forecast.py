@@ -12,8 +12,22 @@ import reproduce
 import torch
 from commands import call
 from discrepancy import Discrepancy, Errors, origins
-from fitting import CONTROLS, FREE, GRID, PRIORS, STEP, Model, beta_binomial, fit, log_likelihood
-from futures import Task, growth
+from fitting import (
+    CONTROLS,
+    FREE,
+    GRID,
+    LEARNERS,
+    PRIORS,
+    STEP,
+    Fit,
+    Model,
+    beta_binomial,
+    curvature,
+    fit,
+    log_likelihood,
+    slope,
+)
+from futures import Task, growth, simulate
 from laws import bank_of
 from visits import BINS, VisitLog, read_log
 
@@ -22,7 +36,7 @@ from workbench.learners import SimLearner, TinyPolicy
 from workbench.learners.grid import GridState
 from workbench.learners.policy import BETA1, RIGHT, base_weights, find_problems
 from workbench.pool import Pool
-from workbench.presets import make_law
+from workbench.presets import LAWS, make_law
 
 N = 4
 
@@ -171,7 +185,7 @@ def plain_policy(signals, p, level, b=B, split=lambda items: [range(items)]):
             mean = 0.9 * mean + 0.1 * slope
             square = 0.99 * square + 0.01 * slope**2
             w = w - p["kappa"] * (mean / (1 - 0.9**steps)) / ((square / (1 - 0.99**steps)).sqrt() + 1e-8)
-            w = w - p["forgetting"] / len(batches) * (w - base)
+            w = w - (1 - (1 - p["forgetting"]) ** (1 / len(batches))) * (w - base)
     return out
 
 
@@ -277,6 +291,24 @@ def test_a_network_takes_a_step_for_each_batch_of_at_most_128_items():
     assert abs(others - np.mean(expected)) > 10 * error, "one batch would be told from two"
 
 
+@pytest.mark.parametrize(("items", "sizes"), [(127, [127]), (128, [128]), (129, [64, 65]), (300, [100, 100, 100])])
+def test_a_network_takes_every_item_once_a_visit_in_an_order_that_is_drawn(items, sizes):
+    batches = Model("policy", np.zeros(items)).mechanism.batches
+    assert sorted(map(len, batches)) == sizes
+    order = np.concatenate(batches)
+    assert sorted(order) == list(range(items))
+    assert list(order) != list(range(items))
+
+
+def test_a_network_forgets_its_share_once_a_visit_in_however_many_batches():
+    model = Model("policy", np.linspace(-2, 2, 300))
+    p = parameters(model)
+    start = model.mechanism.start(p)
+    moved = start._replace(weights=start.weights + 0.1)
+    after = model.mechanism.advance(moved, np.zeros((1, 300)), p | {"kappa": 0.0, "forgetting": 0.3})
+    assert after.weights - start.weights == pytest.approx(np.full_like(start.weights, 0.07), rel=1e-6)
+
+
 def test_beta_binomial_sums_to_one_and_is_binomial_without_over_dispersion():
     p = np.array([0.02, 0.5, 0.97])
     assert beta_binomial(p, 0.1, 8).sum(axis=1) == pytest.approx(1)
@@ -357,6 +389,49 @@ def test_draws_move_each_as_if_alone(name):
     for d in range(2):
         alone = model.exposure(TINY, model.parameters(vectors[d]))[0, -1]
         assert x[d] == pytest.approx(alone, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["scalar", "kernel", "chain", "tracing", "policy"])
+def test_a_forecast_goes_on_from_what_the_counts_say_of_each_item(name):
+    """Chances at the next visit: u given all counts, a step of its walk, and x after the last visit."""
+    model = Model(name, B)
+    vector = model.centre + 0.2
+    p = model.parameters(vector)
+    prior = np.exp(-(GRID**2) / 4)
+    prior /= prior.sum()
+    task = Task(TINY, 5, 4000, 0)
+    known = Fit(model, vector, np.zeros((len(vector), len(vector))), prior, 0.0)
+    visit = next(simulate(known, task))
+    x = model.exposure(TINY, p)[0][:, model.mechanism.column]
+    half = p["scatter"] ** 2 / STEP**2 / 2
+    for i in range(len(B)):
+        weight = prior
+        for t in range(TINY.visits + 1):
+            if t:
+                padded = np.pad(weight, 1, mode="edge")
+                weight = (1 - 2 * half) * weight + half * (padded[:-2] + padded[2:])
+            chance = p["floor"] + (p["ceiling"] - p["floor"]) / (1 + np.exp(-(GRID + x[t][i])))
+            if t < TINY.visits:
+                weight = weight * [plain_beta_binomial(int(TINY.counts[i, t]), N, c, p["rho"]) for c in chance]
+        expected = np.sum(weight * chance) / np.sum(weight)
+        error = visit.p[:, i].std() / math.sqrt(4000)
+        assert abs(visit.p[:, i].mean() - expected) < 4 * error, i
+
+
+def test_slopes_turn_inward_at_a_bound_and_curvatures_are_those_of_a_quadratic():
+    rng = np.random.Generator(np.random.Philox(1))
+    root = rng.standard_normal((3, 3))
+    precision, middle = root @ root.T + np.eye(3), np.array([0.3, -0.2, 0.1])
+
+    def losses(points):
+        inside = np.minimum(points, [9, 0.5, 9]) - middle  # beyond its bound a parameter changes nothing
+        return 2 + 0.5 * np.einsum("dp,pq,dq->d", inside, precision, inside)
+
+    at, top = np.array([0.7, 0.5, -0.4]), np.array([9, 0.5, 9])
+    loss, gradient = slope(losses, at, top)
+    assert loss == pytest.approx(2 + 0.5 * (at - middle) @ precision @ (at - middle))
+    assert gradient == pytest.approx(precision @ (at - middle), rel=2e-3)
+    assert curvature(losses, np.zeros(3)) == pytest.approx(precision, rel=1e-8)
 
 
 # ---- fit and forecast on simulated logs ------------------------------------------------------------------------
@@ -577,6 +652,24 @@ def test_a_real_run_leaves_its_tables_and_figure_the_same_every_time(csv, tmp_pa
     assert list(scores.columns) == list(forecast.SCORES)
     for name in ("forecast.csv", "scores.csv", "parameters.csv", "items.csv", "forecast.pdf", "forecast.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_without_torch_the_policy_is_left_out_with_a_word_or_refused(csv, tmp_path, monkeypatch, capsys):
+    assert set(LEARNERS) == set(LAWS)
+    monkeypatch.setattr("workbench.learners.law.find_spec", lambda name: None)
+    given = ["real-run", "--log", csv, "--fit-until", 5, "--forecast-until", 9, "--draws", 2, "--out", tmp_path / "out"]
+    status, out, err = call(reproduce, monkeypatch, capsys, *given, "--learners", "natural,policy")
+    assert (status, out) == (2, "")
+    assert err.startswith("error: TinyPolicy: must have torch, which is not installed")
+    assert err.count("\n") == 1
+
+    def stop(log, fit_until, until, learners, *rest):
+        raise InputError(f"fitted: {','.join(learners)}")
+
+    monkeypatch.setattr(forecast, "run", stop)
+    said, ended = call(reproduce, monkeypatch, capsys, *given)[2].splitlines()
+    assert said.startswith("policy is left out: TinyPolicy: must have torch")
+    assert ended == f"error: fitted: {','.join(name for name in LEARNERS if name != 'policy')}"
 
 
 def with_cell(column, row, value):

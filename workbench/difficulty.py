@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,7 @@ def read_responses(path: Path) -> irt.Responses:
     """Responses from a .csv: wide (a row per person, a column per item of 0, 1 or blank) or long.
 
     Wide: the first column names the persons if it is called person, has no name, or holds anything but 0, 1 and blank;
-    else it is an item as well, and persons are called by their rows, from 1 on.
+    else it is an item as well, and persons are called by their rows, from 1 on. Warns where that is a guess.
     Long: the columns person, item, successes, attempts, in any order; several rows of one person and item are refused.
     Raises InputError for anything else.
     """
@@ -246,10 +247,16 @@ def _wide(table: pd.DataFrame) -> irt.Responses:
     cells = table.apply(lambda column: column.str.strip()).to_numpy()
     allowed = np.isin(cells, (*SOLVED, *FAILED, ""))
     items, persons = table.columns.tolist(), [str(row + 1) for row in range(len(table))]
-    if items[0].strip().lower() in ("", "person") or not allowed[:, 0].all():
+    first, called = cells[:, 0], items[0].strip().lower() in ("", "person")
+    answers = allowed[:, 0] & (first != "")
+    named = called or not allowed[:, 0].all() or not answers.any()
+    if not called and answers.any() and len(set(first)) == len(first):
+        warnings.warn(f"the first column, {shown(items[0])}, is read as {'names of persons' if named else 'an item'}: "
+                      "call it person if it has names, and have 0, 1 and blank in it if not", stacklevel=3)  # fmt: skip
+    if named:
         persons, items, cells, allowed = table.iloc[:, 0].tolist(), items[1:], cells[:, 1:], allowed[:, 1:]
     if not items:
-        raise InputError(f"columns: must be the person and at least one item, got {table.columns[0]}")
+        raise InputError(f"columns: must have at least one item beside the person, got only {shown(table.columns[0])}")
     if len(set(persons)) < len(persons):
         again = next(name for k, name in enumerate(persons) if name in persons[:k])
         raise InputError(
@@ -364,8 +371,9 @@ def _known(value: float) -> float | None:
 
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
-    p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank) or long "
-                   "(person, item, successes, attempts); one person is enough for rasch and 1pl")  # fmt: skip
+    p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank; before them "
+                   "a column person of names, or none) or long (person, item, successes, attempts); one person is "
+                   "enough for rasch and 1pl")  # fmt: skip
     p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
     p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
     options = p.parse_args(arguments)
@@ -375,7 +383,10 @@ def main(arguments: list[str] | None = None) -> int:
 def estimate(options: argparse.Namespace) -> int:
     """Fit, write and print what the command line asks for; the exit status, 1 if the fit did not converge."""
     check_choice("--model", options.model, irt.MODELS)
-    responses = read_responses(Path(options.responses))
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
+        responses = read_responses(Path(options.responses))
+    for note in notes:
+        print(f"note: {note.message}", file=sys.stderr)
     fit = irt.fit(responses, options.model)
     out, facts = Path(options.out), about(fit, responses)
     made = tables(fit, responses) if fit.converged else {}

@@ -198,7 +198,10 @@ Read = tuple[NDArray[np.float32], Callable[[NDArray[np.float32]], NDArray[np.flo
 
 
 def read_policy(weights: NDArray[np.float32]) -> Read:
-    """(R, C, V) log pi of the networks (R, P), and what takes the slope of a loss by log pi to its slope by weights."""
+    """(R, C, V) log pi of the networks (R, P), and what takes the slope of a loss by log pi to its slope by weights.
+
+    In the precision of the weights, single in the learner.
+    """
     import torch
     from torch.func import vjp, vmap
 
