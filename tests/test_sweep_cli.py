@@ -60,11 +60,17 @@ def write_items(folder):
 
 
 def start(folder, *options, env=ENVIRONMENT, preexec_fn=None):
-    """The command in a process group of its own, in `folder`."""
+    """The command in a process group of its own, in `folder`, as from a terminal."""
+
+    def prepare():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it runs behind itself
+        if preexec_fn:
+            preexec_fn()
+
     return subprocess.Popen(
         [sys.executable, "-W", "error", str(SCRIPT), *STUDY, *options],
         cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=preexec_fn,
+        preexec_fn=prepare,
     )  # fmt: skip
 
 
