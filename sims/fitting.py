@@ -10,8 +10,9 @@ logged counts (teacher forcing), so the likelihood is explicit. One visit stands
 u lives on a grid of logits, so a forward or backward pass sums it out exactly (a hidden Markov model); the drift is a
 walk to neighbouring grid points with variance scatter^2. The prior comes from the items themselves by EM.
 Source: Laird 1978 (prior by EM); teacher-forced likelihood of learning laws: ours.
-Differs: the laws act once per epoch, as the log does not say which items shared a batch; kappa here is per visit. The
-share D of a guesser's gradient that is skill counts as 1 (ScalarIRT): it would need each item's own chance. The log has
+Differs: the laws act once per epoch, as the log does not say which items shared a batch; kappa here is per visit, but
+policy's per step of Adam, one for each 128 items in batches drawn once. The share D of a guesser's gradient that is
+skill counts as 1 (ScalarIRT): it would need each item's own chance. The log has
 no categories, so topics are drawn (`topic_of`): skills, and the kinds and columns of chain and grid, can only lose by
 them. skills and chain compare skill with a fixed scale (a gate, a step): theta0 is free there, and the items' u are
 scatter around it. Lengths of chains, and levels of grid and tracing, come from difficulties estimated on the same
