@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 import workbench as wb
-from workbench.store import CellStore
-from workbench.summary import runs_table, summary_table
+from workbench.analysis.tables import runs_table, summary_table
+from workbench.study.store import CellStore
 
 # %% [markdown]
 # ## One run
@@ -60,11 +60,11 @@ axes = counts.plot.bar(xlabel="difficulty, from", ylabel="items")
 # kept in a folder, so running the cell again costs nothing.
 
 # %%
-study = wb.sweep.Study(
+study = wb.Study(
     pools,
     learners=["scalar", "grpo", "natural", "kernel", "tabular"],
     controllers=["frozen", "adarft"],
-    points=wb.sweep.grid_points({"frozen.target": [20.0, 35.0, 50.0, 65.0, 80.0]}),
+    points=wb.grid_points({"frozen.target": [20.0, 35.0, 50.0, 65.0, 80.0]}),
     seeds=12,
     steps=150,
     batch=128,

@@ -13,23 +13,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs import cache, ppo
-from real_runs.generate import Rollouts, forward
-from real_runs.learner import HeldOut, PPOLearner, Settings
-from real_runs.models import BASE, load
-from real_runs.tasks import make_task
+from real_runs.rl import cache, ppo
+from real_runs.rl.generate import Rollouts, forward
+from real_runs.rl.learner import HeldOut, PPOLearner, Settings
+from real_runs.rl.models import BASE, load
+from real_runs.tasks.task import make_task
 from real_runs.train import Timed
 from workbench import Uniform
 

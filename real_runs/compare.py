@@ -21,15 +21,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs.tasks import make_task
+from real_runs.tasks.task import make_task
 from real_runs.train import Run, make_pool
-from workbench import stats
+from workbench.analysis import stats
+from workbench.analysis.tables import report, runs_table, summary_table
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
-from workbench.store import only_writer, to_parquet, write_whole
-from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import git_commit, label_of
+from workbench.study.store import only_writer, to_parquet, write_whole
+from workbench.study.study import git_commit, label_of
 
 TRAIN = Path(__file__).parent / "train.py"
 

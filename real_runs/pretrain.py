@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from real_runs.models import BASE, character_tokenizer, load, tiny_llama
-from real_runs.tasks import FAMILIES
+from real_runs.rl.models import BASE, character_tokenizer, load, tiny_llama
+from real_runs.tasks.task import FAMILIES
 from workbench.streams import Role, generator
 
 CONSTANT = {"reverse": 0.2, "sums": 0.15, "skills": 0.2}  # probability that the demonstrator slips at a step

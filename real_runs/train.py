@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from workbench import Controller, train
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
-from workbench.presets import GATES, RULES, make_controller, parts_of, setting_value
-from workbench.store import only_writer
-from workbench.sweep import describe, git_commit
+from workbench.registry import GATES, RULES, make_controller, parts_of, setting_value
+from workbench.study.store import only_writer
+from workbench.study.study import describe, git_commit
 
 LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
@@ -80,12 +79,13 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there."""
     import torch
 
-    from real_runs import checkpoint, ppo
-    from real_runs.generate import DECODINGS
-    from real_runs.learner import HeldOut, PPOLearner, Settings
-    from real_runs.models import BASE, load
-    from real_runs.record import RunRecord
-    from real_runs.tasks import make_task
+    from real_runs.rl import ppo
+    from real_runs.rl.generate import DECODINGS
+    from real_runs.rl.learner import HeldOut, PPOLearner, Settings
+    from real_runs.rl.models import BASE, load
+    from real_runs.runs import checkpoint
+    from real_runs.runs.record import RunRecord
+    from real_runs.tasks.task import make_task
 
     if run.threads:
         torch.set_num_threads(run.threads)
@@ -157,7 +157,7 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
 
 def make_pool(run: Run, task: Any) -> Pool:
     """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task."""
-    from real_runs.pools import MEASURED, SHAPES, cut
+    from real_runs.tasks.measured import MEASURED, SHAPES, cut
 
     if run.pool in SHAPES:
         measured = MEASURED / f"{run.task}.parquet"
@@ -206,7 +206,7 @@ def finished(out: Path, about: dict[str, Any]) -> bool:
 
 def restore(folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any) -> int:
     """Load the last sound checkpoint; returns its step, 0 if there is none."""
-    from real_runs import checkpoint
+    from real_runs.runs import checkpoint
 
     found = checkpoint.load(folder, lambda line: print(line, file=sys.stderr))
     if found is None:

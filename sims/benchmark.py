@@ -24,14 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench import Controller, Pool, presets
+from sims.comparison.options import processors
+from workbench import Controller, Pool
+from workbench import registry as presets
 from workbench.learners import SimLearner, TinyPolicy, difficulty_to_logit
 from workbench.loop import train
-from workbench.store import CellStore
-from workbench.sweep import Study, grid_points
-
-sys.path.insert(0, str(Path(__file__).parent))
-from options import processors
+from workbench.study.store import CellStore
+from workbench.study.study import Study, grid_points
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
 LANES = ("scalar", "tabular", "skills", "kernel", "chain", "grid", "tracing")

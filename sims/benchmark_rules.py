@@ -15,17 +15,14 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from sims.comparison.options import processors
 from workbench import Controller, Pool, ScalarIRT, ShortBatch, SimLearner, train
-from workbench.presets import GATES, RULES, make_controller, parts_of
-from workbench.sweep import ROLLOUTS_IN_CACHE
-
-sys.path.insert(0, str(Path(__file__).parent))
-from options import processors
+from workbench.registry import GATES, RULES, make_controller, parts_of
+from workbench.study.study import ROLLOUTS_IN_CACHE
 
 BATCH, ROLLOUTS, SMALL, LARGE = 256, 8, 10_000, 1_000_000
 LANES = ROLLOUTS_IN_CACHE // (BATCH * ROLLOUTS)

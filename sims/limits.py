@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -22,16 +20,17 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from workbench import figures, stats
+from workbench import figures
+from workbench.analysis import stats
 from workbench.commands import Parser, exit_status
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
 from workbench.errors import InputError, check_count
 from workbench.learners import GRPO, RLOO, KnowledgeTracing, Law, MultiSkill, SimLearner, TinyPolicy
 from workbench.loop import Record, train
 from workbench.pool import Pool
-from workbench.presets import LAWS
-from workbench.store import write_whole
-from workbench.sweep import space_filling_points
+from workbench.registry import LAWS
+from workbench.study.store import write_whole
+from workbench.study.study import space_filling_points
 
 Floats = NDArray[np.float64]
 Rows = list[dict[str, Any]]

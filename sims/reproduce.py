@@ -12,23 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import family
-import forecast
-import paper_findings
-import table1
-import transfer
-from fitting import LEARNERS
-from options import all_learners, names, with_all
-from published import CELLS
-from visits import read_log
-
+from sims.comparison.options import all_learners, names, with_all
+from sims.forecasting import forecast
+from sims.forecasting.fitting import LEARNERS
+from sims.forecasting.visits import read_log
+from sims.paper import family, table1, transfer
+from sims.paper import findings as paper_findings
+from sims.paper.published import CELLS
 from workbench import figures
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count
-from workbench.presets import LAWS
-from workbench.store import only_writer, write_whole
+from workbench.registry import LAWS
+from workbench.study.store import only_writer, write_whole
 
 Study = Callable[[argparse.Namespace, Path], str]
 

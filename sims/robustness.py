@@ -12,24 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import family
-import matrix
-import sensitivity
-import stability
 from matplotlib.figure import Figure
-from options import all_controllers, all_learners, make_pool, names, processors, with_all
 
+from sims.comparison.options import all_controllers, all_learners, make_pool, names, processors, with_all
+from sims.paper import family
+from sims.robust import matrix, sensitivity, stability
 from workbench import figures
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
-from workbench.presets import BASELINE, make_controller
-from workbench.store import only_writer, write_whole
-from workbench.sweep import BUDGETS
+from workbench.registry import BASELINE, make_controller
+from workbench.study.store import only_writer, write_whole
+from workbench.study.study import BUDGETS
 
 Outcome = tuple[str, list[str]]  # the report, and the files written
 Work = Callable[[Path, int], Outcome]  # (folder, jobs): what is left to do once all input is checked

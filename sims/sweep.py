@@ -5,17 +5,15 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from painter import Painter
+from sims.comparison.painter import Painter
 
 
 def main() -> int:
     gc.set_threshold(1_000_000)  # imports make many objects that stay: a tenth of --tiny went into looking at them,
     atexit.register(gc.freeze)  # and as much on the way out
     with Painter() as painter:  # it loads what drawing takes while this process loads and runs the rest
-        from run import run_command
+        from sims.comparison.run import run_command
 
         return run_command(painter)
 

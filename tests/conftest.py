@@ -13,7 +13,7 @@ def make_checkpoint(folder, architecture="llama", prefers="", **overrides):
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
-    from real_runs.models import character_tokenizer
+    from real_runs.rl.models import character_tokenizer
 
     logging.disable_progress_bar()
     tokenizer = character_tokenizer()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
+from workbench.controllers.rules.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

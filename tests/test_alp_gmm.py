@@ -7,7 +7,7 @@ from steps import pool_of, select
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.alp_gmm import ALPGMM
+from workbench.controllers.rules.alp_gmm import ALPGMM
 from workbench.errors import InputError
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 import workbench as wb
 from workbench.controllers.arms import SEC
-from workbench.controllers.dump import DUMP
+from workbench.controllers.rules.dump import DUMP
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

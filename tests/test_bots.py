@@ -9,7 +9,7 @@ from steps import told
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.bots import BOTS
+from workbench.controllers.rules.bots import BOTS
 from workbench.errors import InputError
 
 WEAK, STRONG = np.array([0.2, 0.4, 0.0, 0.1]), np.array([0.6, 0.8, 1.0, 0.5])

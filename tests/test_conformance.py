@@ -13,7 +13,7 @@ import pytest
 import workbench as wb
 from workbench.controllers.rule import Draw, Probe
 from workbench.errors import InputError
-from workbench.presets import GATES, LAWS, RULES
+from workbench.registry import GATES, LAWS, RULES
 from workbench.testing import (
     GATE_LAWS,
     LEARNER_LAWS,

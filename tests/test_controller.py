@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.controllers.gates import ShortBatch
+from workbench.controllers.gate import ShortBatch
 from workbench.errors import InputError
 from workbench.loop import SERIES
 from workbench.testing.tools import through_files

@@ -11,7 +11,7 @@ from steps import pool_of, told
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.cures import CurES
+from workbench.controllers.rules.cures import CurES
 from workbench.errors import InputError
 
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import pytest
 
+from workbench.analysis.ranking import ranking_lines, ranking_table
+from workbench.analysis.tables import report, rivals_table, runs_table, summary_table
 from workbench.pool import Pool
-from workbench.presets import GATES, LAWS, RULES
-from workbench.ranking import ranking_lines, ranking_table
-from workbench.store import CellStore
-from workbench.summary import report, rivals_table, runs_table, summary_table
-from workbench.sweep import Study
+from workbench.registry import GATES, LAWS, RULES
+from workbench.study.store import CellStore
+from workbench.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -124,7 +124,7 @@ def check_python(command, reader, environment, capsys):
     words = shlex.split(command)[1:]
     if words[:2] == ["-m", "pytest"]:
         run([sys.executable, *words, "--collect-only", "--quiet"], ROOT, environment)
-    elif words[:2] == ["-m", "workbench.listing"]:
+    elif words[:2] == ["-m", "workbench.catalog"]:
         Path(words[2]).write_text(README)
         run([sys.executable, *words], Path.cwd(), environment)
         assert Path(words[2]).read_text() == README, "the table of rules and gates"

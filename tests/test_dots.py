@@ -7,7 +7,7 @@ from steps import batch, told
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.dots import DOTS
+from workbench.controllers.rules.dots import DOTS
 from workbench.errors import InputError
 
 

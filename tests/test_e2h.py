@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.e2h import E2H
-from workbench.controllers.staged import Staged
+from workbench.controllers.rules.e2h import E2H
+from workbench.controllers.rules.staged import Staged
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

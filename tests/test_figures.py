@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import workbench as wb
-from workbench import figures, presets
+from workbench import figures
+from workbench import registry as presets
 from workbench.errors import InputError
 
 RULES = ("uniform", "linear", "adarft")

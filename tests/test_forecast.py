@@ -4,15 +4,16 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-import forecast
 import numpy as np
 import pandas as pd
 import pytest
-import reproduce
 import torch
 from commands import call
-from discrepancy import Discrepancy, Errors, origins
-from fitting import (
+
+from sims import reproduce
+from sims.forecasting import forecast
+from sims.forecasting.discrepancy import Discrepancy, Errors, origins
+from sims.forecasting.fitting import (
     CONTROLS,
     FREE,
     GRID,
@@ -27,16 +28,15 @@ from fitting import (
     log_likelihood,
     slope,
 )
-from futures import Task, growth, simulate
-from laws import bank_of
-from visits import BINS, VisitLog, read_log
-
+from sims.forecasting.futures import Task, growth, simulate
+from sims.forecasting.laws import bank_of
+from sims.forecasting.visits import BINS, VisitLog, read_log
 from workbench.errors import InputError
 from workbench.learners import SimLearner, TinyPolicy
-from workbench.learners.grid import GridState
-from workbench.learners.policy import BETA1, RIGHT, base_weights, find_problems
+from workbench.learners.laws.grid import GridState
+from workbench.learners.laws.policy import BETA1, RIGHT, base_weights, find_problems
 from workbench.pool import Pool
-from workbench.presets import LAWS, make_law
+from workbench.registry import LAWS, make_law
 
 N = 4
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.gates import BalancedFilter, DynamicSampling, ShortBatch
-from workbench.controllers.speed import SPEED
-from workbench.controllers.vcrl import VCRL
+from workbench.controllers.gate import BalancedFilter, DynamicSampling, ShortBatch
+from workbench.controllers.gates.speed import SPEED
+from workbench.controllers.gates.vcrl import VCRL
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

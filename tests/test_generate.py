@@ -10,10 +10,10 @@ from conftest import make_checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from real_runs import cache, models
-from real_runs import generate as sampling
-from real_runs.generate import forward, generate
-from real_runs.learner import Critic
+from real_runs.rl import cache, models
+from real_runs.rl import generate as sampling
+from real_runs.rl.generate import forward, generate
+from real_runs.rl.learner import Critic
 from workbench.errors import InputError
 from workbench.streams import Role, uniforms
 

@@ -6,7 +6,7 @@ from scipy import stats
 from steps import pool_of, select, told
 
 import workbench as wb
-from workbench.controllers.greso import GRESO
+from workbench.controllers.rules.greso import GRESO
 from workbench.errors import InputError
 
 EASY, HARD, MIXED = [1.0] * 4, [0.0] * 4, [1.0, 0.0, 1.0, 0.0]

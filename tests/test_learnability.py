@@ -8,8 +8,8 @@ from steps import batch, half, pool_of, told
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.procurl import ProCuRL
-from workbench.controllers.sfl import SFL
+from workbench.controllers.rules.procurl import ProCuRL
+from workbench.controllers.rules.sfl import SFL
 from workbench.errors import InputError
 
 # --- SFL: the probe

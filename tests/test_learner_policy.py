@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import workbench as wb
-from real_runs import ppo
+from real_runs.rl import ppo
 from workbench.errors import InputError
-from workbench.learners import policy
+from workbench.learners.laws import policy
+from workbench.learners.laws.policy import BETA1, BETA2, CONTEXTS, DIGITS, EPSILON, RIGHT, base_weights, read_policy
 from workbench.learners.learner import difficulty_to_logit
-from workbench.learners.policy import BETA1, BETA2, CONTEXTS, DIGITS, EPSILON, RIGHT, base_weights, read_policy
 from workbench.learners.signals import GRPO, RLOO, Critic, MeanBaseline, Signal, SuccessOnly, Visit
-from workbench.store import CellStore
 from workbench.streams import Role, clock, uniforms
-from workbench.sweep import Study
+from workbench.study.store import CellStore
+from workbench.study.study import Study
 from workbench.testing import check_learner
 
 ROOT = Path(__file__).parents[1]
@@ -502,7 +502,7 @@ def test_cells_know_the_release_of_torch(monkeypatch):
         return {cell.key for cell in Study([POOL], [learner], ["adarft"], seeds=2, steps=4, batch=8).cells}
 
     before = {learner: keys(learner) for learner in ("scalar", "policy")}
-    monkeypatch.setattr("workbench.sweep.version", lambda name: "0.0.0")
+    monkeypatch.setattr("workbench.study.study.version", lambda name: "0.0.0")
     assert keys("scalar") == before["scalar"]
     assert not keys("policy") & before["policy"]
 

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 import workbench as wb
 from workbench.learners import difficulty_to_logit
 from workbench.loop import train
-from workbench.presets import LAWS
+from workbench.registry import LAWS
 
 NEAR_P = 3e-6  # success probabilities are computed in float32
 EXACT = wb.RLOO(exact=True)

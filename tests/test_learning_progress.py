@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.progress import LearningProgress
+from workbench.controllers.rules.progress import LearningProgress
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

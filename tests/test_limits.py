@@ -6,17 +6,17 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import limits
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from sims import limits
 from workbench.controllers import AdaRFT, Controller, Uniform
 from workbench.learners import RLOO, SimLearner
 from workbench.loop import train
 from workbench.pool import Pool
-from workbench.presets import LAWS
+from workbench.registry import LAWS
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "limits.md").read_text()

@@ -6,7 +6,7 @@ from scipy import stats
 from steps import pool_of, select, told
 
 import workbench as wb
-from workbench.controllers.mastered import DropMastered
+from workbench.controllers.rules.mastered import DropMastered
 from workbench.errors import InputError
 
 

@@ -11,7 +11,7 @@ from steps import pool_of, told
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.mopps import MoPPS
+from workbench.controllers.rules.mopps import MoPPS
 from workbench.errors import InputError
 
 

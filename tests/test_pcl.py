@@ -7,7 +7,7 @@ from steps import select
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.pcl import PCL
+from workbench.controllers.rules.pcl import PCL
 from workbench.errors import InputError
 
 

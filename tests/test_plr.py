@@ -7,7 +7,7 @@ from steps import half, pool_of, select, told
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.plr import PLR
+from workbench.controllers.rules.plr import PLR
 from workbench.errors import InputError
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from real_runs import ppo
+from real_runs.rl import ppo
 from workbench.errors import InputError
 
 laws = settings(max_examples=40, deadline=None, derandomize=True)

@@ -8,7 +8,7 @@ from scipy import stats
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.prioritized import Prioritized
+from workbench.controllers.rules.prioritized import Prioritized
 from workbench.errors import InputError
 
 POOL = wb.Pool(difficulty=np.linspace(0, 100, 5))

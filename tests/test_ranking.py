@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats as sp
 
-from workbench.ranking import OVERALL, RESAMPLES, _means, ranking_lines, ranking_table
+from workbench.analysis.ranking import OVERALL, RESAMPLES, _means, ranking_lines, ranking_table
 from workbench.streams import Role, generator
 
 AREAS = {  # learner, pool, controller -> area of seeds 0, 1, 2

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import workbench as wb
-from real_runs import checkpoint, models, ppo
-from real_runs.generate import generate
-from real_runs.learner import HeldOut, PPOLearner, Settings
+from real_runs.rl import models, ppo
+from real_runs.rl.generate import generate
+from real_runs.rl.learner import HeldOut, PPOLearner, Settings
+from real_runs.runs import checkpoint
 from workbench.errors import InputError
 from workbench.streams import Role, uniforms
 

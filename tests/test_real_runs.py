@@ -20,11 +20,16 @@ import pytest
 from safetensors.numpy import load_file
 
 import workbench as wb
-from real_runs import checkpoint, compare, difficulty, models, pools, ppo, tasks, train
-from real_runs.learner import HeldOut, PPOLearner, Settings
+from real_runs import compare, train
+from real_runs import measure as difficulty
+from real_runs.rl import models, ppo
+from real_runs.rl.learner import HeldOut, PPOLearner, Settings
+from real_runs.runs import checkpoint
+from real_runs.tasks import measured as pools
+from real_runs.tasks import task as tasks
 from workbench.errors import InputError
 from workbench.pool import Pool
-from workbench.store import to_parquet
+from workbench.study.store import to_parquet
 
 # transformers 5.23 has renamed what peft and transformers 5.0 call gradient checkpointing
 pytestmark = [

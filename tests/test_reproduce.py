@@ -2,16 +2,15 @@
 
 import math
 
-import family
 import numpy as np
 import pandas as pd
-import paper_findings
 import pytest
-import reproduce
-import table1
 from commands import call
-from published import EXTRA, STABLE_SHARE, TABLE1
 
+from sims import reproduce
+from sims.paper import family, table1
+from sims.paper import findings as paper_findings
+from sims.paper.published import EXTRA, STABLE_SHARE, TABLE1
 from workbench.controllers import AdaRFT, Controller, Uniform
 from workbench.pool import Pool
 

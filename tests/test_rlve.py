@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.rlve import RLVE
+from workbench.controllers.rules.rlve import RLVE
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

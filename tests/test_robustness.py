@@ -9,23 +9,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import family
-import matrix
 import numpy as np
 import pandas as pd
 import pytest
-import robustness
-import sensitivity
-import stability
 from commands import call
-from matrix import Areas, Matrix, judge
 from scipy.stats import spearmanr
 
-import workbench.sweep
+import workbench.study.study
+from sims import robustness
+from sims.paper import family
+from sims.robust import matrix, sensitivity, stability
+from sims.robust.matrix import Areas, Matrix, judge
 from workbench.errors import InputError
 from workbench.learners import SimLearner
 from workbench.pool import Pool
-from workbench.presets import LAWS
+from workbench.registry import LAWS
 
 ROOT = Path(__file__).parents[1]
 
@@ -209,12 +207,13 @@ def test_another_release_of_a_package_that_a_program_computes_with_makes_it_anot
         study = Matrix([Pool.synthetic("uniform", 80)], learners, rules, 2, 6, 8, 4, "steps", 0)
         return {key[1:]: program.key for key, program in study.programs()}
 
-    before, known = keys(), workbench.sweep.version
+    where = workbench.study.study
+    before, known = keys(), where.version
     for package, moved in (
         ("torch", {("policy", "uniform"), ("policy", "alp-gmm")}),
         ("scikit-learn", {("scalar", "alp-gmm"), ("policy", "alp-gmm")}),
     ):
-        monkeypatch.setattr(workbench.sweep, "version", lambda name, new=package: "0" if name == new else known(name))
+        monkeypatch.setattr(where, "version", lambda name, new=package: "0" if name == new else known(name))
         after = keys()
         assert {key for key in before if before[key] != after[key]} == moved
 
@@ -500,7 +499,7 @@ def test_without_salib_the_sensitivity_study_says_what_to_install(tmp_path, monk
 
 
 def test_one_writer_per_folder(tmp_path, monkeypatch, capsys):
-    from workbench.store import only_writer
+    from workbench.study.store import only_writer
 
     with only_writer(tmp_path):
         status, _, err = command(monkeypatch, capsys, "matrix", "--tiny", "--out", tmp_path)

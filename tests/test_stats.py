@@ -12,7 +12,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench import stats
+from workbench.analysis import stats
 from workbench.errors import InputError
 
 quick = settings(max_examples=60, deadline=None)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import InputError
-from workbench.store import CellStore, StorageError, only_writer, to_parquet, write_whole
+from workbench.study.store import CellStore, StorageError, only_writer, to_parquet, write_whole
 
 
 def records(*cells, rows=3):

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
-from workbench import stats
+from workbench.analysis import stats
+from workbench.analysis.tables import COSTS, enough_seeds, report, rivals_table, runs_table, summary_table
 from workbench.errors import InputError
-from workbench.summary import COSTS, enough_seeds, report, rivals_table, runs_table, summary_table
 
 STEPS = (0, 4, 8, 10)  # the last record comes early, as where steps is no multiple of eval_every
 PER_STEP = 32  # rollouts

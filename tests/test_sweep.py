@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
 import workbench as wb
-import workbench.sweep
+import workbench.study.study
+from workbench.analysis.tables import report, runs_table, summary_table
 from workbench.errors import InputError
 from workbench.loop import SERIES
-from workbench.presets import LAWS, RULES
-from workbench.store import CellStore
-from workbench.summary import report, runs_table, summary_table
-from workbench.sweep import Arm, Study, git_commit, grid_points, space_filling_points
+from workbench.registry import LAWS, RULES
+from workbench.study.store import CellStore
+from workbench.study.study import Arm, Study, git_commit, grid_points, space_filling_points
 
 POOL = wb.Pool.synthetic("uniform", size=150)
 SIZES = {"seeds": 2, "steps": 5, "batch": 12, "rollouts": 4, "eval_every": 2}
@@ -42,7 +42,7 @@ def curves(tmp_path, monkeypatch):
     def compute(what, lanes=None):
         with monkeypatch.context() as patch:
             if lanes is not None:
-                patch.setattr(workbench.sweep, "ROLLOUTS_IN_CACHE", lanes * what.batch * what.rollouts)
+                patch.setattr(workbench.study.study, "ROLLOUTS_IN_CACHE", lanes * what.batch * what.rollouts)
             return what.run(CellStore(next(folders)))
 
     return compute
@@ -583,8 +583,8 @@ def test_another_release_of_a_package_that_a_cell_computes_with_makes_it_another
     def keys():
         return {(cell.arm.rule, cell.arm.law): cell.key for cell in study(["policy", "scalar"], ["alp-gmm"]).cells}
 
-    before, known = keys(), workbench.sweep.version
-    monkeypatch.setattr(workbench.sweep, "version", lambda name: "0.0" if name == package else known(name))
+    before, known = keys(), workbench.study.study.version
+    monkeypatch.setattr(workbench.study.study, "version", lambda name: "0.0" if name == package else known(name))
     after = keys()
     assert {arm for arm in before if before[arm] != after[arm]} == moved
     assert study(["policy"], ["alp-gmm"]).packages[package] == "0.0"
@@ -600,7 +600,7 @@ def test_a_number_of_jobs_below_one_is_refused(tmp_path):
 
 
 def test_the_commit_is_the_one_that_is_checked_out():
-    root = Path(workbench.sweep.__file__).parents[1]
+    root = Path(workbench.study.study.__file__).parents[2]
     head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
     if head.returncode:
         pytest.skip("not a git checkout")
@@ -610,6 +610,6 @@ def test_the_commit_is_the_one_that_is_checked_out():
 def test_a_study_is_plain_settings():
     """What the manifest says of a law and a rule is JSON and has every hyper-parameter."""
     for preset in (*LAWS.values(), *RULES.values()):
-        told = json.loads(json.dumps(workbench.sweep.describe(preset)))
+        told = json.loads(json.dumps(workbench.study.study.describe(preset)))
         assert told["class"] == type(preset).__name__
         assert {field.name for field in dataclasses.fields(preset)} == told.keys() - {"class"}

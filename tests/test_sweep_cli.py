@@ -22,11 +22,11 @@ import pandas as pd
 import pytest
 
 from workbench import figures
+from workbench.analysis.ranking import OVERALL
+from workbench.analysis.tables import COSTS, summary_table
 from workbench.pool import PRESETS
-from workbench.presets import GATES, LAWS, RULES
-from workbench.ranking import OVERALL
-from workbench.summary import COSTS, summary_table
-from workbench.sweep import BUDGETS, ROLLOUTS_IN_CACHE
+from workbench.registry import GATES, LAWS, RULES
+from workbench.study.study import BUDGETS, ROLLOUTS_IN_CACHE
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "sims" / "sweep.py"
@@ -514,7 +514,7 @@ def sweep(tmp_path, monkeypatch):
 def nobody_paints(monkeypatch):
     """No process is started to draw: it would load for longer than a refusal takes."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    import painter
+    from sims.comparison import painter
 
     monkeypatch.setattr(painter, "Painter", contextlib.nullcontext)
 
@@ -535,7 +535,7 @@ def test_settings_that_are_names_are_crossed_too_and_options_count_beside_tiny(s
 @pytest.fixture
 def painter(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    import painter
+    from sims.comparison import painter
 
     return painter
 
@@ -635,7 +635,7 @@ def test_all_controllers_run_on_a_pool_of_a_preset(sweep):
 
 def test_all_stands_for_every_pool_learner_and_controller_also_beside_names(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    import options
+    from sims.comparison import options
 
     def study_of(line):
         return options.make_study(options.parser().parse_args(line.split()))

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from real_runs import tasks
-from real_runs.isolated import Isolated, ScoringError, ScoringTimeout
-from real_runs.tasks import FAMILIES, Generated, final_expression, is_arithmetic, make_task
+from real_runs.tasks import task as tasks
+from real_runs.tasks.isolated import Isolated, ScoringError, ScoringTimeout
+from real_runs.tasks.task import FAMILIES, Generated, final_expression, is_arithmetic, make_task
 from workbench.errors import InputError
 from workbench.streams import Role, generator
 
@@ -345,7 +345,7 @@ def test_a_huge_or_deeply_nested_completion_is_wrong(score, text):
 
 
 def test_a_tower_of_powers_is_given_up(score):
-    hasty = Isolated("real_runs.tasks:math_verifier", seconds=2)
+    hasty = Isolated("real_runs.tasks.task:math_verifier", seconds=2)
     with pytest.raises(ScoringTimeout, match=r"^score: must take at most 2 seconds, got none from .*math_verifier$"):
         hasty("10^{10^{10^{10}}}", r"\frac{\pi}{7}")
     assert hasty("2^{10}", "1024") == 1.0

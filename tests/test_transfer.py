@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import reproduce
-import transfer
 from commands import call
 
+from sims import reproduce
+from sims.paper import transfer
 from workbench.learners import MultiSkill
 
 RESULTS = Path(__file__).parents[1] / "sims" / "results" / "transfer"

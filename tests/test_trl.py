@@ -16,10 +16,10 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import workbench as wb
-from real_runs import learner as real_learner
-from real_runs import models, ppo
-from real_runs.generate import Rollouts, forward
-from real_runs.learner import HeldOut, PPOLearner, Settings
+from real_runs.rl import learner as real_learner
+from real_runs.rl import models, ppo
+from real_runs.rl.generate import Rollouts, forward
+from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 
 # transformers 5.23 has renamed what TRL 1.16 and transformers 5.0 call gradient checkpointing
 pytestmark = [

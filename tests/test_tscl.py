@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.tscl import TSCL
+from workbench.controllers.rules.tscl import TSCL
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

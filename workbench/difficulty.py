@@ -24,7 +24,7 @@ from workbench import irt
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.lanes import distinct_rows
-from workbench.store import write_whole
+from workbench.study.store import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

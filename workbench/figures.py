@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from workbench.errors import InputError
-from workbench.store import write_whole
+from workbench.study.store import write_whole
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page
 MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # nobody can read a figure with more

@@ -1,34 +1,34 @@
 """Curriculum rules, one file per rule or family, and the Controller that binds one to a pool."""
 
-from workbench.controllers.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
-from workbench.controllers.alp_gmm import ALPGMM
 from workbench.controllers.arms import SEC, ArmRule
-from workbench.controllers.bots import BOTS
 from workbench.controllers.controller import Controller
-from workbench.controllers.cures import CurES
-from workbench.controllers.dots import DOTS
-from workbench.controllers.dump import DUMP
-from workbench.controllers.e2h import E2H
-from workbench.controllers.gates import BalancedFilter, DynamicSampling, Gate, ShortBatch
-from workbench.controllers.greso import GRESO
+from workbench.controllers.gate import BalancedFilter, DynamicSampling, Gate, ShortBatch
+from workbench.controllers.gates.speed import SPEED
+from workbench.controllers.gates.vcrl import VCRL
 from workbench.controllers.items import ItemRule
-from workbench.controllers.mastered import DropMastered
-from workbench.controllers.mopps import MoPPS
-from workbench.controllers.nearest import FrozenTarget, LinearSchedule
-from workbench.controllers.pcl import PCL
-from workbench.controllers.plr import PLR
-from workbench.controllers.prioritized import Prioritized
-from workbench.controllers.procurl import ProCuRL
-from workbench.controllers.progress import LearningProgress
-from workbench.controllers.rlve import RLVE
 from workbench.controllers.rule import Draw, Feedback, Probe, Rule
-from workbench.controllers.sfl import SFL
-from workbench.controllers.sorted import SortedEasyToHard
-from workbench.controllers.speed import SPEED
-from workbench.controllers.staged import Staged
-from workbench.controllers.tscl import TSCL
-from workbench.controllers.uniform import MiddleBand, OfflineFilter, Uniform
-from workbench.controllers.vcrl import VCRL
+from workbench.controllers.rules.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
+from workbench.controllers.rules.alp_gmm import ALPGMM
+from workbench.controllers.rules.bots import BOTS
+from workbench.controllers.rules.cures import CurES
+from workbench.controllers.rules.dots import DOTS
+from workbench.controllers.rules.dump import DUMP
+from workbench.controllers.rules.e2h import E2H
+from workbench.controllers.rules.greso import GRESO
+from workbench.controllers.rules.mastered import DropMastered
+from workbench.controllers.rules.mopps import MoPPS
+from workbench.controllers.rules.nearest import FrozenTarget, LinearSchedule
+from workbench.controllers.rules.pcl import PCL
+from workbench.controllers.rules.plr import PLR
+from workbench.controllers.rules.prioritized import Prioritized
+from workbench.controllers.rules.procurl import ProCuRL
+from workbench.controllers.rules.progress import LearningProgress
+from workbench.controllers.rules.rlve import RLVE
+from workbench.controllers.rules.sfl import SFL
+from workbench.controllers.rules.sorted import SortedEasyToHard
+from workbench.controllers.rules.staged import Staged
+from workbench.controllers.rules.tscl import TSCL
+from workbench.controllers.rules.uniform import MiddleBand, OfflineFilter, Uniform
 
 __all__ = [
     "ALPGMM",

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.controller import Controller
-from workbench.controllers.gates import Gate, ShortBatch
-from workbench.controllers.uniform import Uniform
+from workbench.controllers.gate import Gate, ShortBatch
+from workbench.controllers.rules.uniform import Uniform
 from workbench.errors import InputError, shown
 from workbench.lanes import Floats, Items
 from workbench.learners import ScalarIRT, SimLearner
 from workbench.loop import Record, train
 from workbench.pool import Pool
-from workbench.presets import GATES
+from workbench.registry import GATES
 from workbench.testing.tools import (
     BATCH,
     BYTES_PER_ITEM,

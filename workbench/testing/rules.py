@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.controller import Controller
-from workbench.controllers.gates import DynamicSampling, ShortBatch
+from workbench.controllers.gate import DynamicSampling, ShortBatch
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Items, Probe, Rule
 from workbench.errors import InputError, shown
 from workbench.learners import ScalarIRT, SimLearner
 from workbench.loop import Record, train
 from workbench.pool import Pool
-from workbench.presets import RULES
+from workbench.registry import RULES
 from workbench.testing.tools import (
     BATCH,
     BYTES_PER_ITEM,

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.controllers.controller import Controller
-from workbench.controllers.gates import Gate
+from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items
-from workbench.controllers.uniform import Uniform
+from workbench.controllers.rules.uniform import Uniform
 from workbench.errors import InputError
 from workbench.pool import Pool
 from workbench.streams import Role, generator, uniforms

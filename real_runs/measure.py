@@ -1,0 +1,116 @@
+"""Measure how often a model solves each problem, and write a pool file: python real_runs/difficulty.py --help"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from real_runs.train import texts_digest
+from workbench.commands import SAME_AGAIN, Parser, exit_status
+from workbench.errors import InputError, check_count
+from workbench.pool import Pool
+from workbench.study.store import only_writer, to_parquet, write_whole
+
+
+def measure(
+    task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int
+) -> Pool:
+    """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill."""
+    from real_runs.rl.learner import HeldOut, PPOLearner, Settings
+    from real_runs.rl.models import BASE, load
+    from real_runs.rl.ppo import Algorithm
+    from real_runs.runs import checkpoint
+    from real_runs.tasks.task import make_task
+
+    task = make_task(task_name)
+    pool = Pool.load(source) if source else task.pool(size, seed=seed)
+    policy = load(model or BASE)
+    nobody = HeldOut(*task.heldout(1, seed=0))
+    learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
+    about = {"task": task_name, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest()}
+    about |= {"attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit}
+    folder, successes, done = out.with_suffix(".parts"), np.zeros(len(pool), np.int64), 0
+    found = checkpoint.load(folder, lambda line: print(line, file=sys.stderr))
+    if found and found[2] == about:
+        done, state, _ = found
+        successes = state["successes"]
+    with tqdm(total=len(pool), initial=done, unit="problem") as bar:
+        for first in range(done, len(pool), chunk):
+            items = np.arange(first, min(first + chunk, len(pool)))
+            learner.updates = first // chunk  # each chunk has luck of its own, whichever was the first of this process
+            successes[items] = np.rint(learner.attempt(items, attempts).sum(1)).astype(np.int64)
+            learner.forget()
+            checkpoint.save(folder, int(items[-1]) + 1, {"successes": successes}, about)
+            bar.update(len(items))
+    if learner.faults:
+        print(f"{learner.faults} answers could not be scored and count as wrong", file=sys.stderr)
+    measured = Pool(
+        100.0 * (1.0 - successes / attempts), category=pool.category, level=pool.level, successes=successes,
+        attempts=np.full(len(pool), attempts), payload=pool.payload, name=out.stem,
+    )  # fmt: skip
+    write_whole(out, to_parquet(frame_of(measured)))
+    shutil.rmtree(folder)
+    return measured
+
+
+def frame_of(pool: Pool) -> pd.DataFrame:
+    """A pool as a table that `Pool.load` reads."""
+    names = ("category", "level", "successes", "attempts", "weak_rate", "strong_rate")
+    columns = {name: getattr(pool, name) for name in names}
+    known = {name: values for name, values in columns.items() if values is not None}
+    return pd.DataFrame({"difficulty": pool.difficulty} | known | dict(pool.payload or {}))
+
+
+def summary(pool: Pool) -> str:
+    counts = np.bincount(np.minimum(pool.difficulty // 10, 9).astype(int), minlength=10)
+    never = int((pool.difficulty == 100).sum())
+    return (
+        f"{len(pool)} problems, mean pass rate {1 - pool.difficulty.mean() / 100:.3f}, {never} never solved; "
+        f"per difficulty decile: {' '.join(map(str, counts))}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
+    p.add_argument("--pool", default="", help="measure the problems of this file, not fresh ones of the task")
+    p.add_argument("--model", default="", help="folder or hub name (default: the tiny one of this project)")
+    p.add_argument("--size", default="3000", help="fresh problems (default: %(default)s)")
+    p.add_argument("--attempts", default="32", help="per problem (default: %(default)s)")
+    p.add_argument("--seed", default="0", help="(default: %(default)s)")
+    p.add_argument("--chunk", default="8", help="problems at a time (default: %(default)s)")
+    p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
+    p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
+    p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
+    options = p.parse_args(arguments)
+    return exit_status(lambda: measure_to(options), SAME_AGAIN)
+
+
+def measure_to(options: argparse.Namespace) -> None:
+    """Check the options, measure, and say what came out."""
+    numbers = {}
+    for name, low in {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "limit": 0, "threads": 0}.items():
+        text = getattr(options, name)
+        numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
+    if options.out.suffix != ".parquet":
+        raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+    if numbers["threads"]:
+        import torch
+
+        torch.set_num_threads(numbers["threads"])
+    with only_writer(options.out.with_suffix(".parts")):
+        pool = measure(
+            options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
+            options.out, numbers["chunk"], numbers["limit"],
+        )  # fmt: skip
+    print(f"{options.out}: {summary(pool)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

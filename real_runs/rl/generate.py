@@ -1,0 +1,284 @@
+"""Sampling completions: one prefill per prompt, then a decode with a key-value cache that drops what has finished."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from real_runs.rl import ppo
+from workbench.errors import InputError, check_choice
+
+DECODINGS = ("auto", "eager", "graph")
+GRAPH_FROM = 128  # tokens of a completion: for fewer, captures take longer than they save (a guess, without a GPU)
+CHECK_EVERY = 8  # steps between looks at what has ended, in a decode of fixed shapes: the host waits for a look
+
+
+@dataclass
+class Rollouts:
+    """N completions of up to T tokens, right-padded; a group's completions lie side by side.
+
+    prompts: N lists of token ids. tokens: (N, T). mask: (N, T), 1 for tokens the policy produced, the end-of-sequence
+    token included. logp: (N, T) log-probabilities under the policy that sampled. values: (N, T) of the critic, if any.
+    finished: (N,) whether the end came before the limit.
+    """
+
+    prompts: list[list[int]]
+    tokens: Tensor
+    mask: Tensor
+    logp: Tensor
+    values: Tensor | None
+    finished: Tensor
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.mask.sum(1).long()
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    group: int,
+    limit: int,
+    uniforms: Tensor,
+    ends: Sequence[int],
+    pad: int,
+    temperature: float = 1.0,
+    critic: Any = None,
+    decoding: str = "auto",
+) -> Rollouts:
+    """`group` completions for each of B prompts.
+
+    uniforms: (B group, limit) in [0, 1), one per token: token = first v with cdf(v) > u. The luck of a completion is
+    its row, whatever else is in the batch. ends: token ids that end a completion. temperature: 0 is greedy.
+
+    decoding: "eager": what has ended leaves before the next token. "graph": steps of fixed shapes, on a GPU captured as
+    CUDA graphs and replayed; what has ended leaves when it is half of the batch. Raises InputError for a model whose
+    step cannot be captured (with transformers 5.0, most). "auto": eager on a CPU and for less than GRAPH_FROM tokens;
+    else as graph, uncaptured where it must be. Only the capture itself has not been run, for want of a GPU: its steps
+    have, and a replay of their operators.
+    """
+    check_choice("decoding", decoding, DECODINGS)
+    wanted = decoding == "graph" or (decoding == "auto" and model.device.type == "cuda" and limit >= GRAPH_FROM)
+    with arithmetic(model.device):
+        state = _Decode(model, prompts, group, limit, uniforms, ends, pad, temperature, critic, wanted)
+        fixed = state.cache.fixed
+        if decoding == "graph" and not fixed:
+            raise InputError("decoding: must be eager for a model that keeps more than keys and values, got graph")
+        step: Callable[[], None] = _Captured(state, must=decoding == "graph") if fixed else state.step
+        for t in range(1, limit):
+            if (not fixed or t % CHECK_EVERY == 0) and not state.drop_finished():
+                break
+            state.cache.open_column()
+            step()
+    used = int(state.mask.sum(1).max())
+    groups = [list(prompt) for prompt in prompts for _ in range(group)]
+    values = None if state.values is None else state.values[:, :used]
+    return Rollouts(
+        groups, state.tokens[:, :used], state.mask[:, :used], state.logp[:, :used], values, state.finished
+    )
+
+
+def arithmetic(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 on float32 parameters where the device is a GPU."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+
+
+class _Decode:
+    """Completions half-way, one per slot of the cache.
+
+    `step` asks for no value, makes no shape from one and writes in place: captured once, it can be replayed.
+    tokens, mask, logp, values (N, limit) and finished (N,) lie by row, the rest (n, ...) by slot; rows (n,): whose.
+    """
+
+    def __init__(
+        self, model: Any, prompts: Sequence[Sequence[int]], group: int, limit: int, uniforms: Tensor,
+        ends: Sequence[int], pad: int, temperature: float, critic: Any, fixed: bool,
+    ) -> None:  # fmt: skip
+        from real_runs.rl import cache  # not before: transformers loads here
+
+        device, total = model.device, len(prompts) * group
+        self.model, self.critic, self.temperature, self.pad = model, critic, temperature, pad
+        self.uniforms, self.stop = uniforms.to(device), torch.tensor(list(ends), device=device)
+        self.tokens = torch.full((total, limit), pad, device=device)
+        self.mask, self.logp = (torch.zeros(total, limit, device=device) for _ in range(2))
+        self.values = torch.zeros(total, limit, device=device) if critic is not None else None
+        self.finished = torch.zeros(total, dtype=torch.bool, device=device)
+
+        ids, seen = (x.to(device) for x in _left_padded(prompts, pad))
+        self.keyword = cache.keyword(model)
+        self.cache: Any = cache.for_prompts(model.config)
+        logits, hidden = self._forward(ids, seen, _positions(seen))
+        self.cache = cache.for_decode(self.cache, *ids.shape, group, limit, fixed)
+        self.seen = torch.nn.functional.pad(seen, (0, limit), value=1).repeat_interleave(group, 0)
+        self.rows = torch.arange(total, device=device)
+        self.token = torch.zeros_like(self.rows)  # the last one sampled
+        self.position = seen.sum(1).repeat_interleave(group) - 1  # of the last one that the model has read
+        self.t = torch.zeros(1, dtype=torch.long, device=device)  # how many were sampled before the last one
+        logits, hidden = (x if x is None else x.repeat_interleave(group, 0) for x in (logits, hidden))
+        self._choose(logits, hidden)
+
+    def step(self) -> None:
+        """The next token of every slot."""
+        self.t += 1
+        self.position += 1
+        self.cache.advance()
+        self._choose(
+            *self._forward(self.token[:, None], self.seen[:, : self.cache.shown], self.position[:, None])
+        )
+
+    def _forward(self, ids: Tensor, seen: Tensor, positions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (n, V) after the last token; last hidden states (n, H) where there is a critic."""
+        out = self.model(
+            input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=True,
+            output_hidden_states=self.critic is not None, logits_to_keep=1, **{self.keyword: self.cache},
+        )  # fmt: skip
+        return out.logits[:, -1], out.hidden_states[-1][:, -1] if self.critic is not None else None
+
+    def _choose(self, logits: Tensor, hidden: Tensor | None) -> None:
+        rows, t = self.rows, self.t
+        going = ~self.finished[rows]
+        token = _sample(logits, self.uniforms[rows, t], self.temperature)
+        self.tokens[rows, t] = torch.where(going, token, self.pad)
+        self.mask[rows, t] = going.float()
+        self.logp[rows, t] = torch.where(going, ppo.token_logp(logits, token, self.temperature or 1.0), 0.0)
+        if self.values is not None:
+            with torch.autocast(logits.device.type, enabled=False):  # a critic is trained in float32
+                self.values[rows, t] = torch.where(going, self.critic(hidden).float(), 0.0)
+        self.finished[rows] |= (token[:, None] == self.stop).any(1)
+        self.token.copy_(token)
+
+    def drop_finished(self) -> bool:
+        """Close the gaps that ended completions leave, of fixed shapes from half of them on; whether any goes on."""
+        going = ~self.finished[self.rows]
+        left = int(going.sum())
+        if left in (0, len(going)) or (self.cache.fixed and 2 * left > len(going)):
+            return left > 0
+        from real_runs.rl.cache import closed_up
+
+        order = closed_up(going)
+        self.cache.keep(order)
+        self.rows, self.seen, self.token, self.position = (
+            x[order] for x in (self.rows, self.seen, self.token, self.position)
+        )
+        return True
+
+
+class _Captured:
+    """A step that on a GPU is captured once per shape and replayed. obstacles: what a graph cannot hold of it.
+
+    must: whether an obstacle is an error; otherwise the steps run uncaptured.
+    """
+
+    def __init__(self, state: _Decode, must: bool) -> None:
+        self.state, self.must = state, must
+        self.obstacles: list[str] | None = None
+        self.shape: tuple[int, int] | None = None
+        self.replay: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        shape = (len(self.state.rows), self.state.cache.shown)
+        if self.obstacles is None:
+            with _Watch() as watch:
+                self.state.step()
+            self.obstacles = watch.obstacles
+            if self.must and self.obstacles:
+                raise InputError(f"decoding: must be eager for a model whose step has {self.obstacles[0]}, got graph")
+        elif self.obstacles or not _can_capture(self.state.rows.device):
+            self.state.step()
+        elif shape == self.shape and self.replay is not None:
+            self.replay()
+        else:
+            self.replay = None  # its memory is free before the next graph takes any
+            self.replay, self.shape = _run_and_capture(self.state.step), shape
+
+
+def _can_capture(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+def _run_and_capture(step: Callable[[], None]) -> Callable[[], None]:
+    """Run a step, capture another as a CUDA graph, without running it, and return what runs it."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # what is made once, such as weights in bfloat16, is made outside the graph
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class _Watch(TorchDispatchMode):
+    """Notes operators that no graph can hold: those that need a value on the host, and copies between devices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.obstacles: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in _INDEXING:  # by numbers its shape is known, by a mask it depends on the values
+            waits = any(isinstance(x, Tensor) and x.dtype == torch.bool for x in args[1])
+        else:
+            waits = torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
+        if func.overloadpacket in _COPIES:
+            waits = len({x.device for x in (out, *args) if isinstance(x, Tensor)}) > 1
+        if waits:
+            self.obstacles.append(str(func))
+        return out
+
+
+_INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_}
+_COPIES = {torch.ops.aten.copy_, torch.ops.aten._to_copy}
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Token ids (B, width) and which of them count."""
+    width = max(map(len, prompts))
+    ids, seen = torch.full((len(prompts), width), pad), torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        seen[row, width - len(prompt) :] = 1
+    return ids, seen
+
+
+def _positions(seen: Tensor) -> Tensor:
+    return (seen.cumsum(1) - 1).clamp(min=0)
+
+
+def _sample(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    """Inverse transform: the first token whose cumulative probability exceeds u; greedy for temperature 0."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    cumulative = torch.softmax(logits.float() / temperature, -1).cumsum(-1)
+    return (cumulative <= (uniforms * cumulative[:, -1])[:, None]).sum(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def forward(model: Any, rollouts: Rollouts, rows: Tensor, pad: int, hidden: bool = False) -> tuple[Tensor, Tensor, Any]:
+    """Logits (n, T', V) at the completion tokens of some rows, the tokens (n, T'), and last hidden states (n, T', H).
+
+    Prompts are padded on the left and completions on the right, both only as far as these rows need.
+    """
+    device = model.device
+    left, known = _left_padded([rollouts.prompts[row] for row in rows.tolist()], pad)
+    used = int(rollouts.lengths[rows].max())
+    tokens = rollouts.tokens[rows, :used]
+    ids = torch.cat([left.to(device), tokens], 1)
+    seen = torch.cat([known.to(device), rollouts.mask[rows, :used].long()], 1)
+    out = model(
+        input_ids=ids, attention_mask=seen, position_ids=_positions(seen), use_cache=False,
+        output_hidden_states=hidden, logits_to_keep=used + 1,
+    )  # fmt: skip
+    last = out.hidden_states[-1][:, -used - 1 : -1] if hidden else None
+    return out.logits[:, :-1], tokens, last

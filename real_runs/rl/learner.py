@@ -1,0 +1,457 @@
+"""The real learner: a causal language model under policy-gradient finetuning, in place of arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from real_runs.rl import ppo
+from real_runs.rl.generate import Rollouts, forward, generate
+from real_runs.rl.models import Policy, seeded
+from workbench.errors import InputError, check_count, check_number, shown
+from workbench.pool import Pool
+from workbench.streams import Role, clock, generator, uniforms
+
+Scorer = Callable[[str, str], float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample and how to step.
+
+    limit: tokens per completion. temperature: of sampling, > 0. lr: largest learning rate of the policy (Adam),
+    critic_lr: of the value head. warm_up: updates until lr is reached, linearly. grad_clip: largest norm of the
+    policy's gradient. updates: optimiser steps per batch, each on an equal part of its sequences (1:
+    strictly on-policy). micro_tokens: prompt and completion tokens, padding included, in one forward and backward
+    pass: bounds memory, and on a processor few enough to stay in its cache are twice as fast.
+    """
+
+    limit: int = 32
+    temperature: float = 1.0
+    lr: float = 1e-4
+    critic_lr: float = 1e-3
+    warm_up: int = 10
+    grad_clip: float = 1.0
+    updates: int = 1
+    micro_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "updates", "micro_tokens"):
+            check_count(name, getattr(self, name))
+        for name in ("temperature", "lr", "critic_lr", "grad_clip"):
+            check_number(name, getattr(self, name), 0, open_low=True)
+        check_number("warm_up", self.warm_up, 0)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Problems that are never trained on. stratum: (E,) whole numbers from 0, by difficulty."""
+
+    prompts: Sequence[str]
+    answers: Sequence[str]
+    stratum: NDArray[np.int64]
+
+    @property
+    def strata(self) -> int:
+        return int(self.stratum.max()) + 1
+
+
+class Critic(nn.Module):
+    """V(s_t) from the policy's last hidden state at t, on which it does not act back.
+
+    Differs: the paper's PPO has a second network of the policy's size.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, 1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.outer(torch.tanh(self.inner(hidden.detach().float())))[..., 0]
+
+
+@dataclass
+class _Attempt:
+    """What `attempt` and `extend` leave for `learn`: the items, and each sampled row's place among them."""
+
+    items: NDArray[np.int64]
+    rollouts: list[Rollouts]
+    slots: list[NDArray[np.int64]]
+
+
+class PPOLearner:
+    """Attempts items by sampling completions, and learns from their rewards by one of `ppo.ALGORITHMS`.
+
+    policy: model and tokenizer. pool: items with payload "prompt" and "answer". score: (completion, answer) -> [0, 1].
+    Luck is keyed by (seed, role, update, attempt of this update, row), as in `workbench.SimLearner`: runs of different
+    controllers are paired. `learn` takes the items of all attempts since the last `learn`, in order.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        pool: Pool,
+        score: Scorer,
+        heldout: HeldOut,
+        algorithm: ppo.Algorithm,
+        settings: Settings,
+        seed: int = 0,
+    ) -> None:
+        payload = pool.payload or {}
+        for column in ("prompt", "answer"):
+            if column not in payload:
+                got = ", ".join(payload) or "none"
+                raise InputError(f"pool: must have the payload columns prompt and answer, got {got}")
+            gaps = [row for row, value in enumerate(payload[column]) if not _there(value)]
+            if gaps:
+                raise InputError(f"pool: must have a {column} in every row, got none in {len(gaps)}, first {gaps[0]}")
+        self.policy, self.pool, self.score, self.heldout = policy, pool, score, heldout
+        self.algorithm, self.settings, self.seed = algorithm, settings, seed
+        self._prompts = policy.encode(payload["prompt"], settings.limit)
+        self._answers = [str(answer) for answer in payload["answer"]]
+        self._heldout_answers = list(heldout.answers)
+        self._heldout_prompts = policy.encode(heldout.prompts, settings.limit)
+        self.model = policy.model
+        self._penalised = algorithm.kl_in != "none" and algorithm.kl_coef > 0
+        self.reference = policy.frozen_copy() if self._penalised else None
+        with seeded(seed):
+            self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
+        groups = [{"params": policy.trainable, "lr": settings.lr}]
+        if self.critic is not None:
+            groups.append({"params": list(self.critic.parameters()), "lr": settings.critic_lr})
+        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self._rates = [group["lr"] for group in self.optimiser.param_groups]
+        self._pending: list[_Attempt] = []
+        self.updates = 0  # batches learned from
+        self.turn = 0  # batches sampled since
+        self.faults = 0  # answers that could not be scored
+        self.tokens = 0  # sampled, in training
+        self.stats: dict[str, float] = {}  # of the last `learn`; seconds and tokens add up over its attempts
+        self._clock = {"seconds_generate": 0.0, "tokens": 0.0}
+
+    # ------------------------------------------------------------------------------------------- attempts
+
+    def attempt(
+        self, items: NDArray[np.int64], rollouts: int = 8, counts: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Rewards of `rollouts` completions for each item: (B, G). counts: (B,) of them where they differ; then 0."""
+        self._pending.append(_Attempt(np.array(items), [], []))
+        return self._attempt(self._pending[-1], rollouts, counts, Role.ROLLOUT)
+
+    def extend(self, items: NDArray[np.int64], rollouts: int, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Further completions, counts (B,), for the items attempted last: (B, G), 0 after the counts."""
+        if not self._pending or not np.array_equal(self._pending[-1].items, items):
+            raise InputError("items: must be those of the last attempt")
+        return self._attempt(self._pending[-1], rollouts, counts, Role.ROLLOUT)
+
+    def probe(self, items: NDArray[np.int64], rollouts: int) -> NDArray[np.float32]:
+        """Rewards of completions that will not be learned from: (P, G)."""
+        return self._attempt(_Attempt(np.array(items), [], []), rollouts, None, Role.PROBE)
+
+    def _attempt(
+        self, of: _Attempt, rollouts: int, counts: NDArray[np.int64] | None, role: Role
+    ) -> NDArray[np.float32]:
+        check_count("rollouts", rollouts)
+        start = time.perf_counter()
+        if counts is None:
+            rows, group = of.items, rollouts
+        else:
+            rows, group = np.repeat(of.items, counts), 1
+        slots = np.repeat(np.arange(len(of.items)), rollouts if counts is None else counts)
+        rewards = np.zeros((len(of.items), rollouts), np.float32)
+        if len(slots):
+            sampled = self._sample([self._prompts[i] for i in rows], group, role, clock(self.updates, self.turn))
+            scores = self._score(sampled, [self._answers[of.items[slot]] for slot in slots])
+            first = np.searchsorted(slots, np.arange(len(of.items)))
+            rewards[slots, np.arange(len(slots)) - first[slots]] = scores
+            of.rollouts.append(sampled)
+            of.slots.append(slots)
+            tokens = int(sampled.mask.sum())
+            self.tokens += tokens
+            self._clock["tokens"] += float(tokens)
+        self.turn += 1
+        self._clock["seconds_generate"] += time.perf_counter() - start
+        return rewards
+
+    def forget(self) -> None:
+        """Let go of attempts that will not be learned from."""
+        self._pending.clear()
+        self.turn = 0
+
+    def evaluate(self) -> NDArray[np.float64]:
+        """(S,) mean success on the held-out problems by stratum; the same luck at every evaluation of every seed."""
+        sampled = self._sample(self._heldout_prompts, 1, Role.EVALUATION, 0, seed=0)
+        scores = self._score(sampled, self._heldout_answers)
+        stratum, strata = self.heldout.stratum, self.heldout.strata
+        counts = np.bincount(stratum, minlength=strata)
+        with np.errstate(invalid="ignore"):
+            return np.bincount(stratum, scores, strata) / counts
+
+    def _sample(self, prompts: list[list[int]], group: int, role: Role, step: int, seed: int | None = None) -> Rollouts:
+        luck = uniforms(self.seed if seed is None else seed, role, step, len(prompts) * group * self.settings.limit)
+        self.model.eval()
+        return generate(
+            self.model, prompts, group, self.settings.limit, torch.from_numpy(luck).view(-1, self.settings.limit),
+            self.policy.ends, self.policy.pad, self.settings.temperature,
+            self.critic if role is Role.ROLLOUT else None, self.policy.decoding,
+        )  # fmt: skip
+
+    def _score(self, sampled: Rollouts, answers: Sequence[str]) -> NDArray[np.float32]:
+        """Scores in [0, 1]; an answer whose scorer fails is counted and scored 0."""
+        scores = np.zeros(len(sampled), np.float32)
+        for row, text in enumerate(self.policy.decode(sampled)):
+            try:
+                value = float(self.score(text, answers[row]))
+            except Exception:  # a scorer is somebody else's code, and the text is hostile
+                value = float("nan")
+            if 0.0 <= value <= 1.0:
+                scores[row] = value
+            else:
+                self.faults += 1
+        return scores
+
+    # ------------------------------------------------------------------------------------------- learning
+
+    def learn(
+        self,
+        items: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        admitted: NDArray[np.bool_],
+        counts: NDArray[np.int64] | None = None,
+    ) -> None:
+        """One batch of updates on the admitted groups; counts: rollouts of each group where they differ."""
+        start = time.perf_counter()
+        attempts, self._pending = self._pending, []
+        if not attempts or not np.array_equal(np.concatenate([a.items for a in attempts]), items):
+            raise InputError("items: must be those of the attempts since the last update, in their order")
+        scores = np.asarray(rewards, np.float32).reshape(len(items), -1)
+        sizes = np.full(len(items), scores.shape[1]) if counts is None else np.asarray(counts)
+        offsets = np.cumsum([0, *(len(attempt.items) for attempt in attempts)])
+        groups = np.concatenate(  # of each sampled row
+            [slots + offset for attempt, offset in zip(attempts, offsets, strict=False) for slots in attempt.slots]
+            or [np.empty(0, np.int64)]
+        )
+        if not np.array_equal(np.bincount(groups, minlength=len(items)), sizes):
+            raise InputError(f"counts: must be those of the attempts since the last update, got {shown(sizes)}")
+        rows = np.argsort(groups, kind="stable")  # group by group, as the rewards are
+        kept = torch.from_numpy(rows[np.asarray(admitted)[groups[rows]]])
+        self.stats = {"kl": np.nan, "entropy": np.nan, "policy_loss": np.nan, "value_loss": np.nan, "grad_norm": np.nan}
+        if len(kept):
+            sampled = _joined([part for attempt in attempts for part in attempt.rollouts], self.policy.pad)
+            there = np.arange(scores.shape[1]) < sizes[:, None]
+            of_kept = torch.from_numpy(scores[there & np.asarray(admitted)[:, None]]).to(self.model.device)
+            self._update(_rows(sampled, kept), of_kept, sizes[admitted])
+        self.updates += 1
+        self.turn = 0
+        self.stats |= self._clock | {"seconds_update": time.perf_counter() - start}
+        self._clock = dict.fromkeys(self._clock, 0.0)
+
+    def _update(self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64]) -> None:
+        """batch and scores (N,): rows group by group, sizes of them each."""
+        algorithm, s = self.algorithm, self.settings
+        mask = batch.mask
+        logp_ref = self._reference_logp(batch) if self._penalised else None
+        advantages, returns = self._advantages(batch, scores, sizes, logp_ref)
+        parts = self._parts(len(batch))
+        totals: dict[str, list[float]] = {name: [] for name in self.stats}
+        self.model.train()
+        for part in parts:
+            weights = torch.zeros_like(mask)
+            weights[part] = ppo.loss_weights(mask[part], algorithm.aggregate)
+            self.optimiser.zero_grad(set_to_none=True)
+            sums = dict.fromkeys(self.stats, 0.0)
+            for rows in self._micro_batches(batch, part):
+                self._accumulate(batch, rows, advantages, returns, logp_ref, weights, sums)
+            sums["grad_norm"] = float(nn.utils.clip_grad_norm_(self.policy.trainable, s.grad_clip))
+            if np.isfinite(sums["grad_norm"]):  # else the parameters stay; the record shows it
+                warm = min(1.0, (self.updates + 1) / (s.warm_up + 1))
+                for options, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+                    options["lr"] = rate * warm
+                self.optimiser.step()
+            for name, value in sums.items():
+                totals[name].append(value)
+        self.stats = {name: float(np.mean(values)) for name, values in totals.items()}
+        if logp_ref is None:
+            self.stats["kl"] = np.nan
+        if self.critic is None:
+            self.stats["value_loss"] = np.nan
+
+    def _advantages(
+        self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64], logp_ref: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Per-token advantages, and returns where there is a critic."""
+        a, mask = self.algorithm, batch.mask
+        in_reward = a.kl_in == "reward" and logp_ref is not None
+        penalty = ppo.kl_estimate(batch.logp, logp_ref, a.kl_kind) if in_reward else None  # type: ignore[arg-type]
+        returns = None
+        if a.advantage in ("grpo", "rloo"):
+            if penalty is not None:
+                scores = scores - a.kl_coef * (penalty * mask).sum(1)
+            of_group = ppo.grpo_advantages if a.advantage == "grpo" else ppo.rloo_advantages
+            advantages = _group_by_group(of_group, scores, sizes)[:, None] * mask
+        else:
+            rewards = ppo.token_rewards(scores, mask, penalty, a.kl_coef)
+            if a.advantage == "reinforce++":
+                return ppo.reinforce_pp_advantages(rewards, mask, a.gamma), None
+            assert batch.values is not None
+            advantages, returns = ppo.gae(rewards, batch.values, mask, a.gamma, a.lam)
+        return (ppo.whiten(advantages, mask) if a.whiten else advantages), returns
+
+    def _accumulate(
+        self,
+        batch: Rollouts,
+        rows: Tensor,
+        advantages: Tensor,
+        returns: Tensor | None,
+        logp_ref: Tensor | None,
+        weights: Tensor,
+        sums: dict[str, float],
+    ) -> None:
+        """Add the gradient of some rows' share of the loss, and their share of the statistics."""
+        a = self.algorithm
+        with self.policy.autocast():
+            logits, tokens, hidden = forward(self.model, batch, rows, self.policy.pad, a.critic)
+        used = tokens.shape[1]
+        mask, weight = batch.mask[rows, :used], weights[rows, :used]
+        logp = ppo.token_logp(logits, tokens, self.settings.temperature) * mask
+        old = batch.logp[rows, :used]
+        clip_high = a.clip if a.clip_high is None else a.clip_high
+        policy_loss = (ppo.policy_loss(logp, old, advantages[rows, :used], mask, a.clip, clip_high) * weight).sum()
+        with torch.set_grad_enabled(a.entropy_coef > 0):
+            entropy = (ppo.entropy(logits, self.settings.temperature) * weight).sum()
+        loss = policy_loss - a.entropy_coef * entropy
+        if logp_ref is not None:
+            with torch.set_grad_enabled(a.kl_in == "loss"):
+                kl = (ppo.kl_estimate(logp, logp_ref[rows, :used], a.kl_kind) * weight).sum()
+            loss = loss + (a.kl_coef * kl if a.kl_in == "loss" else 0.0)
+            sums["kl"] += float(kl.detach())
+        if self.critic is not None and returns is not None and batch.values is not None:
+            values = self.critic(hidden)
+            missed = ppo.value_loss(values, batch.values[rows, :used], returns[rows, :used], mask, a.value_clip)
+            value_loss = (missed * weight).sum()
+            loss = loss + value_loss  # the critic's parameters are its own: no coefficient is needed
+            sums["value_loss"] += float(value_loss.detach())
+        loss.backward()
+        sums["policy_loss"] += float(policy_loss.detach())
+        sums["entropy"] += float(entropy.detach())
+
+    @torch.no_grad()
+    def _reference_logp(self, batch: Rollouts) -> Tensor:
+        out = torch.zeros_like(batch.logp)
+        for rows in self._micro_batches(batch, torch.arange(len(batch))):
+            with self.policy.autocast(), self.policy.as_reference(self.reference) as reference:
+                logits, tokens, _ = forward(reference, batch, rows, self.policy.pad)
+            used = tokens.shape[1]
+            out[rows, :used] = ppo.token_logp(logits, tokens, self.settings.temperature) * batch.mask[rows, :used]
+        return out
+
+    def _parts(self, count: int) -> list[Tensor]:
+        """Rows of each optimiser step: all, or `updates` shuffled parts."""
+        if self.settings.updates == 1:
+            return [torch.arange(count)]
+        order = generator(self.seed, Role.SHUFFLE, self.updates).permutation(count)
+        return [torch.from_numpy(np.sort(part)) for part in np.array_split(order, self.settings.updates) if len(part)]
+
+    def _micro_batches(self, batch: Rollouts, rows: Tensor) -> list[Tensor]:
+        """Rows sorted by length and cut so that none holds more than `micro_tokens`, padding included."""
+        prompt = torch.tensor([len(batch.prompts[row]) for row in rows.tolist()])
+        length = batch.lengths[rows].cpu()
+        order = torch.argsort(prompt + length, stable=True)
+        micro: list[list[int]] = [[]]
+        widest = longest = 0
+        for i in order.tolist():
+            widest, longest = max(widest, int(prompt[i])), max(longest, int(length[i]))
+            if micro[-1] and (len(micro[-1]) + 1) * (widest + longest) > self.settings.micro_tokens:
+                micro.append([])
+                widest, longest = int(prompt[i]), int(length[i])
+            micro[-1].append(i)
+        return [rows[part] for part in micro]
+
+    # ---------------------------------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers from which `load_state_dict` continues bit for bit; between `learn` and `attempt`."""
+        if self._pending:
+            raise InputError("state_dict: must be asked for after learn, but attempts wait for their update")
+        state: dict[str, Any] = {f"policy.{n}": p.detach().clone() for n, p in self.policy.named_trainable()}
+        if self.critic is not None:
+            state |= {f"critic.{name}": tensor.clone() for name, tensor in self.critic.state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            state |= {f"adam.{index}.{name}": value.clone() for name, value in moments.items()}
+        return state | {name: getattr(self, name) for name in ("updates", "turn", "faults", "tokens")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict` of a learner with the same model, algorithm and settings."""
+        state = {name: torch.tensor(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+        with torch.no_grad():
+            for name, parameter in self.policy.named_trainable():
+                _same_shape(f"policy.{name}", parameter, state)
+                parameter.copy_(state[f"policy.{name}"])
+        if self.critic is not None:
+            for name, tensor in self.critic.state_dict().items():
+                _same_shape(f"critic.{name}", tensor, state)
+            self.critic.load_state_dict({name: state[f"critic.{name}"] for name in self.critic.state_dict()})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("adam."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = value.clone()
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        for name in ("updates", "turn", "faults", "tokens"):
+            setattr(self, name, int(state[name]))
+        self._pending = []
+
+
+def _there(value: Any) -> bool:
+    """Whether a cell of a table holds something: not None, NaN or empty text."""
+    return value is not None and value == value and str(value).strip() != ""
+
+
+def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
+    if name not in state or tuple(state[name].shape) != tuple(mine.shape):
+        got = tuple(state[name].shape) if name in state else "nothing"
+        raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
+
+
+def _group_by_group(advantages: Callable[[Tensor], Tensor], scores: Tensor, sizes: NDArray[np.int64]) -> Tensor:
+    """(N,) advantages of scores (N,) in groups of these sizes, side by side; 0 in a group of one."""
+    of_row = torch.from_numpy(np.repeat(sizes, sizes)).to(scores.device)
+    out = torch.zeros_like(scores)
+    for size in np.unique(sizes):
+        if size > 1:
+            mine = of_row == int(size)
+            out[mine] = advantages(scores[mine].view(-1, int(size))).reshape(-1)
+    return out
+
+
+def _rows(sampled: Rollouts, rows: Tensor) -> Rollouts:
+    values = None if sampled.values is None else sampled.values[rows]
+    prompts = [sampled.prompts[row] for row in rows.tolist()]
+    return Rollouts(
+        prompts, sampled.tokens[rows], sampled.mask[rows], sampled.logp[rows], values, sampled.finished[rows]
+    )
+
+
+def _joined(parts: list[Rollouts], pad: int) -> Rollouts:
+    """Several attempts as one, padded to the longest completion."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.tokens.shape[1] for part in parts)
+
+    def stack(name: str, fill: float) -> Tensor:
+        tensors = [getattr(part, name) for part in parts]
+        return torch.cat([nn.functional.pad(x, (0, width - x.shape[1]), value=fill) for x in tensors])
+
+    values = None if parts[0].values is None else stack("values", 0.0)
+    prompts = [prompt for part in parts for prompt in part.prompts]
+    finished = torch.cat([part.finished for part in parts])
+    return Rollouts(prompts, stack("tokens", pad), stack("mask", 0.0), stack("logp", 0.0), values, finished)

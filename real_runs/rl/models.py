@@ -1,0 +1,211 @@
+"""Language models: the tiny one of this project, and any causal LM that transformers can load."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from real_runs.rl.generate import DECODINGS, Rollouts, arithmetic
+from workbench.errors import InputError, check_choice
+from workbench.streams import Role, generator
+
+BASE = Path(__file__).parents[1] / "base" / "tiny-llama"  # made by pretrain.py
+CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
+
+
+def character_tokenizer() -> Any:
+    """A token per printable ASCII character, <pad> and <eos>."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<unk>", *CHARACTERS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
+    )
+
+
+def tiny_llama(vocabulary: int) -> Any:
+    """About 0.95 million parameters, random: draw them under a seed."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=160,
+        intermediate_size=416,
+        num_hidden_layers=3,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+        attn_implementation="sdpa",
+    )
+    return LlamaForCausalLM(config)
+
+
+@dataclass
+class Policy:
+    """A causal LM, its tokenizer, what is trained of it, and how it samples.
+
+    lora: whether only adapters are trained; the reference is then the model without them, and costs no copy.
+    decoding: "auto", "eager" or "graph", see `generate`.
+    """
+
+    model: Any
+    tokenizer: Any
+    lora: bool = False
+    decoding: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("decoding", self.decoding, DECODINGS)
+        self.pad: int = self.tokenizer.pad_token_id
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        listed = configured if isinstance(configured, list) else [configured]
+        self.ends = sorted({end for end in [self.tokenizer.eos_token_id, *listed] if end is not None})
+        text_config = self.model.config.get_text_config()
+        self.width: int = text_config.hidden_size
+        self.context: int = getattr(text_config, "max_position_embeddings", 2**31)
+
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        return [parameter for _, parameter in self.named_trainable()]
+
+    def named_trainable(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def digest(self) -> str:
+        """Identity of the weights."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def encode(self, prompts: Sequence[str], limit: int) -> list[list[int]]:
+        """Token ids of each prompt, as the user's turn where the tokenizer has a chat template.
+
+        Raises InputError for a prompt that leaves no room for `limit` tokens in the model's context.
+        """
+        texts = list(prompts)
+        if self.tokenizer.chat_template:
+            texts = [
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+                )
+                for text in texts
+            ]
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template)["input_ids"]
+        for text, row in zip(prompts, ids, strict=True):
+            if not row:
+                raise InputError(f"prompt: must have at least one token, got {text[:40]!r}")
+            if len(row) + limit > self.context:
+                room = self.context - limit
+                raise InputError(
+                    f"prompt: must have at most {room} tokens, the model's context of {self.context} less the "
+                    f"{limit} of a completion, got {len(row)}: {text[:40]!r}"
+                )
+        return ids
+
+    def decode(self, rollouts: Rollouts) -> list[str]:
+        """Completions as text, without the end-of-sequence token."""
+        rows = rollouts.tokens.cpu().tolist()
+        kept = [row[:length] for row, length in zip(rows, rollouts.lengths.tolist(), strict=True)]
+        texts: list[str] = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
+        return texts
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Of training; that of sampling, too."""
+        return arithmetic(self.model.device)
+
+    def frozen_copy(self) -> Any:
+        """The policy as it is now, for KL penalties; None with adapters, which can be switched off instead."""
+        if self.lora:
+            return None
+        return copy.deepcopy(self.model).requires_grad_(False).eval()
+
+    @contextlib.contextmanager
+    def as_reference(self, frozen: Any) -> Iterator[Any]:
+        if frozen is not None:
+            yield frozen
+            return
+        with self.model.disable_adapter():
+            yield self.model
+
+
+def load(
+    source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
+    decoding: str = "auto",
+) -> Policy:  # fmt: skip
+    """A policy from a folder of transformers files or a hub name, without dropout: ratios start at 1.
+
+    lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
+
+    Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
+    a folder that lacks something and for a tokenizer without an end-of-sequence token.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = Path(source)
+    if not folder.is_dir() and (folder.is_absolute() or str(source).startswith(".")):
+        raise InputError(f"model: must be a folder that exists or a hub name, got '{source}'")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises many kinds, some with pages of text
+        reason = str(error).strip().split("\n")[0][:200]
+        raise InputError(f"model: must be a complete transformers model, got '{source}' ({reason})") from None
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])[0]
+        raise InputError(f"model: must be a complete transformers model, got '{source}' without {missing}")
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        rows = model.get_input_embeddings().num_embeddings
+        raise InputError(f"model: must have an embedding per token, got {rows} for {len(tokenizer)} in '{source}'")
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model: must have a tokenizer with an end-of-sequence token, got '{source}'")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masks, not token ids, tell padding apart
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _without_dropout(model)
+    if lora:
+        from peft import LoraConfig, get_peft_model
+
+        with seeded(seed):
+            model = get_peft_model(model, LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear"))
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    return Policy(model, tokenizer, bool(lora), decoding)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Parameters are drawn from the stream (seed, WEIGHTS); PyTorch's global generator is as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(generator(seed, Role.WEIGHTS).integers(2**63)))
+        yield
+
+
+def _without_dropout(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout_prob", "dropout"):  # attention reads a number of its own
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

@@ -1,0 +1,79 @@
+"""What a real run writes: steps.csv, evals.csv, rollouts.parquet and manifest.json, each whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.study.store import to_parquet, write_whole
+
+STEP_COLUMNS = (
+    "step", "reward", "target_difficulty", "difficulty_mean", "difficulty_min", "difficulty_max",
+    "zero_variance_share", "kl", "entropy", "policy_loss", "value_loss", "grad_norm", "rollouts", "tokens", "batches",
+    "admitted", "faults", "coverage", "seconds_generate", "seconds_update", "seconds_controller",
+)  # fmt: skip
+
+
+class RunRecord:
+    """Rows of a run so far; part of its checkpoints, so a resumed run's files are those of an undisturbed one."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.evals: list[dict[str, float]] = []
+        self.groups: list[np.ndarray] = []  # rows of step, item, successes, attempts, admitted
+        self.seconds = 0.0
+
+    def add_step(self, row: dict[str, float]) -> None:
+        self.steps.append({name: float(row[name]) for name in STEP_COLUMNS})
+
+    def add_evaluation(self, step: int, success: np.ndarray, counts: np.ndarray) -> None:
+        """success (S,), counts (S,) problems of each stratum; strata without problems have no row."""
+        for stratum in np.flatnonzero(counts):
+            row = {"step": step, "stratum": stratum, "success": success[stratum], "n": counts[stratum]}
+            self.evals.append({name: float(value) for name, value in row.items()})
+
+    def add_groups(
+        self, step: int, items: np.ndarray, rewards: np.ndarray, admitted: np.ndarray, sizes: np.ndarray
+    ) -> None:
+        columns = (np.full(len(items), step), items, rewards.sum(1), sizes, admitted)
+        self.groups.append(np.stack([np.asarray(column, np.float64) for column in columns], axis=1))
+
+    @property
+    def success(self) -> dict[int, float]:
+        """Mean held-out success by step, all strata weighted equally."""
+        table = pd.DataFrame(self.evals)
+        return {int(step): float(mean) for step, mean in table.groupby("step")["success"].mean().items()}
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def write(self, out: Path, manifest: dict[str, Any]) -> None:
+        whole = ["step", "rollouts", "tokens", "batches", "admitted", "faults"]
+        steps = pd.DataFrame(self.steps, columns=list(STEP_COLUMNS)).astype(dict.fromkeys(whole, np.int64))
+        evals = pd.DataFrame(self.evals, columns=["step", "stratum", "success", "n"])
+        evals = evals.astype({"step": np.int64, "stratum": np.int64, "n": np.int64})
+        groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
+        table = pd.DataFrame(groups, columns=["step", "item", "successes", "attempts", "admitted"])
+        table = table.astype({"step": np.int64, "item": np.int64, "attempts": np.int64, "admitted": bool})
+        write_whole(out / "steps.csv", steps.to_csv(index=False, float_format="%.7g").encode())
+        write_whole(out / "evals.csv", evals.to_csv(index=False, float_format="%.7g").encode())
+        write_whole(out / "rollouts.parquet", to_parquet(table))
+        write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+    # ---------------------------------------------------------------------------------------------- checkpoint
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
+        steps = np.array([[row[name] for name in STEP_COLUMNS] for row in self.steps]).reshape(-1, len(STEP_COLUMNS))
+        evals = np.array([list(row.values()) for row in self.evals]).reshape(-1, 4)
+        return {"steps": steps, "evals": evals, "groups": groups, "seconds": np.array(self.seconds)}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        self.steps = [dict(zip(STEP_COLUMNS, map(float, row), strict=True)) for row in state["steps"]]
+        names = ("step", "stratum", "success", "n")
+        self.evals = [dict(zip(names, map(float, row), strict=True)) for row in state["evals"]]
+        self.groups = [state["groups"]] if len(state["groups"]) else []
+        self.seconds = float(state["seconds"])

@@ -1,0 +1,86 @@
+"""Cut measured pools to the shapes of the published training sets; as a command, write them as files for a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from workbench.errors import InputError, check_choice, check_count
+from workbench.pool import GRID, PRESETS, Pool
+from workbench.streams import Role, generator
+from workbench.study.store import StorageError, to_parquet, write_whole
+
+MEASURED = Path(__file__).parents[1] / "pools"  # pass counts of the shipped base model, made by difficulty.py
+SHAPES = ("skew-difficult", "uniform", "skew-easy")
+
+
+def decile_shares(shape: str) -> np.ndarray:
+    """(10,) share of items per difficulty decile in a published set (arXiv 2504.05520, section 4.2)."""
+    check_choice("shape", shape, SHAPES)
+    shares = np.zeros(10)
+    for levels, count in PRESETS[shape]:
+        np.add.at(shares, np.minimum(10 * levels // GRID, 9), count / len(levels))
+    return shares / shares.sum()
+
+
+def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:
+    """Items of `pool`, drawn at random within each decile, in a published shape.
+
+    size: items, by default as many as the rarest decile allows. Raises InputError if there are not enough.
+    """
+    shares = decile_shares(shape)
+    decile = np.minimum(pool.difficulty // 10, 9).astype(int)
+    have = np.bincount(decile, minlength=10)
+    largest = int(np.floor((have / shares).min()))
+    if largest == 0:
+        d = int(np.argmin(have / shares))
+        raise InputError(f"pool: must have items in [{10 * d}, {10 * d + 10}) to cut shape {shape}, got '{pool.name}'")
+    size = largest if size is None else check_count("size", size)
+    wanted = np.floor(shares * size).astype(int)
+    wanted[np.argsort(wanted - shares * size, kind="stable")[: size - wanted.sum()]] += 1
+    short = np.flatnonzero(wanted > have)
+    if short.size:
+        d = short[0]
+        raise InputError(
+            f"size: must be <= {largest} to cut shape {shape} from '{pool.name}', which has {have[d]} items in "
+            f"[{10 * d}, {10 * d + 10}), got {size}"
+        )
+    draw = generator(seed, Role.POOL)
+    chosen = np.concatenate([draw.permutation(np.flatnonzero(decile == d))[: wanted[d]] for d in range(10)])
+    return rows_of(pool, np.sort(chosen), shape)
+
+
+def rows_of(pool: Pool, rows: np.ndarray, name: str) -> Pool:
+    """Some items of a pool, in the order of `rows`."""
+    columns = {c: getattr(pool, c) for c in ("ids", "category", "level", "successes", "attempts")}
+    kept = {c: None if values is None else np.asarray(values)[rows] for c, values in columns.items()}
+    payload = {c: [values[row] for row in rows] for c, values in (pool.payload or {}).items()}
+    return replace(pool, difficulty=pool.difficulty[rows], payload=payload or None, name=name, **kept)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from real_runs.measure import frame_of
+
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--task", default="reverse", help="whose measured pool to cut (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=Path("results/pools"), help="folder (default: %(default)s)")
+    options = p.parse_args(arguments)
+    try:
+        measured = Pool.load(MEASURED / f"{options.task}.parquet")
+        for shape in SHAPES:
+            pool = cut(measured, shape)
+            path = options.out / f"{options.task}-{shape}.parquet"
+            write_whole(path, to_parquet(frame_of(pool)))
+            print(f"{path}: {len(pool)} problems")
+    except (InputError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

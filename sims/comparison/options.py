@@ -1,0 +1,233 @@
+"""The command line of sweep.py, and the study it describes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from sims.comparison.grids import DEFAULT, TINY
+from workbench.commands import Parser
+from workbench.controllers import Controller
+from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.pool import PRESETS, Pool
+from workbench.registry import GATES, LAWS, RULES, SIGNALS, finite_number, make_controller, setting_value
+from workbench.study.study import BUDGETS, Study, grid_points, space_filling_points
+
+
+def parser() -> argparse.ArgumentParser:
+    def joined(key: str) -> str:
+        return ",".join(DEFAULT[key])
+
+    p = Parser(
+        allow_abbrev=False,
+        description="Compare curricula on simulated learners, on paired seeds. Finished cells are kept in --out: "
+        "an interrupted sweep goes on where it stopped when the same command is run again.",
+        epilog=f"rules: {', '.join(RULES)}. gates: {', '.join(GATES)}. learners: {', '.join(LAWS)}. "
+        f"pools: {', '.join(PRESETS)}. signals: {', '.join(SIGNALS)}. Docstrings hold the hyper-parameters of each.",
+    )
+    def add(flag: str, metavar: str, text: str, **how: Any) -> None:
+        p.add_argument(flag, metavar=metavar, help=text, **how)
+
+    add("--pools", "A,B", f"presets, all, or .parquet, .jsonl or .csv files (default: {joined('pools')})")
+    add(
+        "--controllers",
+        "A,B",
+        "rules, gates (uniform sampling behind them) or RULE+GATE, or all; uniform, the baseline, always runs "
+        f"(default: {joined('controllers')})",
+    )
+    add("--learners", "A,B", f"simulated learners, or all (default: {joined('learners')})")
+    add(
+        "--seeds",
+        "N",
+        "seeds 0 .. N-1, the same for every arm; only 0 .. 2 of rules and learners that fit a model as they go "
+        f"(default: {DEFAULT['seeds']})",
+    )
+    add("--steps", "N", f"training updates per run (default: {DEFAULT['steps']})")
+    add("--batch", "N", f"items per update (default: {DEFAULT['batch']})")
+    add("--rollouts", "N", f"attempts per item and update (default: {DEFAULT['rollouts']})")
+    add("--eval-every", "N", "updates between records (default: %(default)s)", default="5")
+    add(
+        "--budget",
+        "B",
+        "what all runs spend alike: steps (updates), rollouts (steps x batch x rollouts, rejected and probing ones "
+        "included) or tokens (what as many rollouts of random items would take) (default: %(default)s)",
+        default="steps",
+    )
+    add(
+        "--set",
+        "NAME=VALUES",
+        "a hyper-parameter of a rule, gate or learner: values to cross, adarft.eta=5,10,20 or scalar.signal=rloo,grpo; "
+        "with --design sobol or lhs a range, adarft.eta=5:50 or 5:50:log (repeatable; default: none)",
+        action="append",
+        default=[],
+    )
+    add("--design", "D", "how --set spreads: grid, sobol or lhs (default: %(default)s)", default="grid")
+    add("--points", "N", "points of a sobol (a power of 2) or lhs design (default: %(default)s)", default="64")
+    add(
+        "--threshold",
+        "X",
+        "success to reach, as a share in (0, 1] of the gain that uniform makes over the run (default: %(default)s)",
+        default="0.8",
+    )
+    add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
+    add("--jobs", "N", "worker processes (default: the processors this process may use; 1 with --tiny)")
+    add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
+    p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
+    return p
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_jobs(options: argparse.Namespace) -> int:
+    return whole("--jobs", options.jobs, 1 if options.tiny else processors())  # so little is done before others start
+
+
+def read_threshold(options: argparse.Namespace) -> float:
+    threshold = finite_number("--threshold", options.threshold)
+    check_number("--threshold", threshold, 0, 1, open_low=True)
+    return threshold
+
+
+def make_study(options: argparse.Namespace) -> Study:
+    base = TINY if options.tiny else DEFAULT
+    given = with_all(names("--pools", options.pools, base["pools"]), lambda: list(PRESETS))
+    if len(set(given)) < len(given):
+        raise InputError(f"--pools: must be different from each other, got {', '.join(given)}")
+    pools = [make_pool(name) for name in given]
+    called = [pool.name for pool in pools]
+    pools = [  # files of one name, or a file named as a preset: by the path as given
+        replace(pool, name=text) if called.count(pool.name) > 1 else pool
+        for pool, text in zip(pools, given, strict=True)
+    ]
+    for pool in pools:
+        if pool.duplicates:
+            print(
+                f"{pool.name}: {pool.duplicates} of {len(pool)} rows repeat an earlier prompt, "
+                f"{pool.conflicts} of them with another difficulty; all rows are kept",
+                file=sys.stderr,
+            )
+    batch = whole("--batch", options.batch, base["batch"])
+    named = names("--controllers", options.controllers, base["controllers"])
+    controllers = with_all(named, lambda: all_controllers(pools, batch))
+    check_choice("--budget", options.budget, BUDGETS)
+    return Study(
+        pools,
+        with_all(names("--learners", options.learners, base["learners"]), all_learners),
+        controllers,
+        design(options),
+        seeds=whole("--seeds", options.seeds, base["seeds"]),
+        steps=whole("--steps", options.steps, base["steps"]),
+        batch=batch,
+        rollouts=whole("--rollouts", options.rollouts, base["rollouts"]),
+        eval_every=whole("--eval-every", options.eval_every, 5),
+        budget=options.budget,
+    )
+
+
+def all_controllers(pools: list[Pool], batch: int) -> list[str]:
+    """Every rule and gate that can run on all pools; says which are left out, and why."""
+    able = []
+    for name in (*RULES, *GATES):
+        try:
+            for pool in pools:
+                rule, gates = make_controller(name)
+                Controller(rule, pool, gates).next_batch(min(batch, len(pool)))
+        except InputError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+        else:
+            able.append(name)
+    return able
+
+
+def all_learners() -> list[str]:
+    """Every learner whose packages are here; says which are left out, and why."""
+    able = []
+    for name, law in LAWS.items():
+        try:
+            law.check_packages()
+        except InputError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+        else:
+            able.append(name)
+    return able
+
+
+def make_pool(name: str) -> Pool:
+    if name in PRESETS:
+        return Pool.synthetic(name)
+    if Path(name).suffix or os.sep in name:
+        return Pool.load(name)
+    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or a .parquet, .jsonl or .csv file, got '{name}'")
+
+
+def design(options: argparse.Namespace) -> list[dict[str, Any]]:
+    check_choice("--design", options.design, ("grid", "sobol", "lhs"))
+    settings: dict[str, str] = {}
+    for text in options.set:
+        name, equals, values = text.partition("=")
+        owner, dot, field = name.partition(".")
+        if not (equals and dot and owner and field and values) or name in settings:
+            raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
+        check_choice("--set", owner, (*RULES, *GATES, *LAWS))
+        settings[name] = values
+    if options.design == "grid":
+        choices = {name: [setting_value(name, text) for text in values.split(",")] for name, values in settings.items()}
+        return grid_points(choices)
+    if not settings:
+        raise InputError(f"--set: must give at least one range for --design {options.design}, got none")
+    ranges = {name: value_range(name, values) for name, values in settings.items()}
+    return space_filling_points(ranges, options.design, whole("--points", options.points, 64))
+
+
+def value_range(name: str, text: str) -> tuple[float, float, bool]:
+    low, _, rest = text.partition(":")
+    high, _, scale = rest.partition(":")
+    if not rest or scale not in ("", "log"):
+        raise InputError(f"--set {name}: must be LOW:HIGH or LOW:HIGH:log, got '{text}'")
+    return finite_number(f"--set {name}", low), finite_number(f"--set {name}", high), scale == "log"
+
+
+def whole(option: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        return check_count(option, int(text))
+    except ValueError:
+        raise InputError(f"{option}: must be a whole number >= 1, got '{text}'") from None
+
+
+def names(option: str, text: str | None, default: list[str]) -> list[str]:
+    if text is None:
+        return list(default)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise InputError(f"{option}: must be names separated by commas, got '{text}'")
+    return parts
+
+
+def with_all(given: list[str], every: Callable[[], list[str]]) -> list[str]:
+    """The names, with every one there is in place of `all`, each once."""
+    if "all" not in given:
+        return given
+    return list(dict.fromkeys(name for part in given for name in (every() if part == "all" else [part])))
+
+
+def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:
+    swept = [name for name in study.points[0] if len({point[name] for point in study.points}) > 1]
+    pairs = [pair for pair in combinations(swept, 2) if any(set(pair) <= set(arm.settings) for arm in study.arms)]
+    if options.heat is None:
+        return pairs[0] if pairs else None  # of parameters that some run has both of
+    axes = names("--heat", options.heat, [])
+    if (axes[0], axes[-1]) not in pairs + [pair[::-1] for pair in pairs] or len(axes) != 2:
+        known = ", ".join(swept) or "none"
+        raise InputError(f"--heat: must be two swept parameters ({known}) that some run has both, got '{options.heat}'")
+    return axes[0], axes[1]

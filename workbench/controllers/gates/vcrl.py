@@ -1,0 +1,115 @@
+"""VCRL: groups of large variance are trained on, and a bank of such items fills up the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import kernels
+from workbench.controllers.gate import Gate
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.errors import InputError, check_count, check_number
+from workbench.pool import Pool
+
+
+class BankState(NamedTuple):
+    items: Items  # (R, M) positions; -1 in empty places
+    priority: Floats  # (R, M) P; -1 in empty places
+    used: NDArray[np.int64]  # (R, M) update in which the item was laid up or drawn last
+    replays: NDArray[np.int64]  # (R, M) times the item was drawn from the bank
+    update: NDArray[np.int64]  # (R,) last update with feedback, from 1
+    admitted: NDArray[np.int64]  # (R,) groups admitted in it so far
+
+
+def relative_variance(feedback: Feedback) -> Floats:
+    """(R, B) unbiased variance of each group's rewards over its largest possible value: in [0, 1].
+
+    s^2 / s^2_max = (G sum r^2 - (sum r)^2) / floor(G^2 / 4); for k successes of G, k (G - k) / floor(G^2 / 4).
+    0 for groups of one rollout or none.
+    """
+    rewards, group = feedback.rewards.astype(np.float64), feedback.rollouts
+    spread = group * (rewards**2).sum(axis=2) - rewards.sum(axis=2) ** 2
+    return np.asarray(np.maximum(spread, 0.0) / np.maximum(group**2 // 4, 1))
+
+
+@dataclass(frozen=True)
+class VCRL(Gate):
+    """Variance-based curriculum: train on groups of large variance, and replay items that had it.
+
+    p = s^2 / s^2_max, with s^2 = k (G - k) / (G (G - 1)) for k successes of G; a group is admitted if p >= kappa
+    P = p for an admitted item, laid up in the bank; then P <- momentum P + (1 - momentum) t once in every update, t the
+    updates since it was laid up or drawn. What an update lacks after its first batch is drawn from the bank, the
+    largest P first, rolled out afresh and judged as any group: an item with p < kappa leaves the bank.
+
+    threshold: kappa, in [0, 1]. early: kappa in the first `warmup` updates. momentum: in [0, 1]. bank: places, >= 1; a
+    full bank drops the least P. replays: times an item may be drawn before it must come from the rule again, >= 1.
+    Source: Jiang et al. 2025, arXiv 2509.19803; its settings 0.3 for 20 updates, then 0.8, momentum 0.9, 2 replays.
+    Differs: the paper names neither the size of the bank nor what happens when it is empty: here the rule's choice
+    fills up, and further batches follow until max_batches (2 comes nearest to the paper). Items of this very update are
+    not drawn from the bank. For rewards between 0 and 1 the variance is theirs.
+    """
+
+    threshold: Lanes = 0.8
+    early: Lanes = 0.3
+    warmup: Lanes = 20
+    momentum: Lanes = 0.9
+    bank: int = 1024
+    replays: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("threshold", "early", "momentum"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_number("warmup", self.warmup, 0)
+        check_count("bank", self.bank)
+        check_count("replays", self.replays)
+
+    def init(self, pool: Pool, lanes: int) -> BankState:
+        for name in ("threshold", "early", "warmup", "momentum"):
+            per_lane(name, getattr(self, name), lanes)
+        places, none = (lanes, self.bank), np.zeros(lanes, np.int64)
+        empty, zeros = np.full(places, -1, np.int64), np.zeros(places, np.int64)
+        return BankState(empty, np.full(places, -1.0), zeros, zeros, none, none)
+
+    def kappa(self, update: int, lanes: int) -> Floats:
+        """(R,) least p of an admitted group in an update, counted from 1."""
+        early = update <= per_lane("warmup", self.warmup, lanes)
+        return np.where(early, per_lane("early", self.early, lanes), per_lane("threshold", self.threshold, lanes))
+
+    def admit(self, state: BankState, feedback: Feedback) -> tuple[NDArray[np.bool_], BankState]:
+        lanes, now, answered = len(feedback.items), feedback.step, feedback.rollouts > 0
+        p = relative_variance(feedback)
+        good = answered & (p >= self.kappa(now, lanes)[:, None])
+        momentum = per_lane("momentum", self.momentum, lanes)[:, None]
+        aged = momentum * state.priority + (1 - momentum) * (now - state.used)
+        first = state.update != now  # feedback of this update
+        priority = np.where(first[:, None] & (state.items >= 0), aged, state.priority)
+        items, used, replays = state.items.copy(), state.used.copy(), state.replays.copy()
+        value = np.where(answered, np.where(good, p, -1.0), np.nan)
+        kernels.lay_up(items, priority, used, replays, feedback.items, value, now, self.replays, len(feedback.pool))
+        admitted = np.where(first, 0, state.admitted) + good.sum(axis=1)
+        return good, BankState(items, priority, used, replays, np.full(lanes, now), admitted)
+
+    def refill(self, state: BankState, draw: Draw, items: Items) -> tuple[Items, BankState]:
+        now, batch = draw.step + 1, items.shape[1]
+        lacking = batch - np.where(state.update == now, state.admitted, 0)
+        ready = (state.items >= 0) & (state.used < now)
+        order = np.argsort(np.where(ready, -state.priority, np.inf), axis=1, kind="stable")
+        rank = np.argsort(order, axis=1)
+        drawn = ready & (rank < lacking[:, None])
+        best = np.take_along_axis(np.where(drawn, state.items, -1), order, axis=1)
+        out = np.empty_like(items)
+        kernels.put_first(best, items, len(draw.pool), out)
+        used, replays = np.where(drawn, now, state.used), state.replays + drawn
+        return out, state._replace(used=used, replays=replays)
+
+    def check_state(self, state: BankState, pool: Pool) -> None:
+        if (state.items >= len(pool)).any() or not np.isfinite(state.priority).all():
+            raise InputError(f"state.gate: must be positions < {len(pool)} with finite priorities, got others")
+
+    def metrics(self, state: BankState) -> dict[str, Floats]:
+        """bank: items laid up."""
+        return {"bank": (state.items >= 0).sum(axis=1).astype(np.float64)}
