@@ -26,8 +26,8 @@ from real_runs.rl import cache, ppo
 from real_runs.rl.generate import Rollouts, forward
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 from real_runs.rl.models import BASE, load
-from real_runs.tasks.task import make_task
-from real_runs.train import Timed
+from real_runs.runs.watch import Timed
+from real_runs.tasks.named import make_task
 from workbench import Uniform
 
 

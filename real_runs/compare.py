@@ -21,14 +21,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from real_runs.tasks.task import make_task
-from real_runs.train import Run, make_pool
+from real_runs.runs.execute import make_pool
+from real_runs.runs.run import Run
+from real_runs.tasks.named import make_task
 from workbench.analysis import stats
-from workbench.analysis.tables import report, runs_table, summary_table
+from workbench.analysis.report import report
+from workbench.analysis.tables import runs_table, summary_table
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
-from workbench.study.store import only_writer, to_parquet, write_whole
-from workbench.study.study import git_commit, label_of
+from workbench.files import only_writer, to_parquet, write_whole
+from workbench.study.identity import git_commit
+from workbench.study.study import label_of
 
 TRAIN = Path(__file__).parent / "train.py"
 

@@ -1,4 +1,4 @@
-"""Measure how often a model solves each problem, and write a pool file: python real_runs/difficulty.py --help"""
+"""Measure how often a model solves each problem, and write a pool file: python real_runs/measure.py --help"""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from real_runs.train import texts_digest
+from real_runs.runs.identity import texts_digest
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
+from workbench.files import only_writer, to_parquet, write_whole
 from workbench.pool import Pool
-from workbench.study.store import only_writer, to_parquet, write_whole
 
 
 def measure(
@@ -26,7 +26,7 @@ def measure(
     from real_runs.rl.models import BASE, load
     from real_runs.rl.ppo import Algorithm
     from real_runs.runs import checkpoint
-    from real_runs.tasks.task import make_task
+    from real_runs.tasks.named import make_task
 
     task = make_task(task_name)
     pool = Pool.load(source) if source else task.pool(size, seed=seed)

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from real_runs.rl.models import BASE, character_tokenizer, load, tiny_llama
-from real_runs.tasks.task import FAMILIES
+from real_runs.tasks.families import FAMILIES
 from workbench.streams import Role, generator
 
 CONSTANT = {"reverse": 0.2, "sums": 0.15, "skills": 0.2}  # probability that the demonstrator slips at a step

@@ -29,8 +29,9 @@ from workbench import Controller, Pool
 from workbench import registry as presets
 from workbench.learners import SimLearner, TinyPolicy, difficulty_to_logit
 from workbench.loop import train
+from workbench.study.design import grid_points
 from workbench.study.store import CellStore
-from workbench.study.study import Study, grid_points
+from workbench.study.study import Study
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
 LANES = ("scalar", "tabular", "skills", "kernel", "chain", "grid", "tracing")

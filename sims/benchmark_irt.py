@@ -18,7 +18,7 @@ import time
 import numpy as np
 from scipy.special import expit
 
-from workbench import irt
+from workbench.difficulty import irt
 
 
 def table(persons: int, items: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

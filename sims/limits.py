@@ -25,12 +25,12 @@ from workbench.analysis import stats
 from workbench.commands import Parser, exit_status
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
 from workbench.errors import InputError, check_count
+from workbench.files import write_whole
 from workbench.learners import GRPO, RLOO, KnowledgeTracing, Law, MultiSkill, SimLearner, TinyPolicy
 from workbench.loop import Record, train
 from workbench.pool import Pool
 from workbench.registry import LAWS
-from workbench.study.store import write_whole
-from workbench.study.study import space_filling_points
+from workbench.study.design import space_filling_points
 
 Floats = NDArray[np.float64]
 Rows = list[dict[str, Any]]

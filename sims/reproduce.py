@@ -22,8 +22,8 @@ from sims.paper.published import CELLS
 from workbench import figures
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count
+from workbench.files import only_writer, write_whole
 from workbench.registry import LAWS
-from workbench.study.store import only_writer, write_whole
 
 Study = Callable[[argparse.Namespace, Path], str]
 

@@ -21,9 +21,9 @@ from workbench import figures
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.files import only_writer, write_whole
 from workbench.pool import PRESETS, Pool
 from workbench.registry import BASELINE, make_controller
-from workbench.study.store import only_writer, write_whole
 from workbench.study.study import BUDGETS
 
 Outcome = tuple[str, list[str]]  # the report, and the files written

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.arms import SEC
 from workbench.controllers.rules.dump import DUMP
+from workbench.controllers.rules.sec import SEC
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
-from workbench import catalog as listing
+from workbench import listing
 from workbench import registry as presets
 from workbench.errors import InputError
 
@@ -31,7 +31,7 @@ def test_the_readme_holds_the_table_that_the_code_makes():
     text = README.read_text()
     assert text.count(listing.START) == text.count(listing.END) == 1
     held = text.partition(listing.START)[2].partition(listing.END)[0].strip()
-    assert held == listing.markdown(), "run: python -m workbench.catalog README.md"
+    assert held == listing.markdown(), "run: python -m workbench.listing README.md"
 
 
 def test_the_command_puts_the_table_between_its_marks(tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 
 from workbench.commands import SAME_AGAIN, exit_status
 from workbench.errors import InputError, WorkerError
-from workbench.study.store import StorageError
+from workbench.files import StorageError
 
 GO_ON = "; what was finished is kept, run the same command to go on"
 

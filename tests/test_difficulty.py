@@ -11,6 +11,8 @@ import pytest
 from scipy.special import expit
 
 from workbench import difficulty
+from workbench.difficulty import __main__ as command
+from workbench.difficulty.responses import read_responses
 from workbench.errors import InputError
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
@@ -222,14 +224,14 @@ def test_ratings_and_their_step():
 
 def run(tmp_path, text, *options, name="responses.csv"):
     (tmp_path / name).write_text(text)
-    code = difficulty.main([str(tmp_path / name), "--out", str(tmp_path / "out"), *options])
+    code = command.main([str(tmp_path / name), "--out", str(tmp_path / "out"), *options])
     files = sorted(path.name for path in (tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else []
     return code, files
 
 
 def read(tmp_path):
     out = tmp_path / "out"
-    tables = {name: pd.read_csv(out / f"{name}.csv", dtype={"item": str, "person": str}) for name in difficulty.TABLES}
+    tables = {name: pd.read_csv(out / f"{name}.csv", dtype={"item": str, "person": str}) for name in command.TABLES}
     return tables, json.loads((out / "fit.json").read_text())
 
 
@@ -274,7 +276,7 @@ def test_wide_and_long_are_one_table(tmp_path, matrix, model, capsys):
         assert facts["aic"] == pytest.approx(2 * k - 2 * log_likelihood)
         assert facts["bic"] == pytest.approx(k * np.log(500) - 2 * log_likelihood)
         found.append({name: table.set_index(table.columns[0]).sort_index() for name, table in tables.items()})
-    for name in difficulty.TABLES:
+    for name in command.TABLES:
         pd.testing.assert_frame_equal(found[0][name], found[1][name], rtol=1e-4)
     assert f"{model}: 7 items, 500 persons, log likelihood" in capsys.readouterr().out
 
@@ -403,15 +405,15 @@ def test_a_wide_table_may_leave_its_persons_without_names(tmp_path, matrix, head
 def test_persons_called_0_and_1_are_no_item_where_the_column_says_so(tmp_path):
     path = tmp_path / "two.csv"
     path.write_text("person,a,b\n0,1,0\n1,0,1\n")
-    assert difficulty.read_responses(path).persons == ["0", "1"]
+    assert read_responses(path).persons == ["0", "1"]
     path.write_text("a,b\n0,1\n1,0\n")
     with pytest.warns(UserWarning, match="^the first column, 'a', is read as an item: call it person if"):
-        assert difficulty.read_responses(path).items == ["a", "b"]
+        assert read_responses(path).items == ["a", "b"]
     path.write_text("a,b,c\n1,0,1\n0,1,1\nNA,1,0\n")
     with pytest.warns(UserWarning, match="^the first column, 'a', is read as names of persons: call"):
-        assert difficulty.read_responses(path).items == ["b", "c"]
+        assert read_responses(path).items == ["b", "c"]
     path.write_text("a,b,c\n1,0,1\n0,1,1\n,1,0\n1,1,1\n")
-    assert difficulty.read_responses(path).items == ["a", "b", "c"]
+    assert read_responses(path).items == ["a", "b", "c"]
 
 
 def test_a_guess_about_the_first_column_is_a_note_in_one_line(tmp_path, matrix, capsys):
@@ -470,19 +472,19 @@ def test_a_wrong_table_is_one_line(tmp_path, text, message, capsys):
 def test_wrong_options_are_one_line(tmp_path, capsys):
     assert run(tmp_path, "x", name="responses.txt")[0] == 2
     assert "must be a .csv file that exists" in capsys.readouterr().err
-    assert difficulty.main([str(tmp_path / "no.csv")]) == 2
+    assert command.main([str(tmp_path / "no.csv")]) == 2
     assert "must be a .csv file that exists" in capsys.readouterr().err
     assert run(tmp_path, "person,a,b\n" + OK, "--model", "4pl")[0] == 2
     assert "--model: must be one of rasch, 1pl, 2pl, 3pl, got '4pl'" in capsys.readouterr().err
     (tmp_path / "raw.csv").write_bytes(b"\xff\xfe\x00\x01")
-    assert difficulty.main([str(tmp_path / "raw.csv")]) == 2
+    assert command.main([str(tmp_path / "raw.csv")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, matrix, capsys):
     (tmp_path / "out").write_text("a file")
     (tmp_path / "responses.csv").write_text(wide(matrix))
-    assert difficulty.main([str(tmp_path / "responses.csv"), "--out", str(tmp_path / "out")]) == 1
+    assert command.main([str(tmp_path / "responses.csv"), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 

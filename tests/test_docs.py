@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from workbench.analysis.ranking import ranking_lines, ranking_table
-from workbench.analysis.tables import report, rivals_table, runs_table, summary_table
+from workbench.analysis.report import report
+from workbench.analysis.tables import rivals_table, runs_table, summary_table
 from workbench.pool import Pool
 from workbench.registry import GATES, LAWS, RULES
 from workbench.study.store import CellStore
@@ -69,13 +70,12 @@ def table(heading: str) -> list[list[str]]:
 def tree() -> list[str]:
     """Paths of the README's tree."""
     (block,) = (block for block in blocks(README) if block.language == "tree")
-    paths, folder = [], ""
+    paths, folders = [], []
     for line in block.text.splitlines():
-        path, purpose = re.fullmatch(r"((?: {2})?\S+) +(\S.*)", line).groups()
+        indent, name, purpose = re.fullmatch(r"((?: {2})*)(\S+) +(\S.*)", line).groups()
         assert purpose
-        if not path.startswith(" "):
-            folder = path
-        paths.append(folder + path.strip() if path.startswith(" ") else path)
+        folders[len(indent) // 2 :] = [name]
+        paths.append("".join(folders))
     return paths
 
 
@@ -124,7 +124,7 @@ def check_python(command, reader, environment, capsys):
     words = shlex.split(command)[1:]
     if words[:2] == ["-m", "pytest"]:
         run([sys.executable, *words, "--collect-only", "--quiet"], ROOT, environment)
-    elif words[:2] == ["-m", "workbench.catalog"]:
+    elif words[:2] == ["-m", "workbench.listing"]:
         Path(words[2]).write_text(README)
         run([sys.executable, *words], Path.cwd(), environment)
         assert Path(words[2]).read_text() == README, "the table of rules and gates"
@@ -194,7 +194,7 @@ def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
 
 def default_runs(pool, learner, controllers, folder):
     """Runs of a part of the default study, which are those of the whole, and its settings."""
-    default = runpy.run_path(str(ROOT / "sims" / "grids.py"))["DEFAULT"]
+    default = runpy.run_path(str(ROOT / "sims" / "comparison" / "grids.py"))["DEFAULT"]
     sizes = {name: default[name] for name in ("seeds", "steps", "batch", "rollouts")}
     study = Study([Pool.synthetic(pool)], [learner], controllers, eval_every=5, **sizes)
     return runs_table(study.run(CellStore(folder))), default
@@ -253,7 +253,7 @@ def test_tables_name_exactly_the_presets(heading, presets):
 
 def test_the_rules_of_the_default_study_are_told_one_by_one():
     rows = table("Rules of the default study")
-    assert [row[0] for row in rows] == runpy.run_path(str(ROOT / "sims" / "grids.py"))["CONTROLLERS"]
+    assert [row[0] for row in rows] == runpy.run_path(str(ROOT / "sims" / "comparison" / "grids.py"))["CONTROLLERS"]
     assert all(len(row[1]) > 20 for row in rows)
 
 
@@ -273,5 +273,5 @@ def test_the_tree_has_everything_at_the_top_and_every_module():
     assert set(top) == {path.split("/")[0] for path in in_tree}
     modules = [path for folder in ("workbench", "sims", "notebooks") for path in (ROOT / folder).glob("*.py")]
     modules = {str(path.relative_to(ROOT)) for path in modules if path.name != "__init__.py"}
-    folders = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "workbench").glob("*/__init__.py")}
+    folders = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "workbench").rglob("*/__init__.py")}
     assert modules | folders <= set(in_tree), f"not in the tree: {sorted((modules | folders) - set(in_tree))}"

@@ -72,8 +72,7 @@ def imports(folder: Path) -> set[str]:
     """Top-level names of the third-party modules imported anywhere in the folder."""
     files = list(folder.rglob("*.py"))
     assert files, f"no code in {folder}"
-    beside = [*files, *(ROOT / "sims").glob("*.py")]  # commands import each other by name
-    own = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for path in beside}
+    own = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for path in files}
     names = set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):

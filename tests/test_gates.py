@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import workbench as wb
-from workbench.controllers.gate import BalancedFilter, DynamicSampling, ShortBatch
+from workbench.controllers.gate import ShortBatch
+from workbench.controllers.gates.balanced import BalancedFilter
+from workbench.controllers.gates.dapo import DynamicSampling
 from workbench.controllers.gates.speed import SPEED
 from workbench.controllers.gates.vcrl import VCRL
 from workbench.errors import InputError

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from workbench import irt
+from workbench.difficulty import irt
+from workbench.difficulty.irt import conditional, estimates, grid, marginal
+from workbench.difficulty.irt.core import _Core
 from workbench.errors import InputError
 
 # LSAT6, 1000 persons: Bock & Lieberman 1970, counts of the patterns 00000, 00001, ..., 11111, last item fastest
@@ -82,9 +84,9 @@ def small(model):
     problem = simulated(40, 4, 3, a=np.array([0.7, 1.0, 1.4, 0.9]), c=0.2 if model == "3pl" else 0.0)[0]
     n = np.random.default_rng(1).integers(0, 4, problem.attempts.shape).astype(float)
     s = np.minimum(n, np.random.default_rng(2).binomial(n.astype(int), 0.5))
-    marginal = irt._Marginal(s, n, model, irt.COARSE)
-    x = marginal.start()
-    return marginal, x + 0.2 * np.random.default_rng(4).standard_normal(x.size)
+    problem_ = marginal._Marginal(s, n, model, grid.COARSE)
+    x = problem_.start()
+    return problem_, x + 0.2 * np.random.default_rng(4).standard_normal(x.size)
 
 
 def slopes(function, x, step):
@@ -122,7 +124,7 @@ def test_marginal_likelihood_is_the_integral(model):
 def test_many_items_get_the_answer_of_few(model, monkeypatch):
     table = simulated(200, 60, 5, a=np.linspace(0.6, 1.6, 60))[0]
     exact = irt.fit(table, model)
-    monkeypatch.setattr(irt, "MOST_PARAMETERS", 10)
+    monkeypatch.setattr(marginal, "MOST_PARAMETERS", 10)
     many = irt.fit(table, model)
     assert many.converged
     np.testing.assert_allclose(many.b, exact.b, atol=1e-5)
@@ -134,7 +136,7 @@ def test_many_items_get_the_answer_of_few(model, monkeypatch):
 def test_many_items_conditionally(monkeypatch):
     table = simulated(30, 80, 6)[0]
     exact = irt.fit(table, "rasch")
-    monkeypatch.setattr(irt, "MOST_PARAMETERS", 10)
+    monkeypatch.setattr(marginal, "MOST_PARAMETERS", 10)
     many = irt.fit(table, "rasch")
     assert many.converged
     np.testing.assert_allclose(many.b, exact.b, atol=1e-6)
@@ -157,7 +159,7 @@ def test_conditional_likelihood_is_the_sum_over_all_outcomes(tries, score):
     mean = weight @ totals / weight.sum()
     covariance = (totals.T * weight) @ totals / weight.sum() - np.outer(mean, mean)
     s = totals[0].astype(float)
-    value, gradient, information = irt._conditional_parts(b, [(np.append(n, score), 1, s)])
+    value, gradient, information = conditional._conditional_parts(b, [(np.append(n, score), 1, s)])
     assert value == pytest.approx(-s @ b - log_gamma, abs=1e-11)
     np.testing.assert_allclose(gradient, mean - s, atol=1e-11)
     np.testing.assert_allclose(information - 1 / len(n), covariance, atol=1e-11)
@@ -175,7 +177,7 @@ def test_conditional_likelihood_of_many_items_is_the_recursion(score):
         for r in range(score, 0, -1):
             gamma[r] += e * gamma[r - 1]
     exact = float(np.log(float(gamma[score] / 2**200))) + 200 * np.log(2)
-    log_gamma, share, _, _ = irt._given_score(b, np.ones(200), score)
+    log_gamma, share, _, _ = conditional._given_score(b, np.ones(200), score)
     assert log_gamma == pytest.approx(exact, abs=1e-9)
     assert share.sum() == pytest.approx(score, abs=1e-9)
 
@@ -222,7 +224,7 @@ def test_many_attempts_pin_abilities_down(model):
     table, theta, b = simulated(8, 50, 9, attempts=200)
     fit = irt.fit(table, model)
     assert fit.converged
-    assert fit.theta_se.max() < 0.1 * irt.SPACING * 2
+    assert fit.theta_se.max() < 0.1 * grid.SPACING * 2
     made = fit.a * (fit.theta[:, None] - fit.b)
     seen = logit((table.successes + 0.5) / 201)
     assert np.abs(made - (theta[:, None] - b)).mean() < 0.07 < np.abs(seen - (theta[:, None] - b)).mean()
@@ -248,9 +250,9 @@ def test_attempts_are_columns_of_one_b():
     s, n = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 2.0]]), np.array([[3.0, 2.0]] * 3)
     wide = np.array([[1, 1, 0, 1, 0], [0, 0, 0, 1, 0], [1, 1, 1, 1, 1.0]])
     a, d, zero = np.array([0.8, 1.3]), np.array([0.2, -0.5]), np.zeros(2)
-    folded = irt._posterior(s, n, a, d, zero, irt.COARSE)
+    folded = grid._posterior(s, n, a, d, zero, grid.COARSE)
     at = [0, 0, 0, 1, 1]
-    split = irt._posterior(wide, np.ones((3, 5)), a[at], d[at], zero[at], irt.COARSE)
+    split = grid._posterior(wide, np.ones((3, 5)), a[at], d[at], zero[at], grid.COARSE)
     np.testing.assert_allclose(folded[0], split[0], atol=1e-12)
     np.testing.assert_allclose(folded[1], split[1], atol=1e-12)
 
@@ -418,7 +420,7 @@ def core(a, d, variance):
     b = -d / a
     of_d = variance[1] + b**2 * variance[0]
     covariance = np.array([[[variance[0], -b * variance[0], 0], [-b * variance[0], of_d, 0], [0, 0, 0.0]]])
-    return irt._Core(np.array([a]), np.array([d]), np.zeros(1), covariance, 0.0, 2, True, 1)
+    return _Core(np.array([a]), np.array([d]), np.zeros(1), covariance, 0.0, 2, True, 1)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +437,7 @@ def core(a, d, variance):
 def test_flat_is_a_slope_not_told_from_0_with_a_difficulty_not_known(a, variance, flat):
     made = core(a or 1.0, -0.5, variance)
     made.a[:] = a
-    found, b, se_b = irt._difficulty(made)
+    found, b, se_b = estimates._difficulty(made)
     assert found[0] == flat
     if a:
         assert b[0] == pytest.approx(0.5 / a)
@@ -449,7 +451,7 @@ def test_a_slope_of_nothing_leaves_no_difficulty_and_counts_as_not_converged(slo
     steep, level = core(1.0, -0.5, (0.1**2, 0.1**2)), core(slope, -0.5, (0.2**2, 0.2**2))
     names = ("a", "d", "c", "covariance")
     both = {name: np.concatenate([getattr(steep, name), getattr(level, name)]) for name in names}
-    fit = irt._completed(dataclasses.replace(steep, **both), "2pl", responses([[1, 0], [0, 1], [1, 1], [0, 0]]))
+    fit = estimates._completed(dataclasses.replace(steep, **both), "2pl", responses([[1, 0], [0, 1], [1, 1], [0, 0]]))
     assert fit.flat.tolist() == [False, True]
     assert fit.converged == converged
     assert np.isfinite(fit.b).tolist() == np.isfinite(fit.se_b).tolist() == [True, converged]
@@ -485,7 +487,7 @@ def test_difficulty_of_an_extreme_item_is_met(a, right, tries, c):
     from scipy.integrate import quad
     from scipy.stats import norm
 
-    (b,), (se,) = irt._extreme(np.array([right]), np.array([tries]), a, c, irt.COARSE.nodes)
+    (b,), (se,) = estimates._extreme(np.array([right]), np.array([tries]), a, c, grid.COARSE.nodes)
     rate = max((right + 0.5) / (tries + 1), c + (1 - c) * 0.5 / (tries + 1))
 
     def expected(b):
@@ -505,7 +507,7 @@ def test_items_are_comparable_unless_two_sets_of_them_are_ordered():
         s = luck.binomial(n, 0.5)
         splits = [np.array(kept) for kept in itertools.product([False, True], repeat=int(items))][1:-1]
         crossed = all(((s > 0)[:, k].any(axis=1) & (s < n)[:, ~k].any(axis=1)).any() for k in splits)
-        assert irt._comparable(s, n) == crossed
+        assert conditional._comparable(s, n) == crossed
         found.append(crossed)
     assert 20 < sum(found) < 180
 

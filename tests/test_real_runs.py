@@ -24,12 +24,12 @@ from real_runs import compare, train
 from real_runs import measure as difficulty
 from real_runs.rl import models, ppo
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
-from real_runs.runs import checkpoint
+from real_runs.runs import checkpoint, watch
 from real_runs.tasks import measured as pools
-from real_runs.tasks import task as tasks
+from real_runs.tasks import named
 from workbench.errors import InputError
+from workbench.files import to_parquet
 from workbench.pool import Pool
-from workbench.study.store import to_parquet
 
 # transformers 5.23 has renamed what peft and transformers 5.0 call gradient checkpointing
 pytestmark = [
@@ -192,7 +192,7 @@ def test_tensorboard_is_an_option(run):
 
 
 def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
-    make_task = tasks.make_task
+    make_task = named.make_task
 
     def hostile(spec):
         def score(completion, answer):
@@ -202,7 +202,7 @@ def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
 
         return replace(make_task(spec), score=score)
 
-    monkeypatch.setattr(tasks, "make_task", hostile)
+    monkeypatch.setattr(named, "make_task", hostile)
     steps = steps_of(run())
     assert steps["reward"].tolist() == [0.0] * 4
     evaluated = 2 * 10
@@ -299,7 +299,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, contro
         settings["steps"] = 15
     whole = run(*more, out="whole", **settings)
     drawn = [0, *steps_of(whole)["batches"]]
-    stop, calls, observe = drawn[updates] + 1, [], train.Timed.observe
+    stop, calls, observe = drawn[updates] + 1, [], watch.Timed.observe
 
     def interrupted(self, items, rewards, counts=None):
         calls.append(0)
@@ -308,7 +308,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, contro
         return observe(self, items, rewards, counts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Timed, "observe", interrupted)
+        patch.setattr(watch.Timed, "observe", interrupted)
         folder = run(*more, code=130, **settings)
         assert "stopped; --resume goes on from the last checkpoint" in capsys.readouterr().err
     assert not (folder / "manifest.json").exists()

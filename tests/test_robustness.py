@@ -499,7 +499,7 @@ def test_without_salib_the_sensitivity_study_says_what_to_install(tmp_path, monk
 
 
 def test_one_writer_per_folder(tmp_path, monkeypatch, capsys):
-    from workbench.study.store import only_writer
+    from workbench.files import only_writer
 
     with only_writer(tmp_path):
         status, _, err = command(monkeypatch, capsys, "matrix", "--tiny", "--out", tmp_path)

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import InputError
-from workbench.study.store import CellStore, StorageError, only_writer, to_parquet, write_whole
+from workbench.files import StorageError, only_writer, to_parquet, write_whole
+from workbench.study.store import CellStore
 
 
 def records(*cells, rows=3):

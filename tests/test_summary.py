@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
 from workbench.analysis import stats
-from workbench.analysis.tables import COSTS, enough_seeds, report, rivals_table, runs_table, summary_table
+from workbench.analysis.report import report
+from workbench.analysis.tables import COSTS, enough_seeds, rivals_table, runs_table, summary_table
 from workbench.errors import InputError
 
 STEPS = (0, 4, 8, 10)  # the last record comes early, as where steps is no multiple of eval_every

@@ -18,12 +18,15 @@ from scipy.stats import trim_mean
 
 import workbench as wb
 import workbench.study.study
-from workbench.analysis.tables import report, runs_table, summary_table
+from workbench.analysis.report import report
+from workbench.analysis.tables import runs_table, summary_table
 from workbench.errors import InputError
 from workbench.loop import SERIES
 from workbench.registry import LAWS, RULES
+from workbench.study.design import grid_points, space_filling_points
+from workbench.study.identity import git_commit
 from workbench.study.store import CellStore
-from workbench.study.study import Arm, Study, git_commit, grid_points, space_filling_points
+from workbench.study.study import Arm, Study
 
 POOL = wb.Pool.synthetic("uniform", size=150)
 SIZES = {"seeds": 2, "steps": 5, "batch": 12, "rollouts": 4, "eval_every": 2}

@@ -572,7 +572,7 @@ def test_a_figure_that_nobody_could_read_is_left_out_and_the_others_are_drawn(pa
 
 
 def test_tiny_is_a_slice_of_the_default_study():
-    grids = runpy.run_path(str(SCRIPT.with_name("grids.py")))
+    grids = runpy.run_path(str(SCRIPT.parent / "comparison" / "grids.py"))
     tiny, whole = grids["TINY"], grids["DEFAULT"]
     assert tiny.keys() == whole.keys()
     for name in ("pools", "controllers", "learners"):

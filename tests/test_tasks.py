@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from real_runs.tasks import task as tasks
+from real_runs.tasks.families import FAMILIES
+from real_runs.tasks.gym import _plain, _restored, gym_levels, is_arithmetic
 from real_runs.tasks.isolated import Isolated, ScoringError, ScoringTimeout
-from real_runs.tasks.task import FAMILIES, Generated, final_expression, is_arithmetic, make_task
+from real_runs.tasks.mathematics import MathScorer, final_expression
+from real_runs.tasks.named import make_task
+from real_runs.tasks.task import Generated, Problem
 from workbench.errors import InputError
 from workbench.streams import Role, generator
 
@@ -143,7 +146,7 @@ def test_a_short_space_gives_all_it_has_to_the_pool_and_repeats_what_it_holds_ou
     def stream(draw, level):
         while True:
             number = int(draw.integers(40))
-            yield tasks.Problem(f"{number}", "a", level, "c")
+            yield Problem(f"{number}", "a", level, "c")
 
     source = Generated("forty", 1, stream)
     pool, heldout = source.training(1000, seed=0), source.reserved(50, seed=0)
@@ -200,15 +203,15 @@ def test_countdown_takes_any_sum_of_its_numbers():
 
 
 def test_gym_levels_are_those_that_the_generator_accepts():
-    assert len(tasks.gym_levels("caesar_cipher")) == 2  # of 4: its curriculum asks for 50 letters of 25
-    assert len(tasks.gym_levels("gsm_symbolic")) == 1  # it has no curriculum
+    assert len(gym_levels("caesar_cipher")) == 2  # of 4: its curriculum asks for 50 letters of 25
+    assert len(gym_levels("gsm_symbolic")) == 1  # it has no curriculum
     lone = make_task("reasoning-gym:gsm_symbolic").pool(3)
     assert lone.difficulty.tolist() == [50.0] * 3
 
 
 def test_an_entry_survives_as_json():
     entry = {"grid": ((1, 2), [3, (4,)]), "by": {1: "a", (2, 3): None}, "x": {"y": 1.5}}
-    assert tasks._restored(json.loads(json.dumps(tasks._plain(entry)))) == entry
+    assert _restored(json.loads(json.dumps(_plain(entry)))) == entry
 
 
 @pytest.mark.parametrize("text", ["2*(3+4)-5/6", "exp(2*x) + C", "sqrt(x)**3", "-1.5^2", ""])
@@ -279,7 +282,7 @@ def test_released_rows_are_a_task():
 
 @pytest.fixture(scope="module")
 def score():
-    return tasks.MathScorer()
+    return MathScorer()
 
 
 @pytest.mark.parametrize(
@@ -345,7 +348,7 @@ def test_a_huge_or_deeply_nested_completion_is_wrong(score, text):
 
 
 def test_a_tower_of_powers_is_given_up(score):
-    hasty = Isolated("real_runs.tasks.task:math_verifier", seconds=2)
+    hasty = Isolated("real_runs.tasks.mathematics:math_verifier", seconds=2)
     with pytest.raises(ScoringTimeout, match=r"^score: must take at most 2 seconds, got none from .*math_verifier$"):
         hasty("10^{10^{10^{10}}}", r"\frac{\pi}{7}")
     assert hasty("2^{10}", "1024") == 1.0

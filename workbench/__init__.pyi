@@ -3,7 +3,6 @@ from . import learners as learners
 from . import streams as streams
 from . import testing as testing
 from .analysis import stats as stats
-from .catalog import catalog as catalog
 from .controllers import ALPGMM as ALPGMM
 from .controllers import BOTS as BOTS
 from .controllers import DOTS as DOTS
@@ -63,9 +62,10 @@ from .learners import SuccessOnly as SuccessOnly
 from .learners import Tabular as Tabular
 from .learners import TinyPolicy as TinyPolicy
 from .learners import Visit as Visit
+from .listing import catalog as catalog
 from .loop import Record as Record
 from .loop import train as train
 from .pool import Pool as Pool
+from .study.design import grid_points as grid_points
+from .study.design import space_filling_points as space_filling_points
 from .study.study import Study as Study
-from .study.study import grid_points as grid_points
-from .study.study import space_filling_points as space_filling_points

@@ -13,7 +13,7 @@ import safetensors.numpy
 import torch
 from safetensors import SafetensorError
 
-from workbench.study.store import write_whole
+from workbench.files import write_whole
 
 KEPT = 2  # should the last be damaged, there is the one before
 Checkpoint = tuple[int, dict[str, Any], dict[str, Any]]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.study.store import to_parquet, write_whole
+from workbench.files import to_parquet, write_whole
 
 STEP_COLUMNS = (
     "step", "reward", "target_difficulty", "difficulty_mean", "difficulty_min", "difficulty_max",

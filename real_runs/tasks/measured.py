@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from workbench.errors import InputError, check_choice, check_count
+from workbench.files import StorageError, to_parquet, write_whole
 from workbench.pool import GRID, PRESETS, Pool
 from workbench.streams import Role, generator
-from workbench.study.store import StorageError, to_parquet, write_whole
 
-MEASURED = Path(__file__).parents[1] / "pools"  # pass counts of the shipped base model, made by difficulty.py
+MEASURED = Path(__file__).parents[1] / "pools"  # pass counts of the shipped base model, made by measure.py
 SHAPES = ("skew-difficult", "uniform", "skew-easy")
 
 

@@ -17,7 +17,8 @@ from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import PRESETS, Pool
 from workbench.registry import GATES, LAWS, RULES, SIGNALS, finite_number, make_controller, setting_value
-from workbench.study.study import BUDGETS, Study, grid_points, space_filling_points
+from workbench.study.design import grid_points, space_filling_points
+from workbench.study.study import BUDGETS, Study
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,12 +14,15 @@ from tqdm import tqdm
 from sims.comparison.options import heat_axes, make_study, parser, read_jobs, read_threshold
 from sims.comparison.painter import Painter, choose
 from workbench.analysis.ranking import ranking_lines, ranking_table
-from workbench.analysis.tables import report, runs_table, summary_table
+from workbench.analysis.report import report
+from workbench.analysis.tables import runs_table, summary_table
 from workbench.commands import SAME_AGAIN, exit_status
 from workbench.errors import InputError
+from workbench.files import only_writer, to_parquet, write_whole
 from workbench.registry import RULES, parts_of
-from workbench.study.store import CellStore, only_writer, to_parquet, write_whole
-from workbench.study.study import Study, describe, git_commit
+from workbench.study.identity import describe, git_commit
+from workbench.study.store import CellStore
+from workbench.study.study import Study
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 

@@ -23,8 +23,9 @@ from workbench.controllers import Controller, Gate, Rule, ShortBatch
 from workbench.learners import Law, SimLearner
 from workbench.loop import train_within
 from workbench.pool import Pool
+from workbench.study.execute import execute
+from workbench.study.identity import code_digest, describe, versions_of
 from workbench.study.store import CellStore
-from workbench.study.study import code_digest, describe, execute, versions_of
 
 Floats = NDArray[np.float64]
 

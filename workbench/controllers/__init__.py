@@ -1,8 +1,10 @@
 """Curriculum rules, one file per rule or family, and the Controller that binds one to a pool."""
 
-from workbench.controllers.arms import SEC, ArmRule
+from workbench.controllers.arms import ArmRule
 from workbench.controllers.controller import Controller
-from workbench.controllers.gate import BalancedFilter, DynamicSampling, Gate, ShortBatch
+from workbench.controllers.gate import Gate, ShortBatch
+from workbench.controllers.gates.balanced import BalancedFilter
+from workbench.controllers.gates.dapo import DynamicSampling
 from workbench.controllers.gates.speed import SPEED
 from workbench.controllers.gates.vcrl import VCRL
 from workbench.controllers.items import ItemRule
@@ -24,6 +26,7 @@ from workbench.controllers.rules.prioritized import Prioritized
 from workbench.controllers.rules.procurl import ProCuRL
 from workbench.controllers.rules.progress import LearningProgress
 from workbench.controllers.rules.rlve import RLVE
+from workbench.controllers.rules.sec import SEC
 from workbench.controllers.rules.sfl import SFL
 from workbench.controllers.rules.sorted import SortedEasyToHard
 from workbench.controllers.rules.staged import Staged

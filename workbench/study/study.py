@@ -1,54 +1,39 @@
-"""Sweeps: cells to lanes to processes to records.
-
-A cell is one run: pool, learner, controller, seed. Cells that differ only in numbers (seed and hyper-parameters)
-become lanes of one array program; chunks of lanes go to worker processes; each finished chunk is kept on disk at
-once. A cell's result depends on nothing but the cell, so neither chunks, nor processes, nor interruptions show.
-"""
+"""Sweeps: cells to lanes to processes to records."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
-import multiprocessing
-import os
 import platform
-import signal
 import sys
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property, partial
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import Any
 
 import numba
 import numpy as np
 import pandas as pd
 
-from workbench.controllers import Controller, Rule, ShortBatch
-from workbench.errors import InputError, WorkerError, check_choice, check_count, check_number, shown
+from workbench.controllers import Controller, ShortBatch
+from workbench.errors import InputError, check_choice, check_count, shown
 from workbench.learners import KernelTransfer, Law, SimLearner
 from workbench.learners.learner import lengths
 from workbench.loop import train_within
 from workbench.pool import Pool
 from workbench.registry import BASELINE, GATES, LAWS, RULES, Parts, make_controller, make_law, parts_of, per_lane_field
-from workbench.streams import Role, generator
+from workbench.study.design import Point, plain
+from workbench.study.execute import execute
+from workbench.study.identity import code_digest, describe, versions_of
 from workbench.study.store import CellStore
 
 BUDGETS = ("steps", "rollouts", "tokens")
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
-
-T = TypeVar("T")
-Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
 
 
 @dataclass(frozen=True)
@@ -291,77 +276,6 @@ class Study:
         return np.nan if attempts is None else float(attempts.sum())
 
 
-# ------------------------------------------------------------------------------------------------------ designs
-
-
-def plain(name: str, value: Any) -> Any:
-    """A setting as a plain number or name: what fits in a label, a table and a manifest."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if not isinstance(value, (bool, int, float, str)):
-        raise InputError(f"points: must set {name} to a number or a name, got {shown(value)}")
-    return value
-
-
-def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
-    """Every combination of the values of each parameter."""
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-
-
-def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: str, points: int) -> list[Point]:
-    """`points` settings spread over ranges (low, high, logarithmic): scrambled Sobol or Latin hypercube.
-
-    Sobol needs a power of two to keep its balance. Source: Owen 1998; McKay, Beckman & Conover 1979; scipy.stats.qmc.
-    """
-    from scipy.stats import qmc
-
-    check_count("points", points)
-    if design == "sobol" and points & (points - 1):
-        raise InputError(f"points: must be a power of two for a sobol design, got {points}")
-    engine = {"sobol": qmc.Sobol, "lhs": qmc.LatinHypercube}[design]
-    for name, (low, high, logarithmic) in ranges.items():
-        check_number(f"set {name}", np.array([low, high]))
-        if low >= high or (logarithmic and low <= 0):
-            raise InputError(f"set {name}: must be low:high with low < high, low > 0 for log, got {low:g}:{high:g}")
-    seed = int(generator(0, Role.DESIGN).integers(2**63))  # scipy wants a generator that it can split
-    unit = engine(len(ranges), rng=np.random.default_rng(seed)).random(points)
-    columns = {}
-    for column, (name, (low, high, logarithmic)) in zip(unit.T, ranges.items(), strict=True):
-        values = low * (high / low) ** column if logarithmic else low + (high - low) * column
-        columns[name] = [float(f"{value:.6g}") for value in values]  # short labels, still distinct
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-# -------------------------------------------------------------------------------------------- identity of a cell
-
-
-@cache
-def code_digest() -> str:
-    """SHA-256 over the source of everything a cell's result depends on: results of other code are not reused."""
-    root = Path(__file__).parents[1]
-    sources = ["streams.py", "lanes.py", "kernels.py", "pool.py", "loop.py", "controllers", "learners"]
-    digest = hashlib.sha256()
-    for name in sources:
-        path = root / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def versions_of(*parts: Rule | Law) -> dict[str, str]:
-    """Versions of the packages that rules and laws compute with beside NumPy and Numba."""
-    return {name: version(name) for part in parts for name in part.packages}
-
-
-def describe(settings: Any) -> dict[str, Any]:
-    """A dataclass of settings as plain JSON values, with its class name."""
-    values = {}
-    for item in fields(settings):
-        value = getattr(settings, item.name)
-        values[item.name] = describe(value) if hasattr(value, "__dataclass_fields__") else value
-    return {"class": type(settings).__name__} | values
-
-
 def _settings(point: Point, owners: Iterable[str]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in point.items() if name.split(".")[0] in owners)
 
@@ -374,9 +288,6 @@ def label_of(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
 
     alone = "+" not in name
     return " ".join([name, *(f"{key.split('.')[1] if alone else key}={short(value)}" for key, value in settings)])
-
-
-# ------------------------------------------------------------------------------------------- chunks and workers
 
 
 def _chunks(study: Study, cells: list[Cell]) -> list[list[Cell]]:
@@ -410,44 +321,6 @@ def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
     count = -(-len(cells) // size)
     for part in np.array_split(np.arange(len(cells)), count):
         yield [cells[index] for index in part]
-
-
-def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iterator[T]:
-    """Do `work` on every chunk, in worker processes if there are several of both; yields each chunk when it is done.
-
-    work: goes to each worker once, a chunk to one of them, so both must pickle; what they find out they keep on disk.
-    Raises WorkerError if a worker process dies.
-    """
-    if jobs == 1 or len(chunks) <= 1:
-        for chunk in chunks:
-            work(chunk)
-            yield chunk
-        return
-    jobs = min(jobs, len(chunks))
-    context = multiprocessing.get_context("spawn")
-    desk = context.Queue()  # as an argument, `work` would hold up the next process until this one had read it
-    desk.cancel_join_thread()  # a worker that died may have left its copy
-    for _ in range(jobs):
-        desk.put(work)
-    with ProcessPoolExecutor(jobs, context, _start_worker, (desk,)) as workers:
-        waiting = iter(enumerate(chunks))
-        running: set[Future[int]] = set()
-        try:
-            for number, chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: interruption loses little
-                running.add(workers.submit(_work, number, chunk))
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for number, chunk in itertools.islice(waiting, len(finished)):
-                    running.add(workers.submit(_work, number, chunk))
-                for future in finished:
-                    yield chunks[future.result()]
-        except BrokenProcessPool:
-            raise WorkerError("a worker process died (out of memory?)") from None
-        except BaseException:  # an error, Ctrl-C: waiting for the other workers helps nobody
-            workers.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
 
 
 def _keep_chunk(study: Study, store: CellStore, chunk: list[Cell]) -> None:
@@ -488,40 +361,3 @@ def _of_lane(name: str) -> bool:
     owner, field = name.split(".")
     presets: dict[str, Any] = {**RULES, **GATES, **LAWS}
     return per_lane_field(presets[owner], field)
-
-
-_job: Callable[[Any], object] | None = None  # a worker's own, set once when it starts
-
-
-def _start_worker(desk: multiprocessing.Queue[Callable[[Any], object]]) -> None:
-    """Leave Ctrl-C to the parent, and end when a killed parent can't say so."""
-    global _job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    _job = desk.get()
-
-
-def _work(number: int, chunk: Any) -> int:
-    assert _job is not None
-    _job(chunk)
-    return number
-
-
-def git_commit() -> str | None:
-    """The commit of the code, with "+changes" if files differ from it; None outside a checkout."""
-    import subprocess
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
-    return None

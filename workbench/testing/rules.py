@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.controller import Controller
-from workbench.controllers.gate import DynamicSampling, ShortBatch
+from workbench.controllers.gate import ShortBatch
+from workbench.controllers.gates.dapo import DynamicSampling
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Items, Probe, Rule
 from workbench.errors import InputError, shown
 from workbench.learners import ScalarIRT, SimLearner

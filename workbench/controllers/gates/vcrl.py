@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
 from workbench.errors import InputError, check_count, check_number
 from workbench.pool import Pool
+
+u64, i64 = np.uint64, np.int64
 
 
 class BankState(NamedTuple):
@@ -89,7 +91,7 @@ class VCRL(Gate):
         priority = np.where(first[:, None] & (state.items >= 0), aged, state.priority)
         items, used, replays = state.items.copy(), state.used.copy(), state.replays.copy()
         value = np.where(answered, np.where(good, p, -1.0), np.nan)
-        kernels.lay_up(items, priority, used, replays, feedback.items, value, now, self.replays, len(feedback.pool))
+        lay_up(items, priority, used, replays, feedback.items, value, now, self.replays, len(feedback.pool))
         admitted = np.where(first, 0, state.admitted) + good.sum(axis=1)
         return good, BankState(items, priority, used, replays, np.full(lanes, now), admitted)
 
@@ -102,7 +104,7 @@ class VCRL(Gate):
         drawn = ready & (rank < lacking[:, None])
         best = np.take_along_axis(np.where(drawn, state.items, -1), order, axis=1)
         out = np.empty_like(items)
-        kernels.put_first(best, items, len(draw.pool), out)
+        put_first(best, items, len(draw.pool), out)
         used, replays = np.where(drawn, now, state.used), state.replays + drawn
         return out, state._replace(used=used, replays=replays)
 
@@ -113,3 +115,68 @@ class VCRL(Gate):
     def metrics(self, state: BankState) -> dict[str, Floats]:
         """bank: items laid up."""
         return {"bank": (state.items >= 0).sum(axis=1).astype(np.float64)}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def put_first(picks, items, size, out):
+    """out (R, B) = the picks (R, M) that are not negative, then those of items (R, B) that are not among them.
+
+    Both are distinct, and there are at most B picks.
+    """
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    for r in range(out.shape[0]):
+        n = 0
+        for item in picks[r]:
+            if item >= 0:
+                bits[item >> 6] |= u64(1) << u64(item & 63)
+                out[r, n] = item
+                n += 1
+        picked = n
+        for item in items[r]:
+            if n < out.shape[1] and not (bits[item >> 6] >> u64(item & 63)) & u64(1):
+                out[r, n] = item
+                n += 1
+        for i in range(picked):
+            bits[out[r, i] >> 6] = u64(0)
+
+
+@njit(nogil=True, cache=True)
+def lay_up(bank, priority, used, replays, items, value, now, limit, size):
+    """Lay items (R, B) up in a bank of M places per lane, in place, with priority value (R, B) and the time `now`.
+
+    value < 0: the item leaves the bank if it is there; NaN: nothing is known. bank (R, M): items, -1 for empty places,
+    whose priority is -1. An item that is there already stays in its place, or leaves once it was replayed `limit`
+    times; a new one takes the place of the least priority if its own is larger.
+    """
+    place = np.full(size, -1, np.int32)
+    for r in range(bank.shape[0]):
+        for m in range(bank.shape[1]):
+            if bank[r, m] >= 0:
+                place[bank[r, m]] = m
+        least = -1  # the place of the least priority, -1 where it has to be looked for
+        for i in range(items.shape[1]):
+            item, mine = items[r, i], value[r, i]
+            m = i64(place[item])
+            if np.isnan(mine) or (m < 0 and mine < 0.0):
+                continue
+            if m >= 0 and (mine < 0.0 or replays[r, m] >= limit):
+                bank[r, m], priority[r, m], place[item], least = -1, -1.0, -1, m
+                continue
+            if m < 0:
+                if least < 0:
+                    least = np.argmin(priority[r])
+                if priority[r, least] >= mine:
+                    continue
+                m = least
+                if bank[r, m] >= 0:
+                    place[bank[r, m]] = -1
+                bank[r, m], replays[r, m], place[item] = item, 0, m
+            priority[r, m], used[r, m], least = mine, now, -1
+            if m + 1 < bank.shape[1] and bank[r, m + 1] < 0:
+                least = m + 1  # nothing is less than an empty place
+        for m in range(bank.shape[1]):
+            if bank[r, m] >= 0:
+                place[bank[r, m]] = -1

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
 from workbench.controllers.rules.nearest import TIES, TargetState, nearest
 from workbench.errors import InputError, check_choice, check_number
+from workbench.kernels.arithmetic import inside
+from workbench.kernels.choose import few_of
+from workbench.kernels.philox import SHIFT32, TWO_M53, other_seed, philox, unit53_row
 from workbench.pool import Pool
 from workbench.streams import Role
+
+f64, u64, i64 = np.float64, np.uint64, np.int64
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class AdaRFTGaussian(AdaRFT):
         weight /= -2 * per_lane("width", self.width, len(weight))[:, None] ** 2
         np.exp(weight, out=weight)
         out = np.empty((len(weight), count), np.int64)
-        kernels.weighted_runs(weight, pool.order, start, pool.longest_run, *draw.luck(Role.SCORE), out)
+        weighted_runs(weight, pool.order, start, pool.longest_run, *draw.luck(Role.SCORE), out)
         return out, state
 
 
@@ -143,7 +148,7 @@ class AdaRFTCovering(AdaRFT):
         pool, used, left = draw.pool, state.used.copy(), state.left.copy()
         out, ties = np.empty((len(left), count), np.int64), np.empty(2 * pool.longest_run + 1, np.int64)
         luck = draw.luck(Role.TIES)
-        kernels.nearest_unused(*pool.index, state.target, self.ties == "random", *luck, used, left, ties, out)
+        nearest_unused(*pool.index, state.target, self.ties == "random", *luck, used, left, ties, out)
         return out, CoveringState(state.target, used, left)
 
     def check_state(self, state: Any, pool: Pool) -> None:
@@ -152,3 +157,127 @@ class AdaRFTCovering(AdaRFT):
 
     def metrics(self, state: Any) -> dict[str, Floats]:
         return super().metrics(state) | {"left_in_round": state.left.astype(np.float64)}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def nearest_unused(
+    sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, used, left, ties, out
+):
+    """out[r] = the B items nearest target[r] among those that are not used, by rank, and left[r] of them remain.
+
+    used (R, I), left (R,): updated in place. Where fewer than B are left, all of them, and the nearest others of a new
+    round, for which only these others are used. Ties as in `nearest`. ties: scratch, room for the two longest runs.
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck, late = pairs.reshape(pairs.size), np.empty(batch, np.int64)
+    for r in range(out.shape[0]):
+        row, mark, t = out[r], used[r], target[r]
+        n = 0
+        if left[r] < batch:  # the unused ones are taken, and the others are free again
+            for rank in range(size):
+                if not mark[rank]:
+                    row[n], late[n] = order[rank], rank
+                    n += 1
+                mark[rank] = not mark[rank]
+            left[r] = size + n
+        leftovers = n
+        above = i64(np.searchsorted(sorted_d, t))
+        below = above - 1
+        while n < batch:
+            while below >= 0 and mark[below]:
+                below -= 1
+            while above < size and mark[above]:
+                above += 1
+            down = t - sorted_d[below] if below >= 0 else np.inf
+            up = sorted_d[above] - t if above < size else np.inf
+            tied = 0
+            if below >= 0 and not up < down:
+                for rank in range(run_start[below], below + 1):
+                    ties[tied] = rank
+                    tied += i64(not mark[rank])
+                below = run_start[below] - 1
+            easier = tied
+            if above < size and not down < up:
+                for rank in range(above, run_end[above]):
+                    ties[tied] = rank
+                    tied += i64(not mark[rank])
+                above = run_end[above]
+            need = min(tied, batch - n)
+            if need < tied and random_ties:
+                unit53_row(keys[r], role, clock, pairs[: (need + 1) // 2])
+            i, j = 0, easier
+            for draw in range(need):
+                if need == tied:
+                    rank = ties[draw]
+                elif random_ties:  # the first steps of a Fisher-Yates shuffle
+                    other = draw + i64(luck[draw] * (tied - draw))
+                    rank, ties[other] = ties[other], ties[draw]
+                elif j >= tied or (i < easier and order[ties[i]] < order[ties[j]]):  # lowest positions first: a merge
+                    rank = ties[i]
+                    i += 1
+                else:
+                    rank = ties[j]
+                    j += 1
+                row[n], mark[rank] = order[rank], True
+                n += 1
+        for draw in range(leftovers):
+            mark[late[draw]] = False
+        left[r] -= batch
+
+
+@njit(nogil=True, cache=True)
+def weighted_runs(weight, order, start, longest, keys, role, clock, out):
+    """As `weighted`, for D runs of items of one weight: run k holds order[start[k]:start[k + 1]], weight (R, D) >= 0.
+
+    Draws a run in proportion to n_k w_k, n_k its size, and accepts with the chance that the item is none of those
+    taken; where many draws are in vain, n_k is brought up to date. O(D + B log D) per lane. longest: run.
+    """
+    lanes, runs = weight.shape
+    batch = out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    sums, taken, before = np.empty(runs), np.zeros(runs, np.int32), np.zeros(runs, np.int32)
+    chosen, picks, bits = np.empty(batch, np.int64), np.empty(batch, np.int64), np.zeros((longest >> 6) + 1, np.uint64)
+    for r in range(lanes):
+        n, draws, vain, patience, total = 0, 0, 0, 0, 0.0
+        even = 0.0  # 1 once all items with a weight are taken
+        while n < batch:
+            if vain >= patience:
+                total = 0.0
+                for k in range(runs):
+                    before[k] = taken[k]
+                    total += (start[k + 1] - start[k] - taken[k]) * max(weight[r, k], even)
+                    sums[k] = total
+                vain, patience = 0, 16 + runs // 16
+                if total == 0.0:
+                    even, patience = 1.0, 0
+                    continue
+            a, b, c, _ = philox(u64(batch + draws), u64(clock) >> SHIFT32, u64(clock), u64(role), keys[r])
+            draws += 1
+            u = f64(i64((a << u64(21)) ^ (b >> u64(11)))) * TWO_M53 * total
+            k, end = 0, runs - 1
+            while k < end:  # the first sum above u
+                middle = (k + end) // 2
+                if sums[middle] > u:
+                    end = middle
+                else:
+                    k = middle + 1
+            size = start[k + 1] - start[k]
+            if inside(c) * (size - before[k]) < size - taken[k]:
+                chosen[n] = k
+                taken[k] += 1
+                n += 1
+            else:
+                vain += 1
+        if other_seed(keys, r):
+            unit53_row(keys[r], role, clock, pairs)
+        n = 0
+        for k in chosen:
+            for draw in range(few_of(start[k + 1] - start[k], taken[k], luck[n:], bits, picks)):
+                out[r, n] = order[start[k] + picks[draw]]
+                n += 1
+            taken[k] = before[k] = 0

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
-from workbench import kernels
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator
+
+i64 = np.int64
 
 
 class MixtureState(NamedTuple):
@@ -84,7 +86,7 @@ class ALPGMM(Rule):
                 task = np.clip(state.centre[lane, k] + state.spread[lane, k] * rng.normal(size=count), 0, 1)
                 target[lane] = np.where(anything < share[lane], np.nan, 100 * task)
         out = np.empty(target.shape, np.int64)
-        kernels.nearest_each(*draw.pool.index, target, luck, out)
+        nearest_each(*draw.pool.index, target, luck, out)
         return out, state
 
     def update(self, state: MixtureState, feedback: Feedback) -> MixtureState:
@@ -140,3 +142,52 @@ def fit_mixture(pairs: Floats, components: tuple[int, int], luck: int) -> tuple[
         fits = [GaussianMixture(k, random_state=luck).fit(pairs) for k in range(components[0], components[1] + 1)]
         best = min(fits, key=lambda fit: fit.aic(pairs))
     return best.means_[:, 1], best.means_[:, 0], np.sqrt(best.covariances_[:, 0, 0])
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def nearest_each(sorted_d, order, run_start, run_end, target, luck, out):
+    """out[r, i] = the free item nearest target[r, i], one after another; with target NaN, any free item. All distinct.
+
+    Of equally near items luck[r, i], in [0, 1), picks one. Where that of a NaN falls on items already taken, the next
+    free one by rank is taken. The free items of a run of equal difficulty are deck[start + gone[start] : end].
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    deck, gone = np.arange(size), np.zeros(size, np.int64)
+    touched = np.empty(2 * batch, np.int64)
+    for r in range(out.shape[0]):
+        for i in range(batch):
+            t, u = target[r, i], luck[r, i]
+            if np.isnan(t):
+                slot = i64(u * size)
+                start = i64(run_start[slot])
+                while gone[start] == run_end[start] - start:
+                    start = slot = i64(run_end[start]) % size
+                slot = max(slot, start + gone[start])
+            else:
+                right = i64(np.searchsorted(sorted_d, t))  # where the nearest runs with free items start
+                left = right - 1
+                while left >= 0:
+                    left = i64(run_start[left])
+                    if gone[left] < run_end[left] - left:
+                        break
+                    left -= 1
+                while right < size and gone[right] == run_end[right] - right:
+                    right = i64(run_end[right])
+                below = t - sorted_d[left] if left >= 0 else np.inf
+                above = sorted_d[right] - t if right < size else np.inf
+                on_left = run_end[left] - left - gone[left] if below <= above else 0
+                on_right = run_end[right] - right - gone[right] if above <= below else 0
+                pick = i64(u * (on_left + on_right))
+                slot = left + gone[left] + pick if pick < on_left else right + gone[right] + pick - on_left
+                start = i64(run_start[slot])
+            first = start + gone[start]
+            deck[first], deck[slot] = deck[slot], deck[first]
+            touched[2 * i], touched[2 * i + 1] = first, slot
+            gone[start] += 1
+            out[r, i] = order[deck[first]]
+        for slot in touched:
+            deck[slot] = slot
+            gone[run_start[slot]] = 0

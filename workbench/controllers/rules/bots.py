@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
+
+f32 = np.float32
 
 NO_GAP = 1e-6  # reference models whose mean pass rates are nearer do not tell how capable the policy is
 
@@ -108,7 +110,7 @@ class BOTS(Rule):
         capability = np.where(telling, moved, state.capability)
         a, b = state.a.copy(), state.b.copy()
         groups_of = feedback.items, feedback.successes, feedback.rollouts
-        kernels.fuse_evidence(a, b, weak, strong, capability, decay, evidence * pseudo, *groups_of)
+        fuse_evidence(a, b, weak, strong, capability, decay, evidence * pseudo, *groups_of)
         return EvidenceState(a, b, capability)
 
     def check_state(self, state: EvidenceState, pool: Pool) -> None:
@@ -116,3 +118,40 @@ class BOTS(Rule):
 
     def metrics(self, state: EvidenceState) -> dict[str, Floats]:
         return posterior_metrics(state.a, state.b) | {"capability": state.capability}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def fuse_evidence(a, b, weak, strong, capability, decay, pseudo, items, successes, counts):
+    """a <- (1 - decay) a + decay + s and b <- (1 - decay) b + decay + f for all items, in place.
+
+    s, f = successes and failures of an item with feedback; of others pseudo p and pseudo (1 - p) with
+    p = clip(weak + capability (strong - weak), 0, 1), or 0 where the capability is NaN. A lane without feedback rests.
+    a, b (R, I); weak, strong (I,); capability, decay, pseudo (R,); items, successes, counts (R, B).
+    """
+    batch = items.shape[1]
+    old_a, old_b = np.empty(batch), np.empty(batch)
+    for r in range(items.shape[0]):
+        if counts[r].sum() == 0:
+            continue
+        mine_a, mine_b = a[r], b[r]
+        for i in range(batch):
+            old_a[i], old_b[i] = mine_a[items[r, i]], mine_b[items[r, i]]
+        keep, back = f32(1.0 - decay[r]), f32(decay[r])
+        known = not np.isnan(capability[r])
+        skill, weight = f32(capability[r] if known else 0.0), f32(pseudo[r] if known else 0.0)
+        for i in range(mine_a.size):
+            low = f32(weak[i])
+            p = min(max(low + skill * (f32(strong[i]) - low), f32(0)), f32(1))
+            mine_a[i] = keep * mine_a[i] + back + weight * p
+            mine_b[i] = keep * mine_b[i] + back + weight * (f32(1) - p)
+        for i in range(batch):
+            if counts[r, i] > 0:
+                mine_a[items[r, i]] = (1.0 - decay[r]) * old_a[i] + decay[r]
+                mine_b[items[r, i]] = (1.0 - decay[r]) * old_b[i] + decay[r]
+        for i in range(batch):
+            if counts[r, i] > 0:
+                mine_a[items[r, i]] += successes[r, i]
+                mine_b[items[r, i]] += counts[r, i] - successes[r, i]

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.items import NONE_YET, ItemRule, Weights, boltzmann, draw_by_weight, reverted, with_counts
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items, Lanes, per_lane
 from workbench.errors import InputError, check_number, shown
 from workbench.pool import Pool
+
+i64 = np.int64
 
 
 class CountState(NamedTuple):
@@ -69,7 +71,7 @@ class CurES(ItemRule):
             return None
         sigma = _std(*(np.take_along_axis(x, items, axis=1) for x in state)).astype(np.float64)
         counts = np.empty(items.shape, np.int64)
-        kernels.share_out(sigma, 2, MOST_ROLLOUTS * rollouts, rollouts * items.shape[1], counts)
+        share_out(sigma, 2, MOST_ROLLOUTS * rollouts, rollouts * items.shape[1], counts)
         return counts
 
     def update(self, state: CountState, feedback: Feedback) -> CountState:
@@ -88,3 +90,39 @@ def _std(successes: Weights, attempts: Weights) -> Weights:
     """sqrt(p (1 - p)), p the posterior mean."""
     p = (successes + 1) / (attempts + 2)
     return np.sqrt(p * (1 - p))
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def share_out(weight, low, high, total, out):
+    """out[r] = whole numbers from low to high that add up to `total`, in proportion to weight (R, B) as far as can be.
+
+    clip(c w, low, high) with the c at which they add up, by bisection; then rounded by largest remainder.
+    """
+    batch = out.shape[1]
+    rest = np.empty(batch)
+    for r in range(out.shape[0]):
+        w, least = weight[r], np.inf
+        for i in range(batch):
+            least = min(least, w[i])
+        small, large = 0.0, high / least
+        for _ in range(60):
+            c = 0.5 * (small + large)
+            amount = 0.0
+            for i in range(batch):
+                amount += min(max(c * w[i], low), high)
+            if amount < total:
+                small = c
+            else:
+                large = c
+        given = 0
+        for i in range(batch):
+            exact = min(max(large * w[i], low), high)
+            out[r, i] = i64(exact + 1e-9)
+            rest[i] = out[r, i] - exact
+            given += out[r, i]
+        order = np.argsort(rest, kind="mergesort")
+        for i in range(total - given):
+            out[r, order[i]] += 1

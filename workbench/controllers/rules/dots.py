@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.items import random_items, take_best
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Probe, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number
+from workbench.kernels.arithmetic import exp32
 from workbench.pool import Pool
 from workbench.streams import Role, clock, uniforms
+
+f32, f64 = np.float32, np.float64
 
 WIDTHS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # tried where the width is learned
 CHUNK = 65_536  # items predicted at once
@@ -126,7 +129,7 @@ def _fit(
     tries = []
     for width in widths:
         others = np.empty(len(items))
-        kernels.attend(known, points, rates, 1 / (known.shape[1] * width**2), True, others)
+        attend(known, points, rates, 1 / (known.shape[1] * width**2), True, others)
         tries.append((np.sqrt(((others - rates) ** 2).mean()), width, others))
     error, width, others = min(tries, key=lambda one: one[0])
     slope, offset = _line(others, rates)
@@ -134,7 +137,7 @@ def _fit(
     for start in range(0, len(pool), CHUNK):
         part = slice(start, start + CHUNK)
         x = pool.standard_features(part).astype(np.float32)
-        kernels.attend(x, points, rates, 1 / (known.shape[1] * width**2), False, out[part])
+        attend(x, points, rates, 1 / (known.shape[1] * width**2), False, out[part])
     return np.clip(offset + slope * out, 0, 1).astype(np.float32), width, error
 
 
@@ -143,3 +146,41 @@ def _line(x: Floats, y: Floats) -> tuple[float, float]:
     spread = ((x - x.mean()) ** 2).sum()
     slope = max(((x - x.mean()) * (y - y.mean())).sum() / spread, 0.0) if spread > 0 else 0.0
     return slope, y.mean() - slope * x.mean()
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def attend(x, references, values, sharpness, others, out):
+    """out[i] = sum_k w_k values[k], w the softmax over k of -sharpness |x_i - y_k|^2 / 2: values at known points.
+
+    x (N, F) float32, out (N,). references (F, K) float32: the points y, one per column. others: whether the points are
+    x themselves and x_i is to be guessed from the others.
+    """
+    features, known = references.shape
+    half, score = np.zeros(known, np.float32), np.empty(known, np.float32)
+    for f in range(features):
+        for k in range(known):
+            half[k] += f32(0.5) * references[f, k] * references[f, k]
+    for i in range(x.shape[0]):
+        for k in range(known):
+            score[k] = -half[k]  # |x_i|^2 is the same for all k
+        for f in range(features):
+            mine = x[i, f]
+            for k in range(known):
+                score[k] += mine * references[f, k]
+        if others:
+            score[i] = f32(-np.inf)
+        most = f32(-np.inf)
+        for k in range(known):
+            most = max(most, score[k])
+        for k in range(known):
+            score[k] = exp32(f32(sharpness) * (score[k] - most))
+        if others:
+            score[i] = f32(0)
+        total, weight = f64(0), f64(0)
+        for k in range(known):
+            total += score[k] * values[k]
+            weight += score[k]
+        out[i] = total / weight

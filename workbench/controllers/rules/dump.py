@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
@@ -72,7 +73,7 @@ class DUMP(ArmRule):
         rollouts = state.rollouts.copy()
         arm = self.arms(feedback.pool).of_item[feedback.items]
         scale = advantage_scale(feedback, self.advantage)
-        kernels.push_advantages(feedback.rewards, feedback.counts, feedback.means, scale, arm, place, filled, recent)
+        push_advantages(feedback.rewards, feedback.counts, feedback.means, scale, arm, place, filled, recent)
         kernels.add_to(rollouts, arm, feedback.rollouts.astype(np.float64))
         if np.any(self.reversion):
             kept = 1 - per_lane("reversion", self.reversion, len(arm))[:, None]
@@ -88,3 +89,26 @@ class DUMP(ArmRule):
 
     def metrics(self, state: DumpState) -> dict[str, Floats]:
         return by_arm("ucb", self.bounds(state))
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def push_advantages(rewards, counts, mean, scale, arm, place, filled, recent):
+    """Put each rollout's |reward - mean| scale into the ring of its group's arm, in place, in order of the batch.
+
+    recent (R, K, W): the last W values of each arm; place (R, K): where the next one goes; filled (R, K): how many
+    there are, up to W. arm, mean, scale (R, B).
+    """
+    lanes, batch, group = rewards.shape
+    window = recent.shape[2]
+    for r in range(lanes):
+        for i in range(batch):
+            k, n = arm[r, i], counts[r, i] if counts.size else group
+            ring, at = recent[r, k], place[r, k]
+            for g in range(n):
+                ring[at] = abs(rewards[r, i, g] - mean[r, i]) * scale[r, i]
+                at = at + 1 if at + 1 < window else 0
+            place[r, k] = at
+            filled[r, k] = min(filled[r, k] + n, window)

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.items import deal_some, new_deck
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import InputError, check_number
 from workbench.pool import Pool
+
+i64 = np.int64
 
 LOW, HIGH = 0.05, 0.95  # bounds of p_e and p_h
 LONGEST = 127  # rows of silent groups are counted up to here
@@ -100,7 +102,7 @@ class GRESO(Rule):
 
     def update(self, state: SkipState, feedback: Feedback) -> SkipState:
         streak, there = state.streak.copy(), feedback.rollouts > 1
-        kernels.count_silent(streak, feedback.items, feedback.means, feedback.stds, feedback.rollouts)
+        count_silent(streak, feedback.items, feedback.means, feedback.stds, feedback.rollouts)
         silent, solved = there & (feedback.stds == 0), feedback.means > 0.5
         new = np.stack([(silent & solved).sum(axis=1), (silent & ~solved).sum(axis=1), there.sum(axis=1)], axis=1)
         return state._replace(streak=streak, groups=state.groups + new)
@@ -113,3 +115,22 @@ class GRESO(Rule):
 
     def metrics(self, state: SkipState) -> dict[str, Floats]:
         return {"p_easy": state.easy, "p_hard": state.hard, "skipped": state.skipped}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def count_silent(streak, items, means, stds, counts):
+    """How many of an item's last groups in a row were silent, streak (R, I) int8, in place: z if solved, -z if failed.
+
+    Silent: std 0; solved if its mean is above 1/2, else failed. Any other group ends the row. At most 127.
+    means, stds, counts (R, B): groups of fewer than 2 rollouts change nothing.
+    """
+    for r in range(items.shape[0]):
+        for i in range(items.shape[1]):
+            if counts[r, i] > 1:
+                before, after = i64(streak[r, items[r, i]]), i64(0)
+                if stds[r, i] == 0.0:
+                    after = min(max(before, 0) + 1, 127) if means[r, i] > 0.5 else max(min(before, 0) - 1, -127)
+                streak[r, items[r, i]] = after

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
@@ -83,7 +83,7 @@ class MoPPS(Rule):
     def update(self, state: PosteriorState, feedback: Feedback) -> PosteriorState:
         a, b = state.a.copy(), state.b.copy()
         decay, prior = (per_lane(name, getattr(self, name), len(a)) for name in ("decay", "prior"))
-        kernels.add_decayed(a, b, feedback.items, feedback.successes, feedback.rollouts, decay, prior)
+        add_decayed(a, b, feedback.items, feedback.successes, feedback.rollouts, decay, prior)
         return PosteriorState(a, b)
 
     def check_state(self, state: PosteriorState, pool: Pool) -> None:
@@ -91,3 +91,21 @@ class MoPPS(Rule):
 
     def metrics(self, state: PosteriorState) -> dict[str, Floats]:
         return posterior_metrics(*state)
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def add_decayed(a, b, items, successes, counts, decay, prior):
+    """a <- decay a + (1 - decay) prior + k and b <- decay b + (1 - decay) prior + n - k, in place, group by group.
+
+    a, b (R, I); k = successes, n = counts (R, B), 0 where there is no feedback; decay, prior (R,).
+    """
+    for r in range(items.shape[0]):
+        back = (1.0 - decay[r]) * prior[r]
+        for i in range(items.shape[1]):
+            item, k, n = items[r, i], successes[r, i], counts[r, i]
+            if n > 0:
+                a[r, item] = decay[r] * a[r, item] + back + k
+                b[r, item] = decay[r] * b[r, item] + back + (n - k)

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
-from workbench import kernels
 from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import check_choice, check_number
+from workbench.kernels.philox import other_seed, unit53_row
 from workbench.pool import Pool
 from workbench.streams import Role
+
+u64, i64 = np.uint64, np.int64
 
 TIES = ("random", "first")
 
@@ -25,7 +28,7 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
     pool = draw.pool
     out = np.empty((len(target), count), np.int64)
     taken = np.zeros(2 * pool.longest_run // 64 + 1, np.uint64)
-    kernels.nearest(*pool.index, target, ties == "random", *draw.luck(Role.TIES), taken, out)
+    nearest_items(*pool.index, target, ties == "random", *draw.luck(Role.TIES), taken, out)
     return out
 
 
@@ -96,3 +99,94 @@ class LinearSchedule(Rule):
 
     def metrics(self, state: TargetState) -> dict[str, Floats]:
         return {"target_difficulty": state.target}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def nearest_items(sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, taken, out):
+    """out[r] = positions of the B items nearest target[r], in O(log I + B).
+
+    The nearest B items are a window [lo, lo + B) of the sorted pool: lo is the first with
+    target - d[lo] <= d[lo + B] - target. Only items at exactly the window's largest distance can be exchanged;
+    they are the ties: whole runs of equal difficulty at the window's left and right ends.
+    taken: scratch bits, one for each item of the two longest runs, all 0 before and after.
+    """
+    size, batch = len(sorted_d), out.shape[1]
+    pairs = np.empty((batch // 2 + 1, 2))
+    luck = pairs.reshape(pairs.size)
+    picks = np.empty(batch, np.int64)
+    rest = np.empty(batch + 1, np.int64)
+    known = 0  # pairs drawn so far for the lanes of this seed
+    for r in range(out.shape[0]):
+        known = 0 if other_seed(keys, r) else known
+        t = target[r]
+        lo, high = i64(0), i64(size - batch)
+        while lo < high:
+            mid = (lo + high) // 2
+            if t - sorted_d[mid] > sorted_d[mid + batch] - t:
+                lo = mid + 1
+            else:
+                high = mid
+        hi = lo + batch - 1
+        radius = max(abs(sorted_d[lo] - t), abs(sorted_d[hi] - t))
+        # an item just right of the window can be as far as its left end (never the reverse, by the choice of lo)
+        edge = hi + 1 if hi + 1 < size and abs(sorted_d[hi + 1] - t) == radius else hi
+        # [ls, le) and [rs, re): tied runs at either end; what lies between them is nearer and always taken
+        ls, le, rs, re = lo, lo, hi + 1, hi + 1
+        if abs(sorted_d[lo] - t) == radius:
+            ls, le = run_start[lo], run_end[lo]
+        if abs(sorted_d[edge] - t) == radius and sorted_d[edge] != sorted_d[lo]:
+            rs, re = run_start[edge], run_end[edge]
+        if le > rs:
+            rs = re = le
+        inner = rs - le
+        tied = (le - ls) + (re - rs)
+        need = batch - inner
+        row = out[r]
+        nearer = order[le:rs]
+        for i in range(inner):
+            row[i] = nearer[i]
+        n = inner
+        if need == tied:
+            for i in range(ls, le):
+                row[n] = order[i]
+                n += 1
+            for i in range(rs, re):
+                row[n] = order[i]
+                n += 1
+        elif not random_ties:  # lowest positions first: merge the two runs, each sorted by position
+            i, j = ls, rs
+            for _ in range(need):
+                if j >= re or (i < le and order[i] < order[j]):
+                    row[n] = order[i]
+                    i += 1
+                else:
+                    row[n] = order[j]
+                    j += 1
+                n += 1
+        else:  # Floyd's algorithm: a uniform subset of the tied items, those to take or those to leave
+            few = min(need, tied - need)
+            if known < (few + 1) // 2:
+                known = (few + 1) // 2
+                unit53_row(keys[r], role, clock, pairs[:known])
+            for draw in range(few):
+                top = tied - few + draw
+                pick = i64(luck[draw] * (top + 1))
+                again = i64((taken[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1))
+                pick += again * (top - pick)
+                taken[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))
+                picks[draw] = pick
+            if few == need:
+                for draw in range(few):
+                    pick = picks[draw]
+                    taken[u64(pick) >> u64(6)] = u64(0)
+                    row[n + draw] = order[ls + pick] if pick < le - ls else order[rs + pick - (le - ls)]
+            else:
+                n = 0
+                for tie in range(tied):
+                    rest[n] = order[ls + tie] if tie < le - ls else order[rs + tie - (le - ls)]
+                    n += 1 - i64((taken[u64(tie) >> u64(6)] >> (u64(tie) & u64(63))) & u64(1))
+                taken[: (tied >> 6) + 1] = u64(0)
+                row[inner:] = rest[:need]

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.controllers.arms import absolute_advantage
 from workbench.controllers.items import Weights
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
 from workbench.errors import InputError, check_choice, check_number
+from workbench.kernels.arithmetic import FASTEST, inside
+from workbench.kernels.choose import clear_bits, has_bit, pick, set_bit
+from workbench.kernels.philox import SHIFT32, unit53, words
 from workbench.pool import Pool
 from workbench.streams import Role
+
+f64, u32, u64, i64 = np.float64, np.uint32, np.uint64, np.int64
 
 SCORES = ("l1",)
 
@@ -87,7 +92,7 @@ class PLR(Rule):
         fresh, stale, beta = (per_lane(name, getattr(self, name), lanes) for name in ("fresh", "staleness", "beta"))
         out = np.empty((lanes, count), np.int64)
         known = state.order, state.seen, state.score, state.last
-        kernels.replay(*known, draw.step, fresh, stale, 1 / beta, *draw.luck(Role.SCORE), out)
+        replay(*known, draw.step, fresh, stale, 1 / beta, *draw.luck(Role.SCORE), out)
         return out, state
 
     def update(self, state: ReplayState, feedback: Feedback) -> ReplayState:
@@ -95,7 +100,7 @@ class PLR(Rule):
         order, seen = np.empty_like(state.order), np.empty_like(state.seen)
         values = absolute_advantage(feedback, "mean").astype(np.float32)
         groups = feedback.items, values, feedback.rollouts
-        kernels.rerank(state.order, state.seen, state.score, score, last, *groups, feedback.step, order, seen)
+        rerank(state.order, state.seen, state.score, score, last, *groups, feedback.step, order, seen)
         return ReplayState(score, last, order, seen)
 
     def check_state(self, state: ReplayState, pool: Pool) -> None:
@@ -109,3 +114,206 @@ class PLR(Rule):
         total = state.score.sum(axis=1).astype(np.float64)
         mean = np.divide(total, state.seen, out=np.full(len(total), np.nan), where=state.seen > 0)
         return {"seen": state.seen / state.score.shape[1], "mean_score": mean}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def replay(order, seen, score, last, step, fresh, stale, power, keys, role, clock, out):
+    """out[r] = B distinct items: each slot gets a new one with probability fresh[r], else with probability stale[r] one
+    in proportion to step - last[r, item], else one by its rank in score, in proportion to rank^-power[r].
+
+    order[r, :seen[r]] = the items seen, by falling score (R, I); the new ones follow. Equal scores share their ranks at
+    random. The slots by rank are filled first. Where new or seen items run out, the others step in.
+    """
+    lanes, size = order.shape
+    batch = out.shape[1]
+    bits, taken = np.zeros((size >> 6) + 1, np.uint64), np.zeros((size >> 6) + 1, np.uint64)
+    luck, picks = np.empty(batch), np.empty(batch, np.int64)
+    wait, rank = np.empty(2 * batch + 64), np.empty(2 * batch + 64, np.int64)
+    turn = u64(clock) >> SHIFT32
+    for r in range(lanes):
+        items, row, known, stream = order[r], out[r], seen[r], (turn, u64(clock), u64(role), keys[r])
+        longest = _longest_wait(last[r], step)
+        new, old = i64(0), i64(0)
+        for i in range(batch):
+            a, _, _, _ = words(u64(i), stream)
+            new += i64(inside(a) < fresh[r])
+        new = min(max(new, batch - known), size - known)
+        for i in range(batch - new):
+            _, b, _, _ = words(u64(i), stream)
+            old += i64(inside(b) < stale[r] and longest > 0)
+        block = u64(batch)
+        ranks = _race(known, batch - new - old, power[r], wait, rank, block, stream)
+        block += u64(known)
+        n = 0
+        while n < ranks.size:  # those that lie in one run of equal scores
+            start, end = _run(items, score[r], known, ranks[n])
+            few = n
+            while few < ranks.size and ranks[few] < end:
+                a, b, _, _ = words(block + u64(few), stream)
+                luck[few] = unit53(a, b)
+                few += 1
+            pick(end - start, few - n, luck[n:few], bits, picks)
+            for i in range(few - n):
+                row[n + i] = items[start + picks[i]]
+            n = few
+        block += u64(batch)
+        for i in range(n):
+            set_bit(taken, row[i])
+        for i in range(old):
+            row[n] = _by_staleness(items[:known], last[r], step, longest, taken, block + u64(64 * i), stream)
+            set_bit(taken, row[n])
+            n += 1
+        clear_bits(taken, row[:n])
+        for i in range(new):
+            _, _, c, d = words(u64(i), stream)
+            luck[i] = unit53(c, d)
+        pick(size - known, new, luck[:new], bits, picks)
+        for i in range(new):
+            row[n + i] = items[known + picks[i]]
+
+
+@njit(inline="always")
+def _longest_wait(last, step):
+    """The largest step - last among items seen (last >= 0); 0 if there are none."""
+    first = u32(0xFFFFFFFF)
+    for i in range(last.size):
+        first = min(first, u32(last[i]))  # -1 becomes the largest number
+    return max(step - i64(first), 0) if first < u32(0x80000000) else 0
+
+
+@njit
+def _race(size, count, power, wait, rank, block, stream):
+    """`count` distinct ranks below size, rising, drawn one after another in proportion to (rank + 1)^-power.
+
+    A race of exponentials as in `weighted`, but in logarithms, for powers may underflow, and only up to the rank from
+    which on nobody can be among the first. wait, rank: scratch for more than `count`.
+    """
+    kept, bar, k = i64(0), np.inf, i64(0)
+    while k < size and count > 0:
+        handicap = power * np.log(f64(k + 1))
+        if handicap + FASTEST > bar:
+            break
+        word, _, _, _ = words(block + u64(k), stream)
+        time = handicap + np.log(-np.log(inside(word)))
+        if time <= bar:
+            wait[kept], rank[kept] = time, k
+            kept += 1
+        k += 1
+        if kept == wait.size or (kept == count and bar == np.inf):
+            kept, bar = _first(wait, rank, kept, count)
+    if count > 0:
+        kept, bar = _first(wait, rank, kept, count)
+    return np.sort(rank[:kept])
+
+
+@njit
+def _first(wait, rank, kept, count):
+    """Moves the `count` smallest of wait[:kept], with their ranks, to the front: how many, and the largest."""
+    bar = np.partition(wait[:kept], count - 1)[count - 1]
+    n = 0
+    for i in range(kept):
+        if wait[i] <= bar and n < count:
+            wait[n], rank[n] = wait[i], rank[i]
+            n += 1
+    return n, bar
+
+
+@njit
+def _place(items, score, known, value, after):
+    """How many of items[:known], by falling score, have a score above value, or (after) at least value."""
+    low, high = i64(0), i64(known)
+    while low < high:
+        middle = (low + high) // 2
+        here = score[items[middle]]
+        if here > value or (after and here == value):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit
+def _run(items, score, known, rank):
+    """The ranks [start, end) with the score of this rank."""
+    value = score[items[rank]]
+    return _place(items, score, known, value, False), _place(items, score, known, value, True)
+
+
+@njit
+def _by_staleness(items, last, step, longest, taken, block, stream):
+    """One of the items that are not taken, in proportion to step - last, or evenly where that is 0 for all.
+
+    By rejection, at most 62 times; then by one pass over all.
+    """
+    for attempt in range(62):
+        a, b, c, _ = words(block + u64(attempt), stream)
+        item = items[i64(unit53(a, b) * items.size)]
+        if not has_bit(taken, item) and inside(c) * longest < step - last[item]:
+            return i64(item)
+    total, even = 0.0, 0.0
+    for i in range(items.size):
+        if not has_bit(taken, items[i]):
+            total += max(step - last[items[i]], 0)
+            even += 1.0
+    a, b, _, _ = words(block + u64(62), stream)
+    left = unit53(a, b) * (total if total > 0.0 else even)
+    choice = i64(-1)
+    for i in range(items.size):
+        weight = f64(max(step - last[items[i]], 0)) if total > 0.0 else 1.0
+        if weight > 0.0 and not has_bit(taken, items[i]):
+            choice = i64(items[i])
+            left -= weight
+            if left < 0.0:
+                break
+    return choice
+
+
+@njit(nogil=True, cache=True)
+def rerank(order, seen, old, score, last, items, values, counts, step, new_order, new_seen):
+    """The items seen, by falling score, after feedback.
+
+    order[r, :seen[r]] = those seen before, by falling old score (R, I); the others follow. values (R, B): scores of the
+    groups, an item's last one counts; counts (R, B): 0 where there is no feedback. score, last (R, I): copies that get
+    the new scores and `step`. new_order, new_seen: order and seen for these.
+    """
+    size, batch = order.shape[1], items.shape[1]
+    bits = np.zeros((size >> 6) + 1, np.uint64)
+    changed, fresh = np.empty(batch, np.int64), np.empty(batch, score.dtype)
+    for r in range(items.shape[0]):
+        known, n = seen[r], 0
+        new_seen[r] = known
+        for i in range(batch):
+            if counts[r, i] > 0:
+                item = items[r, i]
+                score[r, item] = values[r, i]
+                if not has_bit(bits, item):
+                    set_bit(bits, item)
+                    changed[n] = item
+                    n += 1
+                    new_seen[r] += i64(last[r, item] < 0)
+                    last[r, item] = step
+        for i in range(n):
+            fresh[i] = -score[r, changed[i]]
+        by_score = np.argsort(fresh[:n])
+        m, at = 0, 0  # merge the changed items, by falling score, into the others
+        for i in range(n):
+            item = changed[by_score[i]]
+            end = _place(order[r], old[r], known, score[r, item], True)
+            m = _copy_unmarked(order[r], at, end, bits, new_order[r], m)
+            new_order[r, m] = item
+            m, at = m + 1, end
+        m = _copy_unmarked(order[r], at, size, bits, new_order[r], m)
+        clear_bits(bits, changed[:n])
+
+
+@njit(inline="always")
+def _copy_unmarked(source, start, end, bits, target, n):
+    """Copies source[start:end] without items whose bit is set to target[n:]; where it ends."""
+    for i in range(start, end):
+        if not has_bit(bits, source[i]):
+            target[n] = source[i]
+            n += 1
+    return n

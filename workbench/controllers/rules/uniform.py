@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
@@ -52,7 +53,7 @@ class Uniform(Rule):
             deck, cursor, epoch = deck.copy(), cursor.copy(), epoch.copy()
             kernels.reshuffle(deck, cursor, epoch, size, count, draw.seeds, int(Role.SHUFFLE))
         out = np.empty((len(deck), count), np.int64)
-        kernels.deal(deck, cursor, out)
+        deal(deck, cursor, out)
         return out, DeckState(deck, size, cursor + count, epoch)
 
     def check_state(self, state: DeckState, pool: Pool) -> None:
@@ -112,3 +113,15 @@ class MiddleBand(Uniform):
     def keeps(self, pool: Pool, lanes: int) -> NDArray[np.bool_]:
         low, high = per_lane("low", self.low, lanes)[:, None], per_lane("high", self.high, lanes)[:, None]
         return (low <= pool.difficulty) & (pool.difficulty <= high)
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def deal(deck, cursor, out):
+    """out[r] = the next B items of the lane's shuffled epoch."""
+    for r in range(out.shape[0]):
+        cards = deck[r, cursor[r] : cursor[r] + out.shape[1]]
+        for i in range(out.shape[1]):
+            out[r, i] = cards[i]

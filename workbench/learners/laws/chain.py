@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.errors import check_count
+from workbench.kernels.arithmetic import saturated
 from workbench.lanes import Floats
 from workbench.learners.law import Chances, Gradient, ItemBank, Law, decay_to, level_of, topic_of
 
@@ -63,7 +65,7 @@ class Chain(Law):
         logs = self._logs(state)
         total, gain = np.empty_like(logs), np.empty_like(state.eta)
         kernels.sum_signals(gradient.items, gradient.signals, cache["chain"], bank.row, total)
-        kernels.chain_gain(total, logs, state.eta, self.longest, gain)
+        chain_gain(total, logs, state.eta, self.longest, gain)
         step = (self.kappa * gradient.weight)[:, None] * gain
         lost = decay_to(np.reshape(self.theta0, (-1, 1)), state.eta, np.reshape(self.forgetting, (-1, 1)))
         return state._replace(eta=state.eta + step - lost)
@@ -71,5 +73,46 @@ class Chain(Law):
     def _logs(self, state: ChainState) -> Floats:
         """(R, K longest) log success of every chain there is."""
         logs = np.empty((len(state.eta), self.kinds * self.longest))
-        kernels.chain_logs(state.eta, self.longest, logs)
+        chain_logs(state.eta, self.longest, logs)
         return logs
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def chain_logs(eta, longest, out):
+    """out (R, K longest): log success of chains, entry c longest + L - 1 for L steps of kinds c, c + 1, ... mod K.
+
+    eta (R, K): log-odds that a step of each kind succeeds.
+    """
+    kinds = eta.shape[1]
+    step = np.empty(kinds)
+    for r in range(eta.shape[0]):
+        for k in range(kinds):
+            step[k] = -np.log1p(np.exp(saturated(-eta[r, k])))
+        for c in range(kinds):
+            total = 0.0
+            for j in range(longest):
+                total += step[(c + j) % kinds]
+                out[r, c * longest + j] = total
+
+
+@njit(nogil=True, cache=True)
+def chain_gain(total, logs, eta, longest, out):
+    """out (R, K) = sum over chains of their total signal (R, K longest) x m_k (1 - s_k) / (1 - p).
+
+    m_k of a chain's steps are of kind k, s_k = sigma(eta_k), p = e^logs is the chain's success.
+    """
+    kinds = eta.shape[1]
+    for r in range(eta.shape[0]):
+        out[r, :] = 0.0
+        for c in range(kinds):
+            for j in range(longest):
+                signal = total[r, c * longest + j]
+                if signal != 0.0:
+                    signal /= -np.expm1(logs[r, c * longest + j])
+                    for i in range(j + 1):
+                        out[r, (c + i) % kinds] += signal
+        for k in range(kinds):
+            out[r, k] /= 1.0 + np.exp(saturated(eta[r, k]))

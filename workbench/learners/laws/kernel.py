@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 
-from workbench import kernels
 from workbench.errors import check_count, check_number
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to, topic_of
@@ -58,7 +58,7 @@ class KernelTransfer(Law):
         shared = self.kappa * self.transfer_all * gradient.mean
         # T is cross_topic everywhere, and 1 - cross_topic more within a topic
         between = 1.0 if self.topics == 1 else np.asarray(self.cross_topic)
-        kernels.spread_transfer(
+        spread_transfer(
             gradient.items,
             gradient.signals,
             per_lane("transfer_self", step * self.transfer_self, lanes),
@@ -116,3 +116,66 @@ def _sorted_bank(bank: ItemBank, length: Floats, topics: int) -> dict[str, Any]:
     gaps_by_topic[np.diff(np.sort(topic, axis=1), axis=1, prepend=-1) != 0] = np.inf  # the easiest of each topic
     np.put_along_axis(gaps, by_topic, gaps_by_topic, axis=1)
     return order | {"topic": topic, "topic_decay": between_neighbours(gaps)}
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def spread_transfer(
+    items, signals, gain_self, gain_near, gain_topic,
+    decay, topic_decay, decay_row, rank, by_rank, topic, row, forgetting, offset,
+):
+    """One step of the per-item skill offsets (R, J), in place.
+
+    offset_j <- (1 - forgetting) offset_j + gain_self sum_{i = j} S_i + gain_near sum_i exp(-|b_i - b_j| / l) S_i
+                + gain_topic sum of the same over the items i of the topic of j.
+    The exponential kernel over sorted b is two running sums, one up and one down: decay[j] is the kernel between
+    neighbours of rank j - 1 and j, so the cost is O(J), not O(B J). With topics, one more of each per topic:
+    topic_decay[j] is the kernel between rank j and the next rank below of the same topic, topic (U, J) that of each
+    rank; (0, 0) without topics.
+    """
+    width = offset.shape[1]
+    source = np.zeros(width)
+    up = np.zeros(width)
+    own = np.zeros(topic.max() + 1 if topic.size else 0)
+    for r in range(items.shape[0]):
+        z = offset[r]
+        if forgetting[r] != 0.0:
+            keep = 1.0 - forgetting[r]
+            for j in range(width):
+                z[j] *= keep
+        if gain_self[r] != 0.0:
+            for i in range(items.shape[1]):
+                z[items[r, i]] += gain_self[r] * signals[r, i]
+        near, same = gain_near[r], gain_topic[r]
+        if near == 0.0 and same == 0.0:
+            continue
+        d = decay[decay_row[r]]
+        place, back = rank[row[r]], by_rank[row[r]]
+        source[:] = 0.0
+        for i in range(items.shape[1]):
+            source[place[items[r, i]]] += signals[r, i]
+        rising, falling = 0.0, 0.0
+        if same == 0.0:
+            for j in range(width):  # both directions in one loop: their chains of additions overlap
+                rising = rising * d[j] + source[j]
+                up[j] = rising
+            for j in range(width - 1, -1, -1):
+                z[back[j]] += near * (up[j] + falling)
+                falling = (falling + source[j]) * d[j]
+        else:
+            e = topic_decay[decay_row[r]]
+            of = topic[row[r]]
+            own[:] = 0.0
+            for j in range(width):
+                k = of[j]
+                rising = rising * d[j] + source[j]
+                own[k] = own[k] * e[j] + source[j]
+                up[j] = near * rising + same * own[k]
+            own[:] = 0.0
+            for j in range(width - 1, -1, -1):
+                k = of[j]
+                z[back[j]] += up[j] + near * falling + same * own[k]
+                falling = (falling + source[j]) * d[j]
+                own[k] = (own[k] + source[j]) * e[j]

@@ -9,14 +9,17 @@ from functools import cache as once
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from workbench import kernels
 from workbench.errors import InputError, check_choice, check_count
+from workbench.kernels.philox import unit_block
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane, read_only
 from workbench.learners.law import UNSOLVABLE, Chances, Gradient, ItemBank, Law
 from workbench.learners.signals import Signal
 from workbench.streams import Role, generator
+
+f32, f64, u64, i64 = np.float32, np.float64, np.uint64, np.int64
 
 DIGITS = 10  # tokens, and values of each digit
 CONTEXTS = DIGITS * DIGITS * 2  # (a, b, carry), carry fastest
@@ -123,7 +126,7 @@ class TinyPolicy(Law):
         problems, (log_prob, _) = self._problems(len(state.value), bank, cache), _policy(state.weights, cache)
         log_right = log_prob[:, np.arange(CONTEXTS), RIGHT]
         p = np.empty((len(log_right), items.shape[1]), np.float32)
-        kernels.answer_success(items, *problems, log_right, p)
+        answer_success(items, *problems, log_right, p)
         return p
 
     def advance(self, state: PolicyState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> PolicyState:
@@ -151,7 +154,7 @@ class TinyPolicy(Law):
             per_lane(name, getattr(self, name), len(k)) for name in ("false_negative", "false_positive")
         )
         weights = np.empty(log_prob.shape)
-        kernels.answer_weights(
+        answer_weights(
             gradient.items, groups.rewards, groups.counts, share * up, share * down, *problems, np.exp(log_prob), RIGHT,
             missed, passed, groups.seeds, int(Role.TOKEN), groups.update, weights,
         )  # fmt: skip
@@ -309,3 +312,119 @@ def _draft(stream: np.random.Generator, items: int, longest: int) -> NDArray[np.
         contexts[:, :, t] = asked = (digits[:, :, t, 0] * DIGITS + digits[:, :, t, 1]) * 2 + carry
         carry = CARRIES[asked]
     return contexts
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True)
+def answer_success(items, steps, length, solvable, row, log_right, out):
+    """out (R, B) = e^(sum of log_right (R, C) over the contexts of the item's steps), 0 for items not solvable.
+
+    steps (U, J, L) contexts, length (U, J) how many of them count, solvable (U, J).
+    """
+    for r in range(out.shape[0]):
+        mine, u = items[r % items.shape[0]], row[r]
+        for i in range(out.shape[1]):
+            j = u64(mine[i])
+            total = 0.0
+            for t in range(length[u, j]):
+                total += log_right[r, steps[u, j, t]]
+            out[r, i] = f32(np.exp(total)) if solvable[u, j] else f32(0)
+
+
+@njit(nogil=True, cache=True)
+def answer_weights(
+    items, rewards, counts, up, down, steps, length, solvable, row, prob, right, missed, passed, keys, role, update, out
+):
+    """out (R, C, V) = sum of advantages over the tokens of the answers behind the rewards (R, B, G), by context.
+
+    Given its reward an answer is right with its posterior probability, 1 or 0 if the verifier makes no errors; then its
+    tokens are the right ones. The tokens of a wrong one are drawn from prob (R, C, V): where the first error is, which
+    it is, and freely from there on. up, down (R, B): advantages of a success and of a failure; where both are 0,
+    nothing is drawn. right (C,): the right tokens. missed, passed (R,): verifier errors. counts (R, B): rollouts of
+    each group, (0, 0) if all have G.
+    Uniforms: of the stream (seed, role, (update, item)), so that the order of items does not matter; entry 0: right or
+    not, 1: where the first error is, 2 + t: the token of step t; groups of one item follow each other.
+    """
+    lanes, batch, group = rewards.shape
+    tokens, longest = prob.shape[2], steps.shape[2]
+    blocks = (longest + 5) // 4  # of four uniforms, for each rollout
+    wrong, slip, stay = np.empty(longest + 1), np.empty(longest), np.empty(longest)
+    errs = np.empty(prob.shape[1])
+    before = np.empty(longest + 1)  # advantages of answers that are right up to there
+    u = np.empty((blocks, 4), np.float32)
+    luck = u.reshape(4 * blocks)
+    earlier = np.zeros(steps.shape[1], np.int32)  # groups of each item so far
+    out[:] = 0.0
+    for r in range(lanes):
+        chances, sums = prob[r], out[r]
+        for c in range(errs.size):  # what is left to the wrong tokens; 1 - prob would lose digits
+            errs[c] = 0.0
+            for v in range(tokens):
+                errs[c] += f64(chances[c, v]) if v != right[c] else 0.0
+        imperfect = missed[r] > 0.0 or passed[r] > 0.0
+        for i in range(batch):
+            j = u64(items[r, i])
+            first = u64(earlier[j]) * u64(group * blocks)
+            earlier[j] += 1
+            if up[r, i] == 0.0 and down[r, i] == 0.0:
+                continue
+            asked, many = steps[row[r], j], i64(length[row[r], j])
+            can = solvable[row[r], j]
+            wrong[many], before[many] = 0.0, 0.0
+            for t in range(many - 1, -1, -1):  # wrong[t]: chance that not all tokens from t on are right
+                c = u64(asked[t])
+                stay[t], slip[t] = f64(chances[c, u64(right[c])]), errs[c]
+                wrong[t] = slip[t] + stay[t] * wrong[t + 1]
+                before[t] = 0.0
+            for g in range(counts[r, i] if counts.size else group):
+                rewarded = rewards[r, i, g] > 0
+                advantage = up[r, i] if rewarded else down[r, i]
+                if advantage == 0.0:
+                    continue
+                if rewarded and can and not imperfect:
+                    before[many] += advantage
+                    continue
+                start = first + u64(g * blocks)
+                unit_block(start, j, update, role, keys[r], u[0])
+                if imperfect or not can:
+                    hit, false = (1.0 - missed[r], passed[r]) if rewarded else (missed[r], 1.0 - passed[r])
+                    hit = (hit if can else false) * (1.0 - wrong[0])
+                    if luck[0] * (hit + false * wrong[0]) < hit:
+                        before[many] += advantage
+                        continue
+                error, left, reach = 0, luck[1] * wrong[0], 1.0
+                for t in range(many):
+                    if reach * slip[t] > 0.0:
+                        error = t
+                        left -= reach * slip[t]
+                        if left < 0.0:
+                            break
+                    reach *= stay[t]
+                before[error] += advantage
+                for block in range(max((error + 2) // 4, 1), (many + 5) // 4):
+                    unit_block(start + u64(block), j, update, role, keys[r], u[block])
+                for t in range(error, many):
+                    c = u64(asked[t])
+                    mine, y, given = chances[c], right[c], sums[c]
+                    left = f64(luck[t + 2]) * (slip[t] if t == error else 1.0)
+                    if t > error and left < f64(mine[u64(y)]):  # the likeliest
+                        given[u64(y)] += advantage
+                        continue
+                    left -= f64(mine[u64(y)]) if t > error else 0.0
+                    token = y
+                    for v in range(tokens):
+                        if v != y and mine[u64(v)] > 0:
+                            token = v
+                            left -= f64(mine[u64(v)])
+                            if left < 0.0:
+                                break
+                    given[u64(token)] += advantage
+            total = 0.0
+            for t in range(many - 1, -1, -1):
+                total += before[t + 1]
+                if total != 0.0:
+                    sums[asked[t], right[asked[t]]] += total
+        for i in range(batch):
+            earlier[u64(items[r, i])] = 0

@@ -8,13 +8,17 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.errors import InputError, check_count, check_number, shown
+from workbench.kernels.arithmetic import saturated
 from workbench.lanes import Floats, Lanes, per_lane
 from workbench.learners.law import Chances, Gradient, ItemBank, Law, decay_to, sigma, topic_of
 from workbench.streams import Role, generator
+
+f32, u64 = np.float32, np.uint64
 
 
 class SkillState(NamedTuple):
@@ -110,7 +114,7 @@ class MultiSkill(Law):
             cache["delta"] = np.exp(np.clip(bank.b.astype(np.float64), -limit, limit)).astype(np.float32)
             cache["skill"] = topic_of(bank, self.skills)
         p = np.empty((len(state.theta), items.shape[1]), np.float32)
-        kernels.skill_success(items, cache["delta"], bank.row, cache["skill"], state.theta, p)
+        skill_success(items, cache["delta"], bank.row, cache["skill"], state.theta, p)
         return p
 
     def advance(self, state: SkillState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> SkillState:
@@ -132,3 +136,24 @@ class MultiSkill(Law):
 def _column(value: Lanes) -> Any:
     """A hyper-parameter against arrays (R, K)."""
     return np.reshape(value, (-1, 1))
+
+
+# -------------------------------------------------------------------------------------------------- compiled loops
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def skill_success(items, delta, row, skill, theta, out):
+    """out (R, B) = sigma(theta_k - b_i), k = skill[i], in the multiplicative form of `_respond` and to its bits.
+
+    items (R, B), or the same (1, B) in every lane; delta = e^b (U, J); skill (J,); theta (R, K).
+    """
+    xi = np.empty(theta.shape[1], np.float32)
+    for r in range(out.shape[0]):
+        mine, d, p = items[r % items.shape[0]], delta[row[r]], out[r]
+        for k in range(xi.size):
+            xi[k] = f32(np.exp(saturated(-theta[r, k])))
+        for i in range(p.size):
+            j = u64(mine[i])
+            p[i] = xi[u64(skill[j])] * d[j]
+        for i in range(p.size):
+            p[i] = f32(1) / (f32(1) + p[i])

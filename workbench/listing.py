@@ -1,4 +1,4 @@
-"""The table of all rules and gates, from the code itself: python -m workbench.catalog [README.md]"""
+"""The table of all rules and gates, from the code itself: python -m workbench.listing [README.md]"""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.files import write_whole
 from workbench.registry import GATES, RULES
-from workbench.study.store import write_whole
 
-START, END = "<!-- catalog: python -m workbench.catalog README.md -->", "<!-- end of catalog -->"
+START, END = "<!-- catalog: python -m workbench.listing README.md -->", "<!-- end of catalog -->"
 
 
 def catalog() -> pd.DataFrame:

@@ -1,0 +1,141 @@
+"""One real run, from the first update to the record."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from real_runs.runs.identity import finished, identity, restore
+from real_runs.runs.run import Run, spent
+from real_runs.runs.watch import Board, Timed
+from workbench import train
+from workbench.errors import InputError, check_choice
+from workbench.pool import Pool
+from workbench.registry import make_controller
+
+LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
+
+
+def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False) -> None:
+    """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there."""
+    import torch
+
+    from real_runs.rl import ppo
+    from real_runs.rl.generate import DECODINGS
+    from real_runs.rl.learner import HeldOut, PPOLearner, Settings
+    from real_runs.rl.models import BASE, load
+    from real_runs.runs import checkpoint
+    from real_runs.runs.record import RunRecord
+    from real_runs.tasks.named import make_task
+
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    check_choice("--algorithm", run.algorithm, tuple(ppo.ALGORITHMS))
+    check_choice("--decoding", run.decoding, DECODINGS)
+    algorithm = ppo.ALGORITHMS[run.algorithm]
+    if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
+        raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
+    rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
+    for gate in gates:
+        gate.check_rollouts(run.rollouts)
+    task = make_task(run.task)
+    pool = make_pool(run, task)
+    settings = Settings(
+        limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
+        updates=run.updates, micro_tokens=run.micro_tokens,
+    )  # fmt: skip
+    controller = Timed(rule, pool, gates, seed=run.seed)
+    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding)
+    heldout = HeldOut(*task.heldout(run.heldout, seed=0))
+    learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
+    counts = np.bincount(heldout.stratum, minlength=heldout.strata)
+    record, start = RunRecord(), 0
+    about = identity(run, pool, (rule, gates), policy)
+    folder = out / "checkpoints"
+    if resume and finished(out, about):
+        print(f"{out}: this run is complete", file=sys.stderr)
+        return
+    if resume:
+        start = restore(folder, about, controller, learner, record)
+    elif any(folder.glob("step-*")):
+        raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
+    clock = time.perf_counter()
+    before = record.seconds
+    board = Board(out) if tensorboard else None
+    bar = tqdm(total=run.steps, initial=start, unit="step")
+
+    def after_step(step: int, success: Any) -> None:
+        record.seconds = before + time.perf_counter() - clock
+        if step:
+            row = controller.row(step, learner)
+            record.add_step(row)
+            for group in controller.take():
+                record.add_groups(step, *group)
+            if board:
+                board.add(step, row)
+        if success is not None:
+            record.add_evaluation(step, np.asarray(success).reshape(-1), counts)
+            bar.write(f"step {step:4d}  held-out success {shown(record, step, counts)}", file=sys.stderr)
+        if step:
+            bar.update(step - bar.n)
+            bar.set_postfix_str(f"reward {row['reward']:.2f}, target {row['target_difficulty']:.0f}", refresh=False)
+        if step and (step % run.save_every == 0 or step == run.steps or spent(run, controller, learner)):
+            state = {f"learner.{k}": v for k, v in learner.state_dict().items()}
+            state |= {f"controller.{k}": v for k, v in controller.state_dict().items()}
+            state |= {f"record.{k}": v for k, v in record.state_dict().items()}
+            checkpoint.save(folder, step, state, about)
+
+    with bar:
+        if start < run.steps and not spent(run, controller, learner):
+            train(
+                controller, learner, run.steps, run.batch, run.rollouts, run.eval_every,
+                start=start, after_step=after_step, until=lambda: spent(run, controller, learner),
+            )  # fmt: skip
+    events = divergence(record)
+    status = {"status": "diverged" if events else "complete", "events": events, "seconds": record.seconds}
+    record.write(out, about | status)
+
+
+def make_pool(run: Run, task: Any) -> Pool:
+    """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task."""
+    from real_runs.tasks.measured import MEASURED, SHAPES, cut
+
+    if run.pool in SHAPES:
+        measured = MEASURED / f"{run.task}.parquet"
+        if not measured.is_file():
+            raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
+        pool = cut(Pool.load(measured), run.pool)
+    elif run.pool:
+        pool = Pool.load(run.pool)
+    else:
+        measured = MEASURED / f"{run.task}.parquet"
+        pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)
+    if run.batch > len(pool):
+        raise InputError(f"--batch: must be <= {len(pool)}, the items of pool '{pool.name}', got {run.batch}")
+    return pool
+
+
+def divergence(record: Any) -> list[str]:
+    """What came apart, and when: in words, for the manifest."""
+    events = []
+    for row in record.steps:
+        if row["admitted"] and not math.isfinite(row["grad_norm"]):
+            events.append(f"gradient not finite at step {row['step']:.0f}")
+        elif row["kl"] > LARGEST_KL:
+            events.append(f"kl {row['kl']:.1f} nats per token at step {row['step']:.0f}")
+    success = list(record.success.values())
+    if record.steps and record.steps[-1]["entropy"] < 0.01 and success[-1] < success[0]:
+        events.append(f"entropy collapsed to {record.steps[-1]['entropy']:.4f} nats while success fell")
+    return events[:1] + ([f"{len(events) - 1} more"] if len(events) > 1 else [])
+
+
+def shown(record: Any, step: int, counts: np.ndarray) -> str:
+    of_step = {int(row["stratum"]): row["success"] for row in record.evals if row["step"] == step}
+    strata = " ".join(f"{of_step[s]:.2f}" if s in of_step else " -- " for s in range(len(counts)))
+    return f"{record.success[step]:.3f}  by difficulty, easy to hard: {strata}"

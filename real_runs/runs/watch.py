@@ -1,0 +1,76 @@
+"""What is written down while a run goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench import Controller
+
+
+class Timed(Controller):
+    """The controller, with a clock, and with the feedback since the last step kept for the record."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._seconds, self._groups = 0.0, list[tuple[Any, ...]]()
+
+    def next_batch(self, batch: int, refill: Any = False) -> Any:
+        start = time.perf_counter()
+        items = super().next_batch(batch, refill)
+        self._seconds += time.perf_counter() - start
+        return items
+
+    def observe(self, items: Any, rewards: Any, counts: Any = None) -> Any:
+        start = time.perf_counter()
+        admitted = super().observe(items, rewards, counts)
+        self._seconds += time.perf_counter() - start
+        sizes = np.full(len(items), rewards.shape[1]) if counts is None else counts
+        self._groups.append((items, rewards, admitted, sizes))
+        return admitted
+
+    def take(self) -> list[tuple[Any, ...]]:
+        groups, self._groups, self._seconds = self._groups, [], 0.0
+        return groups
+
+    def row(self, step: int, learner: Any) -> dict[str, float]:
+        """The step's row of steps.csv. reward, difficulty and zero-variance share are over all groups generated."""
+        items, rewards, admitted, sizes = map(np.concatenate, zip(*self._groups, strict=True))
+        difficulty = self.pool.difficulty[items]
+        alike = ((rewards == rewards[:, :1]) | (np.arange(rewards.shape[1]) >= sizes[:, None])).all(axis=1)
+        silent = alike[sizes > 1].mean() if (sizes > 1).any() else math.nan
+        return learner.stats | {
+            "step": step,
+            "reward": rewards.sum() / sizes.sum(),
+            "target_difficulty": float(self.target()[0]),
+            "difficulty_mean": difficulty.mean(),
+            "difficulty_min": difficulty.min(),
+            "difficulty_max": difficulty.max(),
+            "zero_variance_share": silent,
+            "rollouts": int(self.rollouts[0]),
+            "tokens": learner.tokens,
+            "batches": int(self.batches[0]),
+            "admitted": admitted.sum(),
+            "faults": learner.faults,
+            "coverage": float(self.coverage()[0]),
+            "seconds_controller": self._seconds,
+        }
+
+
+class Board:
+    """TensorBoard scalars of each step."""
+
+    def __init__(self, out: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(out / "tensorboard"))
+
+    def add(self, step: int, row: dict[str, float]) -> None:
+        for name, value in row.items():
+            if name != "step" and math.isfinite(value):
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()

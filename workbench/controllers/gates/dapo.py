@@ -1,0 +1,24 @@
+"""DAPO's dynamic sampling: leaves out the silent groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.controllers.gate import Gate, NoState
+from workbench.controllers.rule import Feedback
+
+
+@dataclass(frozen=True)
+class DynamicSampling(Gate):
+    """Groups whose rewards are all equal have no gradient: leave them out and draw more until the batch is full.
+
+    max_batches: 10, as in its recipe.
+    Source: DAPO, Yu et al. 2025, arXiv 2503.14476, equation 11.
+    Differs: a batch that stays short is trained on, where the recipe ends the run.
+    """
+
+    def admit(self, state: NoState, feedback: Feedback) -> tuple[NDArray[np.bool_], NoState]:
+        return feedback.stds > 0, state

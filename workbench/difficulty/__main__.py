@@ -1,0 +1,164 @@
+"""Difficulty of items from an item-response matrix: python -m workbench.difficulty --help"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.commands import Parser, exit_status
+from workbench.difficulty import irt
+from workbench.difficulty.irt.marginal import GUESSING
+from workbench.errors import check_choice, shown
+from workbench.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+from workbench.difficulty.responses import read_responses
+
+TABLES = ("items", "persons", "item_fit")
+
+
+def tables(fit: irt.Fit, responses: irt.Responses) -> dict[str, pd.DataFrame]:
+    """items (item, a, b, c, se_a, se_b, se_c), persons (person, theta_eap, se) and item_fit (item, infit, outfit)."""
+    import pandas as pd
+
+    names = ("a", "b", "c", "se_a", "se_b", "se_c")
+    items = pd.DataFrame({"item": responses.items} | {name: getattr(fit, name) for name in names})
+    persons = pd.DataFrame({"person": responses.persons, "theta_eap": fit.theta, "se": fit.theta_se})
+    fits = pd.DataFrame({"item": responses.items} | irt.item_fit(fit, responses))
+    return {"items": items, "persons": persons, "item_fit": fits}
+
+
+def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
+    """What fit.json holds."""
+    scale: str | None = "N(0, 1)"
+    likelihood = "marginal"
+    if len(responses.persons) == 1:
+        scale, likelihood = "0, the one person", "binomial"
+    elif fit.model == "rasch":
+        likelihood = "conditional"
+        scale = f"N({fit.theta_mean:.4f}, {fit.theta_sd:.4f}^2), estimated; b sum to 0" if fit.converged else None
+    return {
+        "model": fit.model,
+        "likelihood": likelihood,
+        "log_likelihood": _known(fit.log_likelihood),
+        "parameters": fit.parameters,
+        "aic": _known(fit.aic),
+        "bic": _known(fit.bic),
+        "converged": fit.converged,
+        "iterations": fit.iterations,
+        "theta": scale,
+        "link": "logistic, no constant D",
+        "prior_c": f"Beta({GUESSING[0]:g}, {GUESSING[1]:g})" if fit.model == "3pl" else None,
+        "persons": len(responses.persons),
+        "items": len(responses.items),
+        "missing": int((responses.attempts == 0).sum()),
+        "extreme_items": _named(responses, fit.extreme),
+        "flat_items": _named(responses, fit.flat),
+        "overdispersion": irt.overdispersion(fit, responses) if fit.converged else None,
+    }
+
+
+def trouble(fit: irt.Fit, responses: irt.Responses) -> str:
+    """Why a fit has no estimates to show, and what may help."""
+    if not fit.flat.any():
+        value = "" if np.isnan(fit.log_likelihood) else f" (log likelihood {fit.log_likelihood:.3f})"
+        return (
+            f"the {fit.model} fit did not converge in {fit.iterations} iterations{value}: a smaller model or more "
+            "persons may help"
+        )
+    if fit.model == "1pl":
+        return (
+            f"the 1pl fit did not converge to difficulties: success does not vary with ability "
+            f"(a = {fit.a[fit.flat][0]:.3g}, standard error {fit.se_a[fit.flat][0]:.3g}), so b = -d / a may be "
+            "anything: rasch or more persons may help"
+        )
+    return (
+        f"the {fit.model} fit did not converge to a difficulty of all items: success does not vary with ability at "
+        f"{flat_ones(fit, responses)}, so b = -d / a may be anything there: leaving them out, a smaller model or more "
+        "persons may help"
+    )
+
+
+def flat_ones(fit: irt.Fit, responses: irt.Responses, most: int = 5) -> str:
+    """The first `most` of the items that are flat, with their slopes."""
+    names = [
+        f"{shown(name)} (a = {a:.3g}, standard error {se:.3g})"
+        for name, a, se in zip(_named(responses, fit.flat), fit.a[fit.flat], fit.se_a[fit.flat], strict=True)
+    ]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _named(responses: irt.Responses, which: NDArray[np.bool_]) -> list[str]:
+    return [name for name, has in zip(responses.items, which, strict=True) if has]
+
+
+def _known(value: float) -> float | None:
+    """What JSON has a word for."""
+    return value if np.isfinite(value) else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
+    p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank; before them "
+                   "a column person of names, or none) or long (person, item, successes, attempts); one person is "
+                   "enough for rasch and 1pl")  # fmt: skip
+    p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
+    p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
+    options = p.parse_args(arguments)
+    return exit_status(lambda: estimate(options))
+
+
+def estimate(options: argparse.Namespace) -> int:
+    """Fit, write and print what the command line asks for; the exit status, 1 if the fit did not converge."""
+    check_choice("--model", options.model, irt.MODELS)
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
+        responses = read_responses(Path(options.responses))
+    for note in notes:
+        print(f"note: {note.message}", file=sys.stderr)
+    fit = irt.fit(responses, options.model)
+    out, facts = Path(options.out), about(fit, responses)
+    made = tables(fit, responses) if fit.converged else {}
+    write_whole(out / "fit.json", (json.dumps(facts, indent=1) + "\n").encode())
+    if not fit.converged:
+        for name in TABLES:  # of an earlier fit
+            (out / f"{name}.csv").unlink(missing_ok=True)
+        print(f"error: {trouble(fit, responses)}; only {out}/fit.json was written", file=sys.stderr)
+        return 1
+    if fit.flat.any():
+        print(f"note: success does not vary with ability, as far as the data say, at {flat_ones(fit, responses)}; "
+              "their b is hardly known, see se_b", file=sys.stderr)  # fmt: skip
+    for name, table in made.items():
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    print(report(made, facts))
+    print(f"\n{options.out}: items.csv persons.csv item_fit.csv fit.json")
+    return 0
+
+
+def report(made: dict[str, pd.DataFrame], facts: dict[str, Any], most: int = 20) -> str:
+    """The estimates as text, the first `most` items."""
+    items = made["items"].merge(made["item_fit"], on="item")
+    lines = [
+        f"{facts['model']}: {facts['items']} items, {facts['persons']} persons, log likelihood "
+        f"{facts['log_likelihood']:.3f} ({facts['likelihood']}), AIC {facts['aic']:.1f}, BIC {facts['bic']:.1f}, "
+        f"{facts['iterations']} iterations",
+        items.head(most).to_string(index=False, float_format=lambda x: f"{x:.3f}"),
+    ]
+    if len(items) > most:
+        lines.append(f".. and {len(items) - most} more in items.csv")
+    if facts["extreme_items"]:
+        lines.append(f"{len(facts['extreme_items'])} items solved by nobody or everybody: see `irt.Fit` on their b")
+    if facts["overdispersion"]:
+        lines.append(f"overdispersion: rho = {facts['overdispersion']:.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

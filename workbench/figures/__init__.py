@@ -1,0 +1,38 @@
+"""Figures of sweeps, for papers: every controller keeps one look, and each figure says what its bands are."""
+
+from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories
+from workbench.figures.forest import speedup_forest
+from workbench.figures.heat import VALUES, heat_map
+from workbench.figures.looks import (
+    COLORS,
+    LOOKS,
+    OTHER_COLORS,
+    OTHER_DASHES,
+    OTHER_MARKERS,
+    STYLE,
+    Look,
+    controller_looks,
+    rule_look,
+)
+from workbench.figures.page import PAGE_HEIGHT, PAGE_WIDTH, save
+
+__all__ = [
+    "COLORS",
+    "LOOKS",
+    "OTHER_COLORS",
+    "OTHER_DASHES",
+    "OTHER_MARKERS",
+    "PAGE_HEIGHT",
+    "PAGE_WIDTH",
+    "STYLE",
+    "VALUES",
+    "Look",
+    "controller_looks",
+    "heat_map",
+    "learning_curves",
+    "mean_and_band",
+    "rule_look",
+    "save",
+    "speedup_forest",
+    "target_trajectories",
+]

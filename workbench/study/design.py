@@ -1,0 +1,51 @@
+"""Designs of experiments: grids and space-filling points of settings."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import InputError, check_count, check_number, shown
+from workbench.streams import Role, generator
+
+Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
+
+
+def plain(name: str, value: Any) -> Any:
+    """A setting as a plain number or name: what fits in a label, a table and a manifest."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, (bool, int, float, str)):
+        raise InputError(f"points: must set {name} to a number or a name, got {shown(value)}")
+    return value
+
+
+def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
+    """Every combination of the values of each parameter."""
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: str, points: int) -> list[Point]:
+    """`points` settings spread over ranges (low, high, logarithmic): scrambled Sobol or Latin hypercube.
+
+    Sobol needs a power of two to keep its balance. Source: Owen 1998; McKay, Beckman & Conover 1979; scipy.stats.qmc.
+    """
+    from scipy.stats import qmc
+
+    check_count("points", points)
+    if design == "sobol" and points & (points - 1):
+        raise InputError(f"points: must be a power of two for a sobol design, got {points}")
+    engine = {"sobol": qmc.Sobol, "lhs": qmc.LatinHypercube}[design]
+    for name, (low, high, logarithmic) in ranges.items():
+        check_number(f"set {name}", np.array([low, high]))
+        if low >= high or (logarithmic and low <= 0):
+            raise InputError(f"set {name}: must be low:high with low < high, low > 0 for log, got {low:g}:{high:g}")
+    seed = int(generator(0, Role.DESIGN).integers(2**63))  # scipy wants a generator that it can split
+    unit = engine(len(ranges), rng=np.random.default_rng(seed)).random(points)
+    columns = {}
+    for column, (name, (low, high, logarithmic)) in zip(unit.T, ranges.items(), strict=True):
+        values = low * (high / low) ** column if logarithmic else low + (high - low) * column
+        columns[name] = [float(f"{value:.6g}") for value in values]  # short labels, still distinct
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
