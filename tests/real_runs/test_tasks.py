@@ -18,7 +18,7 @@ from real_runs.tasks.task import Generated, Problem
 from workbench.errors import InputError
 from workbench.streams import Role, generator
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
+RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
 GYM = ("chain_sum", "simple_integration", "string_insertion")  # the last two run a model's text as Python
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 AFTER = dict(zip(ALPHABET, ALPHABET[1:] + "a", strict=True))

@@ -14,7 +14,7 @@ from scipy.special import expit
 import workbench as wb
 from workbench.controllers import Draw, Feedback
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
+RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
 TENS = np.arange(0.0, 101.0, 10.0)  # position i has difficulty 10 i
 
 grids = st.lists(st.integers(0, 128), min_size=1, max_size=60).map(lambda ks: np.array(ks) / 128 * 100)

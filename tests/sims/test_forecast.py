@@ -602,7 +602,7 @@ def test_no_forecast_reads_a_held_out_visit(simulated, learners):
 
 
 def test_the_table_in_the_results_says_what_their_scores_say():
-    folder = Path(__file__).parents[1] / "sims" / "results"
+    folder = Path(__file__).parents[2] / "sims" / "results"
     scores = pd.read_csv(folder / "real-run" / "scores.csv").set_index("learner")
     _, below = (folder / "README.md").read_text().split("| | log score per group", 1)
     shown = [[cell.strip() for cell in row.strip("|").split("|")] for row in below.split("\n\n")[0].splitlines()[2:]]

@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning"),
 ]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STEP_COLUMNS = {
     "step", "reward", "target_difficulty", "difficulty_min", "difficulty_mean", "difficulty_max",
     "zero_variance_share", "kl", "entropy", "policy_loss", "value_loss", "grad_norm", "rollouts", "tokens",

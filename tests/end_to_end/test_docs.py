@@ -20,7 +20,7 @@ from workbench.registry import GATES, LAWS, RULES
 from workbench.study.store import CellStore
 from workbench.study.study import Study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", "docs/limits.md")
 

@@ -24,7 +24,7 @@ from workbench.study.store import CellStore
 from workbench.study.study import Study
 from workbench.testing import check_learner
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIGNALS = [RLOO(), MeanBaseline(), GRPO(), SuccessOnly(), Critic(), Critic(perfect=True)]
 POOL = wb.Pool(np.linspace(0.0, 100.0, 41), name="line")
 

@@ -10,7 +10,7 @@ from workbench import listing
 from workbench import registry as presets
 from workbench.errors import InputError
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_every_rule_and_gate_has_a_row_with_a_source_of_its_own():

@@ -28,7 +28,7 @@ from workbench.pool import PRESETS
 from workbench.registry import GATES, LAWS, RULES
 from workbench.study.study import BUDGETS, ROLLOUTS_IN_CACHE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "sims" / "sweep.py"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 DEADLINE = 120  # seconds, for anything a test waits for
@@ -513,7 +513,6 @@ def sweep(tmp_path, monkeypatch):
 @pytest.fixture
 def nobody_paints(monkeypatch):
     """No process is started to draw: it would load for longer than a refusal takes."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
     from sims.comparison import painter
 
     monkeypatch.setattr(painter, "Painter", contextlib.nullcontext)
@@ -534,7 +533,6 @@ def test_settings_that_are_names_are_crossed_too_and_options_count_beside_tiny(s
 
 @pytest.fixture
 def painter(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
     from sims.comparison import painter
 
     return painter
@@ -634,7 +632,6 @@ def test_all_controllers_run_on_a_pool_of_a_preset(sweep):
 
 
 def test_all_stands_for_every_pool_learner_and_controller_also_beside_names(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
     from sims.comparison import options
 
     def study_of(line):

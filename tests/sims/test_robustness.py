@@ -25,7 +25,7 @@ from workbench.learners import SimLearner
 from workbench.pool import Pool
 from workbench.registry import LAWS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def command(monkeypatch, capsys, *words):

@@ -15,7 +15,7 @@ from workbench.difficulty import __main__ as command
 from workbench.difficulty.responses import read_responses
 from workbench.errors import InputError
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
+RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
 FILES = ("fit.json", "item_fit.csv", "items.csv", "persons.csv")
 HEAD = "person,item,successes,attempts\n"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.errors import InputError
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "data" / "deepscaler"
+RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
 
 # AdaRFT's released files: rows, lowest and highest difficulty, mean, median, items per decile, at d = 0 and
 # at d = 100, rows whose prompt appeared earlier.

@@ -13,7 +13,7 @@ from sims import reproduce
 from sims.paper import transfer
 from workbench.learners import MultiSkill
 
-RESULTS = Path(__file__).parents[1] / "sims" / "results" / "transfer"
+RESULTS = Path(__file__).parents[2] / "sims" / "results" / "transfer"
 
 
 def rows(checkpoint, category, task, counts, attempts=3):

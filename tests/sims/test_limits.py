@@ -18,7 +18,7 @@ from workbench.loop import train
 from workbench.pool import Pool
 from workbench.registry import LAWS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "limits.md").read_text()
 SEEDS = np.arange(4)
 

@@ -576,12 +576,12 @@ def test_another_process_gives_the_same_bytes_and_never_loads_pyplot(tmp_path):
     figure = figures.speedup_forest(make_summary(controllers=[*RULES, "mine"]))
     figures.save(figure, tmp_path / "here")
     program = (
-        "import sys; sys.path.insert(0, 'tests'); import test_figures as t; from workbench import figures\n"
+        "import sys; sys.path.insert(0, 'tests/figures'); import test_figures as t; from workbench import figures\n"
         "figure = figures.speedup_forest(t.make_summary(controllers=[*t.RULES, 'mine']))\n"
         f"figures.save(figure, {str(tmp_path / 'there')!r}); assert 'matplotlib.pyplot' not in sys.modules"
     )
     env = os.environ | {"PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1], env=env)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2], env=env)
     for kind in ("pdf", "png"):
         assert (tmp_path / f"here.{kind}").read_bytes() == (tmp_path / f"there.{kind}").read_bytes()
 

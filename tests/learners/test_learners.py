@@ -21,7 +21,7 @@ import workbench as wb
 from workbench.learners import difficulty_to_logit
 from workbench.streams import Role, uniforms
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NEAR_P = 3e-6  # success probabilities are computed in float32
 
 LAWS = {
