@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.controllers.rule import Draw, Feedback, Floats, Items
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Look
 from workbench.errors import InputError, check_count
 from workbench.pool import Pool
 
@@ -31,6 +31,9 @@ class Gate:
 
     max_batches: int = 10
 
+    name: ClassVar[str] = ""  # this and `look` as in `Rule`
+    look: ClassVar[Look | None] = None
+    strokes: ClassVar[tuple[float, ...]] = ()  # dashes of the line of a rule behind this gate
     memory: ClassVar[str] = "none"  # as in `Rule`
     extra: ClassVar[str] = "rollouts of rejected groups"
 

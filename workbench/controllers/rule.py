@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,20 @@ from workbench.lanes import Floats, Items, Lanes, per_lane
 from workbench.pool import Pool
 from workbench.streams import Role, clock
 
-__all__ = ["Draw", "Feedback", "Floats", "Items", "Lanes", "Probe", "Rule", "per_lane", "require"]
+__all__ = [
+    "SOLID",
+    "Dashes",
+    "Draw",
+    "Feedback",
+    "Floats",
+    "Items",
+    "Lanes",
+    "Look",
+    "Probe",
+    "Rule",
+    "per_lane",
+    "require",
+]
 
 
 MOST_ROLLOUTS = 4  # times the average that one item may be given where a rule allocates rollouts
@@ -84,6 +97,19 @@ class Feedback:
         return total, mean, std
 
 
+Dashes: TypeAlias = tuple[float, tuple[float, ...]]  # as matplotlib takes them: offset, lengths in line widths
+SOLID: Dashes = (0, ())
+
+
+@dataclass(frozen=True)
+class Look:
+    """How figures draw a rule or a gate. color: hexadecimal. dashes: of its line. marker: a marker of matplotlib."""
+
+    color: str
+    dashes: Dashes
+    marker: str
+
+
 class Probe(NamedTuple):
     """Items to try without training on them: positions (R, P) and rollouts of each."""
 
@@ -104,6 +130,8 @@ class Rule:
 
     floor: Lanes = 0.0
 
+    name: ClassVar[str] = ""  # what command lines, tables and legends call it; a class with its own name is registered
+    look: ClassVar[Look | None] = None  # in figures; None: chosen by its name
     needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool it cannot do without, as `require` names them
     packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside NumPy and Numba
     memory: ClassVar[str] = "none"  # what its state grows with: "none", "arm" or "item"

@@ -1,5 +1,6 @@
 """Figures of sweeps, for papers: every controller keeps one look, and each figure says what its bands are."""
 
+from workbench.controllers.rule import Look
 from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories
 from workbench.figures.forest import speedup_forest
 from workbench.figures.heat import VALUES, heat_map
@@ -10,7 +11,6 @@ from workbench.figures.looks import (
     OTHER_DASHES,
     OTHER_MARKERS,
     STYLE,
-    Look,
     controller_looks,
     rule_look,
 )

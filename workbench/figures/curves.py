@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
+from workbench.controllers.rule import Look
 from workbench.errors import InputError
 from workbench.figures.checks import _check_readable, _require
-from workbench.figures.looks import Look, _style
+from workbench.figures.looks import _style
 from workbench.figures.page import (
     KEYS,
     MAX_LINES,

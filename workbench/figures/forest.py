@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
+from workbench.controllers.rule import Look
 from workbench.errors import InputError
 from workbench.figures.checks import _check_readable, _require
-from workbench.figures.looks import Look, _style, controller_looks
+from workbench.figures.looks import _style, controller_looks
 from workbench.figures.page import (
     KEYS,
     MAX_PANELS,

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
+from workbench.controllers.rule import SOLID, Dashes, Look
 from workbench.errors import InputError
 from workbench.figures.checks import _require
+from workbench.registry import GATES, RULES
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters, so the same bytes, everywhere
@@ -51,56 +53,13 @@ def _style() -> Iterator[None]:
         yield
 
 
-Dashes = tuple[float, tuple[float, ...]]
-SOLID: Dashes = (0, ())
-
-
-@dataclass(frozen=True)
-class Look:
-    color: str
-    dashes: Dashes
-    marker: str
-
-
-LOOKS = {  # colours of Okabe & Ito (2008) without their yellow, which vanishes on white, and of Tol's muted scheme
-    "uniform": Look("#000000", (0, (4, 1.5)), "o"),
-    "filter": Look("#E69F00", (0, (6, 1.5, 1, 1.5)), "s"),
-    "band": Look("#56B4E9", (0, (2, 1)), "^"),
-    "linear": Look("#009E73", (0, (8, 2)), "v"),
-    "sorted": Look("#CC79A7", (0, (6, 1.2, 1, 1.2, 1, 1.2)), "D"),
-    "frozen": Look("#0072B2", (0, (1, 1)), "p"),
-    "adarft": Look("#D55E00", SOLID, "*"),
-    "adarft-gaussian": Look("#D55E00", (0, (2, 1)), "X"),
-    "adarft-covering": Look("#D55E00", (0, (6, 1.5, 1, 1.5)), "h"),
-    "staged": Look("#CC79A7", SOLID, "s"),
-    "e2h": Look("#009E73", (0, (1, 1)), "d"),
-    "rlve": Look("#E69F00", SOLID, "v"),
-    "sec": Look("#332288", SOLID, "o"),
-    "dump": Look("#332288", (0, (2, 1)), "s"),
-    "tscl": Look("#332288", (0, (8, 2)), "^"),
-    "progress": Look("#0072B2", SOLID, "H"),
-    "prioritized": Look("#117733", SOLID, "D"),
-    "mopps": Look("#117733", (0, (4, 1.5)), "p"),
-    "bots": Look("#117733", (0, (3, 1, 1, 1)), "8"),
-    "sfl": Look("#CC6677", SOLID, "^"),
-    "procurl": Look("#CC6677", (0, (4, 1.5)), "d"),
-    "plr": Look("#CC6677", (0, (1, 1)), "o"),
-    "greso": Look("#999933", SOLID, "P"),
-    "cures": Look("#999933", (0, (4, 1.5)), "*"),
-    "mastered": Look("#999933", (0, (2, 1)), "v"),
-    "alp-gmm": Look("#44AA99", SOLID, "p"),
-    "dots": Look("#44AA99", (0, (1, 1)), "s"),
-    "pcl": Look("#44AA99", (0, (4, 1.5)), "X"),
-    "dapo": Look("#882255", (0, (3, 1, 1, 1)), "P"),
-    "balanced": Look("#882255", (0, (6, 1.5, 1, 1.5)), "H"),
-    "vcrl": Look("#882255", (0, (8, 2)), "8"),
-    "speed": Look("#882255", (0, (1, 1)), "D"),
-}
+# Of the rules and gates of ours; colours of Okabe & Ito (2008) without their yellow, which vanishes on white, and of
+# Tol's muted scheme.
+LOOKS: dict[str, Look] = {name: preset.look for name, preset in (RULES | GATES).items() if preset.look is not None}
 COLORS = {rule: look.color for rule, look in LOOKS.items()}
 # RULE+GATE is drawn as the rule, its dashes those of the gates in turn; each starts with the longest of all strokes.
-GATE_DASHES = {"dapo": (11.0, 1.0), "balanced": (11.0, 1.0, 3.0, 1.0), "vcrl": (11.0, 1.0, 1.0, 1.0),
-               "speed": (11.0, 1.0, 1.0, 1.0, 1.0, 1.0)}  # fmt: skip
-# Rules without a row above: those of Tol's muted colours that stay clear of Okabe-Ito, in dashes of their own or solid.
+GATE_DASHES = {name: gate.strokes for name, gate in GATES.items()}
+# Rules without a look: those of Tol's muted colours that stay clear of Okabe-Ito, solid or in dashes of their own.
 OTHER_COLORS = ("#332288", "#661100", "#999933", "#CC6677", "#117733", "#44AA99")
 OTHER_DASHES: tuple[Dashes, ...] = (SOLID, (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 OTHER_MARKERS = ("d", "h", "X", "8", "H")

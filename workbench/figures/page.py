@@ -19,8 +19,9 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from workbench.controllers.rule import Look
 from workbench.errors import InputError
-from workbench.figures.looks import Look, _style, controller_looks
+from workbench.figures.looks import _style, controller_looks
 from workbench.files import write_whole
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page

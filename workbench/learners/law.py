@@ -11,9 +11,10 @@ K, the transfer between items, and in what decays. Laws with another response mo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from workbench.pool import Pool
 from workbench.streams import Role, generator
 
 Chances = NDArray[np.float32]
+Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
 UNSOLVABLE = 1000.0  # logits: the true difficulty of items that are never solved
 
 
@@ -107,6 +109,8 @@ class Law:
     tokens_hard: float = 2000.0
     signal: Signal = field(default_factory=RLOO)
 
+    # Names that command lines and tables know, each with the hyper-parameters in which it differs from the defaults.
+    presets: ClassVar[Presets] = {}
     heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
     per_item: ClassVar[bool] = True  # whether the update needs each item's signal, not only their mean
     trains_model: ClassVar[bool] = False  # whether it trains a model of its own: slow, so a sweep takes few seeds

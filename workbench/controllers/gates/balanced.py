@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.gate import Gate, NoState
-from workbench.controllers.rule import Feedback, Lanes, per_lane
+from workbench.controllers.rule import Feedback, Lanes, Look, per_lane
 from workbench.errors import InputError, check_number
 from workbench.pool import Pool
 
@@ -22,6 +22,10 @@ class BalancedFilter(Gate):
     Differs: the defaults are ours, the paper compares several bounds; it refills the batch group by group while others
     are still generated, here whole batches are drawn.
     """
+
+    name = "balanced"
+    look = Look("#882255", (0, (6, 1.5, 1, 1.5)), "H")
+    strokes = (11.0, 1.0, 3.0, 1.0)
 
     low: Lanes = 0.25
     high: Lanes = 0.75

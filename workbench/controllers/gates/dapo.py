@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.gate import Gate, NoState
-from workbench.controllers.rule import Feedback
+from workbench.controllers.rule import Feedback, Look
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class DynamicSampling(Gate):
     Source: DAPO, Yu et al. 2025, arXiv 2503.14476, equation 11.
     Differs: a batch that stays short is trained on, where the recipe ends the run.
     """
+
+    name = "dapo"
+    look = Look("#882255", (0, (3, 1, 1, 1)), "P")
+    strokes = (11.0, 1.0)
 
     def admit(self, state: NoState, feedback: Feedback) -> tuple[NDArray[np.bool_], NoState]:
         return feedback.stds > 0, state

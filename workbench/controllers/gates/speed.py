@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.gate import Gate, NoState
-from workbench.controllers.rule import Feedback
+from workbench.controllers.rule import Feedback, Look
 from workbench.errors import InputError, check_count
 
 
@@ -26,6 +26,10 @@ class SPEED(Gate):
     keeps screened items in a buffer for later updates, so that they are trained on with rollouts of an older policy;
     here both phases are of the same policy, further batches fill up an update, and what is left over is not kept.
     """
+
+    name = "speed"
+    look = Look("#882255", (0, (1, 1)), "D")
+    strokes = (11.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
     first: int = 4
 

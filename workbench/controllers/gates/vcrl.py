@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.gate import Gate
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import InputError, check_count, check_number
 from workbench.pool import Pool
 
@@ -53,6 +53,10 @@ class VCRL(Gate):
     fills up, and further batches follow until max_batches (2 comes nearest to the paper). Items of this very update are
     not drawn from the bank. For rewards between 0 and 1 the variance is theirs.
     """
+
+    name = "vcrl"
+    look = Look("#882255", (0, (8, 2)), "8")
+    strokes = (11.0, 1.0, 1.0, 1.0)
 
     threshold: Lanes = 0.8
     early: Lanes = 0.3

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.controllers.rules.nearest import TIES, TargetState, nearest
 from workbench.errors import InputError, check_choice, check_number
 from workbench.kernels.arithmetic import inside
@@ -37,6 +37,9 @@ class AdaRFT(Rule):
     Differs: the paper is silent on ties; R is raw correctness as in Algorithm 1, where the released code can take
     the reward after its KL penalty; T acts on the very next batch, where the released loader prefetches.
     """
+
+    name = "adarft"
+    look = Look("#D55E00", SOLID, "*")
 
     beta: Lanes = 0.5
     alpha: Lanes = 2.0
@@ -95,6 +98,9 @@ class AdaRFTGaussian(AdaRFT):
     Differs: Algorithm 1 takes the B nearest items, so that a target that rests draws the same batch again.
     """
 
+    name = "adarft-gaussian"
+    look = Look("#D55E00", (0, (2, 1)), "X")
+
     width: Lanes = 15.0
 
     def __post_init__(self) -> None:
@@ -137,6 +143,9 @@ class AdaRFTCovering(AdaRFT):
     Source: an extension, ours, of arXiv 2504.05520, whose Algorithm 1 takes the nearest items used or not.
     Differs: the further a round has come, the further from T its items lie.
     """
+
+    name = "adarft-covering"
+    look = Look("#D55E00", (0, (6, 1.5, 1, 1.5)), "h")
 
     memory = "item"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator
@@ -45,6 +45,9 @@ class ALPGMM(Rule):
     one policy; the code looks through all earlier episodes, 500 is there the size of a search tree's buffer. "Random"
     is uniform over the items, not over the difficulties. Tasks are difficulty / 100, so that both axes run from 0 to 1.
     """
+
+    name = "alp-gmm"
+    look = Look("#44AA99", SOLID, "p")
 
     window: int = 250
     buffer: int = 500

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane, require
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 
@@ -46,6 +46,9 @@ class BOTS(Rule):
     Differs: the paper looks at all items, candidates=0. Successes are those of the rollouts there were, where the code
     scales them to `pseudo`. Where S = W over a batch, c stays.
     """
+
+    name = "bots"
+    look = Look("#117733", (0, (3, 1, 1, 1)), "8")
 
     target: Lanes = 0.5
     decay: Lanes = 0.1

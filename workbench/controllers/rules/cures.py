@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import NONE_YET, ItemRule, Weights, boltzmann, draw_by_weight, reverted, with_counts
-from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import InputError, check_number, shown
 from workbench.pool import Pool
 
@@ -42,6 +42,9 @@ class CurES(ItemRule):
     parts of its data; here reversion forgets. Its released sampler divides by (successes + 1) / 0.01 instead of tau,
     which is uniform in effect. A batch holds no item twice. The bounds of n_i are ours.
     """
+
+    name = "cures"
+    look = Look("#999933", (0, (4, 1.5)), "*")
 
     tau: Lanes = 0.1
     adaptive: bool = True

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import random_items, take_best
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Probe, Rule, per_lane, require
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number
 from workbench.kernels.arithmetic import exp32
 from workbench.pool import Pool
@@ -48,6 +48,9 @@ class DOTS(Rule):
     the calibration linear, as the release applies on top. Its rollout replay, a share of each batch out of a buffer of
     earlier rollouts, is the trainer's and not part of a rule.
     """
+
+    name = "dots"
+    look = Look("#44AA99", (0, (1, 1)), "s")
 
     reference: int = 256
     rollouts: int = 8

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.controllers.arms import ArmRule, advantage_scale, by_arm, softmax
-from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, Look, per_lane
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
 
@@ -38,6 +38,9 @@ class DUMP(ArmRule):
     Differs: the released code fills its windows with rewards of validation answers; here, as the paper says, they are
     advantages of the groups trained on. Arms are difficulty bins unless `by` says otherwise.
     """
+
+    name = "dump"
+    look = Look("#332288", (0, (2, 1)), "s")
 
     window: int = 300
     tau: Lanes = 0.1

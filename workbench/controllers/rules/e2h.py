@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.controllers.arms import ORDERED, ArmRule, by_arm, softmax
-from workbench.controllers.rule import Draw, Floats, Items, Lanes, per_lane
+from workbench.controllers.rule import Draw, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import check_choice, check_flag, check_number
 from workbench.pool import Pool
 
@@ -36,6 +36,9 @@ class E2H(ArmRule):
     Differs: that code walks through shuffled items of a level, here a batch draws them at random; its cosine schedule
     has a floor of p_min, which its probabilities never reach, so there is none here.
     """
+
+    name = "e2h"
+    look = Look("#009E73", (0, (1, 1)), "d")
 
     schedule: str = "gaussian"
     horizon: Lanes = 100

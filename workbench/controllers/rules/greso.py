@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import deal_some, new_deck
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_number
 from workbench.pool import Pool
 
@@ -50,6 +50,9 @@ class GRESO(Rule):
     next one goes on with items that the batch does not hold yet. z counts up to 127. It also sizes each refill by the
     share of silent groups; that is the loop's business, and a gate such as DynamicSampling leaves silent groups out.
     """
+
+    name = "greso"
+    look = Look("#999933", SOLID, "P")
 
     easy: Lanes = 0.5
     hard: Lanes = 0.5

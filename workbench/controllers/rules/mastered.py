@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.items import deal_some, new_deck, take_best, with_counts
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
 
@@ -41,6 +41,9 @@ class DropMastered(Rule):
     are ours: a pool that runs empty would end the run. Items dropped in the same step come back in random order. Where
     an epoch ends within a batch, the next one goes on with items that the batch does not hold yet.
     """
+
+    name = "mastered"
+    look = Look("#999933", (0, (2, 1)), "v")
 
     threshold: Lanes = 0.9
     memory_of: str = "group"

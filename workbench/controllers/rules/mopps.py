@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 
@@ -39,6 +39,9 @@ class MoPPS(Rule):
     Differs: candidates is ours. decay is 0.5 in its run scripts and 1 in its configuration. n is the group's own size,
     where the code takes the configured one and, if that is 1, sets a and b to 8.
     """
+
+    name = "mopps"
+    look = Look("#117733", (0, (4, 1.5)), "p")
 
     target: Lanes = 0.5
     decay: Lanes = 0.5

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import Draw, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import check_choice, check_number
 from workbench.kernels.philox import other_seed, unit53_row
 from workbench.pool import Pool
@@ -44,6 +44,9 @@ class FrozenTarget(Rule):
     Source: ours, the control that arXiv 2504.05520 leaves out: its Algorithm 1 with eta = 0.
     """
 
+    name = "frozen"
+    look = Look("#0072B2", (0, (1, 1)), "p")
+
     target: Lanes = 50.0
     ties: str = "random"
 
@@ -72,6 +75,9 @@ class LinearSchedule(Rule):
     Source: the "fixed curriculum" baseline of Shi et al. 2025, arXiv 2504.05520, section 4.3.
     Differs: the paper says items that match T(s), not how many or which; here the nearest B, as in Algorithm 1.
     """
+
+    name = "linear"
+    look = Look("#009E73", (0, (8, 2)), "v")
 
     start: Lanes = 0.0
     end: Lanes = 100.0

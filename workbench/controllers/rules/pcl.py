@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.items import random_items, take_best
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane, require
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number
 from workbench.pool import Pool
 
@@ -38,6 +38,9 @@ class PCL(Rule):
     Differs: the paper's V is a language model with a head, of the policy's size; here it is a linear model of the
     pool's features, and its step size is ours. As there, V lags one update behind the policy.
     """
+
+    name = "pcl"
+    look = Look("#44AA99", (0, (4, 1.5)), "X")
 
     tau: Lanes = 0.5
     candidates: int = 4

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.arms import absolute_advantage
 from workbench.controllers.items import Weights
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_choice, check_number
 from workbench.kernels.arithmetic import FASTEST, inside
 from workbench.kernels.choose import clear_bits, has_bit, pick, set_bit
@@ -48,6 +48,9 @@ class PLR(Rule):
     are filled, each from the items left, then staleness slots, then new ones. Equal scores, of which groups of few
     rollouts have many, share their ranks at random. Items are seen when their feedback comes.
     """
+
+    name = "plr"
+    look = Look("#CC6677", (0, (1, 1)), "o")
 
     score: str = "l1"
     beta: Lanes = 0.1

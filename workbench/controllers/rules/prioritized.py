@@ -15,7 +15,7 @@ from workbench.controllers.items import (
     reverted_rates,
     with_rates,
 )
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Look, per_lane
 from workbench.pool import Pool
 
 
@@ -27,6 +27,9 @@ class Prioritized(ItemRule):
     Differs: the paper gives neither the window of s_i nor its start. A batch holds no item twice: its items are drawn
     one after another from those left; solved ones (s_i = 1) come last.
     """
+
+    name = "prioritized"
+    look = Look("#117733", SOLID, "D")
 
     def init(self, pool: Pool, lanes: int) -> RateState:
         per_lane("reversion", self.reversion, lanes)

@@ -15,7 +15,7 @@ from workbench.controllers.items import (
     reverted_rates,
     with_rates,
 )
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import InputError, check_number, shown
 from workbench.pool import Pool
 
@@ -32,6 +32,9 @@ class ProCuRL(ItemRule):
     asks a critic (-val). The first estimate is ours. A batch holds no item twice: its items are drawn one after another
     from those left.
     """
+
+    name = "procurl"
+    look = Look("#CC6677", (0, (4, 1.5)), "d")
 
     beta: Lanes = 20.0
     ceiling: Lanes = 1.0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.arms import ArmRule, arm_means, by_arm
-from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Lanes, Look, per_lane
 from workbench.errors import check_number
 from workbench.pool import Pool
 
@@ -36,6 +36,9 @@ class LearningProgress(ArmRule):
     Differs: those evaluate every task from time to time and subtract the success of a random agent; here p is what
     training rollouts say, and an arm without feedback keeps its averages unless there is reversion.
     """
+
+    name = "progress"
+    look = Look("#0072B2", SOLID, "H")
 
     ema: Lanes = 0.1
     theta: Lanes = 0.1

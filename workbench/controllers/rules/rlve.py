@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.controllers.arms import ORDERED, ArmRule
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import InputError, check_choice, check_number
 from workbench.pool import Pool
 
@@ -36,6 +36,9 @@ class RLVE(ArmRule):
     Differs: there each of many environments has its own h and generates ever harder problems; here one pool is one
     environment, and h stays at its hardest level.
     """
+
+    name = "rlve"
+    look = Look("#E69F00", SOLID, "v")
 
     start: Lanes = 0
     width: Lanes = 4

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.controllers.arms import ArmRule, absolute_advantage, arm_means, by_arm, softmax
-from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Lanes, Look, per_lane
 from workbench.errors import check_choice, check_number
 from workbench.pool import Pool
 
@@ -31,6 +31,9 @@ class SEC(ArmRule):
     Differs: lr and tau, which the paper tunes per task, are ours; its Q starts at 0. Arms are difficulty bins unless
     `by` says otherwise. Arms without feedback keep their Q unless there is reversion.
     """
+
+    name = "sec"
+    look = Look("#332288", SOLID, "o")
 
     lr: Lanes = 0.5
     tau: Lanes = 0.2

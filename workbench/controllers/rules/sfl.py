@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import random_items, take_best
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Probe, Rule, per_lane
+from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number
 from workbench.kernels.choose import pick
 from workbench.kernels.philox import other_seed, unit53_row
@@ -39,6 +39,9 @@ class SFL(Rule):
     Items that tie for the last places are drawn at random. A batch holds no item twice, so where fewer are kept than
     its part, the pool fills up. LILO trains on the rollouts it selects by; a probe here is not trained on.
     """
+
+    name = "sfl"
+    look = Look("#CC6677", SOLID, "^")
 
     period: int = 50
     candidates: int = 1000

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench import kernels
-from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import Draw, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import check_number
 from workbench.pool import Pool
 
@@ -26,6 +26,9 @@ class SortedEasyToHard(Rule):
     Equal steps in rank, where LinearSchedule takes equal steps in difficulty.
     Source: classic ordering (Bengio et al. 2009); for LLM finetuning the pre-sorted blends of e.g. arXiv 2512.20848.
     """
+
+    name = "sorted"
+    look = Look("#CC79A7", (0, (6, 1.2, 1, 1.2, 1, 1.2)), "D")
 
     horizon: Lanes = 100
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from workbench.controllers.rule import Draw, Floats, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import SOLID, Draw, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import check_count, check_flag, check_number
 from workbench.kernels.choose import few_of
 from workbench.kernels.philox import other_seed, unit53_row
@@ -34,6 +34,9 @@ class Staged(Rule):
     Kimi Team 2025, arXiv 2501.12599, section 2.3.3; cumulative ones as in Bengio et al. 2009.
     Differs: Kimi k1.5 gives neither the cut nor the step at which it changes over; here equal sizes and equal times.
     """
+
+    name = "staged"
+    look = Look("#CC79A7", SOLID, "s")
 
     stages: int = 3
     horizon: Lanes = 100

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.arms import ArmRule, arm_means, by_arm, softmax
-from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, per_lane
+from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, Look, per_lane
 from workbench.errors import InputError, check_choice, check_count, check_flag, check_number
 from workbench.pool import Pool
 from workbench.streams import Role, uniforms
@@ -51,6 +51,9 @@ class TSCL(ArmRule):
     of such arms as 0, and their next one too. "naive" leaves an arm with fewer than two scores in a period as it is,
     where that code assumes a slope of 1. Ties share where that code draws one.
     """
+
+    name = "tscl"
+    look = Look("#332288", (0, (8, 2)), "^")
 
     estimator: str = "online"
     absolute: bool = False

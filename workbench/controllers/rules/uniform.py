@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
-from workbench.controllers.rule import Draw, Items, Lanes, Rule, per_lane
+from workbench.controllers.rule import Draw, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_number
 from workbench.pool import Pool
 from workbench.streams import Role
@@ -30,6 +30,9 @@ class Uniform(Rule):
     The rest of an epoch that no longer fills a batch is dropped, so no item comes twice in a batch.
     Source: the standard baseline; uniform shuffling in Shi et al. 2025, arXiv 2504.05520, section 4.3.
     """
+
+    name = "uniform"
+    look = Look("#000000", (0, (4, 1.5)), "o")
 
     memory = "item"
 
@@ -73,6 +76,9 @@ class OfflineFilter(Uniform):
     Differs: the paper filters by 40 attempts of the model to be trained; here by the pool's own pass rates.
     """
 
+    name = "filter"
+    look = Look("#E69F00", (0, (6, 1.5, 1, 1.5)), "s")
+
     low: Lanes = 0.1
     high: Lanes = 0.9
 
@@ -97,6 +103,9 @@ class MiddleBand(Uniform):
     low, high: difficulty in [0, 100].
     Source: the control that arXiv 2504.05520 leaves out; ours.
     """
+
+    name = "band"
+    look = Look("#56B4E9", (0, (2, 1)), "^")
 
     low: Lanes = 25.0
     high: Lanes = 75.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,7 +13,7 @@ from workbench import kernels
 from workbench.errors import check_count
 from workbench.kernels.arithmetic import saturated
 from workbench.lanes import Floats
-from workbench.learners.law import Chances, Gradient, ItemBank, Law, decay_to, level_of, topic_of
+from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, level_of, topic_of
 
 
 class ChainState(NamedTuple):
@@ -41,6 +41,9 @@ class Chain(Law):
     Source: ours, the policy gradient of a product; compare the relay and the plateaus of Huang et al. 2026,
     arXiv 2602.14872.
     """
+
+    # several steps that must all succeed
+    presets: ClassVar[Presets] = {"chain": {"theta0": -0.5, "kappa": 0.1, "kinds": 4}}
 
     longest: int = 8
     kinds: int = 1

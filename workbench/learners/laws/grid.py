@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from workbench import kernels
 from workbench.errors import check_count, check_number
 from workbench.lanes import Floats, Lanes, per_lane
-from workbench.learners.law import Chances, Gradient, ItemBank, Law, decay_to, level_of, sigma, topic_of
+from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, level_of, sigma, topic_of
 from workbench.learners.signals import Signal, Visit
 
 
@@ -43,6 +43,8 @@ class PrerequisiteGrid(Law):
     arXiv 1910.07224), which has no forgetting.
     Differs: all visits of a batch count at once; a cell that they open counts from the next batch on.
     """
+
+    presets: ClassVar[Presets] = {"grid": {"theta0": -3.0}}  # locked cells; no policy gradient
 
     theta0: Lanes = -10.0
     kappa: Lanes = 1.0

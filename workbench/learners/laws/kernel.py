@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
 from workbench.errors import check_count, check_number
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
-from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to, topic_of
+from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, Presets, decay_to, topic_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class KernelTransfer(Law):
     Held-out items learn from their neighbours only.
     Source: ours, a neural tangent kernel between items (Jacot et al. 2018, arXiv 1806.07572) reduced to difficulty.
     """
+
+    # local transfer, and forgetting
+    presets: ClassVar[Presets] = {"kernel": {"kappa": 0.1, "length": 0.5, "forgetting": 0.01}}
 
     transfer_all: Lanes = 0.0
     transfer_near: Lanes = 1.0
@@ -85,6 +88,8 @@ class Tabular(KernelTransfer):
     Held-out items would never change, so `evaluate` looks at the pool's own items.
     Source: softmax policy gradient on independent bandits (Mei et al. 2020, arXiv 2005.06392).
     """
+
+    presets: ClassVar[Presets] = {"tabular": {}}  # no transfer
 
     kappa: Lanes = 64.0
     transfer_near: Lanes = 0.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from workbench.errors import InputError, check_choice, check_count
 from workbench.kernels.philox import unit_block
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane, read_only
-from workbench.learners.law import UNSOLVABLE, Chances, Gradient, ItemBank, Law
+from workbench.learners.law import UNSOLVABLE, Chances, Gradient, ItemBank, Law, Presets
 from workbench.learners.signals import Signal
 from workbench.streams import Role, generator
 
@@ -95,6 +95,8 @@ class TinyPolicy(Law):
     Differs: no KL penalty, entropy bonus or clipping of gradients; the carry is shown, so that an error does not spread
     to later steps.
     """
+
+    presets: ClassVar[Presets] = {"policy": {}}  # a network trained on its own answers; needs torch
 
     theta0: Lanes = 0.0
     kappa: Lanes = 0.003

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from workbench.errors import InputError, check_number
 from workbench.lanes import Lanes
-from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, decay_to
+from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, Presets, decay_to
+from workbench.learners.signals import GRPO
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class ScalarIRT(Law):
     Source: response curve of Barton and Lord 1981 (3PL: Birnbaum 1968); the update is the policy gradient of theta.
     Differs: the anchor pulls in proportion to the sampled signal, so silent groups do not pull; its mean is exact.
     """
+
+    presets: ClassVar[Presets] = {
+        "scalar": {},  # plain policy gradient
+        "grpo": {"signal": GRPO()},  # std-normalised advantages
+        "natural": {"gamma": 0.0},  # natural gradient: no schedule can matter
+        "guess": {"floor": 0.25, "ceiling": 0.9},  # four-option answers, imperfect verifier
+    }
 
     a: Lanes = 1.0
     floor: Lanes = 0.0

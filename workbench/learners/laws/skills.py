@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,7 +15,7 @@ from workbench import kernels
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.kernels.arithmetic import saturated
 from workbench.lanes import Floats, Lanes, per_lane
-from workbench.learners.law import Chances, Gradient, ItemBank, Law, decay_to, sigma, topic_of
+from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, sigma, topic_of
 from workbench.streams import Role, generator
 
 f32, u64 = np.float32, np.uint64
@@ -59,6 +59,9 @@ class MultiSkill(Law):
     Source: compensatory multidimensional IRT (Reckase 2009) with one skill per item; the gate is ours, a soft form of
     the one in TeachMyAgent's toy student (Romac et al. 2021, arXiv 2103.09815).
     """
+
+    # each of four skills waits for the one before it
+    presets: ClassVar[Presets] = {"skills": {"kappa": 0.08, "prerequisite": 1.0}}
 
     skills: int = 4
     transfer: Lanes = 0.3

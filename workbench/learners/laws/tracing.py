@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from workbench import kernels
 from workbench.errors import InputError, check_count, check_number
 from workbench.lanes import Floats, Lanes, per_lane
-from workbench.learners.law import Chances, Gradient, ItemBank, Law, decay_to, level_of, sigma
+from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, level_of, sigma
 from workbench.learners.signals import Signal, Visit
 
 
@@ -40,6 +40,8 @@ class KnowledgeTracing(Law):
     gamma has no effect on visits; other signals scale them.
     Source: Bayesian knowledge tracing, Corbett & Anderson 1995, its transition and its success, over a population.
     """
+
+    presets: ClassVar[Presets] = {"tracing": {}}  # known or not known; no policy gradient
 
     kappa: Lanes = 1.0
     skills: int = 10
