@@ -1,10 +1,16 @@
-"""The table of all rules and gates, from the code itself: python -m workbench.listing [README.md]"""
+"""What the code says of itself: the table of rules and gates, and what packages export.
+
+    python -m workbench.listing             print the table
+    python -m workbench.listing README.md   put it between the marks of a file
+    python -m workbench.listing --write     that, and the lists of exported rules, gates and laws
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +18,14 @@ import pandas as pd
 
 from workbench.errors import InputError
 from workbench.files import write_whole
-from workbench.registry import GATES, RULES
+from workbench.registry import GATES, LAWS, RULES
 
+MADE = "Made by python -m workbench.listing --write"
+PACKAGES: list[tuple[str, str, Mapping[str, Any]]] = [
+    ("controllers/rules", f"Curriculum rules, one file per published rule. {MADE}", RULES),
+    ("controllers/gates", f"Gates, one file per published gate. {MADE}", GATES),
+    ("learners/laws", f"Laws of learning, one file per law. {MADE}", LAWS),
+]
 START, END = "<!-- catalog: python -m workbench.listing README.md -->", "<!-- end of catalog -->"
 
 
@@ -60,11 +72,47 @@ def markdown() -> str:
     return "\n".join(lines)
 
 
+def exports() -> dict[str, str]:
+    """What the classes' metadata say of the package itself: path below workbench/ -> the whole text of that file.
+
+    The packages of rules, gates and laws export each registered class. In __init__.pyi only the lines of those classes
+    are made; the others stay as they are.
+    """
+    here = Path(__file__).parent
+    stub = (here / "__init__.pyi").read_text(encoding="utf-8").splitlines()
+    written, made, lines = {}, set[str](), list[str]()
+    for folder, about, presets in PACKAGES:
+        classes = {type(preset).__name__: type(preset).__module__ for preset in presets.values()}
+        by_module: dict[str, list[str]] = {}
+        for name in sorted(classes, key=lambda name: (name.upper() != name, name)):  # as the linter sorts them
+            by_module.setdefault(classes[name], []).append(name)
+        imports = [f"from {module} import {', '.join(by_module[module])}" for module in sorted(by_module)]
+        names = sorted(classes, key=lambda name: (name.upper() != name, name))
+        text = [f'"""{about}"""', "", *imports, "", "__all__ = [", *(f'    "{name}",' for name in names), "]", ""]
+        written[f"{folder}/__init__.py"] = "\n".join(text)
+        made |= classes.keys()
+        lines += [f"from .{folder.replace('/', '.')} import {name} as {name}" for name in names]
+    kept = [line for line in stub if line.rpartition(" ")[2] not in made]
+    written["__init__.pyi"] = "\n".join(sorted([*kept, *lines], key=_as_sorted)) + "\n"
+    return written
+
+
+def _as_sorted(line: str) -> tuple[str, bool, str]:
+    """Where the linter puts an import: by module, constants before classes before functions."""
+    module, name = line.split()[1], line.split()[3]
+    return module, name.upper() != name, ("0" if name[0].isupper() else "1") + name
+
+
 def main(arguments: list[str]) -> int:
-    """Print the table, or put it between the marks of a file."""
+    """Print the table, put it between the marks of a file, or --write all that the code makes of its own metadata."""
     if not arguments:
         print(markdown())
         return 0
+    if arguments == ["--write"]:
+        here = Path(__file__).parent
+        for name, made in exports().items():
+            write_whole(here / name, made.encode())
+        arguments = [str(here.parent / "README.md")]
     path = Path(arguments[0])
     text = path.read_text(encoding="utf-8")
     before, start, rest = text.partition(START)

@@ -13,10 +13,20 @@ from typing import Any
 
 from sims.comparison.grids import DEFAULT, TINY
 from workbench.commands import Parser
-from workbench.controllers import Controller
+from workbench.controllers import Controller, Gate, Rule
 from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
-from workbench.registry import GATES, LAWS, RULES, SIGNALS, finite_number, make_controller, setting_value
+from workbench.registry import (
+    SIGNALS,
+    find_law,
+    finite_number,
+    make_controller,
+    owner_and_field,
+    part,
+    setting_value,
+)
+from workbench.registry import names as names_of
 from workbench.study.design import grid_points, space_filling_points
 from workbench.study.study import BUDGETS, Study
 
@@ -29,8 +39,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Compare curricula on simulated learners, on paired seeds. Finished cells are kept in --out: "
         "an interrupted sweep goes on where it stopped when the same command is run again.",
-        epilog=f"rules: {', '.join(RULES)}. gates: {', '.join(GATES)}. learners: {', '.join(LAWS)}. "
-        f"pools: {', '.join(PRESETS)}. signals: {', '.join(SIGNALS)}. Docstrings hold the hyper-parameters of each.",
+        epilog=f"rules: {', '.join(names_of(Rule))}. gates: {', '.join(names_of(Gate))}. "
+        f"learners: {', '.join(names_of(Law))}. pools: {', '.join(PRESETS)}. signals: {', '.join(SIGNALS)}. "
+        "Docstrings hold the hyper-parameters of each. Your own class has the name package.module:Name.",
     )
     def add(flag: str, metavar: str, text: str, **how: Any) -> None:
         p.add_argument(flag, metavar=metavar, help=text, **how)
@@ -137,7 +148,7 @@ def make_study(options: argparse.Namespace) -> Study:
 def all_controllers(pools: list[Pool], batch: int) -> list[str]:
     """Every rule and gate that can run on all pools; says which are left out, and why."""
     able = []
-    for name in (*RULES, *GATES):
+    for name in (*names_of(Rule), *names_of(Gate)):
         try:
             for pool in pools:
                 rule, gates = make_controller(name)
@@ -152,9 +163,9 @@ def all_controllers(pools: list[Pool], batch: int) -> list[str]:
 def all_learners() -> list[str]:
     """Every learner whose packages are here; says which are left out, and why."""
     able = []
-    for name, law in LAWS.items():
+    for name in names_of(Law):
         try:
-            law.check_packages()
+            find_law(name).check_packages()
         except InputError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
         else:
@@ -175,10 +186,10 @@ def design(options: argparse.Namespace) -> list[dict[str, Any]]:
     settings: dict[str, str] = {}
     for text in options.set:
         name, equals, values = text.partition("=")
-        owner, dot, field = name.partition(".")
-        if not (equals and dot and owner and field and values) or name in settings:
+        owner, field = owner_and_field(name)
+        if not (equals and owner and field and values) or name in settings:
             raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
-        check_choice("--set", owner, (*RULES, *GATES, *LAWS))
+        part(owner, "--set")
         settings[name] = values
     if options.design == "grid":
         choices = {name: [setting_value(name, text) for text in values.split(",")] for name, values in settings.items()}

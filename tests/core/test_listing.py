@@ -1,5 +1,9 @@
 """The table of rules and gates says what they are, and the README holds it."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +15,25 @@ from workbench import registry as presets
 from workbench.errors import InputError
 
 README = Path(__file__).parents[2] / "README.md"
+NEWEST = '''
+"""The newest rule."""
+
+from dataclasses import dataclass
+
+from workbench.controllers.rule import SOLID, Look
+from workbench.controllers.rules.uniform import Uniform
+
+
+@dataclass(frozen=True)
+class Newest(Uniform):
+    """Uniform under another name.
+
+    Source: of this test.
+    """
+
+    name = "newest"
+    look = Look("#000000", SOLID, "s")
+'''
 
 
 def test_every_rule_and_gate_has_a_row_with_a_source_of_its_own():
@@ -54,3 +77,34 @@ def test_a_docstring_without_a_source_is_refused():
 
     with pytest.raises(InputError, match="Nameless: must have a line 'Source:'"):
         listing.source(Nameless)
+
+
+def test_the_package_exports_what_its_classes_register():
+    here = Path(listing.__file__).parent
+    for path, text in listing.exports().items():
+        assert (here / path).read_text() == text, f"{path}: run python -m workbench.listing --write"
+    for preset in (*presets.RULES.values(), *presets.GATES.values(), *presets.LAWS.values()):
+        assert getattr(wb, type(preset).__name__) is type(preset)
+
+
+def test_a_new_rule_takes_its_own_file_and_one_command(tmp_path):
+    """A copy of the library with one more file: the command exports it, and a sweep knows its name, look and source."""
+    root = tmp_path / "copy"
+    for name in ("workbench", "README.md"):
+        source = README.parent / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
+    (root / "workbench" / "controllers" / "rules" / "newest.py").write_text(NEWEST)
+    environment = os.environ | {"PYTHONPATH": str(root)}
+
+    def python(*words):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    python("-m", "workbench.listing", "--write")
+    assert "| `newest` | `Newest` | no | - | item | none | of this test |" in (root / "README.md").read_text()
+    assert "from .controllers.rules import Newest as Newest" in (root / "workbench" / "__init__.pyi").read_text()
+    said = python("-c", "import workbench as wb; from workbench import registry, figures;"
+                  "print(wb.Newest(), list(registry.RULES)[-1], figures.rule_look('newest').marker)")  # fmt: skip
+    assert said.startswith("Newest(")
+    assert said.split()[-2:] == ["newest", "s"]

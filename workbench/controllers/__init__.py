@@ -1,78 +1,14 @@
-"""Curriculum rules, one file per rule or family, and the Controller that binds one to a pool."""
+"""Curriculum rules and gates, and the Controller that binds a rule and its gates to a pool."""
 
+from workbench.controllers import gates, rules
 from workbench.controllers.arms import ArmRule
 from workbench.controllers.controller import Controller
 from workbench.controllers.gate import Gate, ShortBatch
-from workbench.controllers.gates.balanced import BalancedFilter
-from workbench.controllers.gates.dapo import DynamicSampling
-from workbench.controllers.gates.speed import SPEED
-from workbench.controllers.gates.vcrl import VCRL
+from workbench.controllers.gates import *  # noqa: F403
 from workbench.controllers.items import ItemRule
-from workbench.controllers.rule import Draw, Feedback, Probe, Rule
-from workbench.controllers.rules.adarft import AdaRFT, AdaRFTCovering, AdaRFTGaussian
-from workbench.controllers.rules.alp_gmm import ALPGMM
-from workbench.controllers.rules.bots import BOTS
-from workbench.controllers.rules.cures import CurES
-from workbench.controllers.rules.dots import DOTS
-from workbench.controllers.rules.dump import DUMP
-from workbench.controllers.rules.e2h import E2H
-from workbench.controllers.rules.greso import GRESO
-from workbench.controllers.rules.mastered import DropMastered
-from workbench.controllers.rules.mopps import MoPPS
-from workbench.controllers.rules.nearest import FrozenTarget, LinearSchedule
-from workbench.controllers.rules.pcl import PCL
-from workbench.controllers.rules.plr import PLR
-from workbench.controllers.rules.prioritized import Prioritized
-from workbench.controllers.rules.procurl import ProCuRL
-from workbench.controllers.rules.progress import LearningProgress
-from workbench.controllers.rules.rlve import RLVE
-from workbench.controllers.rules.sec import SEC
-from workbench.controllers.rules.sfl import SFL
-from workbench.controllers.rules.sorted import SortedEasyToHard
-from workbench.controllers.rules.staged import Staged
-from workbench.controllers.rules.tscl import TSCL
-from workbench.controllers.rules.uniform import MiddleBand, OfflineFilter, Uniform
+from workbench.controllers.rule import Draw, Feedback, Look, Probe, Rule
+from workbench.controllers.rules import *  # noqa: F403
 
-__all__ = [
-    "ALPGMM",
-    "BOTS",
-    "DOTS",
-    "DUMP",
-    "E2H",
-    "GRESO",
-    "PCL",
-    "PLR",
-    "RLVE",
-    "SEC",
-    "SFL",
-    "SPEED",
-    "TSCL",
-    "VCRL",
-    "AdaRFT",
-    "AdaRFTCovering",
-    "AdaRFTGaussian",
-    "ArmRule",
-    "BalancedFilter",
-    "Controller",
-    "CurES",
-    "Draw",
-    "DropMastered",
-    "DynamicSampling",
-    "Feedback",
-    "FrozenTarget",
-    "Gate",
-    "ItemRule",
-    "LearningProgress",
-    "LinearSchedule",
-    "MiddleBand",
-    "MoPPS",
-    "OfflineFilter",
-    "Prioritized",
-    "ProCuRL",
-    "Probe",
-    "Rule",
-    "ShortBatch",
-    "SortedEasyToHard",
-    "Staged",
-    "Uniform",
-]
+__all__ = ["ArmRule", "Controller", "Draw", "Feedback", "Gate", "ItemRule", "Look", "Probe", "Rule", "ShortBatch"]
+__all__ += rules.__all__
+__all__ += gates.__all__
