@@ -9,14 +9,11 @@
 
 # %%
 # %matplotlib inline
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import workbench as wb
-from workbench.analysis.tables import runs_table, summary_table
-from workbench.study.store import CellStore
 
 # %% [markdown]
 # ## One run
@@ -69,7 +66,8 @@ study = wb.Study(
     steps=150,
     batch=128,
 )
-curves = study.run(CellStore(Path("results/which_curriculum")))
+result = study.run(out="results/which_curriculum")
+curves = result.curves
 print(f"{len(study.cells)} runs of {study.steps} steps, {study.batch} items x {study.rollouts} rollouts each")
 
 # %%
@@ -90,8 +88,7 @@ wb.figures.target_trajectories(few)
 # `p_holm` a sign-flip test adjusted for all comparisons of the study.
 
 # %%
-runs = runs_table(curves)
-summary = summary_table(runs, study.steps)
+runs, summary = result.runs, result.summary
 columns = ["speedup", "auc", "auc_gain", "auc_gain_low", "auc_gain_high", "p_holm", "verdict"]
 summary[summary["rule"] == "adarft"].set_index(["pool", "learner"])[columns].round(3)
 

@@ -66,8 +66,9 @@ def sweep_rates(study: Study, jobs: int) -> tuple[float, float]:
     """Simulated rollouts per second of a sweep: while it runs (storage included), and from start to final table."""
     done: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
+        store = CellStore(Path(folder))
         seconds = clock(
-            lambda: study.run(CellStore(Path(folder)), jobs, lambda cells, _: done.append((time.perf_counter(), cells)))
+            lambda: study.compute(store, jobs, lambda cells, _: done.append((time.perf_counter(), cells)))
         )
     per_run = study.steps * study.batch * study.rollouts
     warm = min(2 * jobs, len(done) - 2)  # from when each process has done two chunks

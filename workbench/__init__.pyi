@@ -68,4 +68,5 @@ from .loop import train as train
 from .pool import Pool as Pool
 from .study.design import grid_points as grid_points
 from .study.design import space_filling_points as space_filling_points
+from .study.result import Result as Result
 from .study.study import Study as Study

@@ -20,14 +20,16 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from sims.paper import family
-from sims.robust.cells import Floats, Program, compute
 from sims.robust.drawing import page
+from sims.robust.programs import Floats, curves_of
 from workbench import figures
 from workbench.pool import Pool
 from workbench.registry import BASELINE, make_controller
 from workbench.streams import Role, generator, run_seeds
+from workbench.study.program import Program
 
 EVAL_EVERY = 5  # updates between records
+KEPT = ("success", "rollouts")
 MARGIN = 0.002  # of area: success averaged over the run and all deciles
 OFTEN = 0.8  # share of draws
 RIVALS = ("frozen", "filter", "linear")  # that AdaRFT is held against beside uniform
@@ -75,7 +77,8 @@ class Matrix:
             shape = self.steps, self.batch, self.rollouts, EVAL_EVERY, self.budget
             some = self.draws_of(controller)
             law = family.first_draws(laws[learner], some)
-            yield (pool.name, learner, controller), Program(pool, law, rule, tuple(gates), seeds[:some], *shape)
+            yield (pool.name, learner, controller), Program(pool, law, rule, tuple(gates), seeds[:some], *shape,
+                                                                  keep=KEPT)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Areas:
 
 def run(matrix: Matrix, folder: Path, jobs: int) -> Areas:
     keys, programs = zip(*matrix.programs(), strict=True)
-    curves = compute(programs, folder, jobs, "matrix")
+    curves = curves_of(programs, folder, jobs, "matrix")
     area = {
         key: np.asarray(np.trapezoid(of["success"], of["step"], axis=0) / of["step"][-1])
         for key, of in zip(keys, curves, strict=True)

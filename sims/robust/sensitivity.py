@@ -17,8 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sims.paper.transfer import RANGE
-from sims.robust.cells import Floats, Program, compute
 from sims.robust.drawing import COLORS, page
+from sims.robust.programs import Floats, curves_of
 from workbench.analysis.stats import steps_to_threshold
 from workbench.controllers import AdaRFT, Rule, Uniform
 from workbench.errors import InputError
@@ -27,6 +27,7 @@ from workbench.learners import Law
 from workbench.pool import Pool
 from workbench.registry import LAWS
 from workbench.streams import Role, generator, run_seeds
+from workbench.study.program import Program
 
 Ranges = dict[str, tuple[float, float, str]]  # (low, high, "log" or ""), as the priors of the family
 
@@ -120,7 +121,7 @@ def simulate(
     plain = _programs(setting, learner, dict(zip(law_names, distinct.T, strict=True)), len(distinct), Uniform())
     count = len(next(iter(points.values())))
     ours = _programs(setting, learner, points, count, AdaRFT())
-    curves = compute([*plain, *ours], folder, jobs, what)
+    curves = curves_of([*plain, *ours], folder, jobs, what)
     steps = curves[0]["step"]
     of_plain, of_ours = (
         np.concatenate([of["success"] for of in part], axis=1).T.reshape(-1, setting.seeds, len(steps))

@@ -29,12 +29,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 
-from sims.robust.cells import Floats, Program, compute
 from sims.robust.drawing import COLORS, page
+from sims.robust.programs import Floats, curves_of
 from workbench.controllers import AdaRFT
 from workbench.learners import Critic, ScalarIRT, difficulty_to_logit
 from workbench.pool import Pool
 from workbench.streams import run_seeds
+from workbench.study.program import Program
 
 BETA, ALPHA, ETA = 0.5, 2.0, 50.0  # published
 SLOPE = 0.04  # logits per unit of difficulty of the straight pool at a = 1: that of pass rates at d = 50
@@ -115,7 +116,7 @@ def simulate(
         rule = AdaRFT(beta=BETA, alpha=alpha, eta=eta, start=np.repeat(at[part], setting.seeds))
         programs.append(Program(pool, law, rule, (), np.tile(seeds, len(part)), setting.steps, setting.batch, 1, 1,
                                 keep=("target",), b=b))  # fmt: skip
-    targets = np.concatenate([of["target"] for of in compute(programs, folder, jobs, what)], axis=1)
+    targets = np.concatenate([of["target"] for of in curves_of(programs, folder, jobs, what)], axis=1)
     error = targets[setting.settled :] - np.repeat(at, setting.seeds)
     found = (error**2).mean(axis=0), error.var(axis=0), lag1(error)
     return Swings(*(values.reshape(count, setting.seeds) for values in found))

@@ -177,7 +177,7 @@ def test_every_python_block_runs(environment, tmp_path):
 
 def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
     study = Study([Pool.synthetic("narrow", 100)], ["natural"], ["adarft"], seeds=6, steps=4, batch=16)
-    runs = runs_table(study.run(CellStore(tmp_path)))
+    runs = runs_table(study.compute(CellStore(tmp_path)))
     printed = report(runs, summary_table(runs, study.steps), study.steps)
     head = next(line for line in printed.splitlines() if line.split()[:1] == ["controller"])
     assert head in section("Two commands").splitlines()
@@ -197,7 +197,7 @@ def default_runs(pool, learner, controllers, folder):
     default = runpy.run_path(str(ROOT / "sims" / "comparison" / "grids.py"))["DEFAULT"]
     sizes = {name: default[name] for name in ("seeds", "steps", "batch", "rollouts")}
     study = Study([Pool.synthetic(pool)], [learner], controllers, eval_every=5, **sizes)
-    return runs_table(study.run(CellStore(folder))), default
+    return runs_table(study.compute(CellStore(folder))), default
 
 
 def test_the_rows_that_the_readme_shows_are_those_of_the_default_study(tmp_path):

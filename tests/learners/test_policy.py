@@ -489,7 +489,7 @@ def test_variants_keep_the_laws_of_learners(law):
 
 def test_it_runs_on_three_seeds_of_a_sweep_and_is_paired_with_uniform_there(tmp_path):
     study = Study([POOL], ["scalar", "policy"], ["adarft"], seeds=5, steps=4, batch=8)
-    table = study.run(CellStore(tmp_path))
+    table = study.compute(CellStore(tmp_path))
     seeds = table.groupby(["learner", "controller"])["seed"].unique().map(list).to_dict()
     assert seeds == {
         (learner, rule): list(range(3 if learner == "policy" else 5))
@@ -502,7 +502,7 @@ def test_cells_know_the_release_of_torch(monkeypatch):
         return {cell.key for cell in Study([POOL], [learner], ["adarft"], seeds=2, steps=4, batch=8).cells}
 
     before = {learner: keys(learner) for learner in ("scalar", "policy")}
-    monkeypatch.setattr("workbench.study.study.version", lambda name: "0.0.0")
+    monkeypatch.setattr("workbench.study.identity.version", lambda name: "0.0.0")
     assert keys("scalar") == before["scalar"]
     assert not keys("policy") & before["policy"]
 

@@ -24,9 +24,9 @@ from workbench.errors import InputError
 from workbench.loop import SERIES
 from workbench.registry import LAWS, RULES
 from workbench.study.design import grid_points, space_filling_points
-from workbench.study.identity import git_commit
+from workbench.study.identity import describe, git_commit
 from workbench.study.store import CellStore
-from workbench.study.study import Arm, Study
+from workbench.study.study import Study, label_of
 
 POOL = wb.Pool.synthetic("uniform", size=150)
 SIZES = {"seeds": 2, "steps": 5, "batch": 12, "rollouts": 4, "eval_every": 2}
@@ -46,7 +46,7 @@ def curves(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             if lanes is not None:
                 patch.setattr(workbench.study.study, "ROLLOUTS_IN_CACHE", lanes * what.batch * what.rollouts)
-            return what.run(CellStore(next(folders)))
+            return what.compute(CellStore(next(folders)))
 
     return compute
 
@@ -135,7 +135,7 @@ def test_a_cell_is_the_same_alone_in_a_chunk_and_as_a_plain_single_run(curves, c
     together = curves(what)
     same(curves(what, lanes=1), together)
     for index, cell in enumerate(what.cells):
-        law, (rule, gates) = cell.arm.make_law(), cell.arm.make_controller(what.steps)
+        law, rule, *gates = cell.arm.parts
         record = wb.train(
             wb.Controller(rule, POOL, gates, seed=cell.seed), wb.SimLearner(law, POOL, seed=cell.seed),
             what.steps, what.batch, what.rollouts, what.eval_every,
@@ -163,7 +163,7 @@ def test_what_a_cell_spends_does_not_depend_on_chunks_or_processes(curves, tmp_p
     what = study(["scalar"], controllers, points, **sizes)
     together = curves(what)
     same(curves(what, lanes=1), together)
-    same(what.run(CellStore(tmp_path / "two"), jobs=2), together)
+    same(what.compute(CellStore(tmp_path / "two"), jobs=2), together)
 
 
 def test_a_gated_cell_is_a_plain_single_run(curves):
@@ -171,12 +171,12 @@ def test_a_gated_cell_is_a_plain_single_run(curves):
     together = curves(what)
     assert {"adarft+dapo adarft.eta=5 dapo.max_batches=1", "dapo max_batches=4"} <= set(together["controller"])
     for index, cell in enumerate(what.cells):
-        rule, gates = cell.arm.make_controller(what.steps)
+        law, rule, *gates = cell.arm.parts
         controller = wb.Controller(rule, POOL, gates, seed=cell.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wb.ShortBatch)
             record = wb.train(
-                controller, wb.SimLearner(cell.arm.make_law(), POOL, seed=cell.seed), what.steps, what.batch,
+                controller, wb.SimLearner(law, POOL, seed=cell.seed), what.steps, what.batch,
                 what.rollouts, what.eval_every,
             )  # fmt: skip
         mine = together.iloc[index * RECORDS : (index + 1) * RECORDS]
@@ -375,8 +375,8 @@ def test_different_settings_never_share_a_label(value, steps):
     other = value
     for _ in range(steps):
         other = math.nextafter(other, math.inf)
-    one, two = (Arm("p", "scalar", (), "adarft", (("adarft.eta", eta),)) for eta in (value, other))
-    assert one.controller != two.controller
+    one, two = (label_of("adarft", (("adarft.eta", eta),)) for eta in (value, other))
+    assert one != two
 
 
 @pytest.mark.parametrize("twins", ["learners", "signals", "pools"])
@@ -390,7 +390,7 @@ def test_cells_that_are_equal_under_two_names_run_once_and_show_under_both(tmp_p
         pools = [POOL, dataclasses.replace(POOL, name="copy")]
     what = study(learners, ["adarft"], points, pools)
     seen = []
-    table = what.run(CellStore(tmp_path), progress=lambda done, total: seen.append((done, total)))
+    table = what.compute(CellStore(tmp_path), progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1]
     for arm in what.arms:
         assert len(rows_of(table, arm)) == 2 * RECORDS, arm
@@ -473,10 +473,10 @@ def test_a_design_that_cannot_be_made_is_refused(ranges, design, points, said):
 
 def test_a_study_with_more_seeds_computes_only_the_new_ones(tmp_path, curves):
     store = CellStore(tmp_path / "cells")
-    study(seeds=2).run(store)
+    study(seeds=2).compute(store)
     old = {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
     seen = []
-    table = study(seeds=3).run(store, progress=lambda done, total: seen.append((done, total)))
+    table = study(seeds=3).compute(store, progress=lambda done, total: seen.append((done, total)))
     assert seen[0] == (4, 6)
     assert seen[-1] == (6, 6)
     assert {path: path.stat().st_mtime_ns for path in old} == old
@@ -487,10 +487,10 @@ def test_a_study_with_more_seeds_computes_only_the_new_ones(tmp_path, curves):
 
 def test_a_finished_study_is_only_read(tmp_path):
     store = CellStore(tmp_path)
-    first = study().run(store)
+    first = study().compute(store)
     old = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     seen = []
-    same(study().run(store, progress=lambda *at: seen.append(at)), first)
+    same(study().compute(store, progress=lambda *at: seen.append(at)), first)
     assert seen == [(4, 4)]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == old
 
@@ -498,7 +498,7 @@ def test_a_finished_study_is_only_read(tmp_path):
 def test_progress_counts_cells_up_to_all_of_them(tmp_path):
     seen = []
     what = study(["scalar", "kernel"], list(RULES))
-    what.run(CellStore(tmp_path), progress=lambda done, total: seen.append((done, total)))
+    what.compute(CellStore(tmp_path), progress=lambda done, total: seen.append((done, total)))
     done = [at for at, _ in seen]
     assert done == sorted(set(done))
     assert (done[0], done[-1]) == (0, len(what.cells))
@@ -508,10 +508,10 @@ def test_progress_counts_cells_up_to_all_of_them(tmp_path):
 
 def test_a_damaged_file_is_named_and_its_cells_computed_again(tmp_path, capsys):
     store = CellStore(tmp_path)
-    whole = study().run(store)
+    whole = study().compute(store)
     hurt = next(path for path in tmp_path.iterdir())
     hurt.write_bytes(hurt.read_bytes()[:-1])
-    same(study().run(store), whole)
+    same(study().compute(store), whole)
     assert str(hurt) in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} >= {hurt.name}  # back, with the same content
 
@@ -586,8 +586,8 @@ def test_another_release_of_a_package_that_a_cell_computes_with_makes_it_another
     def keys():
         return {(cell.arm.rule, cell.arm.law): cell.key for cell in study(["policy", "scalar"], ["alp-gmm"]).cells}
 
-    before, known = keys(), workbench.study.study.version
-    monkeypatch.setattr(workbench.study.study, "version", lambda name: "0.0" if name == package else known(name))
+    before, known = keys(), workbench.study.identity.version
+    monkeypatch.setattr(workbench.study.identity, "version", lambda name: "0.0" if name == package else known(name))
     after = keys()
     assert {arm for arm in before if before[arm] != after[arm]} == moved
     assert study(["policy"], ["alp-gmm"]).packages[package] == "0.0"
@@ -596,7 +596,7 @@ def test_another_release_of_a_package_that_a_cell_computes_with_makes_it_another
 
 def test_a_number_of_jobs_below_one_is_refused(tmp_path):
     with pytest.raises(InputError, match="jobs: must be a whole number >= 1, got 0"):
-        study().run(CellStore(tmp_path), jobs=0)
+        study().compute(CellStore(tmp_path), jobs=0)
 
 
 # ---- where the code comes from
@@ -613,6 +613,6 @@ def test_the_commit_is_the_one_that_is_checked_out():
 def test_a_study_is_plain_settings():
     """What the manifest says of a law and a rule is JSON and has every hyper-parameter."""
     for preset in (*LAWS.values(), *RULES.values()):
-        told = json.loads(json.dumps(workbench.study.study.describe(preset)))
+        told = json.loads(json.dumps(describe(preset)))
         assert told["class"] == type(preset).__name__
         assert {field.name for field in dataclasses.fields(preset)} == told.keys() - {"class"}

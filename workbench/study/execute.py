@@ -15,13 +15,24 @@ from typing import Any, TypeVar
 from workbench.errors import WorkerError
 
 T = TypeVar("T")
+NO_GUARD = 87  # exit status of a worker process whose import of the script would start the work once more
+GUARD = (
+    "worker processes import the script that starts them: put what it runs under `if __name__ == \"__main__\":`, "
+    "or use jobs=1"
+)
+
+
+def refuse_unguarded_script() -> None:
+    """End this process if it is a worker that is only importing the script; `execute` reports it in one line."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself finds out
+        os._exit(NO_GUARD)
 
 
 def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iterator[T]:
     """Do `work` on every chunk, in worker processes if there are several of both; yields each chunk when it is done.
 
     work: goes to each worker once, a chunk to one of them, so both must pickle; what they find out they keep on disk.
-    Raises WorkerError if a worker process dies.
+    Raises WorkerError if a worker process dies. After an error or Ctrl-C the workers are ended, and no other process.
     """
     if jobs == 1 or len(chunks) <= 1:
         for chunk in chunks:
@@ -34,25 +45,39 @@ def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iter
     desk.cancel_join_thread()  # a worker that died may have left its copy
     for _ in range(jobs):
         desk.put(work)
-    with ProcessPoolExecutor(jobs, context, _start_worker, (desk,)) as workers:
-        waiting = iter(enumerate(chunks))
-        running: set[Future[int]] = set()
-        try:
-            for number, chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: interruption loses little
+    started: dict[int, multiprocessing.process.BaseProcess] = {}  # workers by process id
+    try:
+        with ProcessPoolExecutor(jobs, context, _start_worker, (desk,)) as workers:
+            waiting = iter(enumerate(chunks))
+            running: set[Future[int]] = set()
+
+            def submit(number: int, chunk: T) -> None:
                 running.add(workers.submit(_work, number, chunk))
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for number, chunk in itertools.islice(waiting, len(finished)):
-                    running.add(workers.submit(_work, number, chunk))
-                for future in finished:
-                    yield chunks[future.result()]
-        except BrokenProcessPool:
-            raise WorkerError("a worker process died (out of memory?)") from None
-        except BaseException:  # an error, Ctrl-C: waiting for the other workers helps nobody
-            workers.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
+                started.update(workers._processes or {})  # it starts them as they are needed
+
+            try:
+                for number, chunk in itertools.islice(waiting, 2 * jobs):  # a short queue: interruption loses little
+                    submit(number, chunk)
+                while running:
+                    finished, unfinished = wait(running, return_when=FIRST_COMPLETED)
+                    running = unfinished
+                    for number, chunk in itertools.islice(waiting, len(finished)):
+                        submit(number, chunk)
+                    for future in finished:
+                        yield chunks[future.result()]
+            except BrokenProcessPool:
+                raise
+            except BaseException:  # an error, Ctrl-C: waiting for the other workers helps nobody
+                workers.shutdown(wait=False, cancel_futures=True)
+                for worker in started.values():
+                    worker.terminate()
+                for worker in started.values():
+                    worker.join()
+                raise
+    except BrokenProcessPool:
+        if any(worker.exitcode == NO_GUARD for worker in started.values()):
+            raise WorkerError(GUARD) from None
+        raise WorkerError("a worker process died (out of memory?)") from None
 
 
 _job: Callable[[Any], object] | None = None  # a worker's own, set once when it starts

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from workbench.files import _parquet, write_whole
 
@@ -19,7 +21,7 @@ class CellStore:
     """Finished cells of a sweep, in files named by the SHA-256 of their content.
 
     A file that does not hash to its name is truncated or corrupt: it is named, removed, and its cells are computed
-    again. Writers never touch each other's files, so a killed one leaves at worst an unnamed temporary file.
+    again. Writers never touch each other's files, and a killed writer leaves at most a `.part-*` file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,3 +61,23 @@ class CellStore:
         """Remove what killed writers left. Only for the holder of the folder's lock."""
         for path in self.folder.glob(".part-*"):
             path.unlink(missing_ok=True)
+
+
+class Records:
+    """Records that were read from a store, found by the key of their cell."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        """frame: with the columns `cell`, categorical, and `step`."""
+        self.frame = frame
+        cell = frame["cell"].cat
+        codes = cell.codes.to_numpy()
+        self._rows = np.lexsort((frame["step"].to_numpy(), codes))  # cell by cell, step by step
+        first = np.searchsorted(codes[self._rows], np.arange(len(cell.categories) + 1))
+        self._first = dict(zip(cell.categories, first[:-1], strict=True))
+        self._count = np.diff(first)
+
+    def rows(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """(N, E) rows of the frame: the E records of each cell, which all have as many, in the order of steps."""
+        records = int(self._count[0])
+        start = np.array([self._first[key] for key in keys])
+        return np.asarray(self._rows[start[:, None] + np.arange(records)])

@@ -1,69 +1,82 @@
-"""Sweeps: cells to lanes to processes to records."""
+"""Studies: what to run by names or objects, as cells, as array programs, as tables."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import platform
-import sys
-import warnings
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache, cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numba
 import numpy as np
 import pandas as pd
 
-from workbench.controllers import Controller, ShortBatch
-from workbench.errors import InputError, check_choice, check_count, shown
-from workbench.learners import KernelTransfer, Law, SimLearner
+from workbench.controllers import Controller, Gate, Rule
+from workbench.errors import InputError, check_choice, check_count, check_number, shown
+from workbench.files import only_writer
+from workbench.learners import KernelTransfer, Law
 from workbench.learners.learner import lengths
-from workbench.loop import train_within
-from workbench.pool import Pool
-from workbench.registry import BASELINE, GATES, LAWS, RULES, Parts, make_controller, make_law, parts_of, per_lane_field
+from workbench.pool import PRESETS, Pool
+from workbench.progress import progress_bar
+from workbench.registry import (
+    BASELINE,
+    GATES,
+    LAWS,
+    RULES,
+    SIGNALS,
+    Parts,
+    make_controller,
+    make_law,
+    make_rule,
+    parts_of,
+    per_lane_field,
+)
 from workbench.study.design import Point, plain
-from workbench.study.execute import execute
-from workbench.study.identity import code_digest, describe, versions_of
-from workbench.study.store import CellStore
+from workbench.study.execute import refuse_unguarded_script
+from workbench.study.identity import as_text, cell_key, content_of, describe, versions_of
+from workbench.study.program import Program, compute, shape_of
+from workbench.study.store import CellStore, Records
+
+if TYPE_CHECKING:
+    from workbench.study.result import Result
+
+AnyPool: TypeAlias = Pool | str | os.PathLike[str]
+AnyLearner: TypeAlias = str | Law
+AnyController: TypeAlias = str | Rule | Gate | tuple[Rule | Gate, ...]
+Settings: TypeAlias = tuple[tuple[str, Any], ...]  # (full name, value)
 
 BUDGETS = ("steps", "rollouts", "tokens")
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
-ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a chunk, in rules and learners that keep a number for each
-ROLLOUTS_IN_CACHE = 131_072  # per step and chunk: enough to hide the cost of Python, few enough to stay in cache
+ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a program, in rules and learners that keep a number for each
+ROLLOUTS_IN_CACHE = 131_072  # per step and program: enough to hide the cost of Python, few enough to stay in cache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
-    """What is compared: a controller and a law on a pool, with the swept settings that apply to them, by full name."""
+    """What is compared: a controller and a learner on a pool.
+
+    pool, learner, controller: labels, different for different arms. law, rule: the same without swept settings; a
+    rule with gates is RULE+GATE. settings: the swept settings that apply, by their full names.
+    made_law, made_rule, made_gates: the objects.
+    """
 
     pool: str
+    learner: str
+    controller: str
     law: str
-    law_settings: tuple[tuple[str, Any], ...]
-    rule: str  # the controller without settings: RULE, GATE or RULE+GATE
-    rule_settings: tuple[tuple[str, Any], ...]
+    rule: str
+    settings: Point
+    made_law: Law
+    made_rule: Rule
+    made_gates: tuple[Gate, ...]
 
     @property
-    def learner(self) -> str:
-        return label_of(self.law, self.law_settings)
-
-    @property
-    def controller(self) -> str:
-        return label_of(self.rule, self.rule_settings)
-
-    @property
-    def settings(self) -> Point:
-        """The swept settings of this arm, by their full names."""
-        return dict(self.law_settings + self.rule_settings)
-
-    def make_law(self) -> Law:
-        return make_law(self.law, {name.split(".")[1]: value for name, value in self.law_settings})
-
-    def make_controller(self, horizon: int) -> Parts:
-        return make_controller(self.rule, dict(self.rule_settings), horizon)
+    def parts(self) -> tuple[Law | Rule | Gate, ...]:
+        return self.made_law, self.made_rule, *self.made_gates
 
 
 @dataclass(frozen=True)
@@ -75,12 +88,29 @@ class Cell:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A learner or a controller of a study.
+
+    name: its label without swept settings. kind: the name without any settings, for tables. owners: the names whose
+    settings of a point apply; none for an object, which has its settings. make: the parts with such settings.
+    """
+
+    name: str
+    kind: str
+    owners: tuple[str, ...]
+    make: Callable[[dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Study:
     """What to run: every pool x learner x controller x point of the design x seed.
 
-    pools: Pool objects. learners, controllers: names in `presets` (a rule, a gate, RULE+GATE); the baseline `uniform`
-    always runs. points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}; equal cells run once.
+    pools: Pool objects, names of presets or paths of files. learners: names or laws. controllers: names (a rule, a
+    gate, RULE+GATE), rules, gates, or tuples of a rule and gates; the baseline `uniform` always runs. Names and
+    objects mix. An object keeps its settings; its label names those that differ from the preset's: "adarft eta=10".
+    points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}, for what was given by name; equal
+    cells run once.
     seeds: seeds 0 .. seeds - 1, shared by all arms; rules and learners with a model to fit run on the first 3.
     steps: updates. batch: items per update. rollouts: per item. eval_every: steps between records.
     budget: what all runs spend alike. "steps": updates; "rollouts": steps x batch x rollouts attempts, those of
@@ -89,9 +119,9 @@ class Study:
     Raises InputError before any work.
     """
 
-    pools: Sequence[Pool]
-    learners: Sequence[str]
-    controllers: Sequence[str]
+    pools: Sequence[AnyPool]
+    learners: Sequence[AnyLearner]
+    controllers: Sequence[AnyController]
     points: Sequence[Point] = field(default_factory=lambda: [{}])
     seeds: int = 16
     steps: int = 200
@@ -104,39 +134,55 @@ class Study:
         for name in ("seeds", "steps", "batch", "rollouts", "eval_every"):
             check_count(name, getattr(self, name))
         check_choice("budget", self.budget, BUDGETS)
-        for name in self.controllers:
-            parts_of(name)
-        for name in self.learners:
-            if name not in LAWS:
-                raise InputError(f"learners: must be among {', '.join(LAWS)}, got '{name}'")
-        for option, names in (("controllers", self.controllers), ("learners", self.learners)):
-            if not names or len(set(names)) < len(names):
-                raise InputError(f"{option}: must be one or more different names, got {', '.join(names) or 'none'}")
-        self._check_pools()
+        for option, single in (("controllers", (str, Rule, Gate)), ("learners", (str, Law)),
+                               ("pools", (str, os.PathLike, Pool)), ("points", (Mapping,))):  # fmt: skip
+            object.__setattr__(self, option, listed(option, getattr(self, option), single))
+        for option, choices in (("controllers", self._controllers), ("learners", self._learners)):
+            check_names(option, [choice.name for choice in choices], "names")
+        # worker processes need no prompts
+        object.__setattr__(self, "pools", [as_pool(pool).without_payload() for pool in self.pools])
+        check_names("pools", [pool.name for pool in self._pools], "pools with")
         self._check_points()
         self._try_arms()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to the workers: not the thousands of cells, of which they get their chunks."""
+        """The settings, without what is derived from them."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
-    def _check_pools(self) -> None:
-        object.__setattr__(self, "pools", [pool.without_payload() for pool in self.pools])  # workers need no prompts
-        names = [pool.name for pool in self.pools]
-        if not names or len(set(names)) < len(names):
-            raise InputError(f"pools: must be one or more pools with different names, got {', '.join(names) or 'none'}")
+    def __repr__(self) -> str:
+        names = {"pools": [pool.name for pool in self._pools], "learners": [one.name for one in self._learners],
+                 "controllers": [one.name for one in self._controllers]}  # fmt: skip
+        listing = ", ".join(f"{option}: {', '.join(values)}" for option, values in names.items())
+        swept = f"; {len(self.points)} points" if len(self.points) > 1 else ""
+        return (f"Study of {len(self.arms)} arms, {len(self.cells)} runs ({listing}{swept}; {self.seeds} seeds; "
+                f"{self.steps} updates of {self.batch} x {self.rollouts})")  # fmt: skip
+
+    @property
+    def _pools(self) -> list[Pool]:
+        return [pool for pool in self.pools if isinstance(pool, Pool)]
+
+    @cached_property
+    def _learners(self) -> list[Choice]:
+        return [learner_choice(given) for given in self.learners]
+
+    @cached_property
+    def _controllers(self) -> list[Choice]:
+        return [controller_choice(given, self.steps) for given in self.controllers]
 
     def _check_points(self) -> None:
         if not self.points:
             raise InputError("points: must be at least one dict of settings, {} for none, got none")
+        for point in self.points:
+            if not isinstance(point, Mapping):
+                raise InputError(f"points: must be dicts of settings, got {shown(point)}")
         object.__setattr__(self, "points", [{name: plain(name, v) for name, v in p.items()} for p in self.points])
+        parts = [owner for choice in (*self._controllers, *self._learners) for owner in choice.owners]
         for parameter in {name: None for point in self.points for name in point}:
-            owner = parameter.split(".")[0]
-            if "." not in parameter:
+            owner, dot, _ = parameter.rpartition(".")
+            if not dot:
                 raise InputError(f"points: must name parameters as owner.parameter, got '{parameter}'")
-            parts = [part for name in self.controllers for part in parts_of(name)]
-            if owner not in (*self.learners, *parts):
-                running = ", ".join(dict.fromkeys((*parts, *self.learners)))
+            if owner not in parts:
+                running = ", ".join(dict.fromkeys(parts)) or "none by name"
                 raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
             values = dict.fromkeys(point.get(parameter) for point in self.points)
             if owner == BASELINE and len(values) > 1:
@@ -144,106 +190,158 @@ class Study:
 
     def _try_arms(self) -> None:
         """Make every rule and law, and draw one batch: what cannot run says so now."""
-        tried = set[tuple[Any, ...]]()
+        tried = set[tuple[str, str]]()
         for arm in self.arms:
-            law = arm.make_law()
-            law.check_packages()
-            if not law.signal.exact:
-                law.signal.check_rollouts(self.rollouts)
-            if self.budget == "tokens" and not lengths(law, self._pool(arm.pool)).any():
+            arm.made_law.check_packages()
+            if not arm.made_law.signal.exact:
+                arm.made_law.signal.check_rollouts(self.rollouts)
+            pool = self._pool(arm.pool)
+            if self.budget == "tokens" and not lengths(arm.made_law, pool).any():
                 raise InputError(f"budget: must not be tokens where attempts have none, got learner '{arm.learner}'")
-            if (arm.pool, arm.rule, arm.rule_settings) not in tried:
-                tried.add((arm.pool, arm.rule, arm.rule_settings))
-                rule, gates = arm.make_controller(self.steps)
-                for gate in gates:
+            if (arm.pool, arm.controller) not in tried:
+                tried.add((arm.pool, arm.controller))
+                for gate in arm.made_gates:
                     gate.check_rollouts(self.rollouts)
-                Controller(rule, self._pool(arm.pool), gates).next_batch(self.batch)
+                Controller(arm.made_rule, pool, arm.made_gates).next_batch(self.batch)
 
     def _pool(self, name: str) -> Pool:
-        return next(pool for pool in self.pools if pool.name == name)
+        return next(pool for pool in self._pools if pool.name == name)
 
     @cached_property
     def arms(self) -> list[Arm]:
         """Every distinct arm, in the order of the lists."""
-        rules = [BASELINE, *(name for name in self.controllers if name != BASELINE)]
-        arms: dict[Arm, None] = {}
-        for pool, law, rule, point in itertools.product(self.pools, self.learners, rules, self.points):
-            arms[Arm(pool.name, law, _settings(point, [law]), rule, _settings(point, parts_of(rule)))] = None
-        return list(arms)
+        baseline = controller_choice(BASELINE, self.steps)
+        controllers = [baseline, *(choice for choice in self._controllers if choice.name != BASELINE)]
+        arms: dict[tuple[str, str, str], Arm] = {}
+        for pool, learner, controller, point in itertools.product(
+            self._pools, self._learners, controllers, self.points
+        ):
+            of_law, of_rule = _applying(point, learner.owners), _applying(point, controller.owners)
+            labels = pool.name, label_of(learner.name, of_law), label_of(controller.name, of_rule)
+            if labels not in arms:
+                rule, gates = controller.make(dict(of_rule))
+                law = learner.make(dict(of_law))
+                arms[labels] = Arm(*labels, learner.kind, controller.kind, dict(of_law + of_rule), law, rule,
+                                   tuple(gates))  # fmt: skip
+        return list(arms.values())
 
     def seeds_of(self, arm: Arm) -> int:
         """Number of seeds: fewer for rules and learners that fit a model as they go."""
-        slow = RULES[parts_of(arm.rule)[0]].fits_model or LAWS[arm.law].trains_model
+        slow = arm.made_rule.fits_model or arm.made_law.trains_model
         return min(self.seeds, FEW_SEEDS) if slow else self.seeds
 
     @property
     def packages(self) -> dict[str, str]:
         """Versions of the packages that only some rules and learners compute with, for those that run."""
-        rules = [RULES[parts_of(name)[0]] for name in self.controllers]
-        return versions_of(*rules, *(LAWS[name] for name in self.learners))
+        return versions_of(*(part for arm in self.arms for part in (arm.made_rule, arm.made_law)))
 
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell, arm by arm, in the order of the final tables."""
-        digests = {pool.name: pool.digest for pool in self.pools}
-        shared = {name: getattr(self, name) for name in ("steps", "batch", "rollouts", "eval_every", "budget")}
+        shape = shape_of(self.steps, self.batch, self.rollouts, self.eval_every, self.budget)
         cells = []
         for arm in self.arms:
-            rule, gates = arm.make_controller(self.steps)
-            config = shared | versions_of(rule, LAWS[arm.law]) | {
-                "code": code_digest(),
-                "numpy": np.__version__,
-                "numba": numba.__version__,
-                "machine": platform.machine(),
-                "pool": digests[arm.pool],
-                "law": describe(arm.make_law()),
-                "rule": describe(rule),
-                "gates": [describe(gate) for gate in gates],
-            }
-            text = json.dumps(config, sort_keys=True)
-            for seed in range(self.seeds_of(arm)):
-                key = hashlib.sha256(f"{text} seed {seed}".encode()).hexdigest()[:32]
-                cells.append(Cell(arm, seed, key))
+            text = as_text(content_of(arm.made_law, arm.made_rule, arm.made_gates, self._pool(arm.pool), shape))
+            cells += [Cell(arm, seed, cell_key(text, seed)) for seed in range(self.seeds_of(arm))]
         return cells
+
+    # ------------------------------------------------------------------------------------------- running
 
     def run(
         self,
+        out: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        progress: bool | Callable[[int, int], object] | None = None,
+        threshold: float = 0.8,
+    ) -> Result:
+        """Compute what is not there yet and return the result.
+
+        out: folder for finished cells, the same as that of sims/sweep.py: the study goes on where it was when it is run
+        again. Without it they are kept until this process ends. jobs: worker processes. progress: None or True shows a
+        bar, False shows nothing, a function is called with (cells done, cells in all).
+        threshold: success to reach, as a share in (0, 1] of the gain that uniform makes over the run.
+        Raises InputError for bad input, StorageError if the disk refuses, WorkerError if a worker process dies.
+        """
+        from workbench.study.result import Result  # what analyses a study loads after what runs it
+
+        if jobs != 1:
+            check_count("jobs", jobs)
+            refuse_unguarded_script()
+        if not (progress is None or isinstance(progress, bool) or callable(progress)):
+            raise InputError(f"progress: must be True, False, None or a function, got {shown(progress)}")
+        if out is not None and not str(out):
+            raise InputError(f"out: must be a folder, got {shown(out)}")
+        check_number("threshold", threshold, 0, 1, open_low=True)
+        if out is None:
+            curves = self._shown(CellStore(_temporary_folder()), jobs, progress)
+        else:
+            try:
+                with only_writer(Path(out)):
+                    store = CellStore(Path(out) / "cells")
+                    store.sweep_up()
+                    curves = self._shown(store, jobs, progress)
+            except InputError as error:
+                raise InputError(str(error).removeprefix("--")) from None
+        return Result(self, curves, threshold)
+
+    def _shown(
+        self, store: CellStore, jobs: int, progress: bool | Callable[[int, int], object] | None
+    ) -> pd.DataFrame:
+        if progress is None or progress is True:
+            with progress_bar(len(self.cells), "study", "run") as bar:
+                return self.compute(store, jobs, bar.at, bar.line)
+        return self.compute(store, jobs, progress or (lambda done, total: None))
+
+    def compute(
+        self,
         store: CellStore,
         jobs: int = 1,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-        warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+        progress: Callable[[int, int], object] = lambda done, total: None,
+        warn: Callable[[str], object] | None = None,
     ) -> pd.DataFrame:
         """Compute the cells that `store` lacks and return the curves of all, in the order of `cells`.
 
         jobs: worker processes. progress: called with (cells done, cells in all). warn: told of damaged files.
         Raises StorageError if the disk refuses, WorkerError if a worker process dies.
         """
-        check_count("jobs", jobs)
-        total = len(self.cells)
-        twins = Counter(cell.key for cell in self.cells)  # equal cells under several names run once
-        kept, damaged = store.read(set(twins))
-        for line in damaged:
-            warn(line)
-        have = set(kept["cell"].cat.categories)
-        todo = list({cell.key: cell for cell in self.cells if cell.key not in have}.values())
-        done = total - sum(twins[cell.key] for cell in todo)
-        progress(done, total)
-        for chunk in execute(partial(_keep_chunk, self, store), _chunks(self, todo), jobs):
-            done += sum(twins[cell.key] for cell in chunk)
-            progress(done, total)
-        frame = store.read(set(twins))[0] if todo else kept
-        return self._tidy(frame)
+        wanted = Counter(cell.key for cell in self.cells)  # equal cells under several names run once
+        told = {} if warn is None else {"warn": warn}
+        return self._tidy(compute(wanted, self._programs, store, jobs, progress, **told))
 
-    def _tidy(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _programs(self, missing: set[str]) -> list[Program]:
+        """The missing cells as lanes of programs: same pool, classes and names; only numbers differ."""
+
+        def unlike(arm: Arm) -> str:
+            """Equal for arms whose runs can be lanes of one program."""
+            pool = self._pool(arm.pool)
+            shape = {"pool": pool.name, "classes": [id(type(part)) for part in arm.parts]}
+            return as_text(shape | {"parts": [describe(part, lambda value: None) for part in arm.parts]})
+
+        largest = max(len(pool) for pool in self._pools)
+        lanes = max(1, min(ROLLOUTS_IN_CACHE // (self.batch * self.rollouts), ITEMS_IN_MEMORY // largest))
+        program_of = {id(arm): unlike(arm) for arm in self.arms}
+        todo = {cell.key: cell for cell in self.cells if cell.key in missing}
+        groups: dict[str, list[Cell]] = {}
+        for cell in sorted(todo.values(), key=lambda cell: cell.seed):  # lanes of one seed share item difficulties
+            groups.setdefault(program_of[id(cell.arm)], []).append(cell)
+        chunks = [chunk for group in groups.values() for chunk in _split(group, lanes)]
+        slowest_first = sorted(chunks, key=lambda chunk: -_slowness(chunk[0].arm))  # no process is left with them
+        return [self._program(chunk) for chunk in slowest_first]
+
+    def _program(self, cells: list[Cell]) -> Program:
+        law, rule, *gates = (
+            side_by_side(parts) for parts in zip(*(cell.arm.parts for cell in cells), strict=True)
+        )
+        shape = self.steps, self.batch, self.rollouts, self.eval_every, self.budget
+        seeds = np.array([cell.seed for cell in cells], np.uint64)
+        keys = [cell.key for cell in cells]
+        return Program(self._pool(cells[0].arm.pool), law, rule, tuple(gates), seeds, *shape, known_keys=keys)
+
+    def _tidy(self, records: Records) -> pd.DataFrame:
         """Stored records -> the curves table: keys of each cell in front, canonical order."""
-        stored = frame["cell"].cat
-        rows = np.lexsort((frame["step"].to_numpy(), stored.codes.to_numpy()))  # cell by cell, step by step
-        codes = stored.codes.to_numpy()[rows]
-        start = dict(zip(stored.categories, np.searchsorted(codes, np.arange(len(stored.categories))), strict=True))
-        records = int((codes == codes[0]).sum())
-        blocks = [rows[start[cell.key] : start[cell.key] + records] for cell in self.cells]
-        frame = frame.iloc[np.concatenate(blocks)].reset_index(drop=True)
-        index = np.repeat(np.arange(len(self.cells)), records)
+        rows = records.rows([cell.key for cell in self.cells])
+        frame = records.frame.iloc[rows.ravel()].reset_index(drop=True)
+        index = np.repeat(np.arange(len(self.cells)), rows.shape[1])
         swept = list(dict.fromkeys(name for point in self.points for name in point))
         arms = [cell.arm for cell in self.cells]
         keys: dict[str, list[Any]] = {
@@ -258,62 +356,179 @@ class Study:
             text = any(isinstance(value, str) for value in values)
             keys[name] = values if text else [np.nan if value is None else value for value in values]
         table = pd.DataFrame(keys).iloc[index].reset_index(drop=True)
-        labels = {arm: self.label_rollouts(arm) for arm in self.arms}
-        bought = pd.Series([labels[arm] for arm in arms], name="label_rollouts").iloc[index].reset_index(drop=True)
-        return pd.concat([table, frame.drop(columns="cell"), bought], axis=1)
+        labels = {id(arm): self.label_rollouts(arm) for arm in self.arms}
+        bought = pd.Series([labels[id(arm)] for arm in arms], name="label_rollouts").iloc[index]
+        return pd.concat([table, frame.drop(columns="cell"), bought.reset_index(drop=True)], axis=1)
 
     def label_rollouts(self, arm: Arm) -> float:
         """Attempts behind the difficulty labels that the arm's rule reads; NaN if the pool does not say.
 
         The pool does not say what the pass rates of other reference models cost either.
         """
-        rule = arm.make_controller(self.steps)[0]
-        if {"weak_rate", "strong_rate"} & set(rule.needs):
+        if {"weak_rate", "strong_rate"} & set(arm.made_rule.needs):
             return np.nan
-        if not rule.labels:
+        if not arm.made_rule.labels:
             return 0.0
         attempts = self._pool(arm.pool).attempts
         return np.nan if attempts is None else float(attempts.sum())
 
 
-def _settings(point: Point, owners: Iterable[str]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, value) for name, value in point.items() if name.split(".")[0] in owners)
+@cache
+def _temporary() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="workbench-")  # removed when this process ends
 
 
-def label_of(name: str, settings: tuple[tuple[str, Any], ...]) -> str:
+def _temporary_folder() -> Path:
+    """Where finished cells of studies without a folder are kept, for this process: a study run again is only read."""
+    return Path(_temporary().name)
+
+
+# ---- what a study is given
+
+
+def listed(option: str, given: Any, single: tuple[type, ...]) -> list[Any]:
+    """What was given as a list; one element stands for a list of it."""
+    if isinstance(given, single):
+        return [given]
+    try:
+        return list(given)
+    except TypeError:
+        raise InputError(f"{option}: must be a list, got {shown(given)}") from None
+
+
+def check_names(option: str, names: list[str], what: str) -> None:
+    if not names or len(set(names)) < len(names):
+        inside = "different names" if what == "names" else f"{what} different names"
+        raise InputError(f"{option}: must be one or more {inside}, got {', '.join(names) or 'none'}")
+
+
+def as_pool(given: Any) -> Pool:
+    """A pool from an object, the name of a preset, or the path of a file."""
+    if isinstance(given, Pool):
+        return given
+    if isinstance(given, str) and given in PRESETS:
+        return Pool.synthetic(given)
+    if isinstance(given, os.PathLike) or (isinstance(given, str) and (Path(given).suffix or os.sep in given)):
+        return Pool.load(given)
+    raise InputError(f"pools: must be Pool objects, presets ({', '.join(PRESETS)}) or .parquet, .jsonl or .csv files, "
+                     f"got {shown(given)}")  # fmt: skip
+
+
+def learner_choice(given: Any) -> Choice:
+    if isinstance(given, str):
+        if given not in LAWS:
+            raise InputError(f"learners: must be among {', '.join(LAWS)}, got '{given}'")
+
+        def make(settings: dict[str, Any]) -> Law:
+            return make_law(given, {name.rpartition(".")[2]: value for name, value in settings.items()})
+
+        return Choice(given, given, (given,), make)
+    if not isinstance(given, Law):
+        raise InputError(f"learners: must be names or laws such as ScalarIRT(), got {shown(given)}")
+    check_single("learners", given)
+    kind = name_of(given)
+    preset = LAWS.get(kind)
+    return Choice(label_of(kind, settings_beside(preset, given, kind)), kind, (), lambda settings: given)
+
+
+def controller_choice(given: Any, horizon: int) -> Choice:
+    """horizon: what fills that of schedules given by name."""
+    if isinstance(given, str):
+        return Choice(given, given, parts_of(given), lambda settings: make_controller(given, settings, horizon))
+    parts = given if isinstance(given, tuple) else (given,)
+    rules = [part for part in parts if isinstance(part, Rule)]
+    gates = [part for part in parts if isinstance(part, Gate)]
+    if not parts or len(rules) > 1 or len(rules) + len(gates) < len(parts) or (rules and parts[0] is not rules[0]):
+        raise InputError("controllers: must be names, rules such as AdaRFT(), gates such as DynamicSampling() or "
+                         f"tuples of a rule and gates, got {shown(given)}")  # fmt: skip
+    for part in parts:
+        check_single("controllers", part)
+    rule = rules[0] if rules else make_rule(BASELINE)
+    kinds = [name_of(part) for part in parts]
+    kind = "+".join(kinds)
+    beside: Settings = ()
+    for part, name in zip(parts, kinds, strict=True):
+        known: Any = {**RULES, **GATES}.get(name)
+        if name in RULES and hasattr(known, "horizon"):
+            known = make_rule(name, horizon=horizon)
+        beside += settings_beside(known, part, name)
+    label = label_of(kind, beside)
+    made: Parts = rule, gates
+    return Choice(label, label if kind == BASELINE else kind, (), lambda settings: made)  # one arm is the baseline
+
+
+def check_single(option: str, part: Any) -> None:
+    """InputError if a hyper-parameter has a number per lane: a study makes the lanes."""
+    for item in fields(part):
+        value = getattr(part, item.name)
+        if isinstance(value, np.ndarray) and per_lane_field(part, item.name):
+            raise InputError(f"{option}: must have one number per hyper-parameter (give an object for each setting, or "
+                             f"points), got {type(part).__name__} with {item.name} of shape {value.shape}")  # fmt: skip
+
+
+def name_of(part: Rule | Gate | Law) -> str:
+    """The registered name of a part's class, of a law with its settings where one has them; else module:qualname."""
+    presets: dict[str, Any] = dict(LAWS if isinstance(part, Law) else RULES if isinstance(part, Rule) else GATES)
+    same = [name for name, preset in presets.items() if type(preset) is type(part)]
+    exact = [name for name in same if not settings_beside(presets[name], part, name)]
+    if same:
+        return (exact or same)[0]
+    return f"{type(part).__module__}:{type(part).__qualname__}"
+
+
+def settings_beside(preset: Any, part: Any, name: str) -> Settings:
+    """The settings of a part that differ from its preset's, or from its class's defaults where there is none."""
+    beside = []
+    for item in fields(part):
+        value = getattr(part, item.name)
+        if preset is not None:
+            default = getattr(preset, item.name)
+        elif item.default_factory is not MISSING:
+            default = item.default_factory()
+        else:
+            default = item.default
+        if not (default is value or np.array_equal(np.asarray(default, object), np.asarray(value, object))):
+            beside.append((f"{name}.{item.name}", value))
+    return tuple(beside)
+
+
+def _applying(point: Point, owners: Sequence[str]) -> Settings:
+    return tuple((name, value) for name, value in point.items() if name.rpartition(".")[0] in owners)
+
+
+def label_of(name: str, settings: Settings) -> str:
     """Name and settings; a number in short form only where that is exact, so that labels differ where arms do."""
 
     def short(value: Any) -> str:
+        value = value.item() if isinstance(value, np.generic) else value
+        known = [signal for signal, preset in SIGNALS.items() if preset == value] if not np.ndim(value) else []
+        if known:
+            return known[0]
         return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else f"{value}"
 
     alone = "+" not in name
-    return " ".join([name, *(f"{key.split('.')[1] if alone else key}={short(value)}" for key, value in settings)])
+    return " ".join([name, *(f"{key.rpartition('.')[2] if alone else key}={short(value)}" for key, value in settings)])
 
 
-def _chunks(study: Study, cells: list[Cell]) -> list[list[Cell]]:
-    """Cells in chunks that can run as lanes of one program: same pool, classes and names; only numbers differ."""
+# ---- cells as lanes
 
-    def shape(settings: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
-        return tuple((name, None if _of_lane(name) else value) for name, value in settings)
 
-    def program(cell: Cell) -> tuple[Any, ...]:
-        arm = cell.arm
-        return arm.pool, arm.law, shape(arm.law_settings), arm.rule, shape(arm.rule_settings)
-
-    largest = max(len(pool) for pool in study.pools)
-    lanes = max(1, min(ROLLOUTS_IN_CACHE // (study.batch * study.rollouts), ITEMS_IN_MEMORY // largest))
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.seed):  # lanes of one seed share their item difficulties
-        groups.setdefault(program(cell), []).append(cell)
-    chunks = [list(chunk) for group in groups.values() for chunk in _split(group, lanes)]
-    return sorted(chunks, key=lambda chunk: -_slowness(chunk[0].arm))  # slowest first: no process is left with them
+def side_by_side(parts: Sequence[Any]) -> Any:
+    """One part for many lanes: an array for each hyper-parameter that may differ between lanes and does."""
+    first, arrays = parts[0], {}
+    if all(part is first for part in parts):
+        return first
+    for item in fields(first):
+        values = [getattr(part, item.name) for part in parts]
+        if per_lane_field(first, item.name) and any(value != values[0] for value in values):
+            arrays[item.name] = np.array(values, np.float64)
+    return replace(first, **arrays) if arrays else first
 
 
 def _slowness(arm: Arm) -> int:
-    if RULES[parts_of(arm.rule)[0]].fits_model:
+    if arm.made_rule.fits_model:
         return 3
-    law = LAWS[arm.law]
-    return 2 if law.trains_model else int(isinstance(law, KernelTransfer))
+    return 2 if arm.made_law.trains_model else int(isinstance(arm.made_law, KernelTransfer))
 
 
 def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
@@ -321,43 +536,3 @@ def _split(cells: list[Cell], size: int) -> Iterator[list[Cell]]:
     count = -(-len(cells) // size)
     for part in np.array_split(np.arange(len(cells)), count):
         yield [cells[index] for index in part]
-
-
-def _keep_chunk(study: Study, store: CellStore, chunk: list[Cell]) -> None:
-    store.add(run_chunk(study, chunk))
-
-
-def run_chunk(study: Study, chunk: list[Cell]) -> dict[str, Any]:
-    """Train the cells of a chunk as lanes; the columns of their records, and `cell`."""
-    first = chunk[0].arm
-    pool = study._pool(first.pool)
-    together = replace(
-        first,
-        law_settings=_lanes_of([cell.arm.law_settings for cell in chunk]),
-        rule_settings=_lanes_of([cell.arm.rule_settings for cell in chunk]),
-    )
-    rule, gates = together.make_controller(study.steps)
-    seeds = np.array([cell.seed for cell in chunk], np.uint64)
-    controller, learner = Controller(rule, pool, gates, seed=seeds), SimLearner(together.make_law(), pool, seeds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ShortBatch)  # the tables count them
-        record = train_within(study, controller, learner)
-    lanes = np.tile(np.arange(len(chunk)), len(record.steps))
-    cells = pd.Categorical.from_codes(lanes, categories=pd.Index([cell.key for cell in chunk]))
-    return record.columns() | {"cell": cells}
-
-
-def _lanes_of(settings: list[tuple[tuple[str, Any], ...]]) -> tuple[tuple[str, Any], ...]:
-    """Settings of each lane -> one array for each number that may differ; the others are the same in all lanes."""
-    columns = zip(*settings, strict=True)  # of pairs (name, value), one from each lane
-    return tuple(
-        (lanes[0][0], np.array([value for _, value in lanes], np.float64) if _of_lane(lanes[0][0]) else lanes[0][1])
-        for lanes in columns
-    )
-
-
-def _of_lane(name: str) -> bool:
-    """Whether a setting, by its full name, may differ between the lanes of one program."""
-    owner, field = name.split(".")
-    presets: dict[str, Any] = {**RULES, **GATES, **LAWS}
-    return per_lane_field(presets[owner], field)

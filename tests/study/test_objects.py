@@ -1,0 +1,258 @@
+"""A study takes names, objects and files in one list, and gives one result with all that a paper needs."""
+
+import json
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import workbench as wb
+from workbench.registry import LAWS, RULES
+from workbench.study.design import grid_points
+from workbench.study.study import Study
+
+POOL = wb.Pool.synthetic("uniform", size=150)
+SIZES = {"seeds": 2, "steps": 5, "batch": 12, "rollouts": 6, "eval_every": 2}
+
+
+def study(**given):
+    return Study(**({"pools": [POOL], "learners": ["scalar"], "controllers": ["adarft"]} | SIZES | given))
+
+
+def run(what, **how):
+    return what.run(progress=False, **how)
+
+
+@pytest.fixture(scope="module")
+def result():
+    points = grid_points({"adarft.eta": [5.0, 50.0]})
+    return run(study(learners=["scalar", "natural"], controllers=["adarft", "speed"], points=points, seeds=8))
+
+
+# ---- objects beside names
+
+
+def test_names_and_objects_mix_and_labels_name_what_differs_from_the_preset():
+    what = study(
+        learners=["scalar", wb.ScalarIRT(kappa=0.5, signal=wb.GRPO()), wb.ScalarIRT(gamma=0.0)],
+        controllers=["adarft", wb.AdaRFT(eta=10), (wb.AdaRFT(eta=0.1 + 0.2), wb.SPEED(max_batches=3)), wb.SPEED()],
+    )
+    controllers = ["uniform", "adarft", "adarft eta=10",
+                   "adarft+speed adarft.eta=0.30000000000000004 speed.max_batches=3", "speed"]  # fmt: skip
+    assert list(dict.fromkeys(arm.controller for arm in what.arms)) == controllers
+    learners = ["scalar", "scalar kappa=0.5 signal=grpo", "natural"]
+    assert list(dict.fromkeys(arm.learner for arm in what.arms)) == learners
+    assert list(dict.fromkeys((arm.law, arm.rule) for arm in what.arms))[:4] == [
+        ("scalar", "uniform"), ("scalar", "adarft"), ("scalar", "adarft+speed"), ("scalar", "speed"),
+    ]  # fmt: skip
+
+
+def test_objects_have_the_cells_of_the_same_settings_by_name():
+    points = grid_points({"adarft.eta": [10.0], "scalar.kappa": [0.5], "speed.max_batches": [3]})
+    named = study(learners=["scalar"], controllers=["adarft", "adarft+speed"], points=points)
+    made = study(
+        learners=[wb.ScalarIRT(kappa=0.5)],
+        controllers=[wb.AdaRFT(eta=10), (wb.AdaRFT(eta=10.0), wb.SPEED(max_batches=3))],
+    )
+    assert [cell.key for cell in named.cells] == [cell.key for cell in made.cells]
+    one, two = run(named).curves, run(made).curves
+    pd.testing.assert_frame_equal(one[one.columns[8:]], two[two.columns[5:]], check_exact=True)
+
+
+def test_every_preset_as_an_object_is_the_arm_of_its_name():
+    rules = {name: rule for name, rule in RULES.items() if not hasattr(rule, "horizon") and not rule.needs}
+    assert [arm.controller for arm in study(controllers=list(rules.values())).arms] == list(
+        dict.fromkeys(["uniform", *rules])
+    )
+    learners = {name: law for name, law in LAWS.items() if name != "policy"}
+    arms = study(learners=list(learners.values())).arms
+    assert list(dict.fromkeys(arm.learner for arm in arms)) == list(learners)
+
+
+def test_a_schedule_given_as_an_object_keeps_its_horizon_and_says_so():
+    (arm,) = study(controllers=[wb.LinearSchedule()]).arms[1:]
+    assert (arm.controller, arm.made_rule.horizon) == ("linear horizon=100", 100)
+    (arm,) = study(controllers=["linear"]).arms[1:]
+    assert (arm.controller, arm.made_rule.horizon) == ("linear", 5)
+
+
+def test_lanes_of_objects_are_single_runs():
+    etas = [5.0, 10.0, 20.0]
+    table = run(study(controllers=[wb.AdaRFT(eta=eta) for eta in etas])).curves
+    for eta in etas:
+        for seed in range(2):
+            record = wb.train(wb.Controller(wb.AdaRFT(eta=eta), POOL, seed=seed),
+                              wb.SimLearner(wb.ScalarIRT(), POOL, seed=seed), 5, 12, 6, 2)  # fmt: skip
+            mine = table[(table["controller"] == f"adarft eta={eta:g}") & (table["seed"] == seed)]
+            assert np.array_equal(mine["success"], record.mean_success[:, 0])
+
+
+@dataclass(frozen=True)
+class Backwards(wb.Uniform):
+    """The items of the pool, from its end."""
+
+    jump: int = 1
+
+    def select(self, state, draw, count):
+        start = draw.step * self.jump
+        items = (len(draw.pool) - 1 - start - np.arange(count)) % len(draw.pool)
+        return np.tile(items, (len(draw.seeds), 1)), state
+
+
+def test_a_rule_of_ones_own_runs_beside_names_and_is_uniforms_rival():
+    what = study(controllers=["adarft", Backwards(), Backwards(jump=3)])
+    own = f"{Backwards.__module__}:Backwards"
+    assert [arm.controller for arm in what.arms] == ["uniform", "adarft", own, f"{own} jump=3"]
+    summary = run(what).summary.set_index("controller")
+    assert summary.loc[own, "rule"] == own
+    assert summary.loc["uniform", "verdict"] == "baseline"
+
+
+def test_another_uniform_than_the_baseline_is_an_arm_of_its_own():
+    result = run(study(controllers=[wb.Uniform(floor=0.5), "adarft"]))
+    summary = result.summary.set_index("controller")
+    assert summary["rule"].to_dict() == {name: name for name in ("uniform", "uniform floor=0.5", "adarft")}
+    assert (summary["verdict"] == "baseline").to_dict() == {
+        "uniform": True, "uniform floor=0.5": False, "adarft": False,
+    }  # fmt: skip
+
+
+def test_pools_come_as_objects_presets_and_files(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("difficulty\n" + "\n".join(map(str, range(100))) + "\n")
+    what = study(pools=["narrow", POOL, file])
+    assert [pool.name for pool in what.pools] == ["narrow", "uniform", "mine"]
+    assert [pool.name for pool in study(pools=str(file)).pools] == ["mine"]
+    assert [arm.controller for arm in study(pools=POOL, learners="scalar", controllers=wb.AdaRFT()).arms] == [
+        "uniform", "adarft",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"controllers": [wb.AdaRFT]}, r"controllers: must be names, rules such as AdaRFT\(\), .*, got <class "),
+        ({"controllers": [wb.ScalarIRT()]}, r"controllers: must be names, rules .*, got ScalarIRT\("),
+        ({"controllers": [3]}, r"controllers: must be names, .*, got 3"),
+        ({"controllers": 3}, r"controllers: must be a list, got 3"),
+        ({"controllers": [(wb.SPEED(), wb.AdaRFT())]}, r"controllers: .* tuples of a rule and gates, got \(SPEED"),
+        ({"controllers": [(wb.AdaRFT(), wb.AdaRFT(eta=2))]}, r"controllers: .* tuples of a rule and gates, got "),
+        ({"controllers": ["adarft", wb.AdaRFT()]}, r"controllers: .* different names, got adarft, adarft"),
+        ({"controllers": [wb.AdaRFT(eta=np.array([1.0, 2.0]))]}, r"controllers: .* AdaRFT with eta of shape \(2,\)"),
+        ({"learners": [wb.ScalarIRT]}, r"learners: must be names or laws such as ScalarIRT\(\), got <class"),
+        ({"learners": [wb.AdaRFT()]}, r"learners: must be names or laws .*, got AdaRFT\("),
+        ({"pools": [1.0]}, r"pools: must be Pool objects, presets \(.*\) or .*, got 1\.0"),
+        ({"pools": ["nowhere"]}, r"pools: must be Pool objects, presets .*, got 'nowhere'"),
+        ({"points": 3}, r"points: must be a list, got 3"),
+        ({"points": ["adarft.eta"]}, r"points: must be dicts of settings, got 'adarft\.eta'"),
+        ({"controllers": [wb.AdaRFT()], "points": [{"adarft.eta": 5.0}]}, r"'adarft\.eta' must belong to a controller"),
+        ({"seeds": "many"}, r"seeds: must be a whole number >= 1, got 'many'"),
+        ({"budget": 3}, r"budget: must be one of steps, rollouts, tokens, got 3"),
+    ],
+)
+def test_wrong_types_end_in_one_line_like_wrong_values(given, said):
+    with pytest.raises(wb.InputError) as caught:
+        study(**given)
+    assert re.search(said, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"jobs": 0}, "jobs: must be a whole number >= 1, got 0"),
+        ({"jobs": "2"}, "jobs: must be a whole number >= 1, got '2'"),
+        ({"out": ""}, "out: must be a folder, got ''"),
+        ({"progress": 3}, "progress: must be True, False, None or a function, got 3"),
+        ({"threshold": 0}, r"threshold: must be a number in \(0, 1\], got 0"),
+    ],
+)
+def test_a_run_that_cannot_start_says_so_in_one_line(how, said):
+    with pytest.raises(wb.InputError, match=f"^{said}"):
+        study().run(**({"progress": False} | how))
+
+
+# ---- the result
+
+
+def test_a_study_run_again_in_one_process_is_only_read(monkeypatch):
+    what = study(seeds=3)
+    first = run(what).curves
+    monkeypatch.setattr(wb.study.program.Program, "run", None)
+    pd.testing.assert_frame_equal(run(study(seeds=3)).curves, first, check_exact=True)
+
+
+def test_a_folder_keeps_the_cells_and_has_one_writer(tmp_path, monkeypatch):
+    first = run(study(), out=tmp_path / "out").curves
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "cells"}
+    monkeypatch.setattr(wb.study.program.Program, "run", None)
+    pd.testing.assert_frame_equal(run(study(), out=str(tmp_path / "out")).curves, first, check_exact=True)
+    with wb.files.only_writer(tmp_path / "out"), pytest.raises(wb.InputError, match=r"^out: must be free, "):
+        run(study(), out=tmp_path / "out")
+
+
+def test_progress_is_a_bar_a_function_or_silent(capsys, tmp_path):
+    study().run(out=tmp_path / "one")
+    assert "4/4" in capsys.readouterr().err
+    seen = []
+    study().run(out=tmp_path / "two", progress=lambda done, total: seen.append((done, total)))
+    assert (seen[0], seen[-1]) == ((0, 4), (4, 4))
+    study().run(out=tmp_path / "three", progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_result_has_the_tables_that_the_functions_of_analysis_make(result):
+    runs = wb.analysis.tables.runs_table(result.curves, 0.8)
+    pd.testing.assert_frame_equal(result.runs, runs)
+    pd.testing.assert_frame_equal(result.summary, wb.analysis.tables.summary_table(runs, 5))
+    pd.testing.assert_frame_equal(result.ranking, wb.analysis.ranking.ranking_table(runs))
+    text = repr(result.report())
+    assert text.startswith("\nuniform / scalar")
+    assert "\\n" not in text
+
+
+def test_a_saved_result_is_read_back_as_it_was(result, tmp_path):
+    assert set(result.save(tmp_path / "mine")) == {path.name for path in (tmp_path / "mine").iterdir()}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine" / "curves.parquet"), result.curves)
+    told = json.loads((tmp_path / "mine" / "manifest.json").read_text())
+    assert [arm["controller"] for arm in told["arms"]] == [arm.controller for arm in result.study.arms]
+    assert told["arms"][1]["rule"]["eta"] == 5.0
+
+
+def test_the_latex_table_has_an_escaped_row_per_arm_between_rules(result):
+    lines = result.to_latex().splitlines()
+    assert lines[0] == r"\begin{tabular}{lllrlrlrl}"
+    assert [line for line in lines if "rule" in line and "&" not in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    rows = [line.removesuffix(r" \\").split(" & ") for line in lines if line.endswith(r" \\")]
+    assert {len(row) for row in rows} == {9}
+    assert [row[2] for row in rows[1:]] == list(result.summary["controller"])
+    assert wb.study.result.latex_escaped(r"50 % of a_b & {c} ~ \d^2 #1 $") == (
+        r"50 \% of a\_b \& \{c\} \textasciitilde{} \textbackslash{}d\textasciicircum{}2 \#1 \$"
+    )
+
+
+def test_the_markdown_table_and_the_page_have_a_row_per_arm(result):
+    lines = result.to_markdown().splitlines()
+    assert len(lines) == 2 + len(result.summary)
+    assert {line.count("|") for line in lines} == {10}
+    assert result._repr_html_().count("<tr") == 1 + len(result.summary)
+    assert "adarft eta=50" in repr(result)
+    assert repr(result.study) == (
+        "Study of 8 arms, 64 runs (pools: uniform, learners: scalar, natural, controllers: adarft, speed; 2 points; "
+        "8 seeds; 5 updates of 12 x 6)"
+    )
+
+
+@pytest.mark.parametrize("kind", [None, "curves", "targets", "speedup"])
+def test_every_kind_of_figure_is_drawn(result, kind):
+    assert result.plot(kind).axes
+
+
+def test_a_heat_map_is_of_the_first_two_swept_parameters():
+    points = grid_points({"adarft.eta": [5.0, 50.0], "adarft.beta": [0.3, 0.7]})
+    figure = run(study(points=points)).plot("heat")
+    assert "eta" in figure.axes[0].get_xlabel() + figure.get_supxlabel()
+    with pytest.raises(wb.InputError, match="kind: must be one of curves, targets, speedup, heat, got 'x'"):
+        run(study()).plot("x")

@@ -1,0 +1,32 @@
+"""A progress bar for terminals and notebooks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+
+class Told(NamedTuple):
+    """Where work says how far it is. at(done, total): updates the bar. line(text): a line on standard error."""
+
+    at: Callable[[int, int], object]
+    line: Callable[[str], object]
+
+
+@contextmanager
+def progress_bar(total: int, what: str, unit: str) -> Iterator[Told]:
+    """A bar in a terminal, or a widget in a notebook that can show widgets; lines are printed above it."""
+    with make_bar(total=total, desc=what, unit=unit, smoothing=0.1) as bar:
+        import sys
+
+        yield Told(lambda done, _: bar.update(done - bar.n), lambda text: bar.write(text, file=sys.stderr))
+
+
+def make_bar(**settings: Any) -> Any:
+    """A tqdm bar that fits the place; a notebook without ipywidgets gets the plain one, without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    return tqdm(**settings)

@@ -1,0 +1,211 @@
+"""What a study found: its tables, its report, its figures, and files of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.analysis.ranking import ranking_lines, ranking_table
+from workbench.analysis.report import report
+from workbench.analysis.tables import runs_table, summary_table
+from workbench.errors import check_choice
+from workbench.files import to_parquet, write_whole
+from workbench.study.identity import describe, git_commit
+from workbench.study.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
+KINDS = ("curves", "targets", "speedup", "heat")
+# Column of the short table: what it shows of a row of the summary.
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "pool": lambda row: row["pool"],
+    "learner": lambda row: row["learner"],
+    "controller": lambda row: row["controller"],
+    "seeds": lambda row: f"{row['seeds']}",
+    "speed-up": lambda row: _interval(row, "speedup", ".2f"),
+    "area": lambda row: f"{row['auc']:.3f}",
+    "gain in area": lambda row: _interval(row, "auc_gain", "+.3f"),
+    "p (Holm)": lambda row: "" if np.isnan(row["p_holm"]) else f"{row['p_holm']:.3g}",
+    "against uniform": lambda row: row["verdict"],
+}
+
+
+class Report(str):
+    """Text for a person: a notebook shows its lines as they are."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a study found.
+
+    study: what ran. curves: a row per run and record. threshold: success to reach, as a share in (0, 1] of the gain
+    that uniform makes over the run. The other tables follow from these: `runs` (a row per run), `summary` (per arm,
+    with intervals and tests), `ranking` (of controllers over pools), each a DataFrame.
+    """
+
+    study: Study
+    curves: pd.DataFrame
+    threshold: float = 0.8
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row per run: when it reached the threshold, its area under the curve and its end."""
+        return runs_table(self.curves, self.threshold)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row per arm: estimates with intervals, and the comparison with uniform on the same seeds."""
+        return summary_table(self.runs, self.study.steps)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """A row per learner and controller: how it ranks over the pools."""
+        return ranking_table(self.runs)
+
+    def report(self) -> Report:
+        """Summary, costs and ranking as text."""
+        lines = [report(self.runs, self.summary, self.study.steps), "", *ranking_lines(self.ranking)]
+        if self.study.budget == "steps" and self.runs["rollouts"].nunique() > 1:
+            lines.append("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")
+        loose = loose_schedules(self.study)
+        if loose:
+            lines.append(f"Spread over {self.study.steps} updates, whenever the budget is spent: the schedules of "
+                         f"{', '.join(loose)}; set their horizon to fit.")  # fmt: skip
+        return Report("\n".join(lines))
+
+    def plot(self, kind: str | None = None, **settings: Any) -> Figure:
+        """A figure: "curves" (success over steps, the default), "targets", "speedup" or "heat".
+
+        settings: go to the function of `workbench.figures` that draws it; "heat" takes x and y, two swept parameters,
+        by default the first two.
+        """
+        from workbench import figures
+
+        kind = "curves" if kind is None else kind
+        check_choice("kind", kind, KINDS)
+        if kind == "curves":
+            return figures.learning_curves(self.curves, **settings)
+        if kind == "targets":
+            return figures.target_trajectories(self.curves, **settings)
+        if kind == "speedup":
+            return figures.speedup_forest(self.summary, **settings)
+        axes = zip(("x", "y"), (name for name in self.summary.columns if "." in name), strict=False)
+        return figures.heat_map(self.summary, **(dict(axes) | {"average": True} | settings))
+
+    def table(self) -> pd.DataFrame:
+        """The summary as a short table of text: intervals in brackets, one row per arm."""
+        rows = [{str(key): value for key, value in row.items()} for row in self.summary.to_dict("records")]
+        return pd.DataFrame({name: [show(row) for row in rows] for name, show in COLUMNS.items()})
+
+    def to_latex(self) -> str:
+        """The short table as LaTeX rows between the rules of the package booktabs."""
+        table = self.table()
+
+        def line(cells: Any) -> str:
+            return " & ".join(map(latex_escaped, cells)) + r" \\"
+
+        form = "".join("r" if name in ("seeds", "area", "p (Holm)") else "l" for name in table.columns)
+        return "\n".join([
+            rf"\begin{{tabular}}{{{form}}}", r"\toprule", line(table.columns), r"\midrule",
+            *map(line, table.itertuples(index=False)), r"\bottomrule", r"\end{tabular}", "",
+        ])  # fmt: skip
+
+    def to_markdown(self) -> str:
+        """The short table in Markdown."""
+        table = self.table()
+
+        def line(cells: Any) -> str:
+            return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+        rule = line("---" for _ in table.columns)
+        return "\n".join([line(table.columns), rule, *map(line, table.itertuples(index=False)), ""])
+
+    def save(self, folder: str | os.PathLike[str]) -> list[str]:
+        """Write curves.parquet, runs.parquet, summary.csv, ranking.csv and manifest.json; returns their names.
+
+        Raises StorageError if the disk refuses.
+        """
+        files = {"runs.parquet": to_parquet(self.runs), "curves.parquet": to_parquet(self.curves)}
+        for name, table in (("summary", self.summary), ("ranking", self.ranking)):
+            files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g").encode()
+        files["manifest.json"] = self.manifest().encode()
+        for name, data in files.items():
+            write_whole(Path(folder) / name, data)
+        return list(files)
+
+    def manifest(self) -> str:
+        """Everything needed to run the study again. No times: the same study gives the same file."""
+        study = self.study
+        arms = [
+            {"pool": arm.pool, "learner": arm.learner, "controller": arm.controller}
+            | {"law": describe(arm.made_law), "rule": describe(arm.made_rule)}
+            | {"gates": [describe(gate) for gate in arm.made_gates]}
+            for arm in study.arms
+        ]
+        packages = {name: version(name) for name in PACKAGES} | study.packages
+        content = {
+            "pools": [{"name": pool.name, "items": len(pool), "digest": pool.digest} for pool in study._pools],
+            "seeds": study.seeds,
+            "steps": study.steps,
+            "batch": study.batch,
+            "rollouts": study.rollouts,
+            "eval_every": study.eval_every,
+            "budget": study.budget,
+            "threshold": self.threshold,
+            "points": study.points,
+            "arms": arms,
+            "git_commit": git_commit(),
+            "versions": {"python": platform.python_version()} | packages,
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+    def __repr__(self) -> str:
+        return f"Result of a {self.study!r}:\n{self.table().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>Result of a {escape(repr(self.study))}</p>{self.table().to_html(index=False)}"
+
+
+def loose_schedules(study: Study) -> list[str]:
+    """Controllers whose schedule ends after the study's steps, while their runs end with what they spend."""
+    fixed = {name for point in study.points for name in point}
+    loose = []
+    for choice in study._controllers:
+        rule, gates = choice.make({})
+        scheduled = bool(choice.owners) and hasattr(rule, "horizon") and f"{choice.owners[0]}.horizon" not in fixed
+        if scheduled and (study.budget == "tokens" or (study.budget == "rollouts" and gates)):
+            loose.append(choice.name)
+    return loose
+
+
+def _interval(row: dict[str, Any], name: str, form: str) -> str:
+    if np.isnan(row[name]):
+        return ""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def latex_escaped(cell: Any) -> str:
+    """A text with the characters that LaTeX reads as commands escaped."""
+    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    marks |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    return "".join(marks.get(letter, letter) for letter in str(cell))
