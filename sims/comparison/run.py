@@ -11,7 +11,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sims.comparison.options import heat_axes, make_study, parser, read_jobs, read_threshold
+from sims.comparison.options import (
+    few_seeds_line,
+    heat_axes,
+    make_study,
+    parser,
+    read_focus,
+    read_jobs,
+    read_threshold,
+)
 from sims.comparison.painter import Painter, choose
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
@@ -38,7 +46,9 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
     if not options.out:
         raise InputError("--out: must be a folder, got ''")
     study = make_study(options)
-    heat = heat_axes(options, study)
+    heat, focus = heat_axes(options, study), read_focus(options, study)
+    if too_few := few_seeds_line(study):
+        print(too_few, file=sys.stderr)
     out = Path(options.out)
     with only_writer(out):
         store = CellStore(out / "cells")
@@ -55,8 +65,8 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
         for name, table in (("summary", summary), ("ranking", ranking)):
             write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
         write_whole(out / "manifest.json", manifest(study, threshold).encode())
-        written = painter.paint(choose(curves, summary, heat), out)
-    print(report(runs, summary, study.steps))
+        written = painter.paint(choose(curves, summary, heat, focus), out)
+    print(report(runs, summary, study.steps, focus))
     print("\n" + "\n".join(ranking_lines(ranking)))
     if study.budget == "steps" and runs["rollouts"].nunique() > 1:
         print("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")

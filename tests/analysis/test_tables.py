@@ -299,6 +299,36 @@ def test_a_verdict_needs_both_a_direction_and_a_small_adjusted_p():
     assert row.at["band", "p_holm"] == 1
 
 
+def test_a_verdict_takes_its_sign_from_the_difference_that_is_tested():
+    """The arm loses by .1 on its three worst and three best seeds and gains .005 on the others: worse in the mean,
+    which the sign-flip test tests, ahead in interquartile means, which leave out those seeds."""
+    base = np.array([0.10, 0.11, 0.12, 0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.80, 0.81, 0.82])
+    shift = np.array([-0.1] * 3 + [0.005] * 6 + [-0.1] * 3)
+
+    def curves(height, name):
+        return arm(name, np.column_stack([np.zeros(12), *[height] * 3]))
+
+    _, summary = judge(curves(base, "uniform"), curves(base + shift, "adarft"))
+    row = summary.set_index("controller").loc["adarft"]
+    assert row["auc_gain"] > 0
+    assert row["p_holm"] == pytest.approx(2 * 2**6 / 2**12)  # the six losses of one sign, whatever the rest
+    assert row["verdict"] == "worse"
+
+
+def test_an_arm_that_ran_on_other_seeds_is_compared_on_those_of_both():
+    mine = many(8, 0.05).query("seed >= 3").assign(seed=lambda t: t["seed"] + 2)  # 5 to 9; uniform has 0 to 7
+    runs, summary = judge(many(8, 0, "uniform"), mine)
+    d = of(runs, "adarft", "auc")[:3] - of(runs, "uniform", "auc")[5:]
+    row = summary.set_index("controller").loc["adarft"]
+    assert row["seeds"] == 5
+    assert row["p"] == stats.sign_flip_test(d) == 0.25
+    assert row["auc"] == pytest.approx(trim_mean(of(runs, "adarft", "auc"), 0.25))
+    apart = mine.assign(seed=mine["seed"] + 100)
+    row = judge(many(8, 0, "uniform"), apart)[1].set_index("controller").loc["adarft"]
+    assert row[["p", "speedup", "auc_gain"]].isna().all()
+    assert row["verdict"] == "too few seeds"
+
+
 @pytest.mark.parametrize(("seeds", "comparisons", "enough"), [(5, 1, False), (6, 1, True), (8, 6, True), (8, 7, False)])
 def test_seeds_are_enough_where_the_smallest_p_there_can_be_survives_holm(seeds, comparisons, enough):
     smallest = stats.sign_flip_test(np.ones(seeds))
