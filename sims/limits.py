@@ -50,7 +50,7 @@ def run(law: Law, rule: Rule, pool: Pool, seeds: ArrayLike, steps: int = STEPS, 
 
 def area(record: Record) -> Floats:
     """(R,) held-out success averaged over training."""
-    return np.asarray(np.trapezoid(record.mean_success, record.steps, axis=0) / record.steps[-1])
+    return np.asarray(stats.area(record.steps, record.mean_success, axis=0))
 
 
 def lead(law: Law, pool: Pool, seeds: ArrayLike, rule: Rule | None = None, steps: int = STEPS) -> Floats:

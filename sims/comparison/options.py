@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from sims.comparison.grids import DEFAULT, TINY
+from workbench.analysis.stats import seeds_needed
 from workbench.commands import Parser
 from workbench.controllers import Controller, Gate, Rule
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
 from workbench.registry import (
+    BASELINE,
     SIGNALS,
     find_law,
     finite_number,
@@ -87,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "success to reach, as a share in (0, 1] of the gain that uniform makes over the run (default: %(default)s)",
         default="0.8",
     )
+    add("--focus", "RULE", "the rule whose defeats the report lists (default: the one that leads the ranking)")
     add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
     add("--jobs", "N", "worker processes (default: the processors this process may use; 1 with --tiny)")
     add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
@@ -231,6 +234,29 @@ def with_all(given: list[str], every: Callable[[], list[str]]) -> list[str]:
     if "all" not in given:
         return given
     return list(dict.fromkeys(name for part in given for name in (every() if part == "all" else [part])))
+
+
+def read_focus(options: argparse.Namespace, study: Study) -> str | None:
+    """The rule of --focus, None for the leading one; InputError unless it runs in the study beside the baseline."""
+    others = tuple(dict.fromkeys(arm.rule for arm in study.arms if arm.rule != BASELINE))
+    if options.focus is None:
+        return None
+    if options.focus not in others:
+        known = ", ".join(others) or "none"
+        raise InputError(f"--focus: must be a rule that runs beside {BASELINE} ({known}), got '{options.focus}'")
+    return str(options.focus)
+
+
+def few_seeds_line(study: Study) -> str | None:
+    """One line where no difference of the study could be significant with its seeds; None where one could."""
+    comparisons = sum(arm.rule != BASELINE for arm in study.arms)
+    needed = seeds_needed(comparisons)
+    if study.seeds >= needed or not comparisons:
+        return None
+    return (
+        f"--seeds: {study.seeds} are too few for any of {comparisons} comparisons with {BASELINE} to be significant at "
+        f"5 % after Holm's adjustment; it takes {needed}"
+    )
 
 
 def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:

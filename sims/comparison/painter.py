@@ -39,11 +39,14 @@ class Picture(NamedTuple):
     rules: pd.DataFrame | None = None
 
 
-def choose(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None) -> list[Picture]:
-    """The figures that these tables can fill."""
+def choose(
+    curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | None, focus: str | None = None
+) -> list[Picture]:
+    """The figures that these tables can fill; curves of `focus` are in them whatever its place."""
     shown = readable(summary)
     rules = summary[["controller", "rule"]].drop_duplicates()
-    drawn = curves[curves["controller"].isin(leading(shown)) & curves["learner"].isin(shown["learner"])]
+    first = leading(shown, focus)
+    drawn = curves[curves["controller"].isin(first) & curves["learner"].isin(shown["learner"])]
     left_out = shown["controller"].nunique() - drawn["controller"].nunique()
     if left_out:
         print(f"figures show uniform and the best rules by area; {left_out} are in the tables only", file=sys.stderr)
@@ -51,7 +54,7 @@ def choose(curves: pd.DataFrame, summary: pd.DataFrame, heat: tuple[str, str] | 
     if drawn["target"].notna().any():
         pictures.append(Picture("target_difficulty", (drawn,), rules))
     if (shown["verdict"] != "baseline").any():
-        few = shown if len(shown) <= MOST_ROWS else shown[shown["controller"].isin(leading(shown))]
+        few = shown if len(shown) <= MOST_ROWS else shown[shown["controller"].isin(first)]
         pictures.append(Picture("speedup", (few,), rules))
     if heat:
         pictures.append(Picture("heat_map", (summary, *heat, "speedup", True)))
@@ -78,14 +81,18 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def leading(summary: pd.DataFrame) -> list[str]:
-    """The controllers whose curves are drawn: the baseline and, of too many, the best by mean area."""
+def leading(summary: pd.DataFrame, focus: str | None = None) -> list[str]:
+    """The controllers whose curves are drawn: the baseline and, of too many, `focus` and the best by mean area."""
     controllers = list(summary["controller"].unique())
     if len(controllers) <= MOST_CURVES:
         return controllers
     baseline = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
     area = summary[summary["controller"] != baseline].groupby("controller")["auc"].mean()
-    return [baseline, *area.nlargest(MOST_CURVES - 1).index]
+    best = area.nlargest(MOST_CURVES - 1).index
+    own = area[area.index.isin(summary.loc[summary["rule"] == focus, "controller"])]
+    if focus is None or own.empty or best.isin(own.index).any():
+        return [baseline, *best]
+    return [baseline, *best[:-1], own.idxmax()]
 
 
 def paint(picture: Picture, out: Path) -> None:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from sims.comparison.options import heat_axes, make_study, parser, read_jobs, read_threshold
+from sims.comparison.options import (
+    few_seeds_line,
+    heat_axes,
+    make_study,
+    parser,
+    read_focus,
+    read_jobs,
+    read_threshold,
+)
 from sims.comparison.painter import Painter, choose
 from workbench.commands import SAME_AGAIN, exit_status
 from workbench.errors import InputError
@@ -26,7 +35,9 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
     if not options.out:
         raise InputError("--out: must be a folder, got ''")
     study = make_study(options)
-    heat = heat_axes(options, study)
+    heat, focus = heat_axes(options, study), read_focus(options, study)
+    if too_few := few_seeds_line(study):
+        print(too_few, file=sys.stderr)
     out = Path(options.out)
     with only_writer(out):
         store = CellStore(out / "cells")
@@ -35,6 +46,6 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
             curves = study.compute(store, jobs, bar.at, bar.line)
         result = Result(study, curves, threshold)
         saved = result.save(out)
-        written = painter.paint(choose(result.curves, result.summary, heat), out)
-    print(result.report())
+        written = painter.paint(choose(result.curves, result.summary, heat, focus), out)
+    print(result.report(focus))
     print(f"\n{out}: {' '.join([*saved, *written])}")

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sims.paper.published import BATCH, EVAL_EVERY, ROLLOUTS, SMOOTHING
 from sims.paper.transfer import RANGE
+from workbench.analysis import stats
 from workbench.controllers import Controller, Rule
 from workbench.learners import Critic, Law, SimLearner
 from workbench.loop import train
@@ -148,7 +149,7 @@ def wide(curves: pd.DataFrame, column: str = "success") -> Floats:
 def area(curves: pd.DataFrame) -> Floats:
     """(D,) mean success over the steps."""
     steps = np.sort(curves["step"].unique())
-    return np.asarray(np.trapezoid(wide(curves), steps, axis=1) / (steps[-1] - steps[0]))
+    return np.asarray(stats.area(steps, wide(curves)))
 
 
 def smoothed(curves: Floats, weight: float = SMOOTHING) -> Floats:
@@ -164,17 +165,7 @@ def extra_steps(steps: Floats, curves: Floats, goal: Floats, match: float) -> Fl
 
     A curve that does not reach it counts as if it did at the end.
     """
-    out = np.empty(len(curves))
-    for d, (row, level) in enumerate(zip(curves, goal, strict=True)):
-        at = np.flatnonzero(row >= level)
-        if not at.size:
-            out[d] = steps[-1]
-        elif at[0] == 0:
-            out[d] = steps[0]
-        else:
-            i = at[0]
-            out[d] = steps[i - 1] + (level - row[i - 1]) / (row[i] - row[i - 1]) * (steps[i] - steps[i - 1])
-    return out - match
+    return np.asarray(stats.steps_to_threshold(steps, curves, goal).time - match)
 
 
 def evaluation_noise(shape: tuple[int, ...], seed: int, arm: int) -> Floats:

@@ -23,6 +23,7 @@ from sims.paper import family
 from sims.robust.drawing import page
 from sims.robust.programs import Floats, curves_of
 from workbench import figures
+from workbench.analysis import stats
 from workbench.pool import Pool
 from workbench.registry import BASELINE, make_controller
 from workbench.streams import Role, generator, run_seeds
@@ -102,7 +103,7 @@ def run(matrix: Matrix, folder: Path, jobs: int) -> Areas:
     keys, programs = zip(*matrix.programs(), strict=True)
     curves = curves_of(programs, folder, jobs, "matrix")
     area = {
-        key: np.asarray(np.trapezoid(of["success"], of["step"], axis=0) / of["step"][-1])
+        key: np.asarray(stats.area(of["step"], of["success"], axis=0))
         for key, of in zip(keys, curves, strict=True)
     }
     return Areas(area, {key: of["rollouts"][-1].astype(np.float64) for key, of in zip(keys, curves, strict=True)})

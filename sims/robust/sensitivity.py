@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from sims.paper.transfer import RANGE
 from sims.robust.drawing import COLORS, page
 from sims.robust.programs import Floats, curves_of
-from workbench.analysis.stats import steps_to_threshold
+from workbench.analysis.stats import area, steps_to_threshold
 from workbench.controllers import AdaRFT, Rule, Uniform
 from workbench.errors import InputError
 from workbench.lanes import distinct_rows
@@ -140,9 +140,8 @@ def compare(steps: Floats, plain: Floats, ours: Floats) -> Outcome:
     gain = np.where(end > start, end - start, np.inf)  # nothing gained: neither gets anywhere, and they are level
     there = [steps_to_threshold(steps, (curve - start) / gain, GOAL) for curve in (plain, ours)]
     times = [np.maximum(crossing.time, 1.0) for crossing in there]
-    span = steps[-1] - steps[0]
-    areas = [np.trapezoid(curve, steps, axis=2) / span for curve in (plain, ours)]
-    gains = [np.maximum(area - start[:, :, 0], LEAST_GAIN) for area in areas]
+    areas = [area(steps, curve) for curve in (plain, ours)]
+    gains = [np.maximum(mean - start[:, :, 0], LEAST_GAIN) for mean in areas]
     responses = {"log_speedup": np.log(times[0] / times[1]), "log_gain": np.log(gains[1] / gains[0]),
                  "area_gain": areas[1] - areas[0]}  # fmt: skip
     return Outcome(responses, float(1 - there[1].reached.mean()))

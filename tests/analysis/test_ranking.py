@@ -6,6 +6,7 @@ import pytest
 from scipy import stats as sp
 
 from workbench.analysis.ranking import OVERALL, RESAMPLES, _means, ranking_lines, ranking_table
+from workbench.errors import InputError
 from workbench.streams import Role, generator
 
 AREAS = {  # learner, pool, controller -> area of seeds 0, 1, 2
@@ -103,7 +104,7 @@ def test_the_last_has_no_next_and_equals_cannot_be_told_apart():
 
 def test_a_controller_with_fewer_seeds_is_ranked_by_its_gain_on_those_it_has():
     few = runs({("l", "p", "a"): [0.5, 0.6, 0.7, 0.8], ("l", "p", "b"): [0.9, 0.7], ("l", "p", "c"): [0.5, 0.6]})
-    table = ranking_table(few)
+    table = ranking_table(few, baseline="a")
     assert row(table, "l", "b")["mean_rank"] == 1
     assert row(table, "l", "a")["mean_regret"] == pytest.approx((0.9 - 0.5 + 0.7 - 0.6) / 2)
     assert row(table, "l", "a")["mean_rank"] == row(table, "l", "c")["mean_rank"] == 2.5  # equal where both ran
@@ -155,4 +156,66 @@ def test_the_text_shows_every_controller_and_the_best_of_each_learner():
     for line in ("near: b, a, c; last: c", "far: a, c, b; last: b"):
         assert line in text
     assert "1.5 [1.5, 1.5]" in text
-    assert text.count("\n") == 8
+    assert text.count("\n") == 9
+
+
+def test_equals_are_printed_as_equals():
+    """All the same on one learner; on the other two share the second place, and the order says nothing of them."""
+    same, best, worst = [0.4, 0.5], [0.6, 0.7], [0.1, 0.2]
+    areas = {("flat", "p", name): same for name in "abcd"}
+    areas |= {("steep", "p", name): values for name, values in zip("abcd", (same, best, same, worst), strict=True)}
+    table = ranking_table(runs(areas))
+    assert table[table["learner"] == "flat"]["place"].tolist() == [1, 1, 1, 1]
+    assert table[table["learner"] == "steep"]["place"].tolist() == [1, 2, 2, 4]
+    text = ranking_lines(table)
+    assert "  flat: all 4 equal" in text
+    assert "  steep: b, a = c; last: d" in text
+    shown = {line.split()[1]: (line.split()[0], line.split()[-1]) for line in text[2:6]}
+    assert {name: place for name, (place, _) in shown.items()} == {"a": "2=", "b": "1", "c": "2=", "d": "4"}
+    assert shown["a"][1] == "equal", "no number of seeds tells it from the next"
+
+
+def test_missing_seeds_are_known_by_their_labels_wherever_they_are():
+    """A controller without seed 0 is ranked as one without the last seed whose runs are otherwise the same."""
+    rng = np.random.default_rng(3)
+    base, good, few = rng.normal(0.5, 0.05, 6), rng.normal(0.6, 0.05, 6), rng.normal(0.55, 0.05, 6)
+    columns = ["mean_regret", "mean_regret_low", "mean_regret_high", "mean_rank_low", "mean_rank_high"]
+    found = []
+    for seeds in (range(6), [5, 0, 1, 2, 3, 4]):  # the third run of `few` is missing: of seed 5, then of seed 0
+        rows = [
+            {"learner": "l", "pool": "p", "controller": name, "seed": seed, "auc": values[i]}
+            for name, values in (("uniform", base), ("good", good), ("few", few))
+            for i, seed in enumerate(seeds)
+            if (name, i) != ("few", 5 if seeds == range(6) else 0)
+        ]
+        found.append(ranking_table(pd.DataFrame(rows)).query("learner == 'l'").set_index("controller"))
+    for table, own in zip(found, (np.arange(5), np.arange(1, 6)), strict=True):
+        gain = (few - base)[own].mean()
+        assert table.at["few", "mean_regret"] == pytest.approx((good - base).mean() - gain)
+        assert np.isfinite(table[columns].to_numpy(np.float64)).all()
+
+
+def test_seeds_that_a_controller_lacks_in_the_middle_do_not_make_its_interval():
+    gains = np.array([[0.0, 0.0, 0.0, 0.0], [0.3, np.nan, 0.1, np.nan]])
+    draws = generator(0, Role.BOOTSTRAP).random((RESAMPLES, 4))
+    drawn = _means(gains, draws)[:, 1]
+    assert set(np.round(drawn, 9)) == {0.1, 0.2, 0.3}
+    assert drawn.mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_table_without_the_baseline_is_ranked_where_seeds_are_the_same_and_refused_otherwise():
+    areas = {("l", "p", "a"): [0.5, 0.6], ("l", "p", "b"): [0.7, 0.9]}
+    assert row(ranking_table(runs(areas)), "l", "a")["mean_regret"] == pytest.approx(0.25)
+    uneven = runs(areas | {("l", "p", "c"): [0.5]})
+    for name in ("uniform", "z"):
+        with pytest.raises(InputError, match=rf"^baseline: must be .* \(a, b, c\), or None for none, got '{name}'$"):
+            ranking_table(uneven, baseline=name)
+    with pytest.raises(InputError, match=r"^baseline: must be given where .* different seeds, got None$"):
+        ranking_table(uneven, baseline=None)
+    ranked = ranking_table(uneven, baseline="a")
+    assert row(ranked, "l", "b")["mean_rank"] == 1
+
+
+def test_one_seed_tells_nothing_of_how_many_it_takes():
+    table = ranking_table(runs({("l", "p", "a"): [0.5], ("l", "p", "b"): [0.6]}))
+    assert np.isnan(row(table, "l", "b")["seeds_to_separate"])

@@ -8,12 +8,14 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.analysis import stats
 from workbench.errors import InputError
+from workbench.streams import Role, generator
 
 quick = settings(max_examples=60, deadline=None)
 counts = st.integers(-20, 20)
@@ -132,6 +134,14 @@ def test_tasks_are_resampled_independently_of_one_another():
     assert estimate.high - estimate.low > 0.3
 
 
+def test_interval_covers_the_iqm_of_skewed_scores_at_few_runs():
+    """97.5 % at N = 8 in the docstring; the interquartile mean of the exponential law is 2 int_(1/4)^(3/4) quantile."""
+    truth = 2 * scipy.integrate.quad(scipy.stats.expon.ppf, 0.25, 0.75)[0]
+    scores = generator(0, Role.DESIGN, 8).exponential(size=(1000, 8))
+    estimates = [stats.interval(x, resamples=1000, seed=i) for i, x in enumerate(scores)]
+    assert abs(covered(estimates, truth) - 0.975) < 4 * np.sqrt(0.975 * 0.025 / 1000)
+
+
 def covered(estimates, truth):
     return np.mean([estimate.low <= truth <= estimate.high for estimate in estimates])
 
@@ -237,6 +247,17 @@ def test_sign_flip_smallest_p_is_two_over_two_to_the_n(runs, smallest):
 def test_sign_flip_of_no_difference_is_one():
     assert stats.sign_flip_test(np.zeros(6)) == 1.0
     assert stats.sign_flip_test(np.zeros(20)) == 1.0
+
+
+@quick
+@given(st.lists(st.floats(-10, 10).map(lambda v: round(v, 3)), min_size=2, max_size=8))
+def test_sign_flip_is_the_paired_permutation_test_of_scipy(differences):
+    d = np.array(differences)
+    peer = scipy.stats.permutation_test(
+        (d, np.zeros(len(d))), lambda x, y, axis: (x - y).mean(axis=axis), permutation_type="samples",
+        n_resamples=np.inf, alternative="two-sided", vectorized=True,
+    )  # fmt: skip
+    assert stats.sign_flip_test(d) == pytest.approx(peer.pvalue, abs=1e-12)
 
 
 def test_sign_flip_up_to_sixteen_runs_needs_no_random_numbers():
@@ -464,6 +485,65 @@ def test_steps_to_threshold_keeps_leading_axes():
         assert (crossing.time[index], crossing.reached[index]) == (pytest.approx(time), reached)
 
 
+def test_each_curve_may_have_a_threshold_of_its_own():
+    curves = np.random.default_rng(30).uniform(size=(3, 2, 4))
+    levels = np.random.default_rng(31).uniform(size=(3, 2))
+    crossing = stats.steps_to_threshold(STEPS, curves, levels)
+    for index in np.ndindex(3, 2):
+        time, reached = first_crossing(STEPS, curves[index], levels[index])
+        assert (crossing.time[index], crossing.reached[index]) == (pytest.approx(time), reached)
+
+
+# --- area under the curve ---------------------------------------------------------------------------------
+
+
+def test_area_is_the_mean_height_of_trapezoids_by_hand():
+    # 5 (.1 + .2) / 2 + 5 (.2 + .4) / 2 + 10 (.4 + .8) / 2 = .75 + 1.5 + 6 over 20 steps
+    assert stats.area(STEPS, [0.1, 0.2, 0.4, 0.8]) == pytest.approx(8.25 / 20, rel=1e-12)
+
+
+@quick
+@given(st.lists(st.tuples(*[st.integers(0, 10)] * 4), min_size=1, max_size=6))
+def test_area_is_scipys_trapezoid_over_the_length_of_the_run(rows):
+    curves = np.array(rows) / 10
+    expected = scipy.integrate.trapezoid(curves, STEPS, axis=1) / 20
+    np.testing.assert_allclose(stats.area(STEPS, curves), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(stats.area(STEPS, curves.T, axis=0), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_area_of_a_level_curve_is_its_height_wherever_the_run_begins():
+    assert stats.area([100, 150, 160], np.full(3, 0.3)) == pytest.approx(0.3, rel=1e-12)
+
+
+def test_area_is_the_same_in_other_units_of_time_and_for_a_curve_cut_in_two():
+    rng = np.random.default_rng(32)
+    steps, curve = np.sort(rng.uniform(0, 50, 9)), rng.uniform(size=9)
+    whole = stats.area(steps, curve)
+    assert stats.area(8 * steps + 100, curve) == pytest.approx(whole, rel=1e-9)
+    first, last = stats.area(steps[:5], curve[:5]), stats.area(steps[4:], curve[4:])
+    spans = steps[4] - steps[0], steps[8] - steps[4]
+    assert whole == pytest.approx((spans[0] * first + spans[1] * last) / sum(spans), rel=1e-9)
+
+
+# --- how many seeds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 7, 28, 144])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_seeds_needed_are_the_fewest_with_which_a_test_can_be_significant(comparisons, level):
+    """By the test and the adjustment themselves: all differences of one sign, in every comparison."""
+
+    def smallest(seeds):
+        return stats.holm([stats.sign_flip_test(np.arange(1.0, seeds + 1))] * comparisons)[0]
+
+    needed = stats.seeds_needed(comparisons, level)
+    assert smallest(needed) <= 1 - level < smallest(needed - 1)
+
+
+def test_seeds_needed_for_known_numbers_of_comparisons():
+    assert [stats.seeds_needed(m) for m in (0, 1, 2, 6, 7, 28, 144)] == [1, 6, 7, 8, 9, 11, 13]
+
+
 # --- speed-up ---------------------------------------------------------------------------------------------
 
 
@@ -584,6 +664,15 @@ BAD = {
     "sign flip resamples": lambda: stats.sign_flip_test(np.arange(20.0), resamples=0),
     "holm above one": lambda: stats.holm([0.5, 1.2]),
     "holm negative": lambda: stats.holm([0.5, -0.1]),
+    "seeds for part of a comparison": lambda: stats.seeds_needed(1.5),
+    "seeds for fewer than none": lambda: stats.seeds_needed(-1),
+    "seeds at no level": lambda: stats.seeds_needed(1, 1.0),
+    "area of one record": lambda: stats.area([0], [0.5]),
+    "area lengths": lambda: stats.area(STEPS, np.zeros(5)),
+    "area NaN": lambda: stats.area(STEPS, np.array([0.1, np.nan, 0.3, 0.4])),
+    "area steps stand still": lambda: stats.area([0, 5, 5, 20], np.zeros(4)),
+    "area axis": lambda: stats.area(STEPS, np.zeros((4, 3)), axis=2),
+    "thresholds lengths": lambda: stats.steps_to_threshold(STEPS, np.zeros((3, 4)), [0.1, 0.2]),
     "threshold NaN": lambda: stats.steps_to_threshold(STEPS, np.zeros(4), np.nan),
     "threshold curve NaN": lambda: stats.steps_to_threshold(STEPS, np.array([0.1, np.nan, 0.3, 0.4]), 0.2),
     "threshold lengths": lambda: stats.steps_to_threshold(STEPS, np.zeros(5), 0.5),

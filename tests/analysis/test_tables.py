@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
 from workbench.analysis import stats
+from workbench.analysis.ranking import OVERALL, ranking_table
 from workbench.analysis.report import report
-from workbench.analysis.tables import COSTS, enough_seeds, rivals_table, runs_table, summary_table
+from workbench.analysis.tables import COSTS, enough_seeds, leading_rule, rivals_table, runs_table, summary_table
 from workbench.errors import InputError
 
 STEPS = (0, 4, 8, 10)  # the last record comes early, as where steps is no multiple of eval_every
@@ -276,6 +277,12 @@ def many(seeds, gain, controller="adarft", **keys):
     return arm(controller, heights(seeds, gain), **keys)
 
 
+def noisy(seeds, gain, controller, **keys):
+    """As `many`, but on every seed a little above or below it in turn: level, and not equal."""
+    shift = np.where(np.arange(seeds) % 2, 0.001, -0.001)[:, None] * np.array([0, 1, 1, 1])
+    return arm(controller, heights(seeds, gain) + shift, **keys)
+
+
 def judge(*arms):
     runs = runs_table(table(*arms))
     return runs, summary_table(runs, HORIZON)
@@ -285,11 +292,41 @@ def test_a_verdict_needs_both_a_direction_and_a_small_adjusted_p():
     _, summary = judge(many(8, 0, "uniform"), many(8, 0.05), many(8, -0.05, "filter"), many(8, 0, "band"))
     row = summary.set_index("controller")
     assert row["verdict"].to_dict() == {
-        "uniform": "baseline", "adarft": "better", "filter": "worse", "band": "no difference",
+        "uniform": "baseline", "adarft": "better", "filter": "worse", "band": "equal",
     }  # fmt: skip
     assert row.at["adarft", "p"] == pytest.approx(2 / 2**8)  # all differences have one sign
     assert row.at["adarft", "p_holm"] == pytest.approx(3 * 2 / 2**8)
     assert row.at["band", "p_holm"] == 1
+
+
+def test_a_verdict_takes_its_sign_from_the_difference_that_is_tested():
+    """The arm loses by .1 on its three worst and three best seeds and gains .005 on the others: worse in the mean,
+    which the sign-flip test tests, ahead in interquartile means, which leave out those seeds."""
+    base = np.array([0.10, 0.11, 0.12, 0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.80, 0.81, 0.82])
+    shift = np.array([-0.1] * 3 + [0.005] * 6 + [-0.1] * 3)
+
+    def curves(height, name):
+        return arm(name, np.column_stack([np.zeros(12), *[height] * 3]))
+
+    _, summary = judge(curves(base, "uniform"), curves(base + shift, "adarft"))
+    row = summary.set_index("controller").loc["adarft"]
+    assert row["auc_gain"] > 0
+    assert row["p_holm"] == pytest.approx(2 * 2**6 / 2**12)  # the six losses of one sign, whatever the rest
+    assert row["verdict"] == "worse"
+
+
+def test_an_arm_that_ran_on_other_seeds_is_compared_on_those_of_both():
+    mine = many(8, 0.05).query("seed >= 3").assign(seed=lambda t: t["seed"] + 2)  # 5 to 9; uniform has 0 to 7
+    runs, summary = judge(many(8, 0, "uniform"), mine)
+    d = of(runs, "adarft", "auc")[:3] - of(runs, "uniform", "auc")[5:]
+    row = summary.set_index("controller").loc["adarft"]
+    assert row["seeds"] == 5
+    assert row["p"] == stats.sign_flip_test(d) == 0.25
+    assert row["auc"] == pytest.approx(trim_mean(of(runs, "adarft", "auc"), 0.25))
+    apart = mine.assign(seed=mine["seed"] + 100)
+    row = judge(many(8, 0, "uniform"), apart)[1].set_index("controller").loc["adarft"]
+    assert row[["p", "speedup", "auc_gain"]].isna().all()
+    assert row["verdict"] == "too few seeds"
 
 
 @pytest.mark.parametrize(("seeds", "comparisons", "enough"), [(5, 1, False), (6, 1, True), (8, 6, True), (8, 7, False)])
@@ -303,7 +340,7 @@ def test_too_few_seeds_prove_nothing_and_the_verdict_says_so():
     runs, summary = judge(many(4, 0, "uniform"), many(4, 0.2))
     assert summary.set_index("controller").at["adarft", "verdict"] == "too few seeds"  # p = 1/8 at best
     text = report(runs, summary, HORIZON)
-    assert "Too few seeds to say where AdaRFT does not win (seeds: 4" in text
+    assert "Too few seeds to say where adarft does not win (seeds: 4" in text
     assert not_won(text) == {}
 
 
@@ -334,11 +371,11 @@ def test_the_report_shows_no_nan_where_seeds_are_too_few_for_an_interval(seeds):
 # ---- rivals
 
 
-def test_rivals_are_compared_with_adarft_at_its_best_setting():
+def test_rivals_are_compared_with_a_rule_at_its_best_setting():
     runs, _ = judge(
         many(8, 0, "uniform"), many(8, 0.02, "adarft eta=5"), many(8, 0.05, "adarft eta=50"), many(8, 0.08, "band")
     )
-    rivals = rivals_table(runs)
+    rivals = rivals_table(runs, "adarft")
     assert rivals["controller"].unique().tolist() == ["adarft eta=50"]
     assert rivals["rival"].tolist() == ["uniform", "band"]
     for rival, gain, p in rivals[["rival", "auc_gain", "p"]].itertuples(index=False):
@@ -348,29 +385,75 @@ def test_rivals_are_compared_with_adarft_at_its_best_setting():
     assert rivals["p_holm"].to_numpy() == pytest.approx(2 * rivals["p"].to_numpy())
 
 
-def test_any_rule_can_be_the_one_that_rivals_are_compared_with():
+def test_by_default_rivals_are_compared_with_the_rule_that_leads():
     runs, _ = judge(many(8, 0, "uniform"), many(8, 0.05), many(8, 0.02, "band"))
+    assert leading_rule(runs) == "adarft"
+    assert rivals_table(runs)["controller"].unique().tolist() == ["adarft"]
     rivals = rivals_table(runs, rule="band").set_index("rival")
     assert rivals.index.tolist() == ["uniform", "adarft"]
     assert rivals.at["uniform", "auc_gain"] < 0 < rivals.at["adarft", "auc_gain"]
 
 
-def test_without_adarft_there_are_no_rivals():
-    runs, summary = judge(many(8, 0, "uniform"), many(8, 0.05, "band"))
-    assert rivals_table(runs).empty
-    assert "AdaRFT" not in report(runs, summary, HORIZON)
+def test_the_leading_rule_is_the_first_of_the_ranking_beside_the_baseline():
+    rng = np.random.default_rng(5)
+    for _ in range(6):
+        rules = ["adarft", "band", "filter", "sec"]
+        arms = [
+            many(4, float(gain), name, pool=pool, learner=learner)
+            for pool, learner in itertools.product("pq", ("scalar", "kernel"))
+            for name, gain in zip(["uniform", *rules], [0.0, *rng.normal(0.0, 0.1, 4)], strict=True)
+        ]
+        runs = runs_table(table(*arms))
+        ranking = ranking_table(runs)
+        others = ranking[(ranking["learner"] == OVERALL) & (ranking["controller"] != "uniform")]
+        assert leading_rule(runs) == others["controller"].iloc[0]
+
+
+def test_a_rule_leads_with_its_best_setting_on_each_learner_where_settings_are_scattered():
+    runs = runs_table(table(
+        *(many(8, 0, "uniform", learner=name) for name in ("scalar kappa=1", "scalar kappa=2")),
+        many(8, 0.08, "adarft eta=5", learner="scalar kappa=1"), many(8, 0.02, "band", learner="scalar kappa=1"),
+        many(8, 0.09, "adarft eta=7", learner="scalar kappa=2"), many(8, 0.02, "band", learner="scalar kappa=2"),
+    ))  # fmt: skip
+    assert leading_rule(runs) == "adarft"
+
+
+def test_the_baseline_alone_leads_nothing():
+    runs, summary = judge(many(8, 0, "uniform"))
+    with pytest.raises(InputError, match="runs: must have a rule beside the baseline, got uniform"):
+        leading_rule(runs)
+    assert "does not win" not in report(runs, summary, HORIZON)
+    with pytest.raises(InputError, match="rule: must be among uniform, got 'adarft'"):
+        rivals_table(runs, "adarft")
+
+
+def test_rivals_with_more_or_other_seeds_are_compared_on_the_seeds_of_both():
+    """A rule that fits a model has three seeds where its rivals have eight."""
+    few = many(8, 0.05, "alp-gmm")
+    few = few[few["seed"].isin([0, 2, 5])]
+    runs, _ = judge(many(8, 0, "uniform"), few, many(8, 0.02, "band"))
+    rivals = rivals_table(runs, "alp-gmm").set_index("rival")
+    for rival in ("uniform", "band"):
+        d = of(runs, rival, "auc")[[0, 2, 5]] - of(runs, "alp-gmm", "auc")
+        assert rivals.at[rival, "auc_gain"] == pytest.approx(d.mean())
+        assert rivals.at[rival, "p"] == pytest.approx(2 / 2**3)
+    assert not rivals["enough"].any()
+    other = rivals_table(runs[~((runs["controller"] == "band") & runs["seed"].isin([0, 2, 5]))], "alp-gmm")
+    row = other.set_index("rival").loc["band"]
+    assert np.isnan(row[["auc_gain", "p", "p_holm"]].to_numpy(float)).all(), "no seed in common: nothing is known"
+    assert not row["enough"]
 
 
 # ---- words
 
 
-def words(*arms):
+def words(*arms, focus="adarft"):
     runs, summary = judge(*arms)
-    return report(runs, summary, HORIZON)
+    return report(runs, summary, HORIZON, focus)
 
 
 def not_won(text):
-    """What the report says on AdaRFT, by arm."""
+    """What the report says on adarft, by arm."""
     lines = [line.strip() for line in text.splitlines() if line.startswith("  ") and " / adarft" in line]
     return dict(line.split(": ", 1) for line in lines)
 
@@ -379,18 +462,41 @@ def test_the_report_names_the_rules_that_beat_adarft_and_by_how_much():
     text = words(many(8, 0, "uniform"), many(8, 0.02), many(8, 0.08, "band"))
     runs, _ = judge(many(8, 0, "uniform"), many(8, 0.02), many(8, 0.08, "band"))
     gain = (of(runs, "band", "auc") - of(runs, "adarft", "auc")).mean()
-    assert "Where AdaRFT does not win" in text
+    assert "Where adarft does not win" in text
     assert not_won(text) == {"p / scalar / adarft": f"beaten by band (+{gain:.3f})"}
 
 
+def test_without_a_focus_the_report_is_about_the_rule_that_leads():
+    arms = many(8, 0, "uniform"), many(8, 0.02), many(8, 0.08, "band"), many(8, 0.08, "sec")
+    text = words(*arms, focus=None)
+    assert "Where band does not win" in text
+    assert "  p / scalar / band: equal to sec" in text.splitlines()
+    assert "AdaRFT" not in text
+    assert "adarft does not win" not in text
+    with pytest.raises(InputError, match="rule: must be among uniform, adarft, band, sec, got 'frozen'"):
+        words(*arms, focus="frozen")
+
+
 def test_the_report_names_the_rules_that_adarft_is_level_with():
-    text = words(many(8, 0, "uniform"), many(8, 0.05), many(8, 0.05, "frozen"))
+    text = words(many(8, 0, "uniform"), many(8, 0.05), noisy(8, 0.05, "frozen"))
     assert not_won(text) == {"p / scalar / adarft": "level with frozen"}
 
 
 def test_the_report_says_when_no_schedule_matters():
-    text = words(many(8, 0, "uniform"), many(8, 0), many(8, 0, "frozen"))
+    text = words(noisy(8, 0, "uniform"), many(8, 0), noisy(8, 0, "frozen"))
     assert not_won(text) == {"p / scalar / adarft": "level with every rule"}
+
+
+def test_the_report_tells_an_exact_tie_from_a_difference_that_was_not_shown():
+    """The same area on every seed, with however few seeds, is no question of seeds."""
+    text = words(many(8, 0, "uniform"), many(8, 0), many(8, 0, "frozen"))
+    assert not_won(text) == {"p / scalar / adarft": "equal to every rule"}
+    text = words(many(2, 0, "uniform"), many(2, 0), many(2, 0, "frozen"))
+    assert not_won(text) == {"p / scalar / adarft": "equal to every rule"}
+    text = words(many(8, 0, "uniform"), many(8, 0.05), noisy(8, 0.05, "frozen"), many(8, 0.05, "band"))
+    assert not_won(text) == {"p / scalar / adarft": "equal to band; level with frozen"}
+    assert text.count("equal on every seed") == 0
+    assert words(many(2, 0, "uniform"), many(2, 0)).count("equal on every seed") == 1
 
 
 def test_the_report_says_when_adarft_comes_first_but_hardly_saves_steps():
@@ -403,7 +509,7 @@ def test_the_report_says_when_adarft_comes_first_but_hardly_saves_steps():
 
 def test_the_report_distrusts_a_comparison_that_adarft_cannot_lose():
     text = words(many(8, 0, "uniform"), many(8, 0.2), many(8, 0.05, "band"))
-    assert "AdaRFT wins everywhere here: distrust" in text
+    assert "adarft wins everywhere here: a study that it cannot lose says little" in text
     assert not_won(text) == {}
 
 
@@ -440,7 +546,7 @@ def test_a_line_of_the_report_prints_the_numbers_of_the_summary():
     assert line.endswith("too few seeds")
     base = next(line for line in text.splitlines() if line.startswith("  uniform"))
     assert base.endswith("baseline")
-    assert f"counting as {HORIZON}" in text
+    assert f"count as {HORIZON}" in text
 
 
 def cost_table(text):
@@ -481,8 +587,8 @@ def test_costs_are_told_without_a_threshold_too(end):
 
 
 def test_rules_on_too_few_seeds_are_not_called_level_with_adarft():
-    few = many(3, 0.05, "dots")
-    text = words(many(8, 0, "uniform"), many(8, 0.05), many(8, 0.05, "frozen"), few)
+    few = noisy(3, 0.05, "dots")
+    text = words(many(8, 0, "uniform"), many(8, 0.05), noisy(8, 0.05, "frozen"), few)
     assert not_won(text) == {"p / scalar / adarft": "level with frozen; too few seeds against dots"}
     text = words(many(8, 0, "uniform"), many(8, 0.05), few)
     assert not_won(text) == {"p / scalar / adarft": "too few seeds against dots"}
@@ -495,7 +601,7 @@ def test_an_end_of_an_interval_that_is_not_known_is_a_dash():
 
 
 def test_a_verdict_is_printed_with_its_p():
-    text = words(many(12, 0, "uniform"), many(12, 0.05), many(12, 0, "band"))
+    text = words(many(12, 0, "uniform"), many(12, 0.05), noisy(12, 0, "band"))
     rows = [line for line in text.splitlines() if line.startswith("  ") and "%  " in line]
     end = {row.split()[0]: row.split("%  ")[-1] for row in rows}
     assert end == {"uniform": "baseline", "adarft": "better (p < .001)", "band": "no difference (p = 1.000)"}

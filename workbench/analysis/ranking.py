@@ -9,6 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as sp
 
+from workbench.analysis.frame import BLOCK, baseline_rows, check_numbers, ordered_runs
+from workbench.errors import InputError, check_number
+from workbench.registry import BASELINE
 from workbench.streams import Role, generator
 
 RESAMPLES = 1000
@@ -16,54 +19,81 @@ OVERALL = "all learners"
 Floats = NDArray[np.float64]
 
 
-def ranking_table(runs: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def ranking_table(runs: pd.DataFrame, level: float = 0.95, baseline: str | None = BASELINE) -> pd.DataFrame:
     """Rank and regret of each controller, per learner and over all learners (`OVERALL`), best first.
 
-    A controller's score on a pool and learner is its mean gain in area under the curve over the first controller of
-    `runs`, the baseline, on the seeds that it ran on; rank 1 is the best, ties share the mean of their ranks; regret is
-    the best score minus its own. mean_rank, mean_regret: over the pools of the learner, or over all pools and learners;
-    worst_rank: the largest of these ranks. Intervals: percentile bootstrap over seeds, one draw of seeds for all
-    controllers, as they are paired. Where settings of learners and of controllers go together, as in a space-filling
-    design, a controller is ranked with the learners that it ran on, and over all learners only if it ran on each.
+    runs: with `pool`, `learner`, `controller`, `seed` and `auc`, in any order.
+    A controller's score on a pool and learner is its mean gain in area under the curve over the baseline on the seeds
+    that it ran on; rank 1 is the best, ties share the mean of their ranks; regret is the best score minus its own.
+    mean_rank, mean_regret: over the pools of the learner, or over all pools and learners; place: by mean_rank, equal
+    for equals; worst_rank: the largest of these ranks. Intervals: percentile bootstrap over seeds, one draw of seeds
+    for all controllers, as they are paired; a controller with fewer seeds draws as many, among its own. Where settings
+    of learners and of controllers go together, as in a space-filling design, a controller is ranked with the learners
+    that it ran on, and over all learners only if it ran on each.
     seeds_to_separate: seeds with which a paired t-test at 1 - level would tell this controller from the next one in
     80 of 100 studies, at the difference and spread on the seeds that both ran on with every learner (normal
-    approximation, at least 3); infinite where their means are equal, NaN for the last.
+    approximation, at least 3, not adjusted for other comparisons); infinite where their means are equal, NaN for the
+    last and where fewer than two seeds are common.
+    baseline: as in `runs_table`. A table without it is ranked by the areas, which needs the same seeds of all
+    controllers of a pool and learner; otherwise InputError.
     """
+    runs = ordered_runs(runs, ["auc"])
+    check_numbers(runs, "runs", ["auc"], finite=True)
+    check_number("level", level, 0, 1, open_low=True, open_high=True)
     controllers, seeds = list(dict.fromkeys(runs["controller"])), sorted(set(runs["seed"]))
-    blocks = {key: _gains(block, controllers, seeds) for key, block in runs.groupby(["learner", "pool"], sort=False)}
+    is_base = _baseline(runs, baseline)
+    blocks = {}
+    for key, block in runs.groupby(BLOCK, sort=False, observed=True):
+        base = block["controller"][is_base[block.index]]
+        blocks[key] = _gains(block, controllers, seeds, None if base.empty else base.iloc[0])
     rows = []
     for learner in [*dict.fromkeys(runs["learner"]), OVERALL]:
-        gains = np.array([block for (name, _), block in blocks.items() if learner in (name, OVERALL)])
+        gains = np.array([block for (_, name), block in blocks.items() if learner in (name, OVERALL)])
         ran = ~np.isnan(gains).all(axis=2).any(axis=0)  # on each of its pools
         rows += _rows(learner, list(np.array(controllers)[ran]), gains[:, ran], level)
     return pd.DataFrame(rows)
 
 
-def _gains(block: pd.DataFrame, controllers: list[str], seeds: list[int]) -> Floats:
-    """(C, N) gain of each controller on each seed; NaN for seeds that it or the learner did not run on: the last."""
-    table = block.pivot(index="controller", columns="seed", values="auc")
-    areas = table.reindex(index=controllers, columns=seeds).to_numpy(np.float64)
-    return np.asarray(areas - areas[0])
+def _baseline(runs: pd.DataFrame, baseline: str | None) -> NDArray[np.bool_]:
+    """Rows of the baseline; none where the table lacks it and every controller has the same seeds."""
+    here = baseline is not None and ((runs["controller"] == baseline) | (runs["rule"] == baseline)).any()
+    if not here:
+        counts = runs.groupby([*BLOCK, "seed"], observed=True)["controller"].nunique()
+        if (counts == counts.groupby(BLOCK, observed=True).transform("max")).all():
+            return np.zeros(len(runs), bool)
+        if baseline is None:
+            raise InputError("baseline: must be given where controllers ran on different seeds, got None")
+    return baseline_rows(runs, baseline)
+
+
+def _gains(block: pd.DataFrame, controllers: list[str], seeds: list[int], base: str | None) -> Floats:
+    """(C, N) area of each controller on each seed, over the baseline's; NaN for seeds that one of them did not run on.
+    """
+    table = block.pivot(index="controller", columns="seed", values="auc").reindex(index=controllers, columns=seeds)
+    areas = table.to_numpy(np.float64)
+    return np.asarray(areas if base is None else areas - areas[controllers.index(base)])
 
 
 def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> list[dict[str, Any]]:
     """The rows of one learner; gains (P, C, N) on its pools."""
     ranks, regrets = (scores[:, 0] for scores in _ranks_and_regrets(np.array([_means(block) for block in gains])))
     seeds = gains.shape[2]
-    luck = generator(0, Role.BOOTSTRAP).random((RESAMPLES, seeds))
-    drawn = _ranks_and_regrets(np.array([_means(block, luck) for block in gains]))
+    draws = generator(0, Role.BOOTSTRAP).random((RESAMPLES, seeds))
+    drawn = _ranks_and_regrets(np.array([_means(block, draws) for block in gains]))
     ends = [50 * (1 - level), 50 * (1 + level)]
     (rank_low, rank_high), (regret_low, regret_high) = (
         np.percentile(scores.mean(axis=0), ends, axis=0) for scores in drawn
     )
     order = np.lexsort((np.arange(len(controllers)), ranks.mean(axis=0)))
+    places = sp.rankdata(np.round(ranks.mean(axis=0), 9), method="min")
     rows = []
-    for place, c in enumerate(order):
-        after = order[place + 1] if place + 1 < len(order) else None
+    for i, c in enumerate(order):
+        after = order[i + 1] if i + 1 < len(order) else None
         rows.append(
             {
                 "learner": learner,
                 "controller": controllers[c],
+                "place": int(places[c]),
                 "mean_rank": ranks[:, c].mean(),
                 "mean_rank_low": rank_low[c],
                 "mean_rank_high": rank_high[c],
@@ -78,14 +108,19 @@ def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> 
     return rows
 
 
-def _means(gains: Floats, luck: Floats | None = None) -> Floats:
-    """(D, C) mean gain (C, N) over D draws of seeds by uniforms (D, N), or (1, C) over the seeds as they are."""
-    if luck is None:
+def _means(gains: Floats, draws: Floats | None = None) -> Floats:
+    """(D, C) mean gain (C, N) over D draws of seeds by uniforms (D, N), or (1, C) over the seeds as they are.
+
+    A controller with fewer seeds, NaN for the others, draws among its own, and as many as it has.
+    """
+    if draws is None:
         return np.asarray(np.nanmean(gains, axis=1)[None])
-    ran = (~np.isnan(gains)).sum(axis=1)[:, None, None]
-    drawn = np.take_along_axis(gains[:, None, :], (luck * ran).astype(np.int64), axis=2)
-    own = np.arange(luck.shape[1]) < ran  # one with fewer seeds draws among its own, and as many as it has
-    return np.asarray((np.where(own, drawn, 0.0).sum(axis=2) / ran[:, :, 0]).T)
+    ran = ~np.isnan(gains)
+    own_first = np.take_along_axis(gains, np.argsort(~ran, axis=1, kind="stable"), axis=1)
+    counts = ran.sum(axis=1)[:, None, None]
+    drawn = np.take_along_axis(own_first[:, None, :], (draws * counts).astype(np.int64), axis=2)
+    as_many = np.arange(draws.shape[1]) < counts
+    return np.asarray((np.where(as_many, drawn, 0.0).sum(axis=2) / counts[:, :, 0]).T)
 
 
 def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:
@@ -94,23 +129,28 @@ def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:
 
 
 def seeds_to_separate(gains: Floats, one: int, other: int, level: float = 0.95) -> float:
-    """N = ((z_(1 - alpha / 2) + z_0.8) s / d)^2, d, s: mean, sd over seeds of the mean difference.
+    """N = ((z_(1 - alpha / 2) + z_0.8) s / d)^2, d, s: mean, sd over seeds of the mean difference over pools.
 
-    1 - alpha = level. Source: sample size of a paired comparison, e.g. Colas et al. 2018, arXiv 1806.08295.
+    gains: (P, C, N). one, other: positions in C. 1 - alpha = level. Infinite where d = 0, NaN where fewer than two
+    seeds are common. Source: sample size of a paired comparison, e.g. Colas et al. 2018, arXiv 1806.08295.
     """
     apart = (gains[:, one] - gains[:, other]).mean(axis=0)
     apart = apart[~np.isnan(apart)]
-    if len(apart) < 2 or apart.mean() == 0:
+    if len(apart) < 2:
+        return np.nan
+    if apart.mean() == 0:
         return np.inf
     z = sp.norm.ppf(0.5 + level / 2) + sp.norm.ppf(0.8)
     return float(max(3, np.ceil((z * apart.std(ddof=1) / apart.mean()) ** 2)))
 
 
 def ranking_lines(table: pd.DataFrame) -> list[str]:
-    """The ranking over learners as text, with each learner's best."""
+    """The ranking over learners as text, with each learner's best; equals are printed as equals."""
     overall = table[table["learner"] == OVERALL]
+    shared = overall["place"].duplicated(keep=False)
     shown = pd.DataFrame(
         {
+            "place": [f"{place}{'=' if tie else ''}" for place, tie in zip(overall["place"], shared, strict=True)],
             "controller": overall["controller"],
             "mean rank": [_interval(row, "mean_rank", ".1f") for row in overall.to_dict("records")],
             "worst": [f"{rank:.1f}" for rank in overall["worst_rank"]],
@@ -125,10 +165,25 @@ def ranking_lines(table: pd.DataFrame) -> list[str]:
     if others:
         lines.append(f"{others} more ran with some learners only and are ranked with those.")
     lines.append("Best three by learner:")
-    for learner, block in table[table["learner"] != OVERALL].groupby("learner", sort=False):
-        lines.append(f"  {learner}: {', '.join(block['controller'].iloc[:3])}; last: {block['controller'].iloc[-1]}")
-    lines.append("regret: area of the best minus its own. Intervals: bootstrap over seeds.")
-    return lines
+    for learner, block in table[table["learner"] != OVERALL].groupby("learner", sort=False, observed=True):
+        lines.append(f"  {learner}: {_best_and_last(block)}")
+    return [
+        *lines,
+        "regret: area of the best minus its own. Intervals: bootstrap over seeds. =: equal mean ranks. seeds to tell "
+        "from next: for that",
+        "comparison alone, at 80 % power; the verdicts against the baseline are adjusted for all comparisons.",
+    ]
+
+
+def _best_and_last(block: pd.DataFrame) -> str:
+    """The controllers of a learner as "a, b = c; last: d", or "all 7 equal"; = joins equals."""
+    ties: dict[int, list[str]] = {}
+    for place, controller in sorted(zip(block["place"], block["controller"], strict=True), key=lambda pair: pair[0]):
+        ties.setdefault(int(place), []).append(controller)
+    if len(ties) == 1 and len(block) > 1:
+        return f"all {len(block)} equal"
+    best = ", ".join(" = ".join(names) for place, names in ties.items() if place <= 3)
+    return f"{best}; last: {' = '.join(ties[max(ties)])}"
 
 
 def _interval(row: dict[Any, Any], name: str, form: str) -> str:
@@ -138,4 +193,6 @@ def _interval(row: dict[Any, Any], name: str, form: str) -> str:
 def _seeds(number: float) -> str:
     if np.isnan(number):
         return "-"
+    if np.isinf(number):
+        return "equal"
     return f"{number:,.0f}" if number <= 10_000 else "> 10,000"

@@ -2,119 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.tables import ARM, rivals_table
+from workbench.analysis.frame import ARM, BLOCK
+from workbench.analysis.tables import COLUMNS, costs_table, leading_rule, rivals_table
 
-COST_HEADS = {
-    "generated": "rollouts",
-    "trained on": "trained",
-    "probes": "probed",
-    "predictions": "forwards",
-    "short": "short",
+COST_HEADS = {  # over the columns of the costs
+    "mean_rollouts": "generated",
+    "mean_trained": "trained on",
+    "mean_probed": "probes",
+    "mean_forwards": "predictions",
+    "mean_short": "short",
 }
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain
 
 
-def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int) -> str:
-    """The summary as text for a person: a block per pool and learner, then where AdaRFT does not win."""
+def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str | None = None) -> str:
+    """The summary as text for a person: a block per pool and learner, where a rule does not win, and what runs cost.
+
+    runs, summary: as `runs_table` and `summary_table` give them. horizon: steps of a run. focus: the rule whose
+    defeats are listed; by default the leading one, see `tables.leading_rule`. Raises InputError for an unknown rule.
+    """
     lines = []
+    baseline = baseline_of(summary)
     width = max(10, summary["controller"].str.len().max())
+    heads = {name: column.head for name, column in COLUMNS.items()}
     head = (
-        f"{'':2}{'controller':<{width}}  {'steps to threshold':>20}  {'censored':>8}  {'rollouts':>9}  "
-        f"{'speed-up':>17}  {'area':>5}  {'final':>5}  {'silent':>6}  {'covered':>7}  against uniform"
-    )
-    for (pool, learner), block in summary.groupby(["pool", "learner"], sort=False):
+        f"{'':2}{'controller':<{width}}  {heads['steps']:>20}  {heads['censored']:>8}  {heads['rollouts']:>9}  "
+        f"{heads['speedup']:>17}  {heads['auc']:>5}  {heads['final']:>5}  {heads['silent_share']:>6}  "
+        f"{heads['coverage']:>7}"
+    ) + (f"  against {baseline}" if baseline else "")
+    for (pool, learner), block in summary.groupby(BLOCK, sort=False, observed=True):
         threshold = block["threshold"].iloc[0]
-        known = np.isfinite(threshold)
-        goal = f"threshold: success {threshold:.3f}" if known else "no threshold: uniform gains nothing"
+        reason = f"{baseline} gains nothing" if baseline else "no baseline"
+        goal = f"threshold: success {threshold:.3f}" if np.isfinite(threshold) else f"no threshold: {reason}"
         lines += ["", f"{pool} / {learner}  ({goal})", head]
         for row in rows_of(block):
             lines.append(
                 f"{'':2}{row['controller']:<{width}}  {_interval(row, 'steps', '.0f'):>20}  "
                 f"{row['censored']:>3}/{row['seeds']:<4}  {_number(row['rollouts'], ',.0f'):>9}  "
                 f"{_interval(row, 'speedup', '.2f'):>17}  {row['auc']:.3f}  {row['final']:.3f}  "
-                f"{_number(row['silent_share'], '.0%'):>6}  {row['coverage']:>7.0%}  {_verdict(row)}"
+                f"{_number(row['silent_share'], '.0%'):>6}  {_number(row['coverage'], '.0%'):>7}"
+                + (f"  {_verdict(row)}" if baseline else "")
             )
-    lines += ["", *_where_adarft_does_not_win(runs, summary)]
+    if baseline and (summary["verdict"] != "baseline").any():
+        lines += ["", *not_won_lines(runs, summary, focus)]
     if "mean_label_rollouts" in summary:
         lines += ["", *cost_lines(summary)]
     lines += [
         "",
-        f"steps: mean, runs that never got there counting as {horizon} (censored: how many); [95 % interval]. "
-        "speed-up: uniform's steps over the rule's,",
-        "same seeds. area, final: interquartile mean of held-out success, all difficulty deciles equally weighted. "
-        "silent: groups whose rollouts",
-        "all agree. covered: share of the pool drawn. against uniform: sign-flip test on the area, Holm-adjusted "
-        "over the whole table at 5 %.",
+        f"steps: mean; runs that never reached the threshold count as {horizon} (censored: how many). "
+        "[95 % interval].",
+        "area, final: interquartile mean of held-out success, all difficulty deciles equally weighted. silent: groups "
+        "whose rollouts all agree.",
+        "covered: share of the pool drawn.",
     ]
+    if baseline:
+        lines[-1] += f" speed-up: steps of {baseline} over the rule's, same seeds."
+        lines += [
+            f"against {baseline}: sign-flip test on the mean difference in area, Holm-adjusted over the whole table "
+            "at 5 %.",
+        ]
     return "\n".join(lines)
+
+
+def baseline_of(summary: pd.DataFrame) -> str | None:
+    """The controller that the others of a summary are compared with, "the baseline" where it has several names."""
+    names = list(dict.fromkeys(summary["controller"][summary["verdict"] == "baseline"]))
+    return None if not names else str(names[0]) if len(names) == 1 else "the baseline"
 
 
 def cost_lines(summary: pd.DataFrame) -> list[str]:
     """What each controller spends in a run, and what it saves, on each pool; means over its learners."""
     lines = []
-    for pool, block in summary.groupby("pool", sort=False):
+    baseline = baseline_of(summary) or "the baseline"
+    for pool, block in costs_table(summary).groupby("pool", sort=False, observed=True):
         rows = []
-        for controller, arm in block.groupby("controller", sort=False):
-            saved = arm["rollouts_saved"].mean()
-            labels = arm["mean_label_rollouts"].mean()
-            spent = {head: f"{arm[f'mean_{name}'].mean():,.0f}" for head, name in COST_HEADS.items()}
-            times = f"{labels / saved:,.1f}" if labels > 0 and saved > 0 else "-"
-            bought = "not known" if np.isnan(labels) else f"{labels:,.0f}"
-            rows.append({"controller": controller} | spent | {"saved": _number(saved, ",.0f"), "labels": bought,
-                                                              "labels / saved": times})  # fmt: skip
+        for row in rows_of(block):
+            shown = {"controller": row["controller"]}
+            shown |= {head: f"{row[name]:,.0f}" for name, head in COST_HEADS.items()}
+            labels = row["mean_label_rollouts"]
+            shown |= {
+                "saved": _number(row["rollouts_saved"], ",.0f"),
+                "labels": "not known" if np.isnan(labels) else f"{labels:,.0f}",
+                "labels / saved": _number(row["repaid"], ",.1f"),
+            }
+            rows.append(shown)
         lines.append(f"Costs of a run on {pool}, mean over learners:")
-        lines += [f"  {line}" for line in pd.DataFrame(rows).to_string(index=False).splitlines()]
+        lines += _table(pd.DataFrame(rows))
     return [
         *lines,
-        "generated, trained on, probes, labels: rollouts, labels those bought before training. predictions: of helper "
-        "models. short: updates on fewer groups",
-        "than asked for. saved: rollouts to the threshold, uniform's minus the controller's.",
+        "generated, trained on, probes, labels: rollouts; those for labels are spent before training. predictions: of "
+        "helper models.",
+        f"short: updates on fewer groups than asked for. saved: rollouts to the threshold, those of {baseline} minus "
+        "the controller's.",
     ]
 
 
-def _where_adarft_does_not_win(runs: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
-    """A line for each pool and learner in which some rule does as well as AdaRFT, or uniform nearly so."""
-    rivals = rivals_table(runs)
+def not_won_lines(runs: pd.DataFrame, summary: pd.DataFrame, focus: str | None = None) -> list[str]:
+    """A line for each pool and learner in which some rule does as well as `focus`, or the baseline nearly so."""
+    baseline = baseline_of(summary)
+    base = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
+    rule = leading_rule(runs, base) if focus is None else focus
+    rivals = rivals_table(runs, rule)
     if rivals.empty:
         return []
     seeds = runs["seed"].nunique()
-    if not rivals["enough"].any():
-        return [f"Too few seeds to say where AdaRFT does not win (seeds: {seeds}, comparisons: {len(rivals)})."]
+    if not (rivals["enough"] | rivals["equal"]).any():
+        return [f"Too few seeds to say where {rule} does not win (seeds: {seeds}, comparisons: {len(rivals)})."]
     speedups = {tuple(row[key] for key in ARM): row["speedup"] for row in rows_of(summary)}
     lines = []
-    for key, block in rivals.groupby(ARM, sort=False):
+    for key, block in rivals.groupby(ARM, sort=False, observed=True):
         arm = tuple(map(str, key))
-        sure = block["p_holm"] <= 0.05
-        above, level = block[sure & (block["auc_gain"] > 0)], block[~sure & block["enough"]]
-        undecided = block[~block["enough"]]
+        equal, sure = block["equal"], block["p_holm"] <= 0.05
+        above = block[sure & (block["auc_gain"] > 0)]
+        level = block[~equal & ~sure & block["enough"]]
+        undecided = block[~equal & ~block["enough"]]
+        decided = (equal | block["enough"]).sum()
         parts = []
         if len(above):
             named = (f"{row['rival']} (+{row['auc_gain']:.2g})" for row in rows_of(above))
             parts.append(f"beaten by {', '.join(named)}")
-        if len(level) and len(level) == block["enough"].sum():
-            parts.append("level with every rule")
-        elif len(level):
-            parts.append(f"level with {', '.join(level['rival'])}")
+        for what, some in (("equal to", block[equal]), ("level with", level)):
+            if len(some):
+                parts.append(f"{what} {'every rule' if len(some) == decided else ', '.join(some['rival'])}")
         if not parts and speedups[arm] < SMALL_SPEEDUP:
-            parts.append(f"first, but only {speedups[arm]:.2f} times as fast as uniform")
+            parts.append(f"first, but only {speedups[arm]:.2f} times as fast as {baseline}")
         if len(undecided):
             parts.append(f"too few seeds against {', '.join(undecided['rival'])}")
         if parts:
-            tried = len(summary.query("pool == @arm[0] and learner == @arm[1] and rule == 'adarft'"))
+            tried = len(summary.query("pool == @arm[0] and learner == @arm[1] and rule == @rule"))
             best = f" (best of {tried} settings on these very seeds: optimistic)" if tried > 1 else ""
             lines.append(f"  {' / '.join(arm)}{best}: {'; '.join(parts)}")
     if not lines:
-        return ["AdaRFT wins everywhere here: distrust a comparison that it cannot lose."]
-    return ["Where AdaRFT does not win (area under the curve, paired, Holm-adjusted at 5 %):", *lines]
+        return [f"{rule} wins everywhere here: a study that it cannot lose says little; add rivals or learners."]
+    return [f"Where {rule} does not win (area under the curve, paired, Holm-adjusted at 5 %):", *lines]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _table(shown: pd.DataFrame) -> Sequence[str]:
+    return [f"  {line}" for line in shown.to_string(index=False).splitlines()]
 
 
 def _interval(row: dict[str, Any], name: str, form: str) -> str:
@@ -130,6 +164,8 @@ def _number(value: float, form: str) -> str:
 
 
 def _verdict(row: dict[str, Any]) -> str:
+    if row["verdict"] == "equal":
+        return "equal on every seed"
     if row["verdict"] in ("baseline", "too few seeds"):
         return str(row["verdict"])
     p = row["p_holm"]

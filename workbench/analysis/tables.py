@@ -2,61 +2,140 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from workbench.analysis import stats
-from workbench.errors import check_number
+from workbench.analysis.frame import ARM, BLOCK, baseline_rows, check_numbers, described, ordered_curves, ordered_runs
+from workbench.errors import InputError, check_number, shown
 from workbench.registry import BASELINE
 
-ARM = ["pool", "learner", "controller"]
 # What a run costs besides its steps: totals at its end. Tables of other trainers may lack some.
 COSTS = ("rollouts", "trained", "probed", "tokens", "forwards", "short", "label_rollouts")
+MEASURED = ("threshold", "steps_to_threshold", "reached", "rollouts_to_threshold", "auc", "final", "silent_share",
+            "coverage")  # fmt: skip
 
 
-def runs_table(curves: pd.DataFrame, threshold: float = 0.8) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Column:
+    """What a column of the summary says. Figures, report and README take their words from here.
+
+    label: for an axis, with {baseline} for its name; unit: of its numbers, "" for shares and probabilities; meaning:
+    one sentence; head: over the column of the printed report, "" where that does not show it. centre: the value that
+    means no difference to the baseline, None for a column that is not a comparison; ratio: whether it is one.
+    """
+
+    label: str
+    unit: str
+    meaning: str
+    head: str = ""
+    centre: float | None = None
+    ratio: bool = False
+
+
+COLUMNS = {
+    "steps": Column(
+        "steps to threshold (restricted mean)", "updates",
+        "mean updates until held-out success has made 80 % of the gain that uniform makes over the whole run; "
+        "[95 % interval]", "steps to threshold",
+    ),
+    "censored": Column(
+        "runs that never reached the threshold", "runs",
+        "runs that never got there; they count with their last step, so the true mean is larger", "censored",
+    ),
+    "rollouts": Column("rollouts to threshold", "rollouts", "attempts spent until there", "rollouts"),
+    "rollouts_saved": Column(
+        "rollouts saved to the threshold", "rollouts", "rollouts to the threshold, uniform's minus the controller's",
+    ),
+    "speedup": Column(
+        "speed-up over {baseline}", "×, ratio of mean steps to threshold",
+        "uniform's steps over the rule's, on the same seeds", "speed-up", centre=1.0, ratio=True,
+    ),
+    "auc": Column(
+        "held-out success, mean over training (IQM)", "",
+        "held-out success averaged over training, all difficulty deciles equally weighted; interquartile mean over "
+        "seeds", "area",
+    ),
+    "auc_gain": Column(
+        "gain over {baseline} in held-out success,\nmean over training", "",
+        "difference of the interquartile means of the areas, the controller's minus uniform's", centre=0.0,
+    ),
+    "improvement": Column(
+        "probability of improvement over {baseline}", "",
+        "probability that a random run has a larger area than a random run of uniform", centre=0.5,
+    ),
+    "p": Column("sign-flip p-value", "", "paired sign-flip test on the mean difference in area"),
+    "p_holm": Column(
+        "sign-flip p-value, Holm-adjusted", "",
+        "paired sign-flip test on the area, Holm-adjusted over all comparisons of the study", "against uniform",
+    ),
+    "final": Column("held-out success after the last step", "", "the same after the last step", "final"),
+    "silent_share": Column(
+        "share of groups without signal", "",
+        "share of groups whose rollouts all agree, so that group-relative advantages are zero", "silent",
+    ),
+    "coverage": Column("share of the pool seen", "", "share of the pool drawn at least once", "covered"),
+}  # fmt: skip
+
+
+def runs_table(curves: pd.DataFrame, threshold: float = 0.8, baseline: str | None = BASELINE) -> pd.DataFrame:
     """One row per run: when it reached the threshold, its area under the curve and its end.
 
-    threshold: share of the gain of the uniform baseline, in (0, 1]. For each pool and learner the level to reach is
-    start + threshold (end - start) of uniform's mean curve; NaN where uniform gains nothing.
-    auc: mean of held-out success over the steps (trapezoids). silent_share: mean over the run.
+    curves: the frame of any Record, or several of them together, in any order of rows: `pool`, `learner`, `controller`,
+    `seed`, `step` and `success` at least. All runs on a pool and learner must have been recorded at the same steps.
+    threshold: share of the gain of the baseline, in (0, 1]. For each pool and learner the level to reach is
+    start + threshold (end - start) of the baseline's mean curve; NaN where the baseline gains nothing.
+    baseline: a controller, or the one controller of a rule; None for none, and no threshold then.
+    auc: mean of held-out success over the steps (`stats.area`). silent_share: mean over the run. coverage: at the end.
+    What was not recorded is NaN.
     rollouts, trained, probed, tokens, forwards, short, label_rollouts: totals at the end, as in `loop.SERIES`;
     label_rollouts: attempts behind the difficulty labels, bought before training.
+    Raises InputError for a table with gaps, with a run twice, or without the baseline.
     """
     check_number("threshold", threshold, 0, 1, open_low=True)
-    keys = list(curves.columns[: curves.columns.get_loc("seed")])
+    curves = ordered_curves(curves, ["success"])
+    check_numbers(curves, "curves", ["success"], finite=True)
+    keys, is_base = described(curves), baseline_rows(curves, baseline)
     rows = []
-    for (_, _), block in curves.groupby(["pool", "learner"], sort=False):
+    for _, block in curves.groupby(BLOCK, sort=False, observed=True):
         steps = np.sort(block["step"].unique())
-        base = block[block["rule"] == BASELINE].groupby("step")["success"].mean()
-        gain = base.iloc[-1] - base.iloc[0]
+        if len(steps) < 2:
+            raise InputError(f"curves: must have at least 2 steps of each run, got only {steps[0]}")
+        base = block[is_base[block.index]].groupby("step")["success"].mean()
+        gain = base.iloc[-1] - base.iloc[0] if len(base) else 0.0
         level = base.iloc[0] + threshold * gain if gain > 1e-9 else np.nan
-        for _, arm in block.groupby("controller", sort=False):
-            width = len(steps)
-            success = arm["success"].to_numpy().reshape(-1, width)  # (N, E): rows are sorted by seed, then step
-            first = arm.iloc[::width]
-            rollouts = arm["rollouts"].to_numpy().reshape(-1, width)
+        width = len(steps)
+        for _, arm in block.groupby("controller", sort=False, observed=True):
+            success = _series(arm, "success", width)
             if np.isfinite(level):
                 time, reached = stats.steps_to_threshold(steps, success, level)
             else:
                 time, reached = np.full(len(success), np.nan), np.zeros(len(success), bool)
-            silent = arm["silent_share"].to_numpy().reshape(-1, width)[:, 1:]
+            spent = zip(time, _series(arm, "rollouts", width), strict=True)
+            silent = _series(arm, "silent_share", width)[:, 1:]
             rows.append(
-                first[[*keys, "seed"]].assign(
+                arm.iloc[::width][[*keys, "seed"]].assign(
                     threshold=level,
                     steps_to_threshold=time,
                     reached=reached,
-                    rollouts_to_threshold=[np.interp(t, steps, row) for t, row in zip(time, rollouts, strict=True)],
-                    auc=np.trapezoid(success, steps, axis=1) / (steps[-1] - steps[0]),
+                    rollouts_to_threshold=[np.interp(t, steps, row) for t, row in spent],
+                    auc=stats.area(steps, success),
                     final=success[:, -1],
                     silent_share=_mean_over(np.diff(steps), silent),  # the last record may be short
-                    coverage=arm["coverage"].to_numpy()[width - 1 :: width],
-                    **{name: arm[name].to_numpy()[width - 1 :: width] for name in COSTS if name in arm},
+                    coverage=_series(arm, "coverage", width)[:, -1],
+                    **{name: _series(arm, name, width)[:, -1] for name in COSTS if name in arm},
                 )
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def _series(arm: pd.DataFrame, name: str, width: int) -> Any:
+    """(N, E) of an arm's rows, sorted by seed, then step; NaN where it was not recorded."""
+    values = arm[name].to_numpy() if name in arm else np.full(len(arm), np.nan)
+    return values.reshape(-1, width)
 
 
 def _mean_over(weights: Any, values: Any) -> Any:
@@ -67,70 +146,94 @@ def _mean_over(weights: Any, values: Any) -> Any:
     return np.where(total > 0, mean, np.nan)
 
 
-def summary_table(runs: pd.DataFrame, horizon: int, level: float = 0.95) -> pd.DataFrame:
-    """One row per arm: estimates with intervals, and how the arm compares with uniform on the same seeds.
+def summary_table(
+    runs: pd.DataFrame, horizon: int, level: float = 0.95, baseline: str | None = BASELINE
+) -> pd.DataFrame:
+    """One row per arm: estimates with intervals, and how the arm compares with the baseline on the seeds of both.
 
-    steps: restricted mean steps to threshold, censored runs counting as `horizon`. speedup: uniform's over the
-    arm's. rollouts: to the threshold; rollouts_saved: uniform's minus the arm's. auc, final: interquartile means.
-    auc_gain: paired difference of interquartile means to uniform. mean_rollouts, ..: means of the runs' totals.
+    runs: as `runs_table` gives them, in any order. baseline: as there; with None nothing is compared.
+    steps: restricted mean steps to threshold, censored runs counting as `horizon`. speedup: the baseline's over the
+    arm's. rollouts: to the threshold; rollouts_saved: the baseline's minus the arm's. auc, final: interquartile means.
+    auc_gain: difference of interquartile means to the baseline, interval paired by seed. mean_rollouts, ..: means of
+    the runs' totals.
     p: paired sign-flip test on the area under the curve; p_holm: adjusted over all comparisons of the study.
-    verdict: better or worse than uniform where p_holm <= 1 - level; else no difference, or, where no result could
-    have been significant with that many comparisons, too few seeds.
+    verdict: better or worse than the baseline where p_holm <= 1 - level, by the sign of the mean difference in area,
+    which is what the test tests: the interquartile means of auc_gain leave out the extreme seeds, and may differ in
+    sign from it. The mean has an exact test (under the null, seeds' signs are exchangeable) with the fewest seeds;
+    equal: the same area on every seed; otherwise no difference or, where no result could have been significant with
+    that many comparisons (`stats.seeds_needed`), too few seeds; no baseline: nothing was compared.
     """
-    keys = list(runs.columns[: runs.columns.get_loc("seed")])
-    comparisons = len(runs.groupby(ARM)) - len(runs.groupby(["pool", "learner"]))
+    runs = ordered_runs(runs, [*MEASURED, "rule"])
+    check_number("level", level, 0, 1, open_low=True, open_high=True)
+    keys, is_base = described(runs), baseline_rows(runs, baseline)
+    comparisons = len(runs.groupby(ARM, observed=True)) - len(runs.groupby(BLOCK, observed=True))
     rows = []
-    for _, block in runs.groupby(["pool", "learner"], sort=False):
-        base = block[block["rule"] == BASELINE]
-        for _, arm in block.groupby("controller", sort=False):
-            rows.append({key: arm[key].iloc[0] for key in keys} | _arm_row(arm, base, horizon, level, comparisons))
+    for _, block in runs.groupby(BLOCK, sort=False, observed=True):
+        base = block[is_base[block.index]]
+        for _, arm in block.groupby("controller", sort=False, observed=True):
+            row = _arm_row(arm, base, horizon, level, comparisons)
+            rows.append({key: arm[key].iloc[0] for key in keys} | row)
     table = pd.DataFrame(rows)
     table["p_holm"] = stats.holm(table["p"].to_numpy())
-    better, sure = table["auc_gain"] > 0, table["p_holm"] <= 1 - level
-    enough = np.array([enough_seeds(seeds, comparisons, level) for seeds in table["seeds"]])
-    undecided = np.where(enough, "no difference", "too few seeds")
-    table["verdict"] = np.select(
-        [table["rule"] == BASELINE, sure & better, sure & ~better], ["baseline", "better", "worse"], undecided
+    gain, pairs = table.pop("mean_gain").to_numpy(), table.pop("pairs").to_numpy()
+    equal, sure = table.pop("equal").to_numpy(bool), (table["p_holm"] <= 1 - level).to_numpy()
+    enough = np.array([enough_seeds(seeds, comparisons, level) for seeds in pairs])
+    if baseline is None:
+        return table.assign(verdict="no baseline")
+    names = set(runs.loc[is_base, ARM].itertuples(index=False, name=None))
+    is_base_arm = np.array([arm in names for arm in table[ARM].itertuples(index=False, name=None)])
+    return table.assign(
+        verdict=np.select(
+            [is_base_arm, equal, sure & (gain > 0), sure & (gain < 0), enough],
+            ["baseline", "equal", "better", "worse", "no difference"],
+            "too few seeds",
+        )
     )
-    return table
 
 
 def enough_seeds(seeds: int, comparisons: int, level: float = 0.95) -> bool:
-    """Whether a sign-flip test on so many seeds can be significant at all after Holm: 2^(1 - N) M <= 1 - level."""
-    return 2.0 ** (1 - seeds) * comparisons <= 1 - level
+    """Whether a sign-flip test on so many seeds can be significant at all after Holm over so many comparisons."""
+    return seeds >= stats.seeds_needed(comparisons, level)
 
 
 def _sign_flip(differences: Any, comparisons: int) -> float:
-    """Sign-flip p with enough resamples to survive Holm over so many comparisons."""
+    """Sign-flip p with enough resamples to survive Holm over so many comparisons; NaN without a pair."""
+    if not len(differences):
+        return np.nan
     return stats.sign_flip_test(differences, resamples=max(10_000, 100 * comparisons))
 
 
 def _arm_row(
     arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float, comparisons: int
 ) -> dict[str, Any]:
-    """Estimates of one arm against its baseline on the same seeds; both have one row per seed, in the same order."""
+    """Estimates of one arm, and against its baseline on the seeds of both; rows in order of seeds.
+
+    mean_gain, pairs, equal: mean paired difference in area, over how many seeds, and whether it is 0 on each.
+    """
     base = base[base["seed"].isin(arm["seed"])]
-    is_base = arm["rule"].iloc[0] == BASELINE
+    paired = arm[arm["seed"].isin(base["seed"])]
+    compared = len(base) > 0 and arm["controller"].iloc[0] != base["controller"].iloc[0]
     row: dict[str, Any] = {"seeds": len(arm), "threshold": arm["threshold"].iloc[0]}
     none = stats.Estimate(np.nan, np.nan, np.nan)
     steps = speedup = none
     if np.isfinite(row["threshold"]):
         steps = stats.interval(arm["steps_to_threshold"].to_numpy(), np.mean, level)
-        if not is_base:
-            speedup = stats.speedup(_crossing(base), _crossing(arm), horizon, level)
-    row |= _named("steps", steps) | {"censored": int((~arm["reached"]).sum())}
+        if compared:
+            speedup = stats.speedup(_crossing(base), _crossing(paired), horizon, level)
+    row |= _named("steps", steps) | {"censored": int((~arm["reached"].astype(bool)).sum())}
     row["rollouts"] = arm["rollouts_to_threshold"].mean()
-    row["rollouts_saved"] = base["rollouts_to_threshold"].mean() - row["rollouts"]
+    row["rollouts_saved"] = base["rollouts_to_threshold"].mean() - paired["rollouts_to_threshold"].mean()
     row |= _named("speedup", speedup)
-    auc, base_auc = arm["auc"].to_numpy(), base["auc"].to_numpy()
-    row |= _named("auc", stats.interval(auc, level=level))
-    row |= _named("auc_gain", none if is_base else stats.paired_interval(auc, base_auc, _iqm_difference, level))
-    row["p"] = np.nan if is_base else _sign_flip(auc - base_auc, comparisons)
-    row["improvement"] = np.nan if is_base else stats.probability_of_improvement(auc, base_auc)
+    auc, base_auc = paired["auc"].to_numpy(), base["auc"].to_numpy()
+    row |= _named("auc", stats.interval(arm["auc"].to_numpy(), level=level))
+    row |= _named("auc_gain", stats.paired_interval(auc, base_auc, _iqm_difference, level) if compared else none)
+    row["p"] = _sign_flip(auc - base_auc, comparisons) if compared else np.nan
+    row["improvement"] = stats.probability_of_improvement(auc, base_auc) if compared else np.nan
     row |= _named("final", stats.interval(arm["final"].to_numpy(), level=level))
     row["silent_share"], row["coverage"] = arm["silent_share"].mean(), arm["coverage"].mean()
     row |= {f"mean_{name}": arm[name].mean() for name in COSTS if name in arm}
-    return row
+    gain = auc - base_auc if compared else np.full(1, np.nan)
+    return row | {"mean_gain": gain.mean(), "pairs": len(base), "equal": bool((gain == 0).all())}
 
 
 def _iqm_difference(x: Any, y: Any, axis: int) -> Any:
@@ -138,30 +241,86 @@ def _iqm_difference(x: Any, y: Any, axis: int) -> Any:
 
 
 def _crossing(runs: pd.DataFrame) -> stats.Crossing:
-    return stats.Crossing(runs["steps_to_threshold"].to_numpy(), runs["reached"].to_numpy())
+    return stats.Crossing(runs["steps_to_threshold"].to_numpy(), runs["reached"].to_numpy(bool))
 
 
 def _named(name: str, estimate: stats.Estimate) -> dict[str, float]:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def rivals_table(runs: pd.DataFrame, rule: str = "adarft") -> pd.DataFrame:
+def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | None = BASELINE) -> pd.DataFrame:
     """Each arm of another rule against `rule` (at its best setting) on the same pool, learner and seeds.
 
-    auc_gain: mean paired difference of the areas, rival minus `rule`. p_holm: sign-flip test, adjusted over the table.
-    enough: whether so few seeds could have shown anything.
+    rule: by default the leading one, see `leading_rule`. Seeds that only one of the two ran on do not count.
+    auc_gain: mean paired difference of the areas, rival minus `rule`; NaN where they have no seed in common. p_holm:
+    sign-flip test on it, adjusted over the table. enough: whether so few seeds could have shown anything. equal:
+    whether the areas are the same on every seed. Raises InputError for a rule that the table does not have.
     """
+    runs = ordered_runs(runs, ["auc"])
+    if rule is None:
+        rule = leading_rule(runs, baseline)
+    elif rule not in set(runs["rule"]):
+        raise InputError(f"rule: must be among {', '.join(dict.fromkeys(runs['rule']))}, got {shown(rule)}")
     rows = []
-    comparisons = len(runs[runs["rule"] != rule].groupby(ARM))
-    for (pool, learner), block in runs.groupby(["pool", "learner"], sort=False):
+    comparisons = len(runs[runs["rule"] != rule].groupby(ARM, observed=True))
+    for (pool, learner), block in runs.groupby(BLOCK, sort=False, observed=True):
         mine = block[block["rule"] == rule]
         if mine.empty:
             continue
-        best = mine.groupby("controller")["auc"].mean().idxmax()
+        best = _best_setting(mine)
         own = mine[mine["controller"] == best].set_index("seed")["auc"]
-        for rival, arm in block[block["rule"] != rule].groupby("controller", sort=False):
-            gain = arm["auc"].to_numpy() - own[arm["seed"]].to_numpy()
-            enough = enough_seeds(len(gain), comparisons)
-            rows.append((pool, learner, best, rival, gain.mean(), _sign_flip(gain, comparisons), enough))
-    table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival", "auc_gain", "p", "enough"])
-    return table.assign(p_holm=stats.holm(table["p"].to_numpy()))
+        for rival, arm in block[block["rule"] != rule].groupby("controller", sort=False, observed=True):
+            other = arm.set_index("seed")["auc"]
+            both = other.index.intersection(own.index)
+            gain = other[both].to_numpy() - own[both].to_numpy()
+            enough, equal = enough_seeds(len(gain), comparisons), bool(len(gain)) and bool((gain == 0).all())
+            mean = gain.mean() if len(gain) else np.nan
+            rows.append((pool, learner, best, rival, mean, _sign_flip(gain, comparisons), enough, equal))
+    columns = ["pool", "learner", "controller", "rival", "auc_gain", "p", "enough", "equal"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_holm=stats.holm(table["p"].to_numpy(np.float64)))
+
+
+def _best_setting(runs: pd.DataFrame) -> str:
+    """The controller of these runs of one rule, on one pool and learner, with the largest mean area."""
+    return str(runs.groupby("controller", sort=False, observed=True)["auc"].mean().idxmax())
+
+
+def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
+    """The rule that ranks highest by area over pools and learners, the baseline left out.
+
+    Where every rule has one setting this is the first of `ranking_table` beside the baseline. A rule with several
+    counts with its best one on each pool and learner. Ranks are those of the mean gain in area over the baseline on
+    the seeds of both, among the rules that ran there, averaged over all pools and learners; of equals the first.
+    Raises InputError where the baseline is the only rule.
+    """
+    runs = ordered_runs(runs, ["auc"])
+    is_base = baseline_rows(runs, baseline)
+    ranks = []
+    for _, block in runs.groupby(BLOCK, sort=False, observed=True):
+        base = block[is_base[block.index]].set_index("seed")["auc"]
+        gains = {}
+        for rule, mine in block[~is_base[block.index]].groupby("rule", sort=False, observed=True):
+            own = mine[mine["controller"] == _best_setting(mine)].set_index("seed")["auc"]
+            gain = own - base.reindex(own.index) if len(base) else own
+            gains[rule] = gain.mean()
+        ranks.append(pd.Series(gains, dtype=np.float64).rank(ascending=False))
+    means = pd.concat(ranks, axis=1).mean(axis=1)
+    if means.isna().all():
+        raise InputError(f"runs: must have a rule beside the baseline, got {', '.join(dict.fromkeys(runs['rule']))}")
+    return str(means.idxmin())
+
+
+def costs_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """What each controller spends in a run and what it saves, per pool: means over its learners.
+
+    Columns: pool, controller; the `mean_` columns of the summary; rollouts_saved; repaid: number of runs after which
+    the cost of the labels is recovered, labels over what one run saves, NaN where nothing is bought or saved.
+    """
+    spent = [column for column in summary.columns if str(column).startswith("mean_")]
+    keys = ["pool", "controller"]
+    table = summary.groupby(keys, sort=False, observed=True)[[*spent, "rollouts_saved"]].mean().reset_index()
+    if "mean_label_rollouts" in table:
+        labels, saved = table["mean_label_rollouts"], table["rollouts_saved"]
+        table["repaid"] = (labels / saved.where(saved > 0)).where(labels > 0)
+    return table

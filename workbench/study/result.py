@@ -79,9 +79,9 @@ class Result:
         """A row per learner and controller: how it ranks over the pools."""
         return ranking_table(self.runs)
 
-    def report(self) -> Report:
-        """Summary, costs and ranking as text."""
-        lines = [report(self.runs, self.summary, self.study.steps), "", *ranking_lines(self.ranking)]
+    def report(self, focus: str | None = None) -> Report:
+        """Summary, costs and ranking as text. focus: the rule whose defeats are listed, by default the leading one."""
+        lines = [report(self.runs, self.summary, self.study.steps, focus), "", *ranking_lines(self.ranking)]
         if self.study.budget == "steps" and self.runs["rollouts"].nunique() > 1:
             lines.append("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")
         loose = loose_schedules(self.study)
