@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from real_runs.runs.execute import make_pool
-from real_runs.runs.run import Run
+from real_runs.runs.run import UNSPENT, Run
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
 from workbench.analysis.report import report
@@ -30,6 +30,8 @@ from workbench.analysis.tables import runs_table, summary_table
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
 from workbench.files import only_writer, to_parquet, write_whole
+from workbench.loop import record_steps
+from workbench.registry import BASELINE
 from workbench.study.identity import git_commit
 from workbench.study.study import label_of
 
@@ -96,10 +98,11 @@ def execute(cells: list[Cell], jobs: int) -> None:
 
 
 def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
-    """Records of all runs in the simulation's schema, and a line for each run that diverged.
+    """Records of all runs in the simulation's schema, and a line for each event of a run.
 
-    step: generation batches, batch x rollouts completions each, so that a step costs the same in every arm. A gate
-    draws several of them for one update; its evaluations are interpolated onto the steps of the others.
+    step: batch x rollouts completions, so that a step costs the same in every arm. What an update cost is read from
+    the record (`rollouts` of steps.csv), so rejected groups, screening and probes are charged; evaluations lie where
+    they were paid for, and are interpolated linearly onto the steps of the others.
     """
     tables, events = [], []
     for cell in cells:
@@ -107,29 +110,49 @@ def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
         events += [f"{cell.folder}: {event}" for event in manifest["events"]]
         steps, evals = pd.read_csv(cell.folder / "steps.csv"), pd.read_csv(cell.folder / "evals.csv")
         success = evals.pivot(index="step", columns="stratum", values="success")
-        batches = np.concatenate([[0], steps["batches"].to_numpy()])  # by update, from 0
-        at = batches[success.index.to_numpy()]
-        grid = np.unique([*range(0, run.steps + 1, run.eval_every), run.steps])
+        rollouts = np.concatenate([[0], steps["rollouts"].to_numpy()])  # generated so far, by update, from 0
+        cost = rollouts / (run.batch * run.rollouts)
+        at = cost[success.index.to_numpy()]
+        grid = record_steps(run.steps, run.eval_every)
         row: dict[str, Any] = {
             "pool": Path(run.pool).stem or "all", "learner": run.task, "controller": label(run), "law": run.task,
-            "rule": run.controller, "seed": run.seed, "step": grid, "rollouts": grid * run.batch * run.rollouts,
+            "rule": run.controller, "seed": run.seed, "step": grid,
+            "rollouts": np.rint(np.interp(grid, cost, rollouts)).astype(np.int64),
         }  # fmt: skip
         row["success"] = np.interp(grid, at, success.mean(axis=1))
         for stratum in range(10):
             known = stratum in success.columns
             row[f"success_{stratum}"] = np.interp(grid, at, success[stratum]) if known else np.nan
-        row["target"] = np.interp(grid, batches[1:], steps["target_difficulty"])
+        row["target"] = np.interp(grid, cost[1:], steps["target_difficulty"])
         for name, column in (("reward", "reward"), ("batch_difficulty", "difficulty_mean"),
                              ("silent_share", "zero_variance_share"), ("coverage", "coverage"),
                              ("kl", "kl"), ("entropy", "entropy")):  # fmt: skip
-            row[name] = np.interp(grid, batches[1:], steps[column])
+            row[name] = np.interp(grid, cost[1:], steps[column])
         for name, spent in (
             ("tokens", steps["tokens"]),
             ("seconds", (steps["seconds_generate"] + steps["seconds_update"]).cumsum()),
         ):
-            row[name] = np.interp(grid, batches, np.concatenate([[0.0], spent]))
+            row[name] = np.interp(grid, cost, np.concatenate([[0.0], spent]))
         tables.append(pd.DataFrame(row))
     return pd.concat(tables, ignore_index=True), events
+
+
+def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
+    """The runs whose pool and seed uniform has finished, too; `warn` is told in a line how many were left out.
+
+    InputError if no run is left: every table compares with uniform on the same seeds.
+    """
+    base = {(cell.run.pool, cell.run.seed) for cell in cells if label(cell.run) == BASELINE}
+    kept = [cell for cell in cells if (cell.run.pool, cell.run.seed) in base]
+    if not kept:
+        raise InputError(
+            f"--out: must hold finished runs of {BASELINE}, with which the others are compared, got "
+            f"{', '.join(sorted({label(cell.run) for cell in cells}))}"
+        )
+    if len(kept) < len(cells):
+        gone = next(cell.folder for cell in cells if cell not in kept)
+        warn(f"{len(cells) - len(kept)} runs left out: {BASELINE} has not finished on their seeds (first {gone})")
+    return kept
 
 
 def label(run: Run) -> str:
@@ -151,7 +174,10 @@ def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def strata_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """Final success of each arm by stratum, its change over training, and the paired difference to uniform."""
+    """Final success of each arm by stratum, its change over training, and the paired difference to uniform.
+
+    Every seed of an arm must be there for uniform, too (`paired`).
+    """
     last, first = curves["step"].max(), curves["step"].min()
     columns = [f"success_{s}" for s in range(10) if curves[f"success_{s}"].notna().any()]
     rows = []
@@ -159,8 +185,10 @@ def strata_table(curves: pd.DataFrame) -> pd.DataFrame:
         ends = block[block["step"] == last].set_index(["controller", "seed"])[columns].sort_index()
         starts = block[block["step"] == first].set_index(["controller", "seed"])[columns].sort_index()
         for controller in block["controller"].unique():
+            seeds = ends.loc[controller].index
             for stratum in columns:
-                mine, base = ends.loc[controller, stratum].to_numpy(), ends.loc["uniform", stratum].to_numpy()
+                mine = ends.loc[controller, stratum].to_numpy()
+                base = ends.loc[BASELINE, stratum].loc[seeds].to_numpy()
                 change = mine - starts.loc[controller, stratum].to_numpy()
                 row: dict[str, Any] = {"pool": pool, "controller": controller, "stratum": int(stratum.split("_")[1])}
                 for name, values in (("final", mine), ("change", change), ("difference", mine - base)):
@@ -188,6 +216,8 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
     from workbench import figures
 
     curves, events = curves_of(cells)
+    unspent = [event for event in events if f": {UNSPENT}" in event]
+    diverged = [event for event in events if event not in unspent]
     horizon = int(curves["step"].max())
     runs = with_costs(runs_table(curves, threshold), curves)
     summary = summary_table(runs, horizon)
@@ -202,20 +232,22 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
     figures.save(figures.learning_curves(curves, looks), out / "learning_curves")
     if curves["target"].notna().any():
         figures.save(figures.target_trajectories(curves, looks), out / "target_difficulty")
-    if (summary["rule"] != "uniform").any():
+    if (summary["rule"] != BASELINE).any():
         figures.save(figures.speedup_forest(summary, looks), out / "speedup")
     about = json.loads((cells[0].folder / "manifest.json").read_text())
     seconds = sum(json.loads((cell.folder / "manifest.json").read_text())["seconds"] for cell in cells)
     manifest = {
         "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
         "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
-        "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": events,
+        "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": diverged,
+        "unspent": unspent,
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
     text = report(runs, summary, horizon)
     costs = label_costs(cell.run for cell in cells)
     text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
-    text += "\n\nDiverged, and kept in the table:\n  " + "\n  ".join(events) if events else "\n\nNo run diverged."
+    text += "\n\nDiverged, and kept in the table:\n  " + "\n  ".join(diverged) if diverged else "\n\nNo run diverged."
+    text += "\n\nBudget not spent:\n  " + "\n  ".join(unspent) if unspent else ""
     write_whole(out / "report.txt", (text + "\n").encode())
     return text
 
@@ -252,6 +284,7 @@ def study(options: argparse.Namespace, base: Run) -> None:
             cells = [cell for cell in cells if cell.finished()]
             if not cells:
                 raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
+            cells = paired(cells, lambda line: print(line, file=sys.stderr))
         else:
             execute(cells, _whole("--jobs", options.jobs))
         print(write_tables(cells, out, threshold))
@@ -264,7 +297,7 @@ def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
     except ValueError as error:
         raise InputError(f"options: must be numbers where train.py wants numbers, {error}") from None
     shared |= {"threads": 1, "budget": "rollouts", "save_every": 20}
-    arms = dict.fromkeys(["uniform", *options.controllers.split(",")])
+    arms = dict.fromkeys([BASELINE, *options.controllers.split(",")])
     cells = []
     pools = options.pools.split(",")
     stems = [Path(pool).stem for pool in pools]

@@ -13,6 +13,7 @@ from real_runs.runs.run import Run
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError
 from workbench.files import only_writer
+from workbench.loop import LONGEST
 from workbench.registry import GATES, RULES, make_controller, parts_of, setting_value
 
 
@@ -35,14 +36,14 @@ def parser() -> Parser:
     p.add_argument("--set", metavar="NAME.PARAMETER=VALUE", action="append", default=[],
                    help="a hyper-parameter of the rule or gate, such as adarft.eta=20; may be repeated")  # fmt: skip
     add("--algorithm", "NAME", "ppo, grpo, rloo or reinforce++")
-    add("--steps", "N", "updates")
+    add("--steps", "N", f"updates; with another --budget, at most {LONGEST} times as many")
     add("--batch", "N", "problems per update")
     add("--rollouts", "N", "completions per problem")
     add("--seed", "N", "of everything random")
     add("--eval-every", "N", "updates between evaluations on held-out problems")
     add("--save-every", "N", "updates between checkpoints")
-    add("--budget", "WHAT", "what ends the run: steps; rollouts (steps x batch x rollouts of them, which a gate uses "
-        "up faster); or tokens:N sampled tokens")  # fmt: skip
+    add("--budget", "WHAT", "what ends the run: steps; rollouts (steps x batch x rollouts of them, those of rejected "
+        "groups and of probes included); or tokens:N sampled tokens")  # fmt: skip
     add("--lr", "RATE", "largest learning rate (Adam)")
     add("--warm-up", "N", "updates until then")
     add("--limit", "N", "tokens per completion (default: the task's)")

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from real_runs.runs.identity import finished, identity, restore
-from real_runs.runs.run import Run, spent
+from real_runs.runs.run import Run, spending, unspent
 from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, check_choice
@@ -68,7 +68,11 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     clock = time.perf_counter()
     before = record.seconds
     board = Board(out) if tensorboard else None
-    bar = tqdm(total=run.steps, initial=start, unit="step")
+    most = run.most_updates
+    bar = tqdm(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
+
+    def spent() -> bool:
+        return spending(run, controller, learner) >= run.allowed
 
     def after_step(step: int, success: Any) -> None:
         record.seconds = before + time.perf_counter() - clock
@@ -83,22 +87,24 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
             record.add_evaluation(step, np.asarray(success).reshape(-1), counts)
             bar.write(f"step {step:4d}  held-out success {shown(record, step, counts)}", file=sys.stderr)
         if step:
-            bar.update(step - bar.n)
+            bar.update(min(spending(run, controller, learner), run.allowed) - bar.n)
             bar.set_postfix_str(f"reward {row['reward']:.2f}, target {row['target_difficulty']:.0f}", refresh=False)
-        if step and (step % run.save_every == 0 or step == run.steps or spent(run, controller, learner)):
+        if step and (step % run.save_every == 0 or step == most or spent()):
             state = {f"learner.{k}": v for k, v in learner.state_dict().items()}
             state |= {f"controller.{k}": v for k, v in controller.state_dict().items()}
             state |= {f"record.{k}": v for k, v in record.state_dict().items()}
             checkpoint.save(folder, step, state, about)
 
     with bar:
-        if start < run.steps and not spent(run, controller, learner):
+        if start < most and not spent():
             train(
-                controller, learner, run.steps, run.batch, run.rollouts, run.eval_every,
-                start=start, after_step=after_step, until=lambda: spent(run, controller, learner),
+                controller, learner, most, run.batch, run.rollouts, run.eval_every,
+                start=start, after_step=after_step, until=spent,
             )  # fmt: skip
-    events = divergence(record)
-    status = {"status": "diverged" if events else "complete", "events": events, "seconds": record.seconds}
+    diverged, left = divergence(record), unspent(run, controller, learner)
+    for event in left:
+        print(f"{out}: {event}", file=sys.stderr)
+    status = {"status": "diverged" if diverged else "complete", "events": diverged + left, "seconds": record.seconds}
     record.write(out, about | status)
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from workbench import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.loop import LONGEST
 from workbench.registry import parts_of
+
+UNSPENT = "budget not spent"  # how the event begins that says so
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,36 @@ class Run:
             raise InputError(f"--updates: must divide batch x rollouts, {total}, got {self.updates}")
 
 
-def spent(run: Run, controller: Controller, learner: Any) -> bool:
-    if run.budget == "rollouts":
-        return bool(controller.rollouts[0] >= run.steps * run.batch * run.rollouts)
-    return run.budget.startswith("tokens") and learner.tokens >= _tokens_allowed(run.budget)
+    @property
+    def most_updates(self) -> int:
+        """Updates after which the run ends, spent or not: `steps`, and LONGEST times as many with another budget."""
+        return self.steps if self.budget == "steps" else LONGEST * self.steps
+
+    @property
+    def allowed(self) -> int:
+        """What the run may spend, in the unit of its budget: updates, rollouts or tokens."""
+        if self.budget == "rollouts":
+            return self.steps * self.batch * self.rollouts
+        return _tokens_allowed(self.budget) or self.steps
+
+
+def spending(run: Run, controller: Controller, learner: Any) -> int:
+    """What the run has spent so far, in the unit of its budget."""
+    if run.budget == "steps":
+        return int(controller.step)
+    return int(controller.rollouts[0]) if run.budget == "rollouts" else int(learner.tokens)
+
+
+def unspent(run: Run, controller: Controller, learner: Any) -> list[str]:
+    """The event of a run that ended by its number of updates before its budget was spent; none otherwise."""
+    left = run.allowed - spending(run, controller, learner)
+    if left <= 0:
+        return []
+    unit = run.budget.partition(":")[0]
+    return [
+        f"{UNSPENT}: {left:,} of {run.allowed:,} {unit} were left after {controller.step} updates "
+        f"({LONGEST} x --steps), the most of a run"
+    ]
 
 
 def _tokens_allowed(budget: str) -> int:
