@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from real_runs.runs.execute import make_pool
+from real_runs.runs.identity import OTHER_CODE, check_code, code_of
 from real_runs.runs.run import UNSPENT, Run
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
@@ -31,7 +32,7 @@ from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
 from workbench.files import only_writer, to_parquet, write_whole
 from workbench.loop import record_steps
-from workbench.registry import BASELINE
+from workbench.registry import BASELINE, make_controller
 from workbench.study.identity import git_commit
 from workbench.study.study import label_of
 
@@ -45,12 +46,16 @@ class Cell:
     run: Run
     folder: Path
 
-    def finished(self) -> bool:
-        """Whether the run ended here with these very settings; InputError if other ones did."""
-        manifest = self.folder / "manifest.json"
-        if not manifest.is_file():
+    def finished(self, code: Mapping[str, Any] | None = None) -> bool:
+        """Whether the run ended here with these very settings; InputError if other ones did.
+
+        code: what today's code is (`code_of`), and InputError if other code did; None takes any.
+        """
+        path = self.folder / "manifest.json"
+        if not path.is_file():
             return False
-        settings = json.loads(manifest.read_text())["run"]
+        manifest = json.loads(path.read_text())
+        settings = asdict(Run()) | manifest["run"]  # options that are newer had their defaults
         mine = json.loads(json.dumps(asdict(self.run) | {"settings": dict(self.run.settings)}))
         differ = [name for name, value in mine.items() if settings.get(name) != value]
         if differ:
@@ -59,23 +64,37 @@ class Cell:
                 f"--out: must hold runs of the same settings, but {self.folder} has {name} {settings.get(name)!r}, "
                 f"not {mine[name]!r}"
             )
+        if code is not None:
+            check_code("--out", manifest, {"code": code}, str(self.folder), any_code=False)
         return True
 
-    def command(self) -> list[str]:
+    def command(self, any_code: bool = False) -> list[str]:
         options = asdict(self.run)
         del options["settings"], options["gradient_checkpointing"]  # not of the form --name value
         flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
         flags += [text for name, value in self.run.settings for text in ("--set", f"{name}={value}")]
         flags += ["--gradient-checkpointing"] if self.run.gradient_checkpointing else []
+        flags += [OTHER_CODE] if any_code else []
         return [sys.executable, str(TRAIN), *flags, "--resume", "--out", str(self.folder)]
 
 
-def execute(cells: list[Cell], jobs: int) -> None:
-    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails."""
-    todo = [cell for cell in cells if not cell.finished()]
+def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
+    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
+
+    any_code: whether runs that other versions of the code made count as finished, and are gone on with.
+    """
+    task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
+
+    def code(run: Run) -> dict[str, str] | None:
+        if any_code:
+            return None
+        rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
+        return code_of((rule, *gates), task)
+
+    todo = [cell for cell in cells if not cell.finished(code(cell.run))]
 
     def one(cell: Cell) -> None:
-        done = subprocess.run(cell.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(cell.command(any_code), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode == 0:
             shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)  # megabytes that nobody resumes from
         else:
@@ -202,7 +221,7 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     """What the difficulty labels cost before training, beside what training costs, per pool."""
     lines = []
     for run in {run.pool: run for run in runs}.values():
-        pool = make_pool(run, make_task(run.task))
+        pool = make_pool(run, make_task(run.task, run.scorer))
         if pool.attempts is not None:
             spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
             lines.append(
@@ -262,10 +281,12 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
     p.add_argument("--jobs", default="2", help="runs at a time, one processor each (default: %(default)s)")
     p.add_argument("--out", default="results/compare", help="folder (default: %(default)s)")
-    for name in ("task", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit"):
+    for name in ("task", "scorer", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit"):
         flag, default = f"--{name.replace('_', '-')}", getattr(base, name)
         p.add_argument(flag, default=str(default), help=f"as in train.py (default: {default or 'as there'})")
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
+    p.add_argument(OTHER_CODE, action="store_true",
+                   help="take runs that another version of the code made as they are")  # fmt: skip
     options = p.parse_args(arguments)
     return exit_status(lambda: study(options, base), SAME_AGAIN)
 
@@ -286,7 +307,7 @@ def study(options: argparse.Namespace, base: Run) -> None:
                 raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
             cells = paired(cells, lambda line: print(line, file=sys.stderr))
         else:
-            execute(cells, _whole("--jobs", options.jobs))
+            execute(cells, _whole("--jobs", options.jobs), options.any_code)
         print(write_tables(cells, out, threshold))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from real_runs.runs.execute import execute
+from real_runs.runs.identity import OTHER_CODE
 from real_runs.runs.run import Run
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError
@@ -27,7 +28,10 @@ def parser() -> Parser:
         shown = f" (default: {value})" if value not in ("", 0) or field == "seed" else ""
         p.add_argument(flag, metavar=metavar, default=str(value), help=text + shown)
 
-    add("--task", "NAME", "reverse, sums, skills, reasoning-gym:GENERATOR or a file of prompts and answers")
+    add("--task", "NAME", "reverse, sums, skills, reasoning-gym:GENERATOR, a file of prompts and answers, an entry point "
+        "of the group workbench.tasks, or package.module:Name")  # fmt: skip
+    add("--scorer", "NAME", "math, exact, or package.module:function of a completion and an answer, which runs in a "
+        "process of its own (default: the task's)")  # fmt: skip
     add("--model", "MODEL", "folder or hub name of a causal LM (default: the tiny one of this project)")
     add("--pool", "POOL", "skew-difficult, uniform or skew-easy, cut from the task's measured pass counts; or a pool "
         "file with prompts and answers (default: all measured items of the task)")  # fmt: skip
@@ -57,6 +61,8 @@ def parser() -> Parser:
         "completions on a GPU)")  # fmt: skip
     add("--threads", "N", "of the processor (default: PyTorch's choice)")
     p.add_argument("--resume", action="store_true", help="continue from the last sound checkpoint in --out")
+    p.add_argument(OTHER_CODE, action="store_true",
+                   help="let --resume take what another version of the code computed")  # fmt: skip
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars")
     p.add_argument("--out", metavar="FOLDER", default="results/real", help="(default: %(default)s)")
     return p
@@ -94,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         run, options = parse(arguments)
         out = Path(options.out)
         with only_writer(out):
-            execute(run, out, options.resume, tensorboard=options.tensorboard)
+            execute(run, out, options.resume, options.tensorboard, options.any_code)
         print(f"{out}: steps.csv evals.csv rollouts.parquet manifest.json")
 
     return exit_status(work, "--resume goes on from the last checkpoint")

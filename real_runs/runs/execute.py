@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from real_runs.runs.identity import finished, identity, restore
+from real_runs.runs.identity import finished, identity, key_of, restore
 from real_runs.runs.run import Run, spending, unspent
 from real_runs.runs.watch import Board, Timed
 from workbench import train
@@ -22,8 +22,13 @@ from workbench.registry import make_controller
 LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
 
 
-def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False) -> None:
-    """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there."""
+def execute(
+    run: Run, out: Path, resume: bool = False, tensorboard: bool = False, any_code: bool = False
+) -> None:  # fmt: skip
+    """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there.
+
+    any_code: whether `resume` takes what other versions of the code computed.
+    """
     import torch
 
     from real_runs.rl import ppo
@@ -44,7 +49,7 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
     for gate in gates:
         gate.check_rollouts(run.rollouts)
-    task = make_task(run.task)
+    task = make_task(run.task, run.scorer)
     pool = make_pool(run, task)
     settings = Settings(
         limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
@@ -56,13 +61,13 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
     record, start = RunRecord(), 0
-    about = identity(run, pool, (rule, gates), policy)
-    folder = out / "checkpoints"
-    if resume and finished(out, about):
+    about = identity(run, pool, (rule, gates), task, policy)
+    folder, key = out / "checkpoints", key_of(about)
+    if resume and finished(out, about, any_code):
         print(f"{out}: this run is complete", file=sys.stderr)
         return
     if resume:
-        start = restore(folder, about, controller, learner, record)
+        start = restore(folder, about, controller, learner, record, any_code)
     elif any(folder.glob("step-*")):
         raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
     clock = time.perf_counter()
@@ -93,7 +98,7 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
             state = {f"learner.{k}": v for k, v in learner.state_dict().items()}
             state |= {f"controller.{k}": v for k, v in controller.state_dict().items()}
             state |= {f"record.{k}": v for k, v in record.state_dict().items()}
-            checkpoint.save(folder, step, state, about)
+            checkpoint.save(folder, step, state, about, key)
 
     with bar:
         if start < most and not spent():

@@ -18,6 +18,7 @@ class Run:
     """Everything a run depends on. Text fields are those of the command line."""
 
     task: str = "reverse"
+    scorer: str = ""
     model: str = ""
     pool: str = ""
     controller: str = "adarft"

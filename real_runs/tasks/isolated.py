@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from importlib import import_module
+from operator import attrgetter
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class ScoringTimeout(ScoringError):
 class Isolated:
     """Calls a scorer in a process of its own, started at the first call and again after one that took too long.
 
-    factory: "module:function", called there with `arguments`; returns the scorer. seconds: for one call. Calls from
+    factory: "module:function", called there with `arguments`; returns the scorer (`function_of` does for a function). seconds: for one call. Calls from
     several threads take turns; after a fork each process has a scorer of its own. Raises ScoringError where the
     scorer raised, ended or returned a number outside [0, 1], ScoringTimeout where it was too slow.
     """
@@ -87,6 +88,13 @@ class Isolated:
         if isinstance(reply, str):
             raise ScoringError(f"score: must be a number in [0, 1], but {self.factory} raised {reply}")
         return float(reply)
+
+
+def function_of(spec: str) -> Callable[[str, str], float]:
+    """The function that package.module:function names, as it is: a factory for `Isolated`."""
+    module, _, name = spec.partition(":")
+    found: Callable[[str, str], float] = attrgetter(name)(import_module(module))
+    return found
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection, owner: int) -> None:

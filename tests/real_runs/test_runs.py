@@ -24,7 +24,7 @@ from real_runs import compare, train
 from real_runs import measure as difficulty
 from real_runs.rl import models, ppo
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
-from real_runs.runs import checkpoint, watch
+from real_runs.runs import checkpoint, identity, watch
 from real_runs.tasks import measured as pools
 from real_runs.tasks import named
 from workbench.errors import InputError
@@ -611,7 +611,8 @@ def test_a_controllers_state_goes_from_simulation_to_a_real_run_and_back(model, 
 
 def test_the_state_of_a_run_from_its_checkpoint_loads_into_a_simulation(run, pool):
     out = run()
-    _, state, _ = checkpoint.load(out / "checkpoints", pytest.fail)
+    about = json.loads((out / "manifest.json").read_text())
+    state = checkpoint.load(out / "checkpoints", identity.key_of(about), pytest.fail).state
     saved = {name.removeprefix("controller."): value for name, value in state.items() if name.startswith("controller.")}
     pool = Pool.load(pool)
     controller = wb.Controller(wb.AdaRFT(), pool)
@@ -863,7 +864,7 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
 
 
 def test_a_study_charges_each_arm_for_the_rollouts_of_its_record(study):
-    """sfl probes before it trains, speed screens with a few rollouts: an update of theirs does not cost a full batch."""
+    """sfl probes before it trains, speed screens with a few rollouts: theirs do not cost a full batch."""
     out = study(controllers="uniform,sfl,speed", rollouts=8, steps=6)
     curves, runs = pd.read_parquet(out / "curves.parquet"), pd.read_csv(out / "runs.csv")
     seen = set()
