@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from real_runs.runs.execute import make_pool
 from real_runs.runs.identity import OTHER_CODE, check_code, code_of
-from real_runs.runs.run import UNSPENT, Run
+from real_runs.runs.run import UNSPENT, Run, add_options, command_line, read_options
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
 from workbench.analysis.report import report
@@ -36,6 +36,10 @@ from workbench.registry import BASELINE, make_controller
 from workbench.study.identity import git_commit
 from workbench.study.study import label_of
 
+SHARED = (
+    "task", "scorer", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit",
+    "sample_tokens",
+)  # fmt: skip
 TRAIN = Path(__file__).parent / "train.py"
 
 
@@ -69,12 +73,7 @@ class Cell:
         return True
 
     def command(self, any_code: bool = False) -> list[str]:
-        options = asdict(self.run)
-        del options["settings"], options["gradient_checkpointing"]  # not of the form --name value
-        flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        flags += [text for name, value in self.run.settings for text in ("--set", f"{name}={value}")]
-        flags += ["--gradient-checkpointing"] if self.run.gradient_checkpointing else []
-        flags += [OTHER_CODE] if any_code else []
+        flags = [*command_line(self.run), *([OTHER_CODE] if any_code else [])]
         return [sys.executable, str(TRAIN), *flags, "--resume", "--out", str(self.folder)]
 
 
@@ -273,7 +272,6 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    base = Run()
     p.add_argument("--pools", default="skew-difficult,uniform,skew-easy", help="as --pool of train.py, comma-separated")
     p.add_argument("--controllers", default="uniform,filter,band,linear,adarft,dapo",
                    help="as in train.py, comma-separated; uniform always runs (default: %(default)s)")  # fmt: skip
@@ -281,19 +279,17 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
     p.add_argument("--jobs", default="2", help="runs at a time, one processor each (default: %(default)s)")
     p.add_argument("--out", default="results/compare", help="folder (default: %(default)s)")
-    for name in ("task", "scorer", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit"):
-        flag, default = f"--{name.replace('_', '-')}", getattr(base, name)
-        p.add_argument(flag, default=str(default), help=f"as in train.py (default: {default or 'as there'})")
+    add_options(p, SHARED)
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="take runs that another version of the code made as they are")  # fmt: skip
     options = p.parse_args(arguments)
-    return exit_status(lambda: study(options, base), SAME_AGAIN)
+    return exit_status(lambda: study(options), SAME_AGAIN)
 
 
-def study(options: argparse.Namespace, base: Run) -> None:
+def study(options: argparse.Namespace) -> None:
     """Run what is not there yet, and make the tables."""
-    cells = make_cells(options, base)
+    cells = make_cells(options)
     try:
         threshold = float(options.threshold)
     except ValueError:
@@ -311,13 +307,8 @@ def study(options: argparse.Namespace, base: Run) -> None:
         print(write_tables(cells, out, threshold))
 
 
-def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
-    kinds = {name: type(getattr(base, name)) for name in vars(options) if hasattr(base, name)}
-    try:
-        shared = {name: kind(getattr(options, name)) for name, kind in kinds.items()}
-    except ValueError as error:
-        raise InputError(f"options: must be numbers where train.py wants numbers, {error}") from None
-    shared |= {"threads": 1, "budget": "rollouts", "save_every": 20}
+def make_cells(options: argparse.Namespace) -> list[Cell]:
+    shared = read_options(options, SHARED) | {"threads": 1, "budget": "rollouts", "save_every": 20}
     arms = dict.fromkeys([BASELINE, *options.controllers.split(",")])
     cells = []
     pools = options.pools.split(",")
@@ -327,7 +318,7 @@ def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
     for pool in pools:
         for arm in arms:
             for seed in range(_whole("--seeds", options.seeds)):
-                run = replace(base, pool=pool, controller=arm, seed=seed, **shared)
+                run = Run(pool=pool, controller=arm, seed=seed, **shared)
                 cells.append(Cell(run, Path(options.out) / "runs" / (Path(pool).stem or "all") / arm / f"seed-{seed}"))
     return sorted(cells, key=lambda cell: cell.run.seed)  # seed by seed: a study that is cut off is still paired
 

@@ -34,9 +34,11 @@ def measure(
     policy = load(model or BASE)
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
-    about = {"task": task_name, "scorer": scorer, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest()}
-    about |= {"attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit}
-    about |= {"code": code_of((), task)}
+    about = {
+        "task": task_name, "scorer": scorer, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(),
+        "attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit,
+        "code": code_of((), task),
+    }  # fmt: skip
     folder, successes, done = out.with_suffix(".parts"), np.zeros(len(pool), np.int64), 0
     key = checkpoint.run_key(about)
     found = checkpoint.load(folder, key, lambda line: print(line, file=sys.stderr))

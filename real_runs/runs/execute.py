@@ -53,7 +53,7 @@ def execute(
     pool = make_pool(run, task)
     settings = Settings(
         limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
-        updates=run.updates, micro_tokens=run.micro_tokens,
+        updates=run.updates, micro_tokens=run.micro_tokens, sample_tokens=run.sample_tokens,
     )  # fmt: skip
     controller = Timed(rule, pool, gates, seed=run.seed)
     policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding)

@@ -12,8 +12,8 @@ import threading
 import weakref
 from collections.abc import Callable
 from importlib import import_module
-from operator import attrgetter
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ class ScoringTimeout(ScoringError):
 class Isolated:
     """Calls a scorer in a process of its own, started at the first call and again after one that took too long.
 
-    factory: "module:function", called there with `arguments`; returns the scorer (`function_of` does for a function). seconds: for one call. Calls from
-    several threads take turns; after a fork each process has a scorer of its own. Raises ScoringError where the
-    scorer raised, ended or returned a number outside [0, 1], ScoringTimeout where it was too slow.
+    factory: "module:function", called there with `arguments`; it returns the scorer. For a scorer that is a function
+    itself, it is real_runs.tasks.isolated:function_of with the function's "module:function". seconds: for one call.
+    Calls from several threads take turns; after a fork each process has a scorer of its own. Raises ScoringError where
+    the scorer raised, ended or returned a number outside [0, 1], ScoringTimeout where it was too slow.
     """
 
     def __init__(self, factory: str, *arguments: str, seconds: float = SCORING_SECONDS) -> None:

@@ -82,7 +82,7 @@ def _outside(spec: str, found: Any, module: str) -> Task:
             raise
         except Exception as error:  # somebody else's code
             reason = shown(f"{type(error).__name__}: {error}")
-            raise InputError(f"task: must return a Task when called without arguments, got {spec} ({reason})") from error
+            raise InputError(f"task: must return a Task when called, got {spec} ({reason})") from error
     if isinstance(found, Family):
         found = _of_family(spec, LONG_LIMIT, found)
     if not isinstance(found, Task):

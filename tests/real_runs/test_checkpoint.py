@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -84,15 +85,16 @@ def test_tensors_of_every_type_come_back_bit_for_bit(tmp_path, dtype):
 
 def test_arrays_numbers_and_names_come_back(tmp_path):
     state = {
-        "seeds": np.array([2**64 - 1, 0], np.uint64), "flags": np.array([True, False]), "order": np.arange(6).reshape(2, 3).T,
-        "one": np.float64(0.1), "strided": np.arange(10.0)[::3], "count": 7, "name": "adarft", "none": None,
+        "seeds": np.array([2**64 - 1, 0], np.uint64), "flags": np.array([True, False]),
+        "order": np.arange(6).reshape(2, 3).T, "one": np.float64(0.1),
+        "strided": np.arange(10.0)[::3], "count": 7, "name": "adarft", "none": None,
     }  # fmt: skip
     checkpoint.save(tmp_path, 1, state, {"run": {"lr": 0.1}}, ONE)
     found = checkpoint.load(tmp_path, ONE, refuse)
     for name in ("seeds", "flags", "order", "one", "strided"):
         assert found.state[name].dtype == np.asarray(state[name]).dtype
         assert np.array_equal(found.state[name], state[name])
-    assert {name: found.state[name] for name in ("count", "name", "none")} == {"count": 7, "name": "adarft", "none": None}
+    assert [found.state[name] for name in ("count", "name", "none")] == [7, "adarft", None]
     assert found.notes == {"run": {"lr": 0.1}}
 
 
@@ -126,16 +128,15 @@ def own_steps(out):
 def test_a_resumed_run_keeps_its_last_checkpoints_beside_foreign_files_and_names_those(run, tmp_path, capsys):
     folder = tmp_path / "out" / "checkpoints"
     folder.mkdir(parents=True)
-    save_file({"weights": torch.zeros(2)}, folder / "step-002000-0123456789abcdef.safetensors")
+    foreign = folder / "step-002000-0123456789abcdef.safetensors"
+    save_file({"weights": torch.zeros(2)}, foreign)
     (folder / "step-001992").mkdir()
     out = run("--resume")
     assert own_steps(out) == [3, 2]
     assert (folder / "step-001992").is_dir()
-    assert (folder / "step-002000-0123456789abcdef.safetensors").is_file()
+    assert foreign.is_file()
     lines = [line for line in capsys.readouterr().err.splitlines() if "are left as they are" in line]
-    assert lines == [
-        f"{folder}: 2 files are not of this run and are left as they are (first step-002000-0123456789abcdef.safetensors)"
-    ]
+    assert lines == [f"{folder}: 2 files are not of this run and are left as they are (first {foreign.name})"]
 
 
 def rewritten(out, change):
@@ -194,7 +195,8 @@ def test_a_run_of_other_code_is_refused_in_one_line_unless_it_is_accepted(run, c
 
 def test_the_code_of_a_run_holds_what_it_computes_with_and_nothing_that_only_prints(tmp_path, monkeypatch):
     root = tmp_path / "real_runs"
-    shutil.copytree(identity.Path(identity.__file__).parents[1], root, ignore=shutil.ignore_patterns("*.s*", "*.p[yn][cg]"))
+    only_source = shutil.ignore_patterns("base", "pools", "results", "__pycache__")
+    shutil.copytree(Path(identity.__file__).parents[1], root, ignore=only_source)
     monkeypatch.setattr(identity, "__file__", str(root / "runs" / "identity.py"))
 
     def digest():
@@ -219,8 +221,9 @@ def test_parts_of_a_measurement_with_another_setting_are_left_and_its_own_kept_u
     out = tmp_path / "measured.parquet"
 
     def go(attempts, chunk=4):
-        return measure.main(["--model", str(tiny("llama", prefers="01")), "--size", "12", "--limit", "2", "--out", str(out),
-                             "--attempts", str(attempts), "--chunk", str(chunk)])  # fmt: skip
+        options = {"model": tiny("llama", prefers="01"), "size": 12, "limit": 2, "attempts": attempts, "chunk": chunk}
+        return measure.main([text for name, value in options.items() for text in (f"--{name}", str(value))]
+                            + ["--out", str(out)])  # fmt: skip
 
     save, kept = checkpoint.save, []
 
