@@ -11,9 +11,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from real_runs.runs.execute import make_pool
-from real_runs.runs.run import Run
+from real_runs.runs.identity import OTHER_CODE, check_code, code_of
+from real_runs.runs.run import UNSPENT, Run, add_options, command_line, read_options
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
 from workbench.analysis.report import report
@@ -30,9 +31,15 @@ from workbench.analysis.tables import runs_table, summary_table
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
 from workbench.files import only_writer, to_parquet, write_whole
+from workbench.loop import record_steps
+from workbench.registry import BASELINE, make_controller
 from workbench.study.identity import git_commit
 from workbench.study.study import label_of
 
+SHARED = (
+    "task", "scorer", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit",
+    "sample_tokens",
+)  # fmt: skip
 TRAIN = Path(__file__).parent / "train.py"
 
 
@@ -43,12 +50,16 @@ class Cell:
     run: Run
     folder: Path
 
-    def finished(self) -> bool:
-        """Whether the run ended here with these very settings; InputError if other ones did."""
-        manifest = self.folder / "manifest.json"
-        if not manifest.is_file():
+    def finished(self, code: Mapping[str, Any] | None = None) -> bool:
+        """Whether the run ended here with these very settings; InputError if other ones did.
+
+        code: what today's code is (`code_of`), and InputError if other code did; None takes any.
+        """
+        path = self.folder / "manifest.json"
+        if not path.is_file():
             return False
-        settings = json.loads(manifest.read_text())["run"]
+        manifest = json.loads(path.read_text())
+        settings = asdict(Run()) | manifest["run"]  # options that are newer had their defaults
         mine = json.loads(json.dumps(asdict(self.run) | {"settings": dict(self.run.settings)}))
         differ = [name for name, value in mine.items() if settings.get(name) != value]
         if differ:
@@ -57,23 +68,32 @@ class Cell:
                 f"--out: must hold runs of the same settings, but {self.folder} has {name} {settings.get(name)!r}, "
                 f"not {mine[name]!r}"
             )
+        if code is not None:
+            check_code("--out", manifest, {"code": code}, str(self.folder), any_code=False)
         return True
 
-    def command(self) -> list[str]:
-        options = asdict(self.run)
-        del options["settings"], options["gradient_checkpointing"]  # not of the form --name value
-        flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        flags += [text for name, value in self.run.settings for text in ("--set", f"{name}={value}")]
-        flags += ["--gradient-checkpointing"] if self.run.gradient_checkpointing else []
+    def command(self, any_code: bool = False) -> list[str]:
+        flags = [*command_line(self.run), *([OTHER_CODE] if any_code else [])]
         return [sys.executable, str(TRAIN), *flags, "--resume", "--out", str(self.folder)]
 
 
-def execute(cells: list[Cell], jobs: int) -> None:
-    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails."""
-    todo = [cell for cell in cells if not cell.finished()]
+def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
+    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
+
+    any_code: whether runs that other versions of the code made count as finished, and are gone on with.
+    """
+    task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
+
+    def code(run: Run) -> dict[str, str] | None:
+        if any_code:
+            return None
+        rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
+        return code_of((rule, *gates), task)
+
+    todo = [cell for cell in cells if not cell.finished(code(cell.run))]
 
     def one(cell: Cell) -> None:
-        done = subprocess.run(cell.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(cell.command(any_code), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode == 0:
             shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)  # megabytes that nobody resumes from
         else:
@@ -96,10 +116,11 @@ def execute(cells: list[Cell], jobs: int) -> None:
 
 
 def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
-    """Records of all runs in the simulation's schema, and a line for each run that diverged.
+    """Records of all runs in the simulation's schema, and a line for each event of a run.
 
-    step: generation batches, batch x rollouts completions each, so that a step costs the same in every arm. A gate
-    draws several of them for one update; its evaluations are interpolated onto the steps of the others.
+    step: batch x rollouts completions, so that a step costs the same in every arm. What an update cost is read from
+    the record (`rollouts` of steps.csv), so rejected groups, screening and probes are charged; evaluations lie where
+    they were paid for, and are interpolated linearly onto the steps of the others.
     """
     tables, events = [], []
     for cell in cells:
@@ -107,29 +128,49 @@ def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
         events += [f"{cell.folder}: {event}" for event in manifest["events"]]
         steps, evals = pd.read_csv(cell.folder / "steps.csv"), pd.read_csv(cell.folder / "evals.csv")
         success = evals.pivot(index="step", columns="stratum", values="success")
-        batches = np.concatenate([[0], steps["batches"].to_numpy()])  # by update, from 0
-        at = batches[success.index.to_numpy()]
-        grid = np.unique([*range(0, run.steps + 1, run.eval_every), run.steps])
+        rollouts = np.concatenate([[0], steps["rollouts"].to_numpy()])  # generated so far, by update, from 0
+        cost = rollouts / (run.batch * run.rollouts)
+        at = cost[success.index.to_numpy()]
+        grid = record_steps(run.steps, run.eval_every)
         row: dict[str, Any] = {
             "pool": Path(run.pool).stem or "all", "learner": run.task, "controller": label(run), "law": run.task,
-            "rule": run.controller, "seed": run.seed, "step": grid, "rollouts": grid * run.batch * run.rollouts,
+            "rule": run.controller, "seed": run.seed, "step": grid,
+            "rollouts": np.rint(np.interp(grid, cost, rollouts)).astype(np.int64),
         }  # fmt: skip
         row["success"] = np.interp(grid, at, success.mean(axis=1))
         for stratum in range(10):
             known = stratum in success.columns
             row[f"success_{stratum}"] = np.interp(grid, at, success[stratum]) if known else np.nan
-        row["target"] = np.interp(grid, batches[1:], steps["target_difficulty"])
+        row["target"] = np.interp(grid, cost[1:], steps["target_difficulty"])
         for name, column in (("reward", "reward"), ("batch_difficulty", "difficulty_mean"),
                              ("silent_share", "zero_variance_share"), ("coverage", "coverage"),
                              ("kl", "kl"), ("entropy", "entropy")):  # fmt: skip
-            row[name] = np.interp(grid, batches[1:], steps[column])
+            row[name] = np.interp(grid, cost[1:], steps[column])
         for name, spent in (
             ("tokens", steps["tokens"]),
             ("seconds", (steps["seconds_generate"] + steps["seconds_update"]).cumsum()),
         ):
-            row[name] = np.interp(grid, batches, np.concatenate([[0.0], spent]))
+            row[name] = np.interp(grid, cost, np.concatenate([[0.0], spent]))
         tables.append(pd.DataFrame(row))
     return pd.concat(tables, ignore_index=True), events
+
+
+def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
+    """The runs whose pool and seed uniform has finished, too; `warn` is told in a line how many were left out.
+
+    InputError if no run is left: every table compares with uniform on the same seeds.
+    """
+    base = {(cell.run.pool, cell.run.seed) for cell in cells if label(cell.run) == BASELINE}
+    kept = [cell for cell in cells if (cell.run.pool, cell.run.seed) in base]
+    if not kept:
+        raise InputError(
+            f"--out: must hold finished runs of {BASELINE}, with which the others are compared, got "
+            f"{', '.join(sorted({label(cell.run) for cell in cells}))}"
+        )
+    if len(kept) < len(cells):
+        gone = next(cell.folder for cell in cells if cell not in kept)
+        warn(f"{len(cells) - len(kept)} runs left out: {BASELINE} has not finished on their seeds (first {gone})")
+    return kept
 
 
 def label(run: Run) -> str:
@@ -151,7 +192,10 @@ def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def strata_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """Final success of each arm by stratum, its change over training, and the paired difference to uniform."""
+    """Final success of each arm by stratum, its change over training, and the paired difference to uniform.
+
+    Every seed of an arm must be there for uniform, too (`paired`).
+    """
     last, first = curves["step"].max(), curves["step"].min()
     columns = [f"success_{s}" for s in range(10) if curves[f"success_{s}"].notna().any()]
     rows = []
@@ -159,8 +203,10 @@ def strata_table(curves: pd.DataFrame) -> pd.DataFrame:
         ends = block[block["step"] == last].set_index(["controller", "seed"])[columns].sort_index()
         starts = block[block["step"] == first].set_index(["controller", "seed"])[columns].sort_index()
         for controller in block["controller"].unique():
+            seeds = ends.loc[controller].index
             for stratum in columns:
-                mine, base = ends.loc[controller, stratum].to_numpy(), ends.loc["uniform", stratum].to_numpy()
+                mine = ends.loc[controller, stratum].to_numpy()
+                base = ends.loc[BASELINE, stratum].loc[seeds].to_numpy()
                 change = mine - starts.loc[controller, stratum].to_numpy()
                 row: dict[str, Any] = {"pool": pool, "controller": controller, "stratum": int(stratum.split("_")[1])}
                 for name, values in (("final", mine), ("change", change), ("difference", mine - base)):
@@ -174,7 +220,7 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     """What the difficulty labels cost before training, beside what training costs, per pool."""
     lines = []
     for run in {run.pool: run for run in runs}.values():
-        pool = make_pool(run, make_task(run.task))
+        pool = make_pool(run, make_task(run.task, run.scorer))
         if pool.attempts is not None:
             spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
             lines.append(
@@ -188,6 +234,8 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
     from workbench import figures
 
     curves, events = curves_of(cells)
+    unspent = [event for event in events if f": {UNSPENT}" in event]
+    diverged = [event for event in events if event not in unspent]
     horizon = int(curves["step"].max())
     runs = with_costs(runs_table(curves, threshold), curves)
     summary = summary_table(runs, horizon)
@@ -202,27 +250,28 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
     figures.save(figures.learning_curves(curves, looks), out / "learning_curves")
     if curves["target"].notna().any():
         figures.save(figures.target_trajectories(curves, looks), out / "target_difficulty")
-    if (summary["rule"] != "uniform").any():
+    if (summary["rule"] != BASELINE).any():
         figures.save(figures.speedup_forest(summary, looks), out / "speedup")
     about = json.loads((cells[0].folder / "manifest.json").read_text())
     seconds = sum(json.loads((cell.folder / "manifest.json").read_text())["seconds"] for cell in cells)
     manifest = {
         "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
         "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
-        "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": events,
+        "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": diverged,
+        "unspent": unspent,
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
     text = report(runs, summary, horizon)
     costs = label_costs(cell.run for cell in cells)
     text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
-    text += "\n\nDiverged, and kept in the table:\n  " + "\n  ".join(events) if events else "\n\nNo run diverged."
+    text += "\n\nDiverged, and kept in the table:\n  " + "\n  ".join(diverged) if diverged else "\n\nNo run diverged."
+    text += "\n\nBudget not spent:\n  " + "\n  ".join(unspent) if unspent else ""
     write_whole(out / "report.txt", (text + "\n").encode())
     return text
 
 
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    base = Run()
     p.add_argument("--pools", default="skew-difficult,uniform,skew-easy", help="as --pool of train.py, comma-separated")
     p.add_argument("--controllers", default="uniform,filter,band,linear,adarft,dapo",
                    help="as in train.py, comma-separated; uniform always runs (default: %(default)s)")  # fmt: skip
@@ -230,17 +279,17 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
     p.add_argument("--jobs", default="2", help="runs at a time, one processor each (default: %(default)s)")
     p.add_argument("--out", default="results/compare", help="folder (default: %(default)s)")
-    for name in ("task", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit"):
-        flag, default = f"--{name.replace('_', '-')}", getattr(base, name)
-        p.add_argument(flag, default=str(default), help=f"as in train.py (default: {default or 'as there'})")
+    add_options(p, SHARED)
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
+    p.add_argument(OTHER_CODE, action="store_true",
+                   help="take runs that another version of the code made as they are")  # fmt: skip
     options = p.parse_args(arguments)
-    return exit_status(lambda: study(options, base), SAME_AGAIN)
+    return exit_status(lambda: study(options), SAME_AGAIN)
 
 
-def study(options: argparse.Namespace, base: Run) -> None:
+def study(options: argparse.Namespace) -> None:
     """Run what is not there yet, and make the tables."""
-    cells = make_cells(options, base)
+    cells = make_cells(options)
     try:
         threshold = float(options.threshold)
     except ValueError:
@@ -252,19 +301,15 @@ def study(options: argparse.Namespace, base: Run) -> None:
             cells = [cell for cell in cells if cell.finished()]
             if not cells:
                 raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
+            cells = paired(cells, lambda line: print(line, file=sys.stderr))
         else:
-            execute(cells, _whole("--jobs", options.jobs))
+            execute(cells, _whole("--jobs", options.jobs), options.any_code)
         print(write_tables(cells, out, threshold))
 
 
-def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
-    kinds = {name: type(getattr(base, name)) for name in vars(options) if hasattr(base, name)}
-    try:
-        shared = {name: kind(getattr(options, name)) for name, kind in kinds.items()}
-    except ValueError as error:
-        raise InputError(f"options: must be numbers where train.py wants numbers, {error}") from None
-    shared |= {"threads": 1, "budget": "rollouts", "save_every": 20}
-    arms = dict.fromkeys(["uniform", *options.controllers.split(",")])
+def make_cells(options: argparse.Namespace) -> list[Cell]:
+    shared = read_options(options, SHARED) | {"threads": 1, "budget": "rollouts", "save_every": 20}
+    arms = dict.fromkeys([BASELINE, *options.controllers.split(",")])
     cells = []
     pools = options.pools.split(",")
     stems = [Path(pool).stem for pool in pools]
@@ -273,7 +318,7 @@ def make_cells(options: argparse.Namespace, base: Run) -> list[Cell]:
     for pool in pools:
         for arm in arms:
             for seed in range(_whole("--seeds", options.seeds)):
-                run = replace(base, pool=pool, controller=arm, seed=seed, **shared)
+                run = Run(pool=pool, controller=arm, seed=seed, **shared)
                 cells.append(Cell(run, Path(options.out) / "runs" / (Path(pool).stem or "all") / arm / f"seed-{seed}"))
     return sorted(cells, key=lambda cell: cell.run.seed)  # seed by seed: a study that is cut off is still paired
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from real_runs.runs.identity import texts_digest
+from real_runs.runs.identity import code_of, texts_digest
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
 from workbench.files import only_writer, to_parquet, write_whole
@@ -19,8 +19,9 @@ from workbench.pool import Pool
 
 
 def measure(
-    task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int
-) -> Pool:
+    task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int,
+    scorer: str = "",
+) -> Pool:  # fmt: skip
     """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill."""
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
@@ -28,25 +29,28 @@ def measure(
     from real_runs.runs import checkpoint
     from real_runs.tasks.named import make_task
 
-    task = make_task(task_name)
+    task = make_task(task_name, scorer)
     pool = Pool.load(source) if source else task.pool(size, seed=seed)
     policy = load(model or BASE)
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
-    about = {"task": task_name, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest()}
-    about |= {"attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit}
+    about = {
+        "task": task_name, "scorer": scorer, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(),
+        "attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit,
+        "code": code_of((), task),
+    }  # fmt: skip
     folder, successes, done = out.with_suffix(".parts"), np.zeros(len(pool), np.int64), 0
-    found = checkpoint.load(folder, lambda line: print(line, file=sys.stderr))
-    if found and found[2] == about:
-        done, state, _ = found
-        successes = state["successes"]
+    key = checkpoint.run_key(about)
+    found = checkpoint.load(folder, key, lambda line: print(line, file=sys.stderr))
+    if found:
+        done, successes = found.step, found.state["successes"]
     with tqdm(total=len(pool), initial=done, unit="problem") as bar:
         for first in range(done, len(pool), chunk):
             items = np.arange(first, min(first + chunk, len(pool)))
-            learner.updates = first // chunk  # each chunk has luck of its own, whichever was the first of this process
+            learner.updates = first // chunk  # each chunk has random numbers of its own
             successes[items] = np.rint(learner.attempt(items, attempts).sum(1)).astype(np.int64)
             learner.forget()
-            checkpoint.save(folder, int(items[-1]) + 1, {"successes": successes}, about)
+            checkpoint.save(folder, int(items[-1]) + 1, {"successes": successes}, about, key)
             bar.update(len(items))
     if learner.faults:
         print(f"{learner.faults} answers could not be scored and count as wrong", file=sys.stderr)
@@ -55,7 +59,13 @@ def measure(
         attempts=np.full(len(pool), attempts), payload=pool.payload, name=out.stem,
     )  # fmt: skip
     write_whole(out, to_parquet(frame_of(measured)))
-    shutil.rmtree(folder)
+    for path in checkpoint.own(folder, key):
+        path.unlink()
+    if others := checkpoint.others(folder, key):
+        print(f"{folder}: {len(others)} files are not of this measurement and are left as they are "
+              f"(first {others[0].name})", file=sys.stderr)  # fmt: skip
+    else:
+        shutil.rmtree(folder)
     return measured
 
 
@@ -79,6 +89,7 @@ def summary(pool: Pool) -> str:
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
+    p.add_argument("--scorer", default="", help="as in train.py (default: the task's)")
     p.add_argument("--pool", default="", help="measure the problems of this file, not fresh ones of the task")
     p.add_argument("--model", default="", help="folder or hub name (default: the tiny one of this project)")
     p.add_argument("--size", default="3000", help="fresh problems (default: %(default)s)")
@@ -107,7 +118,7 @@ def measure_to(options: argparse.Namespace) -> None:
     with only_writer(options.out.with_suffix(".parts")):
         pool = measure(
             options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-            options.out, numbers["chunk"], numbers["limit"],
+            options.out, numbers["chunk"], numbers["limit"], options.scorer,
         )  # fmt: skip
     print(f"{options.out}: {summary(pool)}")
 

@@ -1,4 +1,4 @@
-"""Sampling completions: one prefill per prompt, then a decode with a key-value cache that drops what has finished."""
+"""Sampling completions: one prefill per prompt, then a decode with a key-value cache that drops finished sequences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.errors import InputError, check_choice
 
 DECODINGS = ("auto", "eager", "graph")
 GRAPH_FROM = 128  # tokens of a completion: for fewer, captures take longer than they save (a guess, without a GPU)
-CHECK_EVERY = 8  # steps between looks at what has ended, in a decode of fixed shapes: the host waits for a look
+CHECK_EVERY = 8  # steps between checks for finished sequences, in a decode of fixed shapes: the host waits for each
 
 
 @dataclass
@@ -58,14 +58,14 @@ def generate(
 ) -> Rollouts:
     """`group` completions for each of B prompts.
 
-    uniforms: (B group, limit) in [0, 1), one per token: token = first v with cdf(v) > u. The luck of a completion is
-    its row, whatever else is in the batch. ends: token ids that end a completion. temperature: 0 is greedy.
+    uniforms: (B group, limit) in [0, 1), one per token: token = first v with cdf(v) > u. A completion uses its own row,
+    whatever else is in the batch. ends: token ids that end a completion. temperature: 0 is greedy.
 
-    decoding: "eager": what has ended leaves before the next token. "graph": steps of fixed shapes, on a GPU captured as
-    CUDA graphs and replayed; what has ended leaves when it is half of the batch. Raises InputError for a model whose
-    step cannot be captured (with transformers 5.0, most). "auto": eager on a CPU and for less than GRAPH_FROM tokens;
-    else as graph, uncaptured where it must be. Only the capture itself has not been run, for want of a GPU: its steps
-    have, and a replay of their operators.
+    decoding: "eager": finished sequences are dropped before the next token. "graph": steps of fixed shapes, captured as
+    CUDA graphs and replayed on a GPU; finished sequences are dropped when they are half of the batch. "auto": eager on
+    a CPU and for less than GRAPH_FROM tokens; otherwise graph, without capture where the step can't be captured.
+    CUDA-graph capture is untested; the captured step is tested on CPU.
+    Raises InputError for "graph" and a model whose step can't be captured (with transformers 5.0, most).
     """
     check_choice("decoding", decoding, DECODINGS)
     wanted = decoding == "graph" or (decoding == "auto" and model.device.type == "cuda" and limit >= GRAPH_FROM)
@@ -94,7 +94,7 @@ def arithmetic(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 
 class _Decode:
-    """Completions half-way, one per slot of the cache.
+    """A decode in progress, one completion per slot of the cache.
 
     `step` asks for no value, makes no shape from one and writes in place: captured once, it can be replayed.
     tokens, mask, logp, values (N, limit) and finished (N,) lie by row, the rest (n, ...) by slot; rows (n,): whose.
@@ -158,7 +158,10 @@ class _Decode:
         self.token.copy_(token)
 
     def drop_finished(self) -> bool:
-        """Close the gaps that ended completions leave, of fixed shapes from half of them on; whether any goes on."""
+        """Drop finished sequences from the batch; whether any sequence goes on.
+
+        With fixed shapes they are dropped when they are at least half of the batch.
+        """
         going = ~self.finished[self.rows]
         left = int(going.sum())
         if left in (0, len(going)) or (self.cache.fixed and 2 * left > len(going)):
@@ -174,9 +177,10 @@ class _Decode:
 
 
 class _Captured:
-    """A step that on a GPU is captured once per shape and replayed. obstacles: what a graph cannot hold of it.
+    """A step that is captured once per shape and replayed, on a GPU.
 
-    must: whether an obstacle is an error; otherwise the steps run uncaptured.
+    obstacles: operators of the step that a graph can't hold. must: whether an obstacle is an error; otherwise the steps
+    run without capture.
     """
 
     def __init__(self, state: _Decode, must: bool) -> None:
@@ -198,7 +202,7 @@ class _Captured:
         elif shape == self.shape and self.replay is not None:
             self.replay()
         else:
-            self.replay = None  # its memory is free before the next graph takes any
+            self.replay = None  # free its memory before the next capture
             self.replay, self.shape = _run_and_capture(self.state.step), shape
 
 
@@ -210,7 +214,7 @@ def _run_and_capture(step: Callable[[], None]) -> Callable[[], None]:
     """Run a step, capture another as a CUDA graph, without running it, and return what runs it."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # what is made once, such as weights in bfloat16, is made outside the graph
+    with torch.cuda.stream(side):  # tensors that are made once, such as weights in bfloat16, stay outside the graph
         step()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()

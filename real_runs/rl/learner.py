@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,9 @@ class Settings:
     critic_lr: of the value head. warm_up: updates until lr is reached, linearly. grad_clip: largest norm of the
     policy's gradient. updates: optimiser steps per batch, each on an equal part of its sequences (1:
     strictly on-policy). micro_tokens: prompt and completion tokens, padding included, in one forward and backward
-    pass: bounds memory, and on a processor few enough to stay in its cache are twice as fast.
+    pass. It bounds the memory of training; on a processor, few enough to stay in its cache are twice as fast.
+    sample_tokens: prompt and completion tokens, padding included, that are sampled at a time. It bounds the memory of
+    sampling; at least one completion is sampled at a time.
     """
 
     limit: int = 32
@@ -41,9 +43,10 @@ class Settings:
     grad_clip: float = 1.0
     updates: int = 1
     micro_tokens: int = 1024
+    sample_tokens: int = 2**18
 
     def __post_init__(self) -> None:
-        for name in ("limit", "updates", "micro_tokens"):
+        for name in ("limit", "updates", "micro_tokens", "sample_tokens"):
             check_count(name, getattr(self, name))
         for name in ("temperature", "lr", "critic_lr", "grad_clip"):
             check_number(name, getattr(self, name), 0, open_low=True)
@@ -64,7 +67,7 @@ class HeldOut:
 
 
 class Critic(nn.Module):
-    """V(s_t) from the policy's last hidden state at t, on which it does not act back.
+    """V(s_t) from the policy's last hidden state at t. No gradient flows into the policy.
 
     Differs: the paper's PPO has a second network of the policy's size.
     """
@@ -81,7 +84,7 @@ class Critic(nn.Module):
 
 @dataclass
 class _Attempt:
-    """What `attempt` and `extend` leave for `learn`: the items, and each sampled row's place among them."""
+    """What `learn` needs of an attempt: its items, its completions, and the index in items of each completion."""
 
     items: NDArray[np.int64]
     rollouts: list[Rollouts]
@@ -92,8 +95,8 @@ class PPOLearner:
     """Attempts items by sampling completions, and learns from their rewards by one of `ppo.ALGORITHMS`.
 
     policy: model and tokenizer. pool: items with payload "prompt" and "answer". score: (completion, answer) -> [0, 1].
-    Luck is keyed by (seed, role, update, attempt of this update, row), as in `workbench.SimLearner`: runs of different
-    controllers are paired. `learn` takes the items of all attempts since the last `learn`, in order.
+    Random numbers are keyed by (seed, role, update, attempt of this update, row), as in `workbench.SimLearner`, so runs
+    of different controllers are paired. `learn` takes the items of all attempts since the last `learn`, in order.
     """
 
     def __init__(
@@ -183,12 +186,13 @@ class PPOLearner:
         return rewards
 
     def forget(self) -> None:
-        """Let go of attempts that will not be learned from."""
+        """Drop the attempts since the last update; they will not be learned from."""
         self._pending.clear()
         self.turn = 0
 
     def evaluate(self) -> NDArray[np.float64]:
-        """(S,) mean success on the held-out problems by stratum; the same luck at every evaluation of every seed."""
+        """(S,) mean success on the held-out problems by stratum, with the same random numbers whenever it is called and
+        whatever the seed."""
         sampled = self._sample(self._heldout_prompts, 1, Role.EVALUATION, 0, seed=0)
         scores = self._score(sampled, self._heldout_answers)
         stratum, strata = self.heldout.stratum, self.heldout.strata
@@ -197,13 +201,35 @@ class PPOLearner:
             return np.bincount(stratum, scores, strata) / counts
 
     def _sample(self, prompts: list[list[int]], group: int, role: Role, step: int, seed: int | None = None) -> Rollouts:
-        luck = uniforms(self.seed if seed is None else seed, role, step, len(prompts) * group * self.settings.limit)
+        """`group` completions of each prompt, no more than `sample_tokens` at a time.
+
+        A completion's random numbers are keyed by its row, so its tokens are the same however many are sampled at a
+        time; log-probabilities are equal up to rounding.
+        """
+        limit, key = self.settings.limit, self.seed if seed is None else seed
+        drawn = torch.from_numpy(uniforms(key, role, step, len(prompts) * group * limit)).view(-1, limit)
         self.model.eval()
-        return generate(
-            self.model, prompts, group, self.settings.limit, torch.from_numpy(luck).view(-1, self.settings.limit),
-            self.policy.ends, self.policy.pad, self.settings.temperature,
-            self.critic if role is Role.ROLLOUT else None, self.policy.decoding,
-        )  # fmt: skip
+        parts = [
+            generate(
+                self.model, [prompts[i] for i in chosen], size, limit, drawn[rows], self.policy.ends, self.policy.pad,
+                self.settings.temperature, self.critic if role is Role.ROLLOUT else None, self.policy.decoding,
+            )
+            for chosen, size, rows in self._calls(prompts, group)
+        ]  # fmt: skip
+        return _joined(parts, self.policy.pad)
+
+    def _calls(self, prompts: list[list[int]], group: int) -> Iterator[tuple[range, int, slice]]:
+        """Which prompts each call of `generate` takes, how many completions of each, and which rows these are."""
+        most = max(1, self.settings.sample_tokens // (max(map(len, prompts)) + self.settings.limit))
+        if most >= group:  # whole groups
+            for first in range(0, len(prompts), most // group):
+                chosen = range(first, min(first + most // group, len(prompts)))
+                yield chosen, group, slice(chosen.start * group, chosen.stop * group)
+        else:  # parts of one group
+            for i in range(len(prompts)):
+                for first in range(0, group, most):
+                    size = min(most, group - first)
+                    yield range(i, i + 1), size, slice(i * group + first, i * group + first + size)
 
     def _score(self, sampled: Rollouts, answers: Sequence[str]) -> NDArray[np.float32]:
         """Scores in [0, 1]; an answer whose scorer fails is counted and scored 0."""
@@ -272,7 +298,7 @@ class PPOLearner:
             for rows in self._micro_batches(batch, part):
                 self._accumulate(batch, rows, advantages, returns, logp_ref, weights, sums)
             sums["grad_norm"] = float(nn.utils.clip_grad_norm_(self.policy.trainable, s.grad_clip))
-            if np.isfinite(sums["grad_norm"]):  # else the parameters stay; the record shows it
+            if np.isfinite(sums["grad_norm"]):  # otherwise the parameters stay, and the record shows it
                 warm = min(1.0, (self.updates + 1) / (s.warm_up + 1))
                 for options, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
                     options["lr"] = rate * warm
@@ -379,19 +405,19 @@ class PPOLearner:
     # ---------------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers from which `load_state_dict` continues bit for bit; between `learn` and `attempt`."""
+        """Copies in main memory from which `load_state_dict` continues bit for bit; between `learn` and `attempt`."""
         if self._pending:
             raise InputError("state_dict: must be asked for after learn, but attempts wait for their update")
-        state: dict[str, Any] = {f"policy.{n}": p.detach().clone() for n, p in self.policy.named_trainable()}
+        state: dict[str, Any] = {f"policy.{name}": _on_host(p) for name, p in self.policy.named_trainable()}
         if self.critic is not None:
-            state |= {f"critic.{name}": tensor.clone() for name, tensor in self.critic.state_dict().items()}
+            state |= {f"critic.{name}": _on_host(tensor) for name, tensor in self.critic.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"adam.{index}.{name}": value.clone() for name, value in moments.items()}
+            state |= {f"adam.{index}.{name}": _on_host(value) for name, value in moments.items()}
         return state | {name: getattr(self, name) for name in ("updates", "turn", "faults", "tokens")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same model, algorithm and settings."""
-        state = {name: torch.tensor(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+        state = {name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
         with torch.no_grad():
             for name, parameter in self.policy.named_trainable():
                 _same_shape(f"policy.{name}", parameter, state)
@@ -409,6 +435,11 @@ class PPOLearner:
         for name in ("updates", "turn", "faults", "tokens"):
             setattr(self, name, int(state[name]))
         self._pending = []
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    """A copy in main memory: the one that a checkpoint is written from."""
+    return tensor.detach().to("cpu", copy=True)
 
 
 def _there(value: Any) -> bool:

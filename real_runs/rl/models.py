@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from real_runs.rl.generate import DECODINGS, Rollouts, arithmetic
 from workbench.errors import InputError, check_choice
 from workbench.streams import Role, generator
 
 BASE = Path(__file__).parents[1] / "base" / "tiny-llama"  # made by pretrain.py
+SAME = 1e-4  # of the largest logit: passes that differ by more do not differ by rounding alone
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
 
 
@@ -149,12 +151,13 @@ def load(
     source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
     decoding: str = "auto",
 ) -> Policy:  # fmt: skip
-    """A policy from a folder of transformers files or a hub name, without dropout: ratios start at 1.
+    """A policy from a folder of transformers files or a hub name, with all dropout off, so that ratios start at 1.
 
     lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
 
     Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
-    a folder that lacks something and for a tokenizer without an end-of-sequence token.
+    a folder that lacks something, for a tokenizer without an end-of-sequence token, and for a model whose training
+    passes are random although dropout is off.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -183,6 +186,11 @@ def load(
         tokenizer.pad_token = tokenizer.eos_token  # masks, not token ids, tell padding apart
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _without_dropout(model)
+    if not _is_deterministic(model):
+        raise InputError(
+            f"model: must give the same logits in two training passes once dropout is off, got '{source}' "
+            f"({type(model).__name__}), which draws random numbers of its own"
+        )
     if lora:
         from peft import LoraConfig, get_peft_model
 
@@ -203,9 +211,38 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _without_dropout(model: Any) -> None:
+    """Set every dropout rate to 0: of modules, and of the numbers that modules and configurations hold."""
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, _DropoutNd):
             module.p = 0.0
-        for name in ("attention_dropout", "dropout_prob", "dropout"):  # attention reads a number of its own
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
+        _zero_dropout(module)
+    for config in (model.config, model.config.get_text_config()):
+        _zero_dropout(config)
+
+
+def _zero_dropout(owner: Any) -> None:
+    """Set the floats of an object that are named after dropout (hidden_dropout, attn_pdrop, layerdrop) to 0."""
+    for name, value in list(vars(owner).items()):
+        if isinstance(value, float) and "drop" in name:
+            setattr(owner, name, 0.0)
+
+
+@torch.no_grad()
+def _is_deterministic(model: Any) -> bool:
+    """Whether two forward passes in training mode, under different random numbers, give the same logits.
+
+    Otherwise the ratio of policies would not start at 1 (`ppo.policy_loss`).
+    """
+    count = min(8, model.get_input_embeddings().num_embeddings)
+    ids = torch.arange(count, device=model.device)[None]
+    was_training = model.training
+    model.train()
+    try:
+        with torch.random.fork_rng():
+            passes = []
+            for seed in (0, 1):
+                torch.manual_seed(seed)
+                passes.append(model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float())
+    finally:
+        model.train(was_training)
+    return bool((passes[0] - passes[1]).abs().max() <= SAME * passes[0].abs().max())

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from real_runs.runs.identity import finished, identity, restore
-from real_runs.runs.run import Run, spent
+from real_runs.runs.identity import finished, identity, key_of, restore
+from real_runs.runs.run import Run, spending, unspent
 from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, check_choice
@@ -22,8 +22,13 @@ from workbench.registry import make_controller
 LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
 
 
-def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False) -> None:
-    """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there."""
+def execute(
+    run: Run, out: Path, resume: bool = False, tensorboard: bool = False, any_code: bool = False
+) -> None:  # fmt: skip
+    """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there.
+
+    any_code: whether `resume` takes what other versions of the code computed.
+    """
     import torch
 
     from real_runs.rl import ppo
@@ -44,11 +49,11 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
     for gate in gates:
         gate.check_rollouts(run.rollouts)
-    task = make_task(run.task)
+    task = make_task(run.task, run.scorer)
     pool = make_pool(run, task)
     settings = Settings(
         limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
-        updates=run.updates, micro_tokens=run.micro_tokens,
+        updates=run.updates, micro_tokens=run.micro_tokens, sample_tokens=run.sample_tokens,
     )  # fmt: skip
     controller = Timed(rule, pool, gates, seed=run.seed)
     policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding)
@@ -56,19 +61,23 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
     record, start = RunRecord(), 0
-    about = identity(run, pool, (rule, gates), policy)
-    folder = out / "checkpoints"
-    if resume and finished(out, about):
+    about = identity(run, pool, (rule, gates), task, policy)
+    folder, key = out / "checkpoints", key_of(about)
+    if resume and finished(out, about, any_code):
         print(f"{out}: this run is complete", file=sys.stderr)
         return
     if resume:
-        start = restore(folder, about, controller, learner, record)
+        start = restore(folder, about, controller, learner, record, any_code)
     elif any(folder.glob("step-*")):
         raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
     clock = time.perf_counter()
     before = record.seconds
     board = Board(out) if tensorboard else None
-    bar = tqdm(total=run.steps, initial=start, unit="step")
+    most = run.most_updates
+    bar = tqdm(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
+
+    def spent() -> bool:
+        return spending(run, controller, learner) >= run.allowed
 
     def after_step(step: int, success: Any) -> None:
         record.seconds = before + time.perf_counter() - clock
@@ -83,22 +92,24 @@ def execute(run: Run, out: Path, resume: bool = False, tensorboard: bool = False
             record.add_evaluation(step, np.asarray(success).reshape(-1), counts)
             bar.write(f"step {step:4d}  held-out success {shown(record, step, counts)}", file=sys.stderr)
         if step:
-            bar.update(step - bar.n)
+            bar.update(min(spending(run, controller, learner), run.allowed) - bar.n)
             bar.set_postfix_str(f"reward {row['reward']:.2f}, target {row['target_difficulty']:.0f}", refresh=False)
-        if step and (step % run.save_every == 0 or step == run.steps or spent(run, controller, learner)):
+        if step and (step % run.save_every == 0 or step == most or spent()):
             state = {f"learner.{k}": v for k, v in learner.state_dict().items()}
             state |= {f"controller.{k}": v for k, v in controller.state_dict().items()}
             state |= {f"record.{k}": v for k, v in record.state_dict().items()}
-            checkpoint.save(folder, step, state, about)
+            checkpoint.save(folder, step, state, about, key)
 
     with bar:
-        if start < run.steps and not spent(run, controller, learner):
+        if start < most and not spent():
             train(
-                controller, learner, run.steps, run.batch, run.rollouts, run.eval_every,
-                start=start, after_step=after_step, until=lambda: spent(run, controller, learner),
+                controller, learner, most, run.batch, run.rollouts, run.eval_every,
+                start=start, after_step=after_step, until=spent,
             )  # fmt: skip
-    events = divergence(record)
-    status = {"status": "diverged" if events else "complete", "events": events, "seconds": record.seconds}
+    diverged, left = divergence(record), unspent(run, controller, learner)
+    for event in left:
+        print(f"{out}: {event}", file=sys.stderr)
+    status = {"status": "diverged" if diverged else "complete", "events": diverged + left, "seconds": record.seconds}
     record.write(out, about | status)
 
 

@@ -7,21 +7,30 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import workbench
 from real_runs.runs.run import Run
+from real_runs.tasks.task import Task
 from workbench import Controller
 from workbench.errors import InputError
 from workbench.pool import Pool
 from workbench.study.identity import describe, git_commit
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
+DEPENDS = ("run", "rule", "gates", "pool", "model")  # what two runs must share to be the same; the code apart
+LIBRARY = ("streams.py", "lanes.py", "kernels", "pool.py", "loop.py", "registry.py", "controllers")
+OURS = ("rl", "tasks", "runs")
+SHIPPED = ("workbench", "real_runs")
+OTHER_CODE = "--any-code"  # the option that takes results of other code
 
 
-def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], policy: Any) -> dict[str, Any]:
+def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], task: Task, policy: Any) -> dict[str, Any]:
     """All that a run depends on, as JSON values."""
     return {
         "run": asdict(run) | {"settings": dict(run.settings)},
@@ -29,10 +38,46 @@ def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], policy: Any) ->
         "gates": [describe(gate) for gate in parts[1]],
         "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest, "texts": texts_digest(pool)},
         "model": {"digest": policy.digest(), "trained": sum(p.numel() for p in policy.trainable)},
+        "code": code_of((parts[0], *parts[1]), task),
         "git_commit": git_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {policy.model.device.type}",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
+
+
+def code_of(parts: Sequence[Any], task: Task) -> dict[str, str]:
+    """Digests of the source that a run depends on: this project's, and each outside module's that it names.
+
+    parts: the rule and the gates. Outside: what neither `workbench` nor `real_runs` defines.
+    """
+    modules = {type(part).__module__ for part in parts} | set(task.modules)
+    outside = {name: source_digest(name) for name in sorted(modules) if name.split(".")[0] not in SHIPPED}
+    return {"project": project_digest()} | outside
+
+
+@cache
+def project_digest() -> str:
+    """SHA-256, shortened, over the source files of `workbench` and `real_runs` that a run depends on."""
+    digest = hashlib.sha256()
+    for root, names in ((Path(workbench.__file__).parent, LIBRARY), (Path(__file__).parents[1], OURS)):
+        for name in names:
+            path = root / name
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+                digest.update(f"{root.name}/{file.relative_to(root)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def source_digest(module: str) -> str:
+    """The same over all source of the package that a module is in, or over its one file."""
+    first = sys.modules[module.split(".")[0]]
+    folders = [Path(folder) for folder in getattr(first, "__path__", [])]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    if not files and getattr(first, "__file__", None):
+        files = [Path(str(first.__file__))]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def texts_digest(pool: Pool) -> str:
@@ -42,31 +87,79 @@ def texts_digest(pool: Pool) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def finished(out: Path, about: dict[str, Any]) -> bool:
-    """Whether `out` holds the record of this very run."""
+def key_of(about: Mapping[str, Any]) -> str:
+    """The key of a run's checkpoints."""
+    from real_runs.runs.checkpoint import run_key
+
+    return run_key({name: about[name] for name in DEPENDS})
+
+
+def same_run(there: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    """Whether the notes of a checkpoint or a manifest are of this run, whatever code computed it."""
+    return all(_as_now(there, name) == about[name] for name in DEPENDS)
+
+
+def _as_now(there: Mapping[str, Any], name: str) -> Any:
+    """An entry of older notes; options that are newer had their defaults."""
+    value = there.get(name)
+    return asdict(Run()) | {"settings": {}} | value if name == "run" and value is not None else value
+
+
+def check_code(field: str, there: Mapping[str, Any], about: Mapping[str, Any], what: str, any_code: bool) -> None:
+    """InputError if something was computed by other code than today's, unless `any_code`."""
+    had, have = there.get("code") or {}, about["code"]
+    differ = [name for name in have if had.get(name) != have[name]]
+    if differ and not any_code:
+        name = differ[0]
+        raise InputError(
+            f"{field}: must be of the same code, but {what} has {name} {had.get(name, 'of an earlier version')}, not "
+            f"{have[name]}; {OTHER_CODE} takes it nevertheless"
+        )
+
+
+def finished(out: Path, about: dict[str, Any], any_code: bool = False) -> bool:
+    """Whether `out` holds the record of this very run. InputError if other code made it, unless `any_code`."""
     path = out / "manifest.json"
     if not path.is_file():
         return False
     manifest = json.loads(path.read_text())
-    return all(manifest.get(name) == about[name] for name in ("run", "rule", "gates", "pool", "model"))
+    if not same_run(manifest, about):
+        return False
+    check_code("--resume", manifest, about, str(path), any_code)
+    return True
 
 
-def restore(folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any) -> int:
-    """Load the last sound checkpoint; returns its step, 0 if there is none."""
+def restore(
+    folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any, any_code: bool = False
+) -> int:
+    """Load the last sound checkpoint of this run; returns its step, 0 if there is none.
+
+    Checkpoints of other runs are left and named in a line. Raises InputError, in one line, where the folder holds
+    those of another run only, and where other code made this run's, unless `any_code`.
+    """
     from real_runs.runs import checkpoint
 
-    found = checkpoint.load(folder, lambda line: print(line, file=sys.stderr))
+    def warn(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    run = key_of(about)
+    checkpoint.adopt(folder, run, lambda notes: same_run(notes, about))
+    found = checkpoint.load(folder, run, warn)
+    others = checkpoint.others(folder, run)
+    if found is None:
+        for notes in filter(None, map(checkpoint.notes_of, others)):
+            name = next((name for name in DEPENDS if _as_now(notes, name) != about[name]), "run")
+            raise InputError(f"--resume: must continue the same {name}, got {about[name]} for {notes.get(name)}")
+    if others:
+        warn(f"{folder}: {len(others)} files are not of this run and are left as they are (first {others[0].name})")
     if found is None:
         return 0
-    step, state, notes = found
-    for name in ("run", "rule", "gates", "pool", "model"):
-        if notes[name] != about[name]:
-            raise InputError(f"--resume: must continue the same {name}, got {about[name]} for {notes[name]}")
+    check_code("--resume", found.notes, about, f"the checkpoint of step {found.step}", any_code)
 
     def part(of: str) -> dict[str, Any]:
-        return {key.split(".", 1)[1]: value for key, value in state.items() if key.startswith(f"{of}.")}
+        return {key.split(".", 1)[1]: value for key, value in found.state.items() if key.startswith(f"{of}.")}
 
     controller.load_state_dict(part("controller"))
     learner.load_state_dict(part("learner"))
     record.load_state_dict(part("record"))
-    return step
+    return found.step

@@ -1,51 +1,86 @@
-"""What one real run depends on."""
+"""What one real run depends on: its options, each with its type, default and help text, in one place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from workbench import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.loop import LONGEST
 from workbench.registry import parts_of
+
+UNSPENT = "budget not spent"  # how the event begins that says so
+
+
+def _option(default: Any, metavar: str, text: str) -> Any:
+    """A field of `Run` that is also an option of a command line."""
+    return field(default=default, metadata={"metavar": metavar, "help": text})
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a run depends on. Text fields are those of the command line."""
+    """Everything a run depends on. Text fields are those of the command line. Raises InputError, named by option."""
 
-    task: str = "reverse"
-    model: str = ""
-    pool: str = ""
-    controller: str = "adarft"
+    task: str = _option(
+        "reverse", "NAME", "reverse, sums, skills, reasoning-gym:GENERATOR, a file of prompts and answers, an entry "
+        "point of the group workbench.tasks, or package.module:Name",
+    )  # fmt: skip
+    scorer: str = _option(
+        "", "NAME", "math, exact, or package.module:function of a completion and an answer, which runs in a process of "
+        "its own (default: the task's)",
+    )  # fmt: skip
+    model: str = _option("", "MODEL", "folder or hub name of a causal LM (default: the tiny one of this project)")
+    pool: str = _option(
+        "", "POOL", "skew-difficult, uniform or skew-easy, cut from the task's measured pass counts; or a pool file "
+        "with prompts and answers (default: all measured items of the task)",
+    )  # fmt: skip
+    controller: str = _option(
+        "adarft", "NAME", "a rule, a gate (uniform sampling behind it) or RULE+GATE; shipped, an entry point or "
+        "package.module:Name",
+    )  # fmt: skip
     settings: tuple[tuple[str, Any], ...] = ()  # by full name, adarft.eta
-    algorithm: str = "ppo"
-    steps: int = 60
-    batch: int = 32
-    rollouts: int = 8
-    seed: int = 0
-    eval_every: int = 10
-    save_every: int = 10
-    budget: str = "steps"
-    lr: float = 1e-4
-    warm_up: int = 10
-    limit: int = 0
-    temperature: float = 1.0
-    updates: int = 1
-    micro_tokens: int = 1024
-    heldout: int = 24
-    lora: int = 0
-    gradient_checkpointing: bool = False
-    decoding: str = "auto"
-    threads: int = 0
+    algorithm: str = _option("ppo", "NAME", "ppo, grpo, rloo or reinforce++")
+    steps: int = _option(60, "N", f"updates; with another --budget, at most {LONGEST} times as many")
+    batch: int = _option(32, "N", "problems per update")
+    rollouts: int = _option(8, "N", "completions per problem")
+    seed: int = _option(0, "N", "of everything random")
+    eval_every: int = _option(10, "N", "updates between evaluations on held-out problems")
+    save_every: int = _option(10, "N", "updates between checkpoints")
+    budget: str = _option(
+        "steps", "WHAT", "what ends the run: steps; rollouts (steps x batch x rollouts of them, those of rejected "
+        "groups and of probes included); or tokens:N sampled tokens",
+    )  # fmt: skip
+    lr: float = _option(1e-4, "RATE", "largest learning rate (Adam)")
+    warm_up: int = _option(10, "N", "updates until then")
+    limit: int = _option(0, "N", "tokens per completion (default: the task's)")
+    temperature: float = _option(1.0, "T", "of sampling")
+    updates: int = _option(1, "N", "optimiser steps per batch")
+    micro_tokens: int = _option(1024, "N", "tokens in one forward and backward pass: bounds the memory of training")
+    sample_tokens: int = _option(
+        2**18, "N", "prompt and completion tokens that are sampled at a time: bounds the memory of sampling, and "
+        "changes no sample",
+    )  # fmt: skip
+    heldout: int = _option(24, "N", "held-out problems per difficulty stratum")
+    lora: int = _option(0, "RANK", "train adapters of this rank only (default: all parameters)")
+    gradient_checkpointing: bool = _option(False, "", "less memory, more time")
+    decoding: str = _option(
+        "auto", "HOW", "eager, graph (fixed shapes, on a GPU captured and replayed) or auto (graph for long "
+        "completions on a GPU)",
+    )  # fmt: skip
+    threads: int = _option(0, "N", "of the processor (default: PyTorch's choice)")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates", "micro_tokens", "heldout"):
-            check_count(f"--{name.replace('_', '-')}", getattr(self, name))
+        for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates"):
+            check_count(flag_of(name), getattr(self, name))
+        for name in ("micro_tokens", "sample_tokens", "heldout"):
+            check_count(flag_of(name), getattr(self, name))
         for name in ("seed", "limit", "lora", "threads"):
-            check_count(f"--{name}", getattr(self, name), 0)
+            check_count(flag_of(name), getattr(self, name), 0)
         for name in ("lr", "temperature"):
-            check_number(f"--{name}", getattr(self, name), 0, open_low=True)
+            check_number(flag_of(name), getattr(self, name), 0, open_low=True)
         check_number("--warm-up", self.warm_up, 0)
         check_choice("--budget", self.budget.split(":")[0], ("steps", "rollouts", "tokens"))
         _tokens_allowed(self.budget)
@@ -54,11 +89,86 @@ class Run:
             total = self.batch * self.rollouts
             raise InputError(f"--updates: must divide batch x rollouts, {total}, got {self.updates}")
 
+    @property
+    def most_updates(self) -> int:
+        """Updates after which the run ends, spent or not: `steps`, and LONGEST times as many with another budget."""
+        return self.steps if self.budget == "steps" else LONGEST * self.steps
 
-def spent(run: Run, controller: Controller, learner: Any) -> bool:
-    if run.budget == "rollouts":
-        return bool(controller.rollouts[0] >= run.steps * run.batch * run.rollouts)
-    return run.budget.startswith("tokens") and learner.tokens >= _tokens_allowed(run.budget)
+    @property
+    def allowed(self) -> int:
+        """What the run may spend, in the unit of its budget: updates, rollouts or tokens."""
+        if self.budget == "rollouts":
+            return self.steps * self.batch * self.rollouts
+        return _tokens_allowed(self.budget) or self.steps
+
+
+# ------------------------------------------------------------------------------------------- as a command line
+
+OPTIONS = {option.name: option for option in fields(Run) if option.metadata}
+
+
+def flag_of(name: str) -> str:
+    """The option of a field: eval_every is --eval-every."""
+    return f"--{name.replace('_', '-')}"
+
+
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Give a command the options of some fields, with their help and defaults."""
+    for name in names:
+        option = OPTIONS[name]
+        if option.type == "bool":
+            parser.add_argument(flag_of(name), action="store_true", help=option.metadata["help"])
+            continue
+        said = "(default" in option.metadata["help"] or option.default == ""
+        text = option.metadata["help"] + ("" if said else f" (default: {option.default})")
+        parser.add_argument(flag_of(name), metavar=option.metadata["metavar"], default=str(option.default), help=text)
+
+
+def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The values of these fields, each of its field's type; InputError for text that is none."""
+    values: dict[str, Any] = {}
+    for name in names:
+        value, kind = getattr(given, name), type(OPTIONS[name].default)
+        try:
+            values[name] = kind(value)
+        except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
+            raise InputError(f"{flag_of(name)}: must be {wanted}, got '{value}'") from None
+    return values
+
+
+def command_line(run: Run) -> list[str]:
+    """The options that `read_options` and `--set` turn into this run."""
+    words: list[str] = []
+    for name in OPTIONS:
+        value = getattr(run, name)
+        if isinstance(value, bool):
+            words += [flag_of(name)] if value else []
+        else:
+            words += [flag_of(name), str(value)]
+    return words + [word for name, value in run.settings for word in ("--set", f"{name}={value}")]
+
+
+# ------------------------------------------------------------------------------------------------------ budgets
+
+
+def spending(run: Run, controller: Controller, learner: Any) -> int:
+    """What the run has spent so far, in the unit of its budget."""
+    if run.budget == "steps":
+        return int(controller.step)
+    return int(controller.rollouts[0]) if run.budget == "rollouts" else int(learner.tokens)
+
+
+def unspent(run: Run, controller: Controller, learner: Any) -> list[str]:
+    """The event of a run that ended by its number of updates before its budget was spent; none otherwise."""
+    left = run.allowed - spending(run, controller, learner)
+    if left <= 0:
+        return []
+    unit = run.budget.partition(":")[0]
+    return [
+        f"{UNSPENT}: {left:,} of {run.allowed:,} {unit} were left after {controller.step} updates "
+        f"({LONGEST} x --steps), the most of a run"
+    ]
 
 
 def _tokens_allowed(budget: str) -> int:

@@ -116,7 +116,7 @@ FAMILIES = {
 LIMITS = {"reverse": 26, "sums": 48, "skills": 18}  # tokens: the longest demonstration, an end mark, hardly more
 
 
-def _family_stream(family: Family) -> Stream:
+def family_stream(family: Family) -> Stream:
     def stream(draw: Draw, level: int) -> Iterator[Problem]:
         while True:
             yield family.make(draw, level)

@@ -23,7 +23,7 @@ FUNCTIONS = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"
 CHUNK = 50  # problems of one seed: some generators read whole files when they are made
 
 
-def _gym_task(name: str) -> Task:
+def gym_task(name: str) -> Task:
     try:
         from reasoning_gym.factory import DATASETS
     except ImportError:

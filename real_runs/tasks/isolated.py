@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ class ScoringTimeout(ScoringError):
 class Isolated:
     """Calls a scorer in a process of its own, started at the first call and again after one that took too long.
 
-    factory: "module:function", called there with `arguments`; returns the scorer. seconds: for one call. Calls from
-    several threads take turns; after a fork each process has a scorer of its own. Raises ScoringError where the
-    scorer raised, ended or returned a number outside [0, 1], ScoringTimeout where it was too slow.
+    factory: "module:function", called there with `arguments`; it returns the scorer. For a scorer that is a function
+    itself, it is real_runs.tasks.isolated:function_of with the function's "module:function". seconds: for one call.
+    Calls from several threads take turns; after a fork each process has a scorer of its own. Raises ScoringError where
+    the scorer raised, ended or returned a number outside [0, 1], ScoringTimeout where it was too slow.
     """
 
     def __init__(self, factory: str, *arguments: str, seconds: float = SCORING_SECONDS) -> None:
@@ -87,6 +89,13 @@ class Isolated:
         if isinstance(reply, str):
             raise ScoringError(f"score: must be a number in [0, 1], but {self.factory} raised {reply}")
         return float(reply)
+
+
+def function_of(spec: str) -> Callable[[str, str], float]:
+    """The function that package.module:function names, as it is: a factory for `Isolated`."""
+    module, _, name = spec.partition(":")
+    found: Callable[[str, str], float] = attrgetter(name)(import_module(module))
+    return found
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection, owner: int) -> None:

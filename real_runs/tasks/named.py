@@ -1,27 +1,98 @@
-"""Tasks by name."""
+"""Tasks and scorers by name: the one place where what a command line says becomes a `Task`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from real_runs.tasks.families import FAMILIES, LIMITS, _family_stream
+from real_runs.tasks.families import FAMILIES, LIMITS, Family, family_stream
 from real_runs.tasks.files import PromptFile
-from real_runs.tasks.gym import _gym_task
+from real_runs.tasks.gym import gym_task
+from real_runs.tasks.isolated import Isolated
 from real_runs.tasks.mathematics import MathScorer
-from real_runs.tasks.task import LONG_LIMIT, Generated, Task
-from workbench.errors import InputError, shown
+from real_runs.tasks.task import LONG_LIMIT, Generated, Scorer, Task
+from workbench.errors import InputError, check_choice, shown
+from workbench.registry import entry_names, load_entry, load_object
+
+GROUP = "workbench.tasks"  # of entry points
+FILES = (".parquet", ".jsonl", ".csv")
+SCORERS: dict[str, Callable[[], Scorer]] = {
+    "math": MathScorer,
+    "exact": lambda: lambda completion, answer: float(completion.strip() == answer.strip()),
+}
 
 
-def make_task(spec: str) -> Task:
-    """A task by name: a family, reasoning-gym:NAME, file:PATH, or a path that ends in .parquet, .jsonl or .csv."""
-    kind, colon, rest = spec.partition(":")
+def make_task(spec: str, scorer: str = "") -> Task:
+    """The task of a name, with a scorer of your own instead of the task's where `scorer` names one.
+
+    spec: a family (reverse, sums, skills), reasoning-gym:NAME, file:PATH or a path that ends in .parquet, .jsonl or
+    .csv, an entry point of the group workbench.tasks, or package.module:Name. The last two name a `Task`, a `Family`,
+    or a class or function that returns one when it is called without arguments.
+    scorer: math, exact, or package.module:function, a function (completion, answer) -> [0, 1], which runs in a process
+    of its own with limits on time and memory.
+    Raises InputError, in one line, for a name that is not known or not of that kind.
+    """
+    task = _task(spec)
+    if not scorer:
+        return task
+    modules = (*task.modules, scorer.partition(":")[0]) if ":" in scorer else task.modules
+    return replace(task, score=make_scorer(scorer), modules=modules)
+
+
+def make_scorer(spec: str) -> Scorer:
+    """The scorer of a name: math, exact or package.module:function."""
+    if ":" not in spec:
+        check_choice("scorer", spec, (*SCORERS, "package.module:function"))
+        return SCORERS[spec]()
+    found = load_object("scorer", spec)
+    if not callable(found):
+        raise InputError(f"scorer: must be a function of a completion and an answer, got {spec}, a {_kind(found)}")
+    return Isolated("real_runs.tasks.isolated:function_of", spec)
+
+
+def _task(spec: str) -> Task:
+    kind, _, rest = spec.partition(":")
     if spec in FAMILIES:
-        family = FAMILIES[spec]
-        return Task(spec, LIMITS[spec], family.score, Generated(spec, family.levels, _family_stream(family)))
-    if colon and kind == "reasoning-gym":
-        return _gym_task(rest)
-    named = bool(colon) and kind == "file"
-    if named or Path(spec).suffix in (".parquet", ".jsonl", ".csv"):
-        return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(rest if named else spec))
-    choices = f"{', '.join(FAMILIES)}, reasoning-gym:NAME, or a .parquet, .jsonl or .csv file"
-    raise InputError(f"task: must be {choices}, got {shown(spec)}")
+        return _of_family(spec, LIMITS[spec], FAMILIES[spec])
+    if kind == "reasoning-gym" and rest:
+        return gym_task(rest)
+    if kind == "file" and rest:
+        return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(rest))
+    if Path(spec).suffix in FILES:
+        return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(spec))
+    if spec in entry_names(GROUP):
+        return _outside(spec, load_entry("task", GROUP, spec), entry_names(GROUP)[spec].module)
+    if kind and rest:
+        return _outside(spec, load_object("task", spec), kind)
+    known = ", ".join([*FAMILIES, *sorted(entry_names(GROUP))])
+    raise InputError(
+        f"task: must be {known}, reasoning-gym:NAME, package.module:Name, or a .parquet, .jsonl or .csv file, "
+        f"got {shown(spec)}"
+    )
+
+
+def _outside(spec: str, found: Any, module: str) -> Task:
+    """The task that an object of other people is or returns."""
+    if callable(found) and not isinstance(found, (Task, Family)):
+        try:
+            found = found()
+        except InputError:
+            raise
+        except Exception as error:  # somebody else's code
+            reason = shown(f"{type(error).__name__}: {error}")
+            raise InputError(f"task: must return a Task when called, got {spec} ({reason})") from error
+    if isinstance(found, Family):
+        found = _of_family(spec, LONG_LIMIT, found)
+    if not isinstance(found, Task):
+        raise InputError(f"task: must be a Task or a Family of real_runs.tasks, got {spec}, a {_kind(found)}")
+    return replace(found, name=spec, modules=tuple(dict.fromkeys((*found.modules, module))))
+
+
+def _of_family(name: str, limit: int, family: Family) -> Task:
+    return Task(name, limit, family.score, Generated(name, family.levels, family_stream(family)))
+
+
+def _kind(found: Any) -> str:
+    return type(found).__name__

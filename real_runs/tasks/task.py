@@ -31,6 +31,7 @@ class Problem:
 
 
 LONG_LIMIT = 1024  # tokens, for reasoning in words
+Scorer = Callable[[str, str], float]  # (completion, answer) -> [0, 1]
 
 
 class Source(Protocol):
@@ -46,13 +47,15 @@ class Task:
     """Problems and their scorer.
 
     limit: tokens a completion needs. score: (completion, answer) -> [0, 1]; raises ScoringError for a completion that
-    cannot be scored and ScoringTimeout for one that takes too long (`isolated`), from any thread.
+    cannot be scored and ScoringTimeout for one that takes too long (`isolated`), from any thread. modules: modules of
+    other people that the problems or the scorer come from; a run depends on their source.
     """
 
     name: str
     limit: int
-    score: Callable[[str, str], float]
+    score: Scorer
     source: Source
+    modules: tuple[str, ...] = ()
 
     def pool(self, size: int, seed: int = 0) -> Pool:
         """`size` problems to train on, or all there are where they are fewer.

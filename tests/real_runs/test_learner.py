@@ -339,10 +339,70 @@ def test_a_model_with_dropout_is_trained_on_the_policy_that_sampled(make, tiny, 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+RANDOM_CONFIGS = {
+    "bloom": {"n_head": 2, "n_layer": 2, "hidden_dropout": 0.3, "attention_dropout": 0.2},
+    "opt": {"num_attention_heads": 2, "num_hidden_layers": 2, "ffn_dim": 32, "word_embed_proj_dim": 16, "dropout": 0.3,
+            "layerdrop": 0.5, "activation_dropout": 0.2},
+    "gpt2": {"resid_pdrop": 0.3, "embd_pdrop": 0.2, "attn_pdrop": 0.2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", RANDOM_CONFIGS)
+def test_every_dropout_of_an_architecture_is_off(tiny, architecture):
+    """Bloom hands a number of its own to a function; OPT skips layers at random."""
+    folder = tiny(architecture, **RANDOM_CONFIGS[architecture])
+    policy = models.load(folder)
+    policy.model.train()
+    ids = torch.arange(6)[None]
+    with torch.random.fork_rng():
+        passes = [policy.model(input_ids=ids, use_cache=False).logits for _ in range(3)]
+    assert torch.equal(passes[0], passes[1])
+    assert torch.equal(passes[0], passes[2])
+    policy.model.eval()
+    torch.testing.assert_close(policy.model(input_ids=ids, use_cache=False).logits, passes[0])
+
+
+def test_a_model_whose_training_passes_stay_random_is_refused_in_one_line(tiny, monkeypatch):
+    folder = tiny("bloom", **RANDOM_CONFIGS["bloom"])
+    monkeypatch.setattr(models, "_without_dropout", lambda model: None)
+    state = torch.get_rng_state()
+    with pytest.raises(InputError, match=r"^model: must give the same logits in two training passes .*BloomForCausalLM"):
+        models.load(folder)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_the_global_generator_stays_untouched(make):
     before = torch.get_rng_state()
     one_update(make("ppo"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("most", [1, 40, 200])
+def test_how_much_is_sampled_at_a_time_changes_no_sample(make, tiny, architecture, most):
+    """One completion at a time, parts of a group, and several groups. Tokens and rewards are equal to the bit;
+    log-probabilities up to rounding, as matrix products of another shape round differently."""
+
+    def sampled(**settings):
+        learner = make("ppo", model=tiny(architecture), limit=6, **settings)
+        items = np.arange(len(PROMPTS))
+        rewards = [learner.attempt(items, 5), learner.extend(items, 5, np.arange(8) % 6), learner.probe(items, 3)]
+        (pending,) = learner._pending
+        return pending.rollouts, [*rewards, learner.evaluate()], learner
+
+    whole, part = sampled(), sampled(sample_tokens=most)
+    calls = len(list(part[2]._calls(part[2]._prompts, 5)))
+    assert calls == {1: 40, 40: 24, 200: 4}[most]
+    assert len(list(whole[2]._calls(whole[2]._prompts, 5))) == 1
+    for one, other in zip(whole[0], part[0], strict=True):
+        assert one.prompts == other.prompts
+        for name in ("tokens", "mask", "finished"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for name in ("logp", "values"):
+            torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-6)
+    for one, other in zip(whole[1], part[1], strict=True):
+        assert np.array_equal(one, other, equal_nan=True)
+    assert whole[2].tokens == part[2].tokens
 
 
 def test_evaluation_is_by_stratum_and_the_same_whatever_the_seed(make):
@@ -371,8 +431,9 @@ def test_a_seed_has_its_own_luck_and_each_step_too(make):
 
 
 def through_a_file(state, folder):
-    checkpoint.save(folder, 3, state, {})
-    return checkpoint.load(folder, pytest.fail)[1]
+    run = checkpoint.run_key({"of": "this test"})
+    checkpoint.save(folder, 3, state, {}, run)
+    return checkpoint.load(folder, run, pytest.fail).state
 
 
 @pytest.mark.parametrize("stop", [0, 2])
@@ -763,10 +824,12 @@ def test_a_checkpoint_that_is_a_pickle_is_named_and_not_opened(tmp_path):
     import hashlib
 
     data = pickle.dumps(Trap(tmp_path / "sprung"))
-    name = f"step-000001-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
+    run = checkpoint.run_key({"of": "this test"})
+    name = f"step-000001-{run}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
     (tmp_path / name).write_bytes(data)
     lines = []
-    assert checkpoint.load(tmp_path, lines.append) is None
+    assert checkpoint.load(tmp_path, run, lines.append) is None
+    assert checkpoint.notes_of(tmp_path / name) is None
     assert name in lines[0]
     assert "\n" not in lines[0]
     assert not (tmp_path / "sprung").exists()

@@ -24,11 +24,12 @@ from real_runs import compare, train
 from real_runs import measure as difficulty
 from real_runs.rl import models, ppo
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
-from real_runs.runs import checkpoint, watch
+from real_runs.runs import checkpoint, identity, watch
 from real_runs.tasks import measured as pools
 from real_runs.tasks import named
 from workbench.errors import InputError
 from workbench.files import to_parquet
+from workbench.loop import LONGEST
 from workbench.pool import Pool
 
 # transformers 5.23 has renamed what peft and transformers 5.0 call gradient checkpointing
@@ -459,6 +460,32 @@ def test_a_budget_of_tokens_ends_with_the_update_that_uses_it_up(run):
     assert sorted(set(pd.read_csv(out / "evals.csv")["step"])) == [0, len(steps)]
 
 
+def test_a_run_with_a_budget_goes_on_to_several_times_its_steps_and_says_what_it_left_unspent(run, capsys):
+    """As the simulation does: `--steps` alone is no longer what ends such a run."""
+    out = run("--budget", "tokens:100000000", steps=1)
+    steps = steps_of(out)
+    assert len(steps) == LONGEST
+    left = 100_000_000 - steps["tokens"].iloc[-1]
+    event = f"budget not spent: {left:,} of 100,000,000 tokens were left after {LONGEST} updates ({LONGEST} x --steps)"
+    assert sum(event in line for line in capsys.readouterr().err.splitlines()) == 1
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [line.startswith(event) for line in manifest["events"]] == [True]
+    assert manifest["status"] == "complete"
+
+
+def test_a_budget_that_is_spent_is_no_event(run, capsys):
+    for budget in ("rollouts", "tokens:60"):
+        out = run("--budget", budget, out=budget[:3], controller="uniform")
+        assert json.loads((out / "manifest.json").read_text())["events"] == []
+    assert "budget not spent" not in capsys.readouterr().err
+
+
+def test_a_rule_that_spends_less_than_a_full_batch_goes_on_until_the_budget_is_spent(run):
+    out = run("--budget", "rollouts", "--set", "speed.first=2", controller="speed", steps=3)
+    steps = steps_of(out)
+    assert steps["rollouts"].iloc[-1] >= 3 * 16
+
+
 # ----------------------------------------------------------------------------------------------------- bad input
 
 BAD = {
@@ -584,7 +611,8 @@ def test_a_controllers_state_goes_from_simulation_to_a_real_run_and_back(model, 
 
 def test_the_state_of_a_run_from_its_checkpoint_loads_into_a_simulation(run, pool):
     out = run()
-    _, state, _ = checkpoint.load(out / "checkpoints", pytest.fail)
+    about = json.loads((out / "manifest.json").read_text())
+    state = checkpoint.load(out / "checkpoints", identity.key_of(about), pytest.fail).state
     saved = {name.removeprefix("controller."): value for name, value in state.items() if name.startswith("controller.")}
     pool = Pool.load(pool)
     controller = wb.Controller(wb.AdaRFT(), pool)
@@ -833,6 +861,74 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
     study(controllers="uniform,dapo,adarft")  # an arm more: only its runs are new
     assert len(study.commands) == 6
     assert set(pd.read_csv(out / "runs.csv")["controller"]) == {"uniform", "dapo", "adarft"}
+
+
+def test_a_study_charges_each_arm_for_the_rollouts_of_its_record(study):
+    """sfl probes before it trains, speed screens with a few rollouts: theirs do not cost a full batch."""
+    out = study(controllers="uniform,sfl,speed", rollouts=8, steps=6)
+    curves, runs = pd.read_parquet(out / "curves.parquet"), pd.read_csv(out / "runs.csv")
+    seen = set()
+    for (controller, seed), curve in curves.groupby(["controller", "seed"]):
+        folder = next((out / "runs").glob(f"*/{controller}/seed-{seed}"))
+        steps = pd.read_csv(folder / "steps.csv", index_col="step")
+        evals = pd.read_csv(folder / "evals.csv").groupby("step")["success"].mean()
+        spent = steps["rollouts"].reindex(evals.index, fill_value=0)  # at each evaluation, nothing before training
+        seen.add((controller, bool((steps["rollouts"] == 32 * steps["batches"]).all())))
+        on_record = dict(zip(curve["rollouts"], curve["success"], strict=True))
+        assert list(on_record) == [0, 64, 128, 192]
+        for rollouts, success in on_record.items():
+            assert success == pytest.approx(np.interp(rollouts, spent, evals))
+        (row,) = runs.query("controller == @controller and seed == @seed").to_dict("records")
+        if row["reached"]:
+            assert row["rollouts_to_threshold"] == pytest.approx(
+                np.interp(row["steps_to_threshold"], curve["step"], curve["rollouts"])
+            )
+        if controller == "sfl":  # a probe of the whole pool comes before the first update
+            assert steps["rollouts"].iloc[0] > 32 + ITEMS
+            first = np.interp(64, [0, steps["rollouts"].iloc[0]], [0, steps["tokens"].iloc[0]])
+            assert curve["tokens"].iloc[1] == pytest.approx(first)
+    assert seen >= {("uniform", True), ("sfl", False), ("speed", False)}
+
+
+def unfinished(folder):
+    (folder / "manifest.json").unlink()
+
+
+def test_tables_of_a_study_that_was_cut_off_pair_what_is_there_by_seed(study, capsys):
+    shape = {"controllers": "uniform,filter", "seeds": 3, "steps": 2, "eval-every": 1}
+    out = study(**shape)
+    runs = out / "runs" / "small"
+    unfinished(runs / "filter" / "seed-0")
+    capsys.readouterr()
+    study("--tables-only", **shape)
+    assert capsys.readouterr().err == ""
+    curves = pd.read_parquet(out / "curves.parquet")
+    last = curves[curves["step"] == 2].set_index(["controller", "seed"])
+    strata = pd.read_csv(out / "strata.csv").set_index(["controller", "stratum"])["difference"]
+    for stratum in range(10):
+        column = last[f"success_{stratum}"]
+        paired = column["filter"] - column["uniform"].loc[[1, 2]]
+        assert strata["filter", stratum] == pytest.approx(paired.mean(), abs=1e-6)
+    summary = pd.read_csv(out / "summary.csv").set_index("controller")
+    assert summary["seeds"].to_dict() == {"uniform": 3, "filter": 2}
+
+    unfinished(runs / "uniform" / "seed-2")
+    study("--tables-only", **shape)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("1 runs left out: uniform has not finished on their seeds (first ")
+    summary = pd.read_csv(out / "summary.csv").set_index("controller")
+    assert summary["seeds"].to_dict() == {"uniform": 2, "filter": 1}
+    assert set(pd.read_parquet(out / "curves.parquet").query("controller == 'filter'")["seed"]) == {1}
+
+
+def test_tables_without_a_run_of_uniform_are_refused_in_one_line(study, capsys):
+    out = study(controllers="uniform,filter", seeds=1)
+    unfinished(out / "runs" / "small" / "uniform" / "seed-0")
+    capsys.readouterr()
+    study("--tables-only", code=2, controllers="uniform,filter", seeds=1)
+    assert error_line(capsys) == (
+        "error: --out: must hold finished runs of uniform, with which the others are compared, got filter"
+    )
 
 
 def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
