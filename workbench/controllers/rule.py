@@ -46,7 +46,7 @@ class Draw:
     step: int
     turn: int = 0
 
-    def luck(self, role: Role) -> tuple[NDArray[np.uint64], int, int]:
+    def stream(self, role: Role) -> tuple[NDArray[np.uint64], int, int]:
         """Seeds, role and clock: what a compiled loop needs to draw from the streams of this moment."""
         return self.seeds, int(role), clock(self.step, self.turn)
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import deal_some, new_deck
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_number
+from workbench.kernels.compiling import Array, compiled, i64
 from workbench.pool import Pool
-
-i64 = np.int64
 
 LOW, HIGH = 0.05, 0.95  # bounds of p_e and p_h
 LONGEST = 127  # rows of silent groups are counted up to here
@@ -123,8 +121,8 @@ class GRESO(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def count_silent(streak, items, means, stds, counts):
+@compiled
+def count_silent(streak: Array, items: Array, means: Array, stds: Array, counts: Array) -> None:
     """How many of an item's last groups in a row were silent, streak (R, I) int8, in place: z if solved, -z if failed.
 
     Silent: std 0; solved if its mean is above 1/2, else failed. Any other group ends the row. At most 127.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.controllers.rule import Draw, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_number
 from workbench.pool import Pool
+from workbench.kernels.compiling import Array, compiled
 from workbench.streams import Role
 
 
@@ -127,8 +127,8 @@ class MiddleBand(Uniform):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def deal(deck, cursor, out):
+@compiled
+def deal(deck: Array, cursor: Array, out: Array) -> None:
     """out[r] = the next B items of the lane's shuffled epoch."""
     for r in range(out.shape[0]):
         cards = deck[r, cursor[r] : cursor[r] + out.shape[1]]
