@@ -114,6 +114,22 @@ def deal_some(
         kernels.reshuffle(order, cursor, epoch, np.where(short, size, size + 1), 1, draw.seeds, int(Role.SHUFFLE))
 
 
+def exchanged(drawn: NDArray[np.bool_], selected: Items, items: Items) -> NDArray[np.bool_]:
+    """Marks (R, I) of the items drawn, after the batch `selected` (R, B) became `items` (R, B)."""
+    marks = drawn.copy()
+    np.put_along_axis(marks, selected, False, axis=1)
+    np.put_along_axis(marks, items, True, axis=1)
+    return marks
+
+
+def put_back(deck: Deck, size: NDArray[np.int64], selected: Items, items: Items) -> Deck:
+    """The deck after the batch `selected` (R, B) became `items` (R, B): items that left the batch are dealt next,
+    those that entered it count as dealt in this epoch. size (R,): items of an epoch."""
+    order, cursor, epoch = deck[0].copy(), deck[1].copy(), deck[2]
+    kernels.put_back(order, cursor, size, selected, items)
+    return order, cursor, epoch
+
+
 # ------------------------------------------------------------------------------------------ what is known of them
 
 
@@ -187,9 +203,11 @@ __all__ = [
     "check_posterior",
     "deal_some",
     "draw_by_weight",
+    "exchanged",
     "new_deck",
     "posterior_draws",
     "posterior_metrics",
+    "put_back",
     "random_items",
     "reverted",
     "reverted_rates",

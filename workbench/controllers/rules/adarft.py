@@ -138,6 +138,8 @@ class AdaRFTCovering(AdaRFT):
     """AdaRFT that comes round: the B items nearest T among those not used since the whole pool was last covered.
 
     When fewer than B are left, they are taken, and the nearest others of a new round: each round uses each item once.
+    With floor > 0, an item drawn by exploration counts as used, and may be drawn by it a second time in a round; the
+    item whose slot it took is still unused. `left_in_round` counts the unused items.
     Source: an extension, ours, of arXiv 2504.05520, whose Algorithm 1 takes the nearest items used or not.
     Differs: the further a round has come, the further from T its items lie.
     """
@@ -157,6 +159,15 @@ class AdaRFTCovering(AdaRFT):
         stream = draw.stream(Role.TIES)
         nearest_unused(*pool.index, state.target, self.ties == "random", *stream, used, left, ties, out)
         return out, CoveringState(state.target, used, left)
+
+    def replaced(self, state: Any, draw: Draw, selected: Items, items: Items) -> Any:
+        rank = np.empty(len(draw.pool), np.int64)
+        rank[draw.pool.order] = np.arange(len(rank))
+        used = state.used.copy()
+        for mark, before, after in zip(used, selected, items, strict=True):
+            mark[rank[np.setdiff1d(before, after)]] = False
+            mark[rank[np.setdiff1d(after, before)]] = True
+        return CoveringState(state.target, used, len(rank) - np.count_nonzero(used, axis=1))
 
     def check_state(self, state: Any, pool: Pool) -> None:
         if not np.array_equal(state.left, len(pool) - np.count_nonzero(state.used, axis=1)):

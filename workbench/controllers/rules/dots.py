@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.controllers.items import random_items, take_best
+from workbench.controllers.items import exchanged, random_items, take_best
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number
 from workbench.kernels.arithmetic import exp32
@@ -98,6 +98,9 @@ class DOTS(Rule):
         dealt = state.dealt.copy()
         np.put_along_axis(dealt, items, True, axis=1)
         return items, state._replace(dealt=dealt)
+
+    def replaced(self, state: GuessState, draw: Draw, selected: Items, items: Items) -> GuessState:
+        return state._replace(dealt=exchanged(state.dealt, selected, items))
 
     def update(self, state: GuessState, feedback: Feedback) -> GuessState:
         if not feedback.probe:
