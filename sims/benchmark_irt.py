@@ -23,9 +23,9 @@ from workbench.difficulty import irt
 
 def table(persons: int, items: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Answers (P, I), a lognormal(0, 0.3) and b normal(0, 1.2), theta N(0, 1)."""
-    luck = np.random.default_rng(seed)
-    theta, a, b = luck.standard_normal((persons, 1)), np.exp(luck.normal(0, 0.3, items)), luck.normal(0, 1.2, items)
-    return (luck.random((persons, items)) < expit(a * (theta - b))).astype(int), a, b
+    rng = np.random.default_rng(seed)
+    theta, a, b = rng.standard_normal((persons, 1)), np.exp(rng.normal(0, 0.3, items)), rng.normal(0, 1.2, items)
+    return (rng.random((persons, items)) < expit(a * (theta - b))).astype(int), a, b
 
 
 def ours(answers: np.ndarray, epochs: int) -> tuple[np.ndarray, np.ndarray]:

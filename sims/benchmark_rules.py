@@ -53,14 +53,14 @@ def lanes_rate(name: str, seconds: float = 1.0) -> float:
 def alone(name: str, size: int) -> tuple[float, float]:
     """Milliseconds of one batch drawn and taken in (mean over 20 after 3), and bytes of state per item."""
     rule, gates = make_controller(name, horizon=200)
-    controller, luck = Controller(rule, pool_of(size), gates), np.random.default_rng(0)
+    controller, rng = Controller(rule, pool_of(size), gates), np.random.default_rng(0)
     spent = 0.0
     for step in range(23):
         start = time.perf_counter()
         items = controller.next_batch(BATCH)
         drawn = time.perf_counter() - start
-        chance = luck.random((BATCH, 1)).astype(np.float32)
-        rewards = (luck.random((BATCH, ROLLOUTS)) < chance).astype(np.float32)
+        chance = rng.random((BATCH, 1)).astype(np.float32)
+        rewards = (rng.random((BATCH, ROLLOUTS)) < chance).astype(np.float32)
         start = time.perf_counter()
         controller.observe(items, rewards)
         spent += drawn + time.perf_counter() - start if step >= 3 else 0.0

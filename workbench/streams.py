@@ -3,7 +3,7 @@
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a 128-bit
 counter and a 64-bit key to four 32-bit words. In `uniforms` and the compiled loops key = seed and counter =
 (block, turn, step, role), so two streams that differ in seed, role, step or turn never share a block, no state has to
-be saved, and what one part of a run draws cannot shift the luck of another: common random numbers come for free.
+be saved, and what one part of a run draws does not shift the random numbers of another: runs of one seed are paired.
 Step and turn come as one number, the `clock`. `generator` does the same with NumPy's Philox4x64: key = (seed, role),
 counter = (0, 0, clock, 0).
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from workbench.kernels.compiling import Array, compiled, inlined
 
 RARELY = 4  # visits after which a pass is scaled, lest it underflow where a law errs by many logits
 
 
-@njit(inline="always")
-def _drift(f, out, half):
+@inlined
+def _drift(f: Array, out: Array, half: float) -> None:
     """One step of the walk: to each neighbour with chance `half`; the ends reflect. Symmetric."""
     last = len(f) - 1
     for u in range(1, last):
@@ -18,15 +19,15 @@ def _drift(f, out, half):
     out[last] = f[last] + half * (f[last - 1] - f[last])
 
 
-@njit(inline="always")
-def _emit(f, low, high, part, out):
+@inlined
+def _emit(f: Array, low: Array, high: Array, part: float, out: Array) -> None:
     """out = f times the chance of the count, interpolated between two rows of the table."""
     for u in range(len(f)):
         out[u] = f[u] * (low[u] + part * (high[u] - low[u]))
 
 
-@njit(inline="always")
-def _scale(f):
+@inlined
+def _scale(f: Array) -> float:
     """Divide by the largest; returns it."""
     top = f.max()
     for u in range(len(f)):
@@ -34,8 +35,10 @@ def _scale(f):
     return top
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def backward(table, counts, at, part, column, half, out, scale):
+@compiled(error_model="numpy")
+def backward(
+    table: Array, counts: Array, at: Array, part: Array, column: Array, half: float, out: Array, scale: Array
+) -> None:
     """out (I, U): chance of an item's counts given u at its first visit, up to the factor e^scale (I,).
 
     table (O, n + 1, U): chances of a count at an offset x and u. column (I,): the items' columns of x. at, part
@@ -56,8 +59,11 @@ def backward(table, counts, at, part, column, half, out, scale):
         out[i] = f
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def draw_last(table, counts, at, part, column, half, prior, luck, out):
+@compiled(error_model="numpy")
+def draw_last(
+    table: Array, counts: Array, at: Array, part: Array, column: Array, half: float, prior: Array, uniform: Array,
+    out: Array,
+) -> None:
     """out (I,): a grid point of u at the last visit, drawn given all counts."""
     f, moved = np.empty(len(prior)), np.empty(len(prior))
     for i in range(len(out)):
@@ -70,7 +76,7 @@ def draw_last(table, counts, at, part, column, half, prior, luck, out):
             _emit(moved, table[a, k], table[a + 1, k], part[t, g], f)
             if t % RARELY == 0:
                 _scale(f)
-        left, out[i] = luck[i] * f.sum(), len(f) - 1
+        left, out[i] = uniform[i] * f.sum(), len(f) - 1
         for u in range(len(f)):
             left -= f[u]
             if left < 0:
@@ -78,8 +84,8 @@ def draw_last(table, counts, at, part, column, half, prior, luck, out):
                 break
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def spread(signals, decay, order, out):
+@compiled(error_model="numpy")
+def spread(signals: Array, decay: Array, order: Array, out: Array) -> None:
     """out (D, I) = 1 / I sum_i K_ji signals_i, K the product of `decay` (D, I - 1) between neighbours in `order`."""
     size = len(order)
     for d in range(len(out)):
@@ -96,8 +102,8 @@ def spread(signals, decay, order, out):
             out[d, i] /= size
 
 
-@njit(inline="always")
-def _none(p, phi, n):
+@inlined
+def _none(p: float, phi: float, n: int) -> float:
     """Chance of no success of n, beta-binomial of mean p; phi = rho / (1 - rho)."""
     above, below = 1.0, 1.0
     for j in range(n):
@@ -106,21 +112,21 @@ def _none(p, phi, n):
     return above / below
 
 
-@njit(inline="always")
-def _next(mass, k, p, phi, n):
+@inlined
+def _next(mass: float, k: int, p: float, phi: float, n: int) -> float:
     """Chance of k + 1 successes, given that of k."""
     return mass * ((n - k) * (p + k * phi)) / ((k + 1) * (1 - p + (n - k - 1) * phi))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def draw_counts(p, rho, n, luck, out):
+@compiled(error_model="numpy")
+def draw_counts(p: Array, rho: Array, n: int, uniform: Array, out: Array) -> None:
     """out (D, I): counts drawn by inversion; rho (D,)."""
     for d in range(len(out)):
         phi = rho[d] / (1 - rho[d])
         for i in range(out.shape[1]):
             q = min(max(p[d, i], 1e-9), 1 - 1e-9)
             mass, k = _none(q, phi, n), 0
-            left = luck[d, i] - mass
+            left = uniform[d, i] - mass
             while left >= 0 and k < n:
                 mass = _next(mass, k, q, phi, n)
                 left -= mass
@@ -128,8 +134,8 @@ def draw_counts(p, rho, n, luck, out):
             out[d, i] = k
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def mean_masses(p, rho, n, out):
+@compiled(error_model="numpy")
+def mean_masses(p: Array, rho: Array, n: int, out: Array) -> None:
     """out (I, n + 1): chances of each count, the mean over the draws p (D, I), rho (D,)."""
     out[:] = 0.0
     for d in range(len(p)):

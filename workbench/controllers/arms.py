@@ -58,7 +58,7 @@ class ArmRule(Rule):
         """(R, count) distinct items: each slot draws an arm from share (R, K), each arm gives random items."""
         arms = self.arms(draw.pool)
         out = np.empty((len(share), count), np.int64)
-        kernels.from_arms(np.ascontiguousarray(share), arms.order, arms.start, *draw.luck(Role.ARM), out)
+        kernels.from_arms(np.ascontiguousarray(share), arms.order, arms.start, *draw.stream(Role.ARM), out)
         return out
 
 

@@ -36,8 +36,8 @@ class Controller:
 
     rule: what to pick. pool: what to pick from. gates: which finished groups to train on; all must admit a group.
     seed: whole number, or (R,) whole numbers for R lanes.
-    lanes: R independent copies as one array program; with a single seed all lanes share their luck, which is what
-    a comparison of hyper-parameters wants. Without lanes and with one seed, no array has a lane axis.
+    lanes: R independent copies as one array program; with a single seed all lanes use the same random numbers, so
+    that hyper-parameters are compared on paired runs. Without lanes and with one seed, no array has a lane axis.
 
     Feedback acts at once: the batch after `observe` uses it. Late, repeated and partial feedback (a host that
     prefetches, retries, drops or answers out of order) is taken as it comes, and each is counted in the metrics.
@@ -94,19 +94,22 @@ class Controller:
         active = self._who_draws(refill, batch)
         turn = self.turn + 1 if refill is not False else 0
         draw = Draw(self.pool, self.seeds, self.step - (turn > 0), turn)
-        items, state = self.rule.select(self.state, draw, batch)
+        selected, state = self.rule.select(self.state, draw, batch)
         want = f"int64 positions in [0, {len(self.pool)}) of shape ({self.lanes}, {batch})"
-        if getattr(items, "dtype", None) != np.int64 or items.shape != (self.lanes, batch):
-            raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(items)}")
-        gate_states = list(self.gate_states)
-        if turn:
-            for index, gate in enumerate(self.gates):
-                items, gate_states[index] = gate.refill(gate_states[index], draw, items)
+        if getattr(selected, "dtype", None) != np.int64 or selected.shape != (self.lanes, batch):
+            raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(selected)}")
+        items, gate_states = selected, list(self.gate_states)
+        if (self._floor is not None or turn) and kernels.positions_valid(selected, len(self.pool)):
+            if self._floor is not None:
+                items = np.array(selected)
+                kernels.explore(items, self._floor, len(self.pool), *draw.stream(Role.EXPLORE))
+            if turn:
+                for index, gate in enumerate(self.gates):
+                    items, gate_states[index] = gate.refill(gate_states[index], draw, items)
+            if items is not selected:
+                state = self.rule.replaced(state, draw, selected, items)
         everyone = self._are_all(active)
         total, seen = np.empty(self.lanes, np.int64), self._seen if everyone else self._seen.copy()
-        if self._floor is not None and kernels.positions_valid(items, len(self.pool)):
-            items = np.array(items)
-            kernels.explore(items, self._floor, len(self.pool), *draw.luck(Role.EXPLORE))
         if not kernels.watch(items, self.pool.whole_difficulty, seen, total):
             odd = items[(items < 0) | (items >= len(self.pool))][0]
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {odd}")

@@ -41,7 +41,7 @@ class ItemRule(Rule):
 def draw_by_weight(weight: Weights, draw: Draw, count: int) -> Items:
     """(R, count) distinct items, one after another in proportion to weight (R, I) in [0, 1]; weight 0 comes last."""
     out = np.empty((len(weight), count), np.int64)
-    kernels.weighted(np.ascontiguousarray(weight, np.float32), *draw.luck(Role.SCORE), out)
+    kernels.weighted(np.ascontiguousarray(weight, np.float32), *draw.stream(Role.SCORE), out)
     return out
 
 
@@ -58,7 +58,7 @@ def boltzmann(value: Weights) -> Weights:
 def take_best(score: Weights, draw: Draw, count: int) -> Items:
     """(R, count) the columns with the largest score (R, I); ties for the last places are drawn at random."""
     out = np.empty((len(score), count), np.int64)
-    kernels.top(np.ascontiguousarray(score, np.float32), *draw.luck(Role.SCORE), out)
+    kernels.top(np.ascontiguousarray(score, np.float32), *draw.stream(Role.SCORE), out)
     return out
 
 
@@ -70,15 +70,15 @@ def best_of(items: Items, score: Floats, draw: Draw, count: int) -> Items:
 def random_items(draw: Draw, count: int, role: Role = Role.CANDIDATE) -> Items:
     """(R, count) distinct items of the pool, uniformly."""
     out = np.empty((len(draw.seeds), count), np.int64)
-    kernels.subset(len(draw.pool), *draw.luck(role), out)
+    kernels.subset(len(draw.pool), *draw.stream(role), out)
     return out
 
 
 def posterior_draws(a: Weights, b: Weights, items: Items, draw: Draw) -> Floats:
     """(R, C) for each of the items (R, C) a success probability drawn from its Beta(a, b), a and b (R, I)."""
     out = np.empty(items.shape)
-    shapes = (np.take_along_axis(parameter, items, axis=1).astype(np.float64) for parameter in (a, b))
-    kernels.beta_draws(*shapes, *draw.luck(Role.POSTERIOR), out)
+    successes, failures = (np.take_along_axis(count, items, axis=1).astype(np.float64) for count in (a, b))
+    kernels.beta_draws(successes, failures, *draw.stream(Role.POSTERIOR), out)
     return out
 
 
@@ -105,13 +105,29 @@ def deal_some(
     out = np.empty((len(order), count), np.int64)
     size = np.full(len(order), order.shape[1])
     while True:
-        kernels.deal_some(order, cursor, looked, dealt, kind, origin, keep, *draw.luck(Role.SKIP), out)
+        kernels.deal_some(order, cursor, looked, dealt, kind, origin, keep, *draw.stream(Role.SKIP), out)
         short = dealt < count
         if not short.any():
             return out, (order, cursor, epoch), looked
         order = order.copy() if order is deck[0] else order
         # a lane is reshuffled where its cursor + 1 is beyond the size given: only those that are short
         kernels.reshuffle(order, cursor, epoch, np.where(short, size, size + 1), 1, draw.seeds, int(Role.SHUFFLE))
+
+
+def exchanged(drawn: NDArray[np.bool_], selected: Items, items: Items) -> NDArray[np.bool_]:
+    """Marks (R, I) of the items drawn, after the batch `selected` (R, B) became `items` (R, B)."""
+    marks = drawn.copy()
+    np.put_along_axis(marks, selected, False, axis=1)
+    np.put_along_axis(marks, items, True, axis=1)
+    return marks
+
+
+def put_back(deck: Deck, size: NDArray[np.int64], selected: Items, items: Items) -> Deck:
+    """The deck after the batch `selected` (R, B) became `items` (R, B): items that left the batch are dealt next,
+    those that entered it count as dealt in this epoch. size (R,): items of an epoch."""
+    order, cursor, epoch = deck[0].copy(), deck[1].copy(), deck[2]
+    kernels.put_back(order, cursor, size, selected, items)
+    return order, cursor, epoch
 
 
 # ------------------------------------------------------------------------------------------ what is known of them
@@ -187,9 +203,11 @@ __all__ = [
     "check_posterior",
     "deal_some",
     "draw_by_weight",
+    "exchanged",
     "new_deck",
     "posterior_draws",
     "posterior_metrics",
+    "put_back",
     "random_items",
     "reverted",
     "reverted_rates",

@@ -46,7 +46,7 @@ class Draw:
     step: int
     turn: int = 0
 
-    def luck(self, role: Role) -> tuple[NDArray[np.uint64], int, int]:
+    def stream(self, role: Role) -> tuple[NDArray[np.uint64], int, int]:
         """Seeds, role and clock: what a compiled loop needs to draw from the streams of this moment."""
         return self.seeds, int(role), clock(self.step, self.turn)
 
@@ -125,7 +125,8 @@ class Rule:
     resume, lanes and tests need no support from the rule.
 
     floor: exploration, the share of a batch that is drawn uniformly from the pool instead, in [0, 1]; applied by the
-    Controller after `select`: with floor > 0 no item of the pool can starve.
+    Controller after `select`: with floor > 0 no item of the pool can starve. A rule that remembers which items it drew
+    hears of the exchange in `replaced`.
     """
 
     floor: Lanes = 0.0
@@ -153,6 +154,13 @@ class Rule:
     def select(self, state: Any, draw: Draw, count: int) -> tuple[Items, Any]:
         """`count` distinct positions per lane, (R, count), and the state after the draw."""
         raise NotImplementedError
+
+    def replaced(self, state: Any, draw: Draw, selected: Items, items: Items) -> Any:
+        """The state after the batch `selected` (R, B) became `items` (R, B), by exploration or by a gate's refill.
+
+        Called before the batch is handed out, where the two differ; unchanged in rules that do not remember draws.
+        """
+        return state
 
     def update(self, state: Any, feedback: Feedback) -> Any:
         """The state after rewards; unchanged in rules that do not listen to them."""

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-f32, f64, i32, i64 = np.float32, np.float64, np.int32, np.int64
+from workbench.kernels.compiling import f32, f64, i32, i64, inlined
+
 LARGEST_LOGIT = 80.0
 FASTEST = -22.9  # below log(-log(u)) for every u that inside gives
 
 
-@njit(inline="always")
-def inside(word):
+@inlined
+def inside(word: Any) -> Any:
     """A word as a uniform in (0, 1)."""
     return (f64(i64(word)) + 0.5) * 2.0**-32
 
 
-@intrinsic
-def bits_to_float(_context, _word):
+@intrinsic  # type: ignore[untyped-decorator]
+def bits_to_float(_context: Any, _word: Any) -> Any:
     """Reinterpret the bits of an int32 as float32."""
 
-    def codegen(_ctx, builder, _signature, arguments):
+    def codegen(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
 
 
-@njit(inline="always")
-def saturated(logit):
+@inlined
+def saturated(logit: float) -> float:
     """A logit cut so that its exponential, and the exponential's inverse, are normal float32 numbers."""
     return min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
 
 
-@njit(inline="always")
-def exp32(x):
+@inlined
+def exp32(x: Any) -> Any:
     """e^x in float32, relative error below 2e-7: 2^k by its exponent bits times a degree-6 polynomial (Cephes)."""
     x = x if x < f32(80) else f32(80)
     x = x if x > f32(-80) else f32(-80)

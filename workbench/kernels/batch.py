@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-f32, f64, u64, i64 = np.float32, np.float64, np.uint64, np.int64
+from workbench.kernels.compiling import Array, compiled, f32, f64, i64, u64
 
 
-@njit(nogil=True, cache=True)
-def positions_valid(items, size):
+@compiled
+def positions_valid(items: Array, size: int) -> bool:
     """Whether all positions are in [0, size)."""
     flat = items.ravel()
     bad = 0
@@ -18,8 +17,8 @@ def positions_valid(items, size):
     return bad == 0
 
 
-@njit(nogil=True, cache=True)
-def watch(items, difficulty, seen, total):
+@compiled
+def watch(items: Array, difficulty: Array, seen: Array, total: Array) -> bool:
     """Set each item's bit in seen (R, ceil(I / 64)); total (R,) = sum of the batch's difficulties, whole numbers.
 
     False, with the rest undone, at a lane with a position outside the pool: a rule may be somebody's first try.
@@ -40,8 +39,8 @@ def watch(items, difficulty, seen, total):
     return True
 
 
-@njit(nogil=True, cache=True)
-def add_known(total, count, values):
+@compiled
+def add_known(total: Array, count: Array, values: Array) -> None:
     """total, count (K, R) += values (K, R) and 1, where these are numbers."""
     for k in range(values.shape[0]):
         for r in range(values.shape[1]):
@@ -50,8 +49,8 @@ def add_known(total, count, values):
                 count[k, r] += 1.0
 
 
-@njit(nogil=True, cache=True)
-def repeats(items, before, size):
+@compiled
+def repeats(items: Array, before: Array, size: int) -> Array:
     """(R,) share of a batch that was also in the batch before, where -1 is no item."""
     share = np.empty(items.shape[0])
     stamp = np.full(size, -1, np.int64)
@@ -66,8 +65,8 @@ def repeats(items, before, size):
     return share
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
-def reward_stats(rewards, counts, mean, silent):
+@compiled(fastmath={"reassoc", "nsz"})
+def reward_stats(rewards: Array, counts: Array, mean: Array, silent: Array) -> bool:
     """Mean reward and share of all-equal groups per lane of rewards (R, B, G); False if one is not in [0, 1].
 
     counts (R, B): rollouts of each group, (0, 0) if all have G. Groups of one have nobody to agree with and are left
@@ -110,8 +109,8 @@ def reward_stats(rewards, counts, mean, silent):
     return bad == 0
 
 
-@njit(nogil=True, cache=True)
-def group_moments(rewards, counts, total, mean, std):
+@compiled
+def group_moments(rewards: Array, counts: Array, total: Array, mean: Array, std: Array) -> None:
     """Sum, mean and standard deviation (R, B) of each group's rewards; 0 without rollouts. counts as in `reward_stats`.
 
     Sums are exact, so a group whose rewards are all equal has a std of exactly 0.
@@ -142,8 +141,8 @@ def group_moments(rewards, counts, total, mean, std):
             s[i] = np.sqrt(s[i] / group)
 
 
-@njit(nogil=True, cache=True)
-def absolute_advantage(rewards, counts, mean, scale, out):
+@compiled
+def absolute_advantage(rewards: Array, counts: Array, mean: Array, scale: Array, out: Array) -> None:
     """out (R, B): mean of |reward - mean| scale over each group's rollouts, 0 without; mean, scale (R, B)."""
     lanes, batch, group = rewards.shape
     for r in range(lanes):
@@ -162,16 +161,16 @@ def absolute_advantage(rewards, counts, mean, scale, out):
             row[i] *= scale[r, i] / group
 
 
-@njit(nogil=True, cache=True)
-def add_to(total, items, values):
+@compiled
+def add_to(total: Array, items: Array, values: Array) -> None:
     """total[r, items[r, i]] += values[r, i], in place, one after another: an item may come twice."""
     for r in range(items.shape[0]):
         for i in range(items.shape[1]):
             total[r, items[r, i]] += values[r, i]
 
 
-@njit(nogil=True, cache=True)
-def add_rates(rate, rollouts, items, means, counts):
+@compiled
+def add_rates(rate: Array, rollouts: Array, items: Array, means: Array, counts: Array) -> None:
     """Means of groups (R, B) of counts (R, B) rollouts enter the mean rewards rate (R, I) over `rollouts` (R, I).
 
     In place, one group after another: an item may come twice.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
 
 from workbench.kernels.arithmetic import exp32, inside
+from workbench.kernels.compiling import Array, compiled, f32, i64, inlined, u64
 from workbench.kernels.philox import SHIFT32, other_seed, philox, unit32, unit53_row, unit_row
 
-f32, u64, i64 = np.float32, np.uint64, np.int64
 
-
-@njit(nogil=True, cache=True)
-def window(order, lo, out):
+@compiled
+def window(order: Array, lo: Array, out: Array) -> None:
     """out[r] = the B items from rank lo[r] on."""
     for r in range(out.shape[0]):
         ranks = order[lo[r] : lo[r] + out.shape[1]]
@@ -20,11 +20,11 @@ def window(order, lo, out):
             out[r, i] = ranks[i]
 
 
-@njit(nogil=True, cache=True)
-def reshuffle(deck, cursor, epoch, size, batch, keys, role):
+@compiled
+def reshuffle(deck: Array, cursor: Array, epoch: Array, size: Array, batch: int, keys: Array, role: int) -> None:
     """Start a new epoch, in place, in each lane with fewer than `batch` items left: Fisher-Yates, step = epoch."""
     pairs = np.empty((deck.shape[1] // 2 + 1, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     for r in range(deck.shape[0]):
         if cursor[r] + batch <= size[r]:
             continue
@@ -32,12 +32,12 @@ def reshuffle(deck, cursor, epoch, size, batch, keys, role):
         row = deck[r]
         unit53_row(keys[r], role, epoch[r], pairs[: (size[r] + 1) // 2])
         for i in range(size[r] - 1, 0, -1):
-            j = i64(luck[i] * (i + 1))
+            j = i64(uniform[i] * (i + 1))
             row[i], row[j] = row[j], row[i]
 
 
-@njit(inline="always")
-def _bar(values, k, sample):
+@inlined
+def _bar(values: Array, k: int, sample: Array) -> Any:
     """A value that about 2 k + 16 of `values`, and seldom fewer than k, are at most: from a sample of them.
 
     Quickly cuts what is looked at to find the k smallest; infinite where the sample cannot tell.
@@ -52,13 +52,13 @@ def _bar(values, k, sample):
     return np.partition(sample, rank)[rank]
 
 
-@njit(nogil=True, cache=True)
-def top(score, keys, role, clock, out):
+@compiled
+def top(score: Array, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = the B items with the largest score (R, I); items that tie for the last places are drawn at random."""
     lanes, size = score.shape
     batch = out.shape[1]
     pairs = np.empty((batch // 2 + 1, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     cost, near, place = np.empty(size, score.dtype), np.empty(size, score.dtype), np.empty(size, np.int32)
     sample = np.empty(min(size, 2048), score.dtype)
     for r in range(lanes):
@@ -88,14 +88,14 @@ def top(score, keys, role, clock, out):
         if need < ties:
             unit53_row(keys[r], role, clock, pairs[: (need + 1) // 2])
             for j in range(need):  # the first steps of a Fisher-Yates shuffle
-                other = j + i64(luck[j] * (ties - j))
+                other = j + i64(uniform[j] * (ties - j))
                 place[j], place[other] = place[other], place[j]
         for j in range(need):
             out[r, n + j] = place[j]
 
 
-@njit(nogil=True, cache=True)
-def weighted(weight, keys, role, clock, out):
+@compiled
+def weighted(weight: Array, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = B distinct items, drawn one after another with probabilities proportional to weight (R, I).
 
     Efraimidis and Spirakis 2006: the B smallest of e_i / w_i, e_i standard exponentials. Items of weight 0 come last,
@@ -143,15 +143,15 @@ def weighted(weight, keys, role, clock, out):
                 n += 1
 
 
-@njit(inline="always")
-def _waiting(u, w):
+@inlined
+def _waiting(u: float, w: float) -> Any:
     """e / w with e = -ln(1 - u); for w = 0 beyond all others, in random order."""
     e = -np.log(f32(1) - u)
     return e / w if w > f32(0) else f32(1e30) * (f32(1) + e)
 
 
-@njit(nogil=True, cache=True)
-def from_arms(share, order, start, keys, role, clock, out):
+@compiled
+def from_arms(share: Array, order: Array, start: Array, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = B distinct items: each slot draws an arm from share (R, K), each arm gives a random subset.
 
     Arm k holds order[start[k]:start[k + 1]]. An arm that is used up leaves the draw; where all that remain have share
@@ -160,7 +160,7 @@ def from_arms(share, order, start, keys, role, clock, out):
     lanes, arms = share.shape
     batch = out.shape[1]
     blocks = np.empty((batch, 2))
-    luck = blocks.reshape(2 * batch)  # of the slots' arms, then of the arms' items
+    uniform = blocks.reshape(2 * batch)  # of the slots' arms, then of the arms' items
     size, left = start[1:] - start[:-1], np.empty(arms)
     taken, picks = np.empty(arms, np.int64), np.empty(batch, np.int64)
     bits = np.zeros((size.max() >> 6) + 1, np.uint64)
@@ -179,7 +179,7 @@ def from_arms(share, order, start, keys, role, clock, out):
             bound += left[k]
             below = i64(0)
             for i in range(batch):
-                below += i64(luck[i] * total < bound)
+                below += i64(uniform[i] * total < bound)
             below = i64(batch) if k >= last else below  # rounding may leave the last bound short of the total
             below = i64(0) if last < 0 else below
             taken[k] = min(below - before, size[k])
@@ -189,13 +189,13 @@ def from_arms(share, order, start, keys, role, clock, out):
             redraw(excess, left, size, taken, batch, keys[r], role, clock)
         n = 0
         for k in range(arms):
-            for draw in range(few_of(size[k], taken[k], luck[batch + n :], bits, picks)):
+            for draw in range(few_of(size[k], taken[k], uniform[batch + n :], bits, picks)):
                 out[r, n] = order[start[k] + picks[draw]]
                 n += 1
 
 
-@njit
-def redraw(excess, left, size, taken, block, key, role, clock):
+@compiled(cached=False)
+def redraw(excess: int, left: Array, size: Array, taken: Array, block: int, key: Any, role: int, clock: int) -> None:
     """Draw other arms for slots whose arm is used up, one by one, from the shares of those left (see `from_arms`)."""
     spent = False  # whether sizes decide instead of shares
     for slot in range(excess):
@@ -221,15 +221,15 @@ def redraw(excess, left, size, taken, block, key, role, clock):
             left[arm] -= 1.0
 
 
-@njit(inline="always")
-def few_of(size, need, luck, bits, picks):
+@inlined
+def few_of(size: int, need: int, uniform: Array, bits: Array, picks: Array) -> int:
     """picks[:need] = a uniform subset of the numbers below size (Floyd's algorithm); returns need.
 
     bits: scratch, all 0 before and after.
     """
     for draw in range(need):
         last = size - need + draw
-        pick = i64(luck[draw] * (last + 1))
+        pick = i64(uniform[draw] * (last + 1))
         if (bits[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1):
             pick = last
         bits[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))
@@ -239,8 +239,8 @@ def few_of(size, need, luck, bits, picks):
     return need
 
 
-@njit(nogil=True, cache=True)
-def explore(items, share, size, keys, role, clock):
+@compiled
+def explore(items: Array, share: Array, size: int, keys: Array, role: int, clock: int) -> None:
     """Replace each item of a batch (R, B), in place, with probability share (R,) by one of the others of the pool.
 
     The newcomer is uniform over the items that are not in the batch (after three collisions: the next free one).
@@ -270,32 +270,66 @@ def explore(items, share, size, keys, role, clock):
             bits[row[i] >> 6] = u64(0)
 
 
-@njit(inline="always")
-def has_bit(bits, i):
+@compiled
+def put_back(deck: Array, cursor: Array, size: Array, selected: Array, items: Array) -> None:
+    """Decks after a batch `selected` (R, B) became `items` (R, B), both distinct: what was dealt is what was drawn.
+
+    deck (R, I), cursor (R,): dealt are deck[r, :cursor[r]], to come are those up to size[r]; in place. Items that left
+    the batch are to come again, first of all; those that entered it count as dealt, if they were still to come.
+    """
+    place = np.empty(deck.shape[1], np.int64)
+    kept = np.zeros((deck.shape[1] >> 6) + 1, np.uint64)
+    for r in range(deck.shape[0]):
+        row, at = deck[r], i64(cursor[r])
+        for i in range(row.size):
+            place[row[i]] = i
+        for i in range(items.shape[1]):
+            set_bit(kept, selected[r, i])
+        for i in range(items.shape[1]):  # the first to come changes places with each that entered
+            here = place[items[r, i]]
+            if not has_bit(kept, items[r, i]) and at <= here < size[r]:
+                row[here], row[at] = row[at], row[here]
+                place[row[here]], place[row[at]] = here, at
+                at += 1
+        clear_bits(kept, selected[r])
+        for i in range(items.shape[1]):
+            set_bit(kept, items[r, i])
+        for i in range(items.shape[1]):  # the last dealt changes places with each that left
+            here = place[selected[r, i]]
+            if not has_bit(kept, selected[r, i]) and here < at:
+                at -= 1
+                row[here], row[at] = row[at], row[here]
+                place[row[here]], place[row[at]] = here, at
+        clear_bits(kept, items[r])
+        cursor[r] = at
+
+
+@inlined
+def has_bit(bits: Array, i: int) -> Any:
     return (bits[u64(i) >> u64(6)] >> (u64(i) & u64(63))) & u64(1)
 
 
-@njit(inline="always")
-def set_bit(bits, i):
+@inlined
+def set_bit(bits: Array, i: int) -> None:
     bits[u64(i) >> u64(6)] |= u64(1) << (u64(i) & u64(63))
 
 
-@njit(inline="always")
-def clear_bits(bits, members):
+@inlined
+def clear_bits(bits: Array, members: Array) -> None:
     """All bits 0 again, given that these were the ones set."""
     for i in range(members.size):
         bits[u64(members[i]) >> u64(6)] = u64(0)
 
 
-@njit(inline="always")
-def pick(size, need, luck, bits, out):
-    """out[:need] = distinct whole numbers below size, each subset equally likely (Floyd), from luck (need,) in [0, 1).
+@inlined
+def pick(size: int, need: int, uniform: Array, bits: Array, out: Array) -> None:
+    """out[:need] = distinct whole numbers below size, each subset equally likely (Floyd's algorithm).
 
-    bits: scratch, one for each number, all 0 before and after.
+    uniform: (need,) in [0, 1). bits: scratch, one for each number, all 0 before and after.
     """
     for i in range(need):
         last = size - need + i
-        pick = i64(luck[i] * (last + 1))
+        pick = i64(uniform[i] * (last + 1))
         if has_bit(bits, pick):
             pick = last
         set_bit(bits, pick)
@@ -303,21 +337,24 @@ def pick(size, need, luck, bits, out):
     clear_bits(bits, out[:need])
 
 
-@njit(nogil=True, cache=True)
-def subset(size, keys, role, clock, out):
+@compiled
+def subset(size: int, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = B distinct whole numbers below size, each subset equally likely."""
     batch = out.shape[1]
     pairs = np.empty(((batch + 1) // 2, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     bits = np.zeros((size >> 6) + 1, np.uint64)
     for r in range(out.shape[0]):
         if other_seed(keys, r):
             unit53_row(keys[r], role, clock, pairs)
-        pick(size, batch, luck, bits, out[r])
+        pick(size, batch, uniform, bits, out[r])
 
 
-@njit(nogil=True, cache=True)
-def deal_some(deck, cursor, looked, dealt, kind, origin, keep, keys, role, clock, out):
+@compiled
+def deal_some(
+    deck: Array, cursor: Array, looked: Array, dealt: Array, kind: Array, origin: int, keep: Array, keys: Array,
+    role: int, clock: int, out: Array,
+) -> None:
     """Deal on, in place, until out[r] is full or the deck ends: a card of kind k stays with probability keep[r, k].
 
     kind (R, I) whole numbers >= -origin, keep (R, K) by kind + origin. cursor: next card of the deck; looked: cards
@@ -346,8 +383,8 @@ def deal_some(deck, cursor, looked, dealt, kind, origin, keep, keys, role, clock
         cursor[r], looked[r], dealt[r] = at, turned, n
 
 
-@njit(nogil=True, cache=True)
-def boltzmann(value, out):
+@compiled
+def boltzmann(value: Array, out: Array) -> None:
     """out[r] = e^(value[r] - its largest), at least e^-60."""
     for r in range(value.shape[0]):
         row, mine = value[r], out[r]
@@ -358,8 +395,8 @@ def boltzmann(value, out):
             mine[i] = exp32(max(row[i] - best, f32(-60)))
 
 
-@njit(nogil=True, cache=True)
-def beta_draws(a, b, keys, role, clock, out):
+@compiled
+def beta_draws(a: Array, b: Array, keys: Array, role: int, clock: int, out: Array) -> None:
     """out (R, C): entry c of lane r is a draw from Beta(a, b), from the blocks c, c + C, c + 2 C, .. of its stream.
 
     x / (x + y) with x ~ Gamma(a), y ~ Gamma(b), by Marsaglia and Tsang 2000: d v^3 with d = shape - 1/3,
@@ -388,8 +425,8 @@ def beta_draws(a, b, keys, role, clock, out):
                 out[r, c] = x / (x + y)
 
 
-@njit(inline="always")
-def _gamma_try(shape, z, u):
+@inlined
+def _gamma_try(shape: float, z: float, u: float) -> Any:
     """A Gamma draw (of shape + 1 where shape < 1) from a normal z, or -1 where u rejects it."""
     d = (shape if shape >= 1.0 else shape + 1.0) - 1.0 / 3.0
     v = 1.0 + z / np.sqrt(9.0 * d)

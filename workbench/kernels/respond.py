@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
 
 from workbench.kernels.arithmetic import bits_to_float, exp32, saturated
+from workbench.kernels.compiling import Array, compiled, f32, f64, i32, i64, inlined, u64
 from workbench.kernels.philox import LOW32, SHIFT32, other_seed, unit_row
 
-f32, f64, u64, i32, i64 = np.float32, np.float64, np.uint64, np.int32, np.int64
 
-
-@njit(inline="always")
-def _ability(a, theta):
+@inlined
+def _ability(a: float, theta: float) -> Any:
     """xi = e^(-a theta), finite."""
     return f32(np.exp(saturated(-a * theta)))
 
 
-@njit(inline="always")
-def _respond(items, offset, a, floor, ceiling, p):
+@inlined
+def _respond(items: Array, offset: Array, a: float, floor: float, ceiling: float, p: Array) -> None:
     """p[i], delta_i xi before, becomes floor + (ceiling - floor) sigma(a (theta + offset_i - b_i)) for a lane's items.
 
     In Rasch's multiplicative form, sigma = 1 / (1 + delta_i xi_i) with delta = e^(a b) and xi = e^(-a (theta +
@@ -32,8 +32,11 @@ def _respond(items, offset, a, floor, ceiling, p):
         p[i] = low + span / (f32(1) + p[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def success(items, delta, row, offset, theta, a, floor, ceiling, out):
+@compiled(error_model="numpy", fastmath={"contract"})
+def success(
+    items: Array, delta: Array, row: Array, offset: Array, theta: Array, a: Array, floor: Array, ceiling: Array,
+    out: Array,
+) -> None:
     """out (R, B): true success probabilities of the items (R, B), or of the same items (1, B) in every lane."""
     for r in range(out.shape[0]):
         mine, p, of_item = items[r % items.shape[0]], out[r], delta[row[r]]
@@ -43,8 +46,8 @@ def success(items, delta, row, offset, theta, a, floor, ceiling, out):
         _respond(mine, offset[r], a[r], floor[r], ceiling[r], p)
 
 
-@njit(nogil=True, cache=True)
-def slice_means(p, starts, counts, out):
+@compiled
+def slice_means(p: Array, starts: Array, counts: Array, out: Array) -> None:
     """out (R, S) = mean of p (R, E) over counts[s] entries from starts[s] on; NaN where there are none."""
     for r in range(p.shape[0]):
         for s in range(len(starts)):
@@ -54,8 +57,11 @@ def slice_means(p, starts, counts, out):
             out[r, s] = total / counts[s] if counts[s] else np.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def attempt(items, counts, packed, row, offset, theta, a, floor, ceiling, keys, role, clock, chance, rewards, tokens):
+@compiled(error_model="numpy", fastmath={"contract"})
+def attempt(
+    items: Array, counts: Array, packed: Array, row: Array, offset: Array, theta: Array, a: Array, floor: Array,
+    ceiling: Array, keys: Array, role: int, clock: int, chance: Array, rewards: Array, tokens: Array,
+) -> bool:
     """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
     stream (seed, role, clock). counts (R, B): rollouts of each group, 0 from there on; (0, 0) if all have G.
     packed (U, I): words with the bits of delta below and an item's tokens above, so that one look-up gives both.
@@ -91,8 +97,11 @@ def attempt(items, counts, packed, row, offset, theta, a, floor, ceiling, keys, 
     return True
 
 
-@njit(nogil=True, cache=True)
-def draw_rewards(items, counts, length, chance, keys, role, clock, rewards, tokens):
+@compiled
+def draw_rewards(
+    items: Array, counts: Array, length: Array, chance: Array, keys: Array, role: int, clock: int, rewards: Array,
+    tokens: Array,
+) -> None:
     """The same for success probabilities chance (R, B) that are known already; positions are not checked."""
     lanes, batch, group = rewards.shape
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
@@ -104,8 +113,8 @@ def draw_rewards(items, counts, length, chance, keys, role, clock, rewards, toke
         _compare(u, chance[r], counts, r, rewards[r])
 
 
-@njit(inline="always")
-def _spent(items, counts, length, r, group):
+@inlined
+def _spent(items: Array, counts: Array, length: Array, r: int, group: int) -> Any:
     """Tokens of a lane's attempts."""
     total = i64(0)
     if counts.size:
@@ -117,8 +126,8 @@ def _spent(items, counts, length, r, group):
     return total * group
 
 
-@njit(inline="always")
-def _compare(u, p, counts, r, out):
+@inlined
+def _compare(u: Array, p: Array, counts: Array, r: int, out: Array) -> None:
     """out (B, G) = [u < p], 0 from counts[r] on."""
     batch, group = out.shape
     if group == 1:  # a loop of its own, which vectorises over the batch
@@ -133,8 +142,11 @@ def _compare(u, p, counts, r, out):
             out[i, counts[r, i] :] = f32(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
-def item_signals(rewards, counts, admitted, chance, floor, ceiling, table, uses_p, power, out, weight, mean, hits):
+@compiled(error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def item_signals(
+    rewards: Array, counts: Array, admitted: Array, chance: Array, floor: Array, ceiling: Array, table: Array,
+    uses_p: bool, power: Array, out: Array, weight: Array, mean: Array, hits: Array,
+) -> bool:
     """Each group's effective signal, (v / reference)^gamma times the skill's share D of the reward gradient.
 
     v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes,
@@ -215,8 +227,8 @@ def item_signals(rewards, counts, admitted, chance, floor, ceiling, table, uses_
     return True
 
 
-@njit(nogil=True, cache=True)
-def look_up(items, group, row, table, out):
+@compiled
+def look_up(items: Array, group: Array, row: Array, table: Array, out: Array) -> None:
     """out (R, B) = table[r, group of the item], table (R, K), group (U, J); 0 where the group is -1."""
     for r in range(out.shape[0]):
         mine, of = items[r % items.shape[0]], group[row[r]]
@@ -225,8 +237,8 @@ def look_up(items, group, row, table, out):
             out[r, i] = f32(table[r, max(k, 0)]) if k >= 0 else f32(0)
 
 
-@njit(nogil=True, cache=True)
-def sum_signals(items, signals, group, row, out):
+@compiled
+def sum_signals(items: Array, signals: Array, group: Array, row: Array, out: Array) -> None:
     """out (R, K) = sum of the signals (R, B) over the items of each group, group (U, J); those of -1 are left out."""
     out[:] = 0.0
     for r in range(items.shape[0]):

@@ -1,4 +1,4 @@
-"""The simulated learner: a law bound to a pool, with its state and its luck."""
+"""The simulated learner: a law bound to a pool, with its state and its random streams."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ class SimLearner:
     b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
     length: (I,) tokens of one attempt at each item; by default from the law's tokens_easy and tokens_hard.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
-    A controller never sees b, theta or p. Luck is keyed by (seed, role, update, attempt of this update, slot): it does
-    not depend on which items a controller chose, so runs of different controllers with one seed are paired.
+    A controller never sees b, theta or p. Random streams are keyed by (seed, role, update, attempt of this update,
+    slot). They do not depend on which items a controller chose, so runs of different controllers with one seed are
+    paired.
     """
 
     def __init__(
@@ -137,16 +138,16 @@ class SimLearner:
             self._chance = np.empty(positions.shape, np.float32)
         self._attempted = None
         chance = self._chance  # ours alone, so the same memory every step: it stays in cache
-        luck = self.seeds, int(role), clock(self.updates, turn)
+        stream = self.seeds, int(role), clock(self.updates, turn)
         if self._fused:
             skill = self._row, *self._skill(self._observed)
-            if not kernels.attempt(positions, sizes, self._packed, *skill, *luck, chance, rewards, self.tokens):
+            if not kernels.attempt(positions, sizes, self._packed, *skill, *stream, chance, rewards, self.tokens):
                 raise_bad_position(positions, len(self.pool))
         else:
             if not kernels.positions_valid(positions, len(self.pool)):
                 raise_bad_position(positions, len(self.pool))
             self._seen_chance(positions, chance)
-            kernels.draw_rewards(positions, sizes, self._length, chance, *luck, rewards, self.tokens)
+            kernels.draw_rewards(positions, sizes, self._length, chance, *stream, rewards, self.tokens)
         if isinstance(items, np.ndarray) and not items.flags.writeable:
             self._attempted = items, self.state, positions, chance
         return rewards[0] if self._single else rewards
@@ -263,7 +264,7 @@ class SimLearner:
         """Whether the law has the common response model, which the compiled loops compute."""
         return type(self.law).chance is Law.chance
 
-    def _skill(self, curve: list[Floats]) -> tuple[NDArray[Any], ...]:
+    def _skill(self, curve: list[Floats]) -> tuple[Any, Any, Any, Any, Any]:
         """What the compiled response curve takes of a lane: skill, and a, floor, ceiling."""
         return self.state.offset, self.state.theta, *curve
 
@@ -335,8 +336,8 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
     heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)
     names = ("label_noise", "gap", "unlearnable")
     sd, gap, broken = (per_lane(name, getattr(law, name), len(seeds)) for name in names)
-    luck = np.where((sd > 0) | (broken > 0), seeds, 0)  # without luck all lanes share one row
-    keys = np.stack([luck.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
+    own = np.where((sd > 0) | (broken > 0), seeds, 0)  # lanes without random parts share one row
+    keys = np.stack([own.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
     keys, row = distinct_rows(keys)
     rows = []
     for seed, *settings in keys:

@@ -39,7 +39,7 @@ from workbench.testing.tools import (
     ensure_refuses_bad_settings,
     ensure_same,
     feedback,
-    global_luck,
+    global_random_state,
     histories,
     law_of,
     mixed,
@@ -126,11 +126,11 @@ def is_pure(gate: Gate, pool: Pool) -> None:
 
 
 @_law
-def leaves_global_luck_alone(gate: Gate, pool: Pool) -> None:
+def leaves_global_random_state_alone(gate: Gate, pool: Pool) -> None:
     """The global random states of NumPy and Python do not move."""
-    before = global_luck()
+    before = global_random_state()
     _updates(gate, pool)
-    ensure_same(before, global_luck(), "the global random state before and after a run")
+    ensure_same(before, global_random_state(), "the global random state before and after a run")
 
 
 # ------------------------------------------------------------------------------------------------------- in the loop

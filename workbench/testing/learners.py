@@ -22,7 +22,7 @@ from workbench.testing.tools import (
     copied,
     ensure,
     ensure_same,
-    global_luck,
+    global_random_state,
     lane,
     law_of,
     through_files,
@@ -113,7 +113,7 @@ def counts_end_a_group(make: Make, pool: Pool) -> None:
 
 @_law
 def probes_and_extends(make: Make, pool: Pool) -> None:
-    """probe and extend give rewards like attempt, of other luck, and change no skill."""
+    """probe and extend give rewards like attempt, from other random streams, and change no skill."""
     learner = make(pool, SEEDS)
     before, alike = learner.evaluate(), 0
     for step in range(STEPS):
@@ -128,7 +128,7 @@ def probes_and_extends(make: Make, pool: Pool) -> None:
 
 @_law
 def same_seed_same_run(make: Make, pool: Pool) -> None:
-    """The same seed gives the same run: nothing else is luck."""
+    """The same seed gives the same run: nothing else is random."""
     one, again = (_study(make, pool) for _ in range(2))
     ensure_same(one, again, "two runs of the same seeds")
 
@@ -142,11 +142,11 @@ def another_seed_another_run(make: Make, pool: Pool) -> None:
 
 
 @_law
-def leaves_global_luck_alone(make: Make, pool: Pool) -> None:
+def leaves_global_random_state_alone(make: Make, pool: Pool) -> None:
     """The global random states of NumPy and Python do not move."""
-    before = global_luck()
+    before = global_random_state()
     _study(make, pool)
-    ensure_same(before, global_luck(), "the global random state before and after a run")
+    ensure_same(before, global_random_state(), "the global random state before and after a run")
 
 
 # --------------------------------------------------------------------------------------------------------- learning

@@ -46,7 +46,7 @@ from workbench.testing.tools import (
     ensure_refuses_bad_settings,
     ensure_same,
     feedback,
-    global_luck,
+    global_random_state,
     histories,
     lane,
     law_of,
@@ -54,7 +54,7 @@ from workbench.testing.tools import (
     neighbours,
     refusal,
     run,
-    same_luck,
+    same_numbers,
     shapes,
     side_by_side,
     take,
@@ -181,7 +181,7 @@ def _views(rule: Rule, state: Any, moment: Draw) -> dict[str, NDArray[Any]]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------- purity and luck
+# ------------------------------------------------------------------------------------------- purity and random streams
 
 
 @_law
@@ -204,7 +204,7 @@ def same_seed_same_run(rule: Rule, pool: Pool) -> None:
 @_law
 def another_seed_another_run(rule: Rule, pool: Pool) -> None:
     """Another seed gives another run, or all seeds give the same if nothing is drawn at random."""
-    runs = _runs_of_seeds(rule, pool, same_luck(mixed(pool)))
+    runs = _runs_of_seeds(rule, pool, same_numbers(mixed(pool)))
     different = len({tuple(one.ravel().tolist()) for one in runs})
     ensure(different in (1, len(runs)), f"{len(runs)} seeds and the same rewards gave {different} runs")
 
@@ -216,11 +216,11 @@ def _runs_of_seeds(rule: Rule, pool: Pool, answer: Answer) -> NDArray[np.int64]:
 
 
 @_law
-def leaves_global_luck_alone(rule: Rule, pool: Pool) -> None:
+def leaves_global_random_state_alone(rule: Rule, pool: Pool) -> None:
     """The global random states of NumPy and Python do not move."""
-    before = global_luck()
+    before = global_random_state()
     run(Controller(rule, pool, seed=SEEDS), mixed(pool))
-    ensure_same(before, global_luck(), "the global random state before and after a run")
+    ensure_same(before, global_random_state(), "the global random state before and after a run")
 
 
 @_law
@@ -228,7 +228,7 @@ def relabelling_relabels(rule: Rule, pool: Pool) -> None:
     """Relabelling the items relabels what is picked and weighed, where that does not hang on the seed."""
     pool = without_ties(pool)
     labels = np.roll(np.arange(len(pool))[::-1], 7)  # item labels[j] is now at position j
-    relabelled, answer = take(pool, labels), same_luck(mixed(pool))
+    relabelled, answer = take(pool, labels), same_numbers(mixed(pool))
     picked = _runs_of_seeds(rule, pool, answer)
     again = labels[_runs_of_seeds(rule, relabelled, lambda s, step, items, n: answer(s, step, labels[items], n))]
     one, other = np.sort(picked, axis=2), np.sort(again, axis=2)
@@ -239,7 +239,7 @@ def relabelling_relabels(rule: Rule, pool: Pool) -> None:
 
 
 def _ensure_weights_relabel(rule: Rule, pool: Pool, relabelled: Pool, labels: NDArray[np.int64]) -> None:
-    position, answer = np.argsort(labels), same_luck(mixed(pool))
+    position, answer = np.argsort(labels), same_numbers(mixed(pool))
     mine, theirs = rule.init(pool, len(SEEDS)), rule.init(relabelled, len(SEEDS))
     for step in range(STEPS):
         items = np.roll(np.arange(len(pool)), 5 * step)[None, :BATCH].repeat(len(SEEDS), axis=0)

@@ -27,7 +27,7 @@ from workbench.pool import Pool
 from workbench.streams import Role, generator, uniforms
 
 SEEDS = np.array([3, 0, 11], np.uint64)  # of the lanes that laws run
-TWINS = np.array([3, 3, 11], np.uint64)  # where two of them share their luck, as the settings of a sweep do
+TWINS = np.array([3, 3, 11], np.uint64)  # where two of them share a random stream, as the settings of a sweep do
 BATCH, ROLLOUTS, STEPS = 8, 4, 12
 PATIENCE = 120.0  # seconds of computing after which a law takes what it runs for endless
 
@@ -117,11 +117,11 @@ Answer: TypeAlias = Callable[[NDArray[np.uint64], int, Items, int], NDArray[np.f
 
 
 def by_chance(chance: Floats) -> Answer:
-    """Item i succeeds with probability chance[i]; the luck is keyed by (seed, step, item)."""
+    """Item i succeeds with probability chance[i]; the random stream is keyed by (seed, step, item)."""
 
     def answer(seeds: NDArray[np.uint64], step: int, items: Items, rollouts: int) -> NDArray[np.float32]:
-        luck = uniforms(seeds, Role.ROLLOUT, step, len(chance) * rollouts).reshape(len(seeds), len(chance), rollouts)
-        return (np.take_along_axis(luck, items[:, :, None], axis=1) < chance[items][:, :, None]).astype(np.float32)
+        uniform = uniforms(seeds, Role.ROLLOUT, step, len(chance) * rollouts).reshape(len(seeds), len(chance), rollouts)
+        return (np.take_along_axis(uniform, items[:, :, None], axis=1) < chance[items][:, :, None]).astype(np.float32)
 
     return answer
 
@@ -137,11 +137,11 @@ def always(reward: float) -> Answer:
 
 def in_quarters(pool: Pool) -> Answer:
     """Partial credit: 0, 1/4, 1/2, 3/4 or 1."""
-    credit = [by_chance(np.full(len(pool), share)) for share in (0.8, 0.6, 0.4, 0.2)]  # one luck, so nested
+    credit = [by_chance(np.full(len(pool), share)) for share in (0.8, 0.6, 0.4, 0.2)]  # one random stream, so nested
     return lambda *asked: np.mean([answer(*asked) for answer in credit], axis=0, dtype=np.float32)
 
 
-def same_luck(answer: Answer) -> Answer:
+def same_numbers(answer: Answer) -> Answer:
     """The same rewards in every lane for the same item."""
     return lambda seeds, step, items, rollouts: answer(np.zeros_like(seeds), step, items, rollouts)
 
@@ -301,7 +301,7 @@ def lane(seen: Sequence[Mapping[str, Any]], r: int) -> list[dict[str, Any]]:
     return [{name: value[r : r + 1] if np.ndim(value) else value for name, value in step.items()} for step in seen]
 
 
-def global_luck() -> Any:
+def global_random_state() -> Any:
     return np.random.get_state(legacy=False)["state"], random.getstate()[1]  # noqa: NPY002
 
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import InputError, check_count, check_number
+from workbench.kernels.compiling import Array, compiled, i64, u64
 from workbench.pool import Pool
-
-u64, i64 = np.uint64, np.int64
 
 
 class BankState(NamedTuple):
@@ -124,8 +122,8 @@ class VCRL(Gate):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def put_first(picks, items, size, out):
+@compiled
+def put_first(picks: Array, items: Array, size: int, out: Array) -> None:
     """out (R, B) = the picks (R, M) that are not negative, then those of items (R, B) that are not among them.
 
     Both are distinct, and there are at most B picks.
@@ -147,8 +145,11 @@ def put_first(picks, items, size, out):
             bits[out[r, i] >> 6] = u64(0)
 
 
-@njit(nogil=True, cache=True)
-def lay_up(bank, priority, used, replays, items, value, now, limit, size):
+@compiled
+def lay_up(
+    bank: Array, priority: Array, used: Array, replays: Array, items: Array, value: Array, now: int, limit: int,
+    size: int,
+) -> None:
     """Lay items (R, B) up in a bank of M places per lane, in place, with priority value (R, B) and the time `now`.
 
     value < 0: the item leaves the bank if it is there; NaN: nothing is known. bank (R, M): items, -1 for empty places,
@@ -171,7 +172,7 @@ def lay_up(bank, priority, used, replays, items, value, now, limit, size):
                 continue
             if m < 0:
                 if least < 0:
-                    least = np.argmin(priority[r])
+                    least = int(np.argmin(priority[r]))
                 if priority[r, least] >= mine:
                     continue
                 m = least

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
@@ -14,11 +13,10 @@ from workbench.controllers.rules.nearest import TIES, TargetState, nearest
 from workbench.errors import InputError, check_choice, check_number
 from workbench.kernels.arithmetic import inside
 from workbench.kernels.choose import few_of
+from workbench.kernels.compiling import Array, compiled, f64, i64, u64
 from workbench.kernels.philox import SHIFT32, TWO_M53, other_seed, philox, unit53_row
 from workbench.pool import Pool
 from workbench.streams import Role
-
-f64, u64, i64 = np.float64, np.uint64, np.int64
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ class AdaRFTGaussian(AdaRFT):
         weight /= -2 * per_lane("width", self.width, len(weight))[:, None] ** 2
         np.exp(weight, out=weight)
         out = np.empty((len(weight), count), np.int64)
-        weighted_runs(weight, pool.order, start, pool.longest_run, *draw.luck(Role.SCORE), out)
+        weighted_runs(weight, pool.order, start, pool.longest_run, *draw.stream(Role.SCORE), out)
         return out, state
 
 
@@ -140,6 +138,8 @@ class AdaRFTCovering(AdaRFT):
     """AdaRFT that comes round: the B items nearest T among those not used since the whole pool was last covered.
 
     When fewer than B are left, they are taken, and the nearest others of a new round: each round uses each item once.
+    With floor > 0, an item drawn by exploration counts as used, and may be drawn by it a second time in a round; the
+    item whose slot it took is still unused. `left_in_round` counts the unused items.
     Source: an extension, ours, of arXiv 2504.05520, whose Algorithm 1 takes the nearest items used or not.
     Differs: the further a round has come, the further from T its items lie.
     """
@@ -156,9 +156,18 @@ class AdaRFTCovering(AdaRFT):
     def select(self, state: Any, draw: Draw, count: int) -> tuple[Items, Any]:
         pool, used, left = draw.pool, state.used.copy(), state.left.copy()
         out, ties = np.empty((len(left), count), np.int64), np.empty(2 * pool.longest_run + 1, np.int64)
-        luck = draw.luck(Role.TIES)
-        nearest_unused(*pool.index, state.target, self.ties == "random", *luck, used, left, ties, out)
+        stream = draw.stream(Role.TIES)
+        nearest_unused(*pool.index, state.target, self.ties == "random", *stream, used, left, ties, out)
         return out, CoveringState(state.target, used, left)
+
+    def replaced(self, state: Any, draw: Draw, selected: Items, items: Items) -> Any:
+        rank = np.empty(len(draw.pool), np.int64)
+        rank[draw.pool.order] = np.arange(len(rank))
+        used = state.used.copy()
+        for mark, before, after in zip(used, selected, items, strict=True):
+            mark[rank[np.setdiff1d(before, after)]] = False
+            mark[rank[np.setdiff1d(after, before)]] = True
+        return CoveringState(state.target, used, len(rank) - np.count_nonzero(used, axis=1))
 
     def check_state(self, state: Any, pool: Pool) -> None:
         if not np.array_equal(state.left, len(pool) - np.count_nonzero(state.used, axis=1)):
@@ -171,10 +180,11 @@ class AdaRFTCovering(AdaRFT):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def nearest_unused(
-    sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, used, left, ties, out
-):
+    sorted_d: Array, order: Array, run_start: Array, run_end: Array, target: Array, random_ties: bool, keys: Array,
+    role: int, clock: int, used: Array, left: Array, ties: Array, out: Array,
+) -> None:
     """out[r] = the B items nearest target[r] among those that are not used, by rank, and left[r] of them remain.
 
     used (R, I), left (R,): updated in place. Where fewer than B are left, all of them, and the nearest others of a new
@@ -182,7 +192,7 @@ def nearest_unused(
     """
     size, batch = len(sorted_d), out.shape[1]
     pairs = np.empty((batch // 2 + 1, 2))
-    luck, late = pairs.reshape(pairs.size), np.empty(batch, np.int64)
+    uniform, late = pairs.reshape(pairs.size), np.empty(batch, np.int64)
     for r in range(out.shape[0]):
         row, mark, t = out[r], used[r], target[r]
         n = 0
@@ -223,7 +233,7 @@ def nearest_unused(
                 if need == tied:
                     rank = ties[draw]
                 elif random_ties:  # the first steps of a Fisher-Yates shuffle
-                    other = draw + i64(luck[draw] * (tied - draw))
+                    other = draw + i64(uniform[draw] * (tied - draw))
                     rank, ties[other] = ties[other], ties[draw]
                 elif j >= tied or (i < easier and order[ties[i]] < order[ties[j]]):  # lowest positions first: a merge
                     rank = ties[i]
@@ -238,8 +248,10 @@ def nearest_unused(
         left[r] -= batch
 
 
-@njit(nogil=True, cache=True)
-def weighted_runs(weight, order, start, longest, keys, role, clock, out):
+@compiled
+def weighted_runs(
+    weight: Array, order: Array, start: Array, longest: int, keys: Array, role: int, clock: int, out: Array
+) -> None:
     """As `weighted`, for D runs of items of one weight: run k holds order[start[k]:start[k + 1]], weight (R, D) >= 0.
 
     Draws a run in proportion to n_k w_k, n_k its size, and accepts with the chance that the item is none of those
@@ -248,7 +260,7 @@ def weighted_runs(weight, order, start, longest, keys, role, clock, out):
     lanes, runs = weight.shape
     batch = out.shape[1]
     pairs = np.empty((batch // 2 + 1, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     sums, taken, before = np.empty(runs), np.zeros(runs, np.int32), np.zeros(runs, np.int32)
     chosen, picks, bits = np.empty(batch, np.int64), np.empty(batch, np.int64), np.zeros((longest >> 6) + 1, np.uint64)
     for r in range(lanes):
@@ -285,8 +297,8 @@ def weighted_runs(weight, order, start, longest, keys, role, clock, out):
         if other_seed(keys, r):
             unit53_row(keys[r], role, clock, pairs)
         n = 0
-        for k in chosen:
-            for draw in range(few_of(start[k + 1] - start[k], taken[k], luck[n:], bits, picks)):
-                out[r, n] = order[start[k] + picks[draw]]
+        for run in chosen:
+            for draw in range(few_of(start[run + 1] - start[run], taken[run], uniform[n:], bits, picks)):
+                out[r, n] = order[start[run] + picks[draw]]
                 n += 1
-            taken[k] = before[k] = 0
+            taken[run] = before[run] = 0

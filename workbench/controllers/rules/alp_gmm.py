@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
+from workbench.kernels.compiling import Array, compiled, i64
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator
-
-i64 = np.int64
 
 
 class MixtureState(NamedTuple):
@@ -78,10 +76,10 @@ class ALPGMM(Rule):
 
     def select(self, state: MixtureState, draw: Draw, count: int) -> tuple[Items, MixtureState]:
         share = per_lane("random", self.random, len(draw.seeds))
-        target, luck = np.full((2, len(share), count), np.nan)
+        target, uniform = np.full((2, len(share), count), np.nan)
         for lane, seed in enumerate(draw.seeds):
             rng = generator(seed, Role.ARM, clock(draw.step, draw.turn))
-            anything, which, luck[lane] = rng.random((3, count))
+            anything, which, uniform[lane] = rng.random((3, count))
             if state.gaussians[lane]:
                 level = state.level[lane, : state.gaussians[lane]]
                 chance = level / level.sum() if level.sum() > 0 else np.full(len(level), 1 / len(level))
@@ -89,7 +87,7 @@ class ALPGMM(Rule):
                 task = np.clip(state.centre[lane, k] + state.spread[lane, k] * rng.normal(size=count), 0, 1)
                 target[lane] = np.where(anything < share[lane], np.nan, 100 * task)
         out = np.empty(target.shape, np.int64)
-        nearest_each(*draw.pool.index, target, luck, out)
+        nearest_each(*draw.pool.index, target, uniform, out)
         return out, state
 
     def update(self, state: MixtureState, feedback: Feedback) -> MixtureState:
@@ -103,9 +101,9 @@ class ALPGMM(Rule):
                 past[lane] = np.concatenate([past[lane], latest])[-past.shape[1] :]
             new.unfitted[lane] += len(task)
             if new.unfitted[lane] >= self.window:
-                luck = int(generator(seed, Role.FIT, int(new.fits[lane])).integers(2**32))
+                number = int(generator(seed, Role.FIT, int(new.fits[lane])).integers(2**32))
                 pairs = np.stack([new.task[lane, -self.window :], new.alp[lane, -self.window :]], axis=1)
-                level, centre, spread = fit_mixture(pairs, self.components, luck)
+                level, centre, spread = fit_mixture(pairs, self.components, number)
                 k = new.gaussians[lane] = len(level)
                 new.level[lane, :k], new.centre[lane, :k], new.spread[lane, :k] = level, centre, spread
                 new.fits[lane], new.unfitted[lane] = new.fits[lane] + 1, 0
@@ -131,10 +129,10 @@ def _progress(task: Floats, reward: Floats, earlier: Floats, earned: Floats) -> 
     return np.asarray(np.abs(reward - earned[nearest]))
 
 
-def fit_mixture(pairs: Floats, components: tuple[int, int], luck: int) -> tuple[Floats, Floats, Floats]:
+def fit_mixture(pairs: Floats, components: tuple[int, int], number: int) -> tuple[Floats, Floats, Floats]:
     """Mean ALP, mean task and the task's standard deviation, (k,) each, of the mixture with the least AIC.
 
-    pairs: (N, 2) task and ALP. luck: seeds the starting points. On one thread: its matrices are too small to share.
+    pairs: (N, 2) task and ALP. number: the seed of the starting points. Runs on one thread, as its matrices are small.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -142,7 +140,7 @@ def fit_mixture(pairs: Floats, components: tuple[int, int], luck: int) -> tuple[
 
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct pairs than Gaussians is no fault here
-        fits = [GaussianMixture(k, random_state=luck).fit(pairs) for k in range(components[0], components[1] + 1)]
+        fits = [GaussianMixture(k, random_state=number).fit(pairs) for k in range(components[0], components[1] + 1)]
         best = min(fits, key=lambda fit: fit.aic(pairs))
     return best.means_[:, 1], best.means_[:, 0], np.sqrt(best.covariances_[:, 0, 0])
 
@@ -150,19 +148,21 @@ def fit_mixture(pairs: Floats, components: tuple[int, int], luck: int) -> tuple[
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def nearest_each(sorted_d, order, run_start, run_end, target, luck, out):
+@compiled
+def nearest_each(
+    sorted_d: Array, order: Array, run_start: Array, run_end: Array, target: Array, uniform: Array, out: Array
+) -> None:
     """out[r, i] = the free item nearest target[r, i], one after another; with target NaN, any free item. All distinct.
 
-    Of equally near items luck[r, i], in [0, 1), picks one. Where that of a NaN falls on items already taken, the next
-    free one by rank is taken. The free items of a run of equal difficulty are deck[start + gone[start] : end].
+    uniform (R, B) in [0, 1) picks one of equally near items. Where that of a NaN falls on an item already taken, the
+    next free one by rank is taken. The free items of a run of equal difficulty are deck[start + gone[start] : end].
     """
     size, batch = len(sorted_d), out.shape[1]
     deck, gone = np.arange(size), np.zeros(size, np.int64)
     touched = np.empty(2 * batch, np.int64)
     for r in range(out.shape[0]):
         for i in range(batch):
-            t, u = target[r, i], luck[r, i]
+            t, u = target[r, i], uniform[r, i]
             if np.isnan(t):
                 slot = i64(u * size)
                 start = i64(run_start[slot])

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number, shown
+from workbench.kernels.compiling import Array, compiled, f32
 from workbench.pool import Pool
-
-f32 = np.float32
 
 NO_GAP = 1e-6  # reference models whose mean pass rates are nearer do not tell how capable the policy is
 
@@ -126,8 +124,11 @@ class BOTS(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def fuse_evidence(a, b, weak, strong, capability, decay, pseudo, items, successes, counts):
+@compiled
+def fuse_evidence(
+    a: Array, b: Array, weak: Array, strong: Array, capability: Array, decay: Array, pseudo: Array, items: Array,
+    successes: Array, counts: Array,
+) -> None:
     """a <- (1 - decay) a + decay + s and b <- (1 - decay) b + decay + f for all items, in place.
 
     s, f = successes and failures of an item with feedback; of others pseudo p and pseudo (1 - p) with

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import NONE_YET, ItemRule, Weights, boltzmann, draw_by_weight, reverted, with_counts
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items, Lanes, Look, per_lane
 from workbench.errors import InputError, check_number, shown
+from workbench.kernels.compiling import Array, compiled, i64
 from workbench.pool import Pool
-
-i64 = np.int64
 
 
 class CountState(NamedTuple):
@@ -98,8 +96,8 @@ def _std(successes: Weights, attempts: Weights) -> Weights:
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def share_out(weight, low, high, total, out):
+@compiled
+def share_out(weight: Array, low: int, high: int, total: int, out: Array) -> None:
     """out[r] = whole numbers from low to high that add up to `total`, in proportion to weight (R, B) as far as can be.
 
     clip(c w, low, high) with the c at which they add up, by bisection; then rounded by largest remainder.

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from workbench.controllers.items import random_items, take_best
+from workbench.controllers.items import exchanged, random_items, take_best
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane, require
 from workbench.errors import InputError, check_count, check_number
 from workbench.kernels.arithmetic import exp32
+from workbench.kernels.compiling import Array, compiled, f32, f64
 from workbench.pool import Pool
 from workbench.streams import Role, clock, uniforms
-
-f32, f64 = np.float32, np.float64
 
 WIDTHS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # tried where the width is learned
 CHUNK = 65_536  # items predicted at once
@@ -101,6 +99,9 @@ class DOTS(Rule):
         np.put_along_axis(dealt, items, True, axis=1)
         return items, state._replace(dealt=dealt)
 
+    def replaced(self, state: GuessState, draw: Draw, selected: Items, items: Items) -> GuessState:
+        return state._replace(dealt=exchanged(state.dealt, selected, items))
+
     def update(self, state: GuessState, feedback: Feedback) -> GuessState:
         if not feedback.probe:
             return state
@@ -154,8 +155,8 @@ def _line(x: Floats, y: Floats) -> tuple[float, float]:
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
-def attend(x, references, values, sharpness, others, out):
+@compiled(error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+def attend(x: Array, references: Array, values: Array, sharpness: float, others: bool, out: Array) -> None:
     """out[i] = sum_k w_k values[k], w the softmax over k of -sharpness |x_i - y_k|^2 / 2: values at known points.
 
     x (N, F) float32, out (N,). references (F, K) float32: the points y, one per column. others: whether the points are

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.controllers.arms import ArmRule, advantage_scale, by_arm, softmax
 from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, Look, per_lane
 from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.kernels.compiling import Array, compiled
 from workbench.pool import Pool
 
 
@@ -97,8 +97,10 @@ class DUMP(ArmRule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def push_advantages(rewards, counts, mean, scale, arm, place, filled, recent):
+@compiled
+def push_advantages(
+    rewards: Array, counts: Array, mean: Array, scale: Array, arm: Array, place: Array, filled: Array, recent: Array
+) -> None:
     """Put each rollout's |reward - mean| scale into the ring of its group's arm, in place, in order of the batch.
 
     recent (R, K, W): the last W values of each arm; place (R, K): where the next one goes; filled (R, K): how many

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from workbench.controllers.items import deal_some, new_deck
+from workbench.controllers.items import deal_some, new_deck, put_back
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_number
+from workbench.kernels.compiling import Array, compiled, i64
 from workbench.pool import Pool
-
-i64 = np.int64
 
 LOW, HIGH = 0.05, 0.95  # bounds of p_e and p_h
 LONGEST = 127  # rows of silent groups are counted up to here
@@ -43,6 +41,8 @@ class GRESO(Rule):
     Silent: all rewards equal; solved if their mean is above 1/2, else failed. Groups of one rollout say nothing.
     easy, hard: p_e and p_h at the start, in [0, 1]. target: share of silent groups in [0, 1]. step: >= 0.
     least: smallest chance that an item is tried, in [0.001, 1].
+    With floor > 0, an item drawn by exploration counts as looked at in this epoch, and the one whose slot it took is
+    looked at again next.
 
     Source: Zheng et al. 2025, arXiv 2506.02177, its probabilistic filtering with self-adjusted exploration; defaults,
     bounds and least of its code.
@@ -110,6 +110,11 @@ class GRESO(Rule):
         new = np.stack([(silent & solved).sum(axis=1), (silent & ~solved).sum(axis=1), there.sum(axis=1)], axis=1)
         return state._replace(streak=streak, groups=state.groups + new)
 
+    def replaced(self, state: SkipState, draw: Draw, selected: Items, items: Items) -> SkipState:
+        size = np.full(len(items), len(draw.pool))
+        deck, cursor, epoch = put_back((state.deck, state.cursor, state.epoch), size, selected, items)
+        return state._replace(deck=deck, cursor=cursor, epoch=epoch)
+
     def check_state(self, state: SkipState, pool: Pool) -> None:
         deck, cursor = state.deck, state.cursor
         sound = (np.sort(deck, axis=1) == np.arange(len(pool))).all()
@@ -123,8 +128,8 @@ class GRESO(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def count_silent(streak, items, means, stds, counts):
+@compiled
+def count_silent(streak: Array, items: Array, means: Array, stds: Array, counts: Array) -> None:
     """How many of an item's last groups in a row were silent, streak (R, I) int8, in place: z if solved, -z if failed.
 
     Silent: std 0; solved if its mean is above 1/2, else failed. Any other group ends the row. At most 127.

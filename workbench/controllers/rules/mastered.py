@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.controllers.items import deal_some, new_deck, take_best, with_counts
+from workbench.controllers.items import deal_some, new_deck, put_back, take_best, with_counts
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.pool import Pool
@@ -32,7 +32,8 @@ class DropMastered(Rule):
 
     threshold: success rate in [0, 1]. memory_of: "group", the item's last group; "history", all its rollouts so far.
     back: steps after which a dropped item returns, until its next feedback; 0: never. least: >= 1; where fewer than
-    least x B items are left, those dropped for longest come back.
+    least x B items are left, those dropped for longest come back. With floor > 0, an item drawn by exploration, which
+    may be a dropped one, counts as dealt in this epoch, and the one whose slot it took is dealt next.
 
     Presets: Polaris, DropMastered(0.9); open-instruct's no_resampling_pass_rate, DropMastered(0.875); ScaleRL's
     no-positive-resampling, DropMastered(0.9, memory_of="history").
@@ -108,6 +109,11 @@ class DropMastered(Rule):
         lanes = np.broadcast_to(np.arange(len(dropped))[:, None], there.shape)
         dropped[lanes[there], feedback.items[there]] = np.where(mastered, max(feedback.step, 1), 0)[there]
         return state._replace(dropped=dropped, successes=counts[0], attempts=counts[1])
+
+    def replaced(self, state: MasteryState, draw: Draw, selected: Items, items: Items) -> MasteryState:
+        size = np.full(len(items), len(draw.pool))
+        deck, cursor, epoch = put_back((state.deck, state.cursor, state.epoch), size, selected, items)
+        return state._replace(deck=deck, cursor=cursor, epoch=epoch)
 
     def check_state(self, state: MasteryState, pool: Pool) -> None:
         sound = (np.sort(state.deck, axis=1) == np.arange(len(pool))).all()

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
+from workbench.kernels.compiling import Array, compiled
 from workbench.pool import Pool
 
 
@@ -99,8 +99,8 @@ class MoPPS(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def add_decayed(a, b, items, successes, counts, decay, prior):
+@compiled
+def add_decayed(a: Array, b: Array, items: Array, successes: Array, counts: Array, decay: Array, prior: Array) -> None:
     """a <- decay a + (1 - decay) prior + k and b <- decay b + (1 - decay) prior + n - k, in place, group by group.
 
     a, b (R, I); k = successes, n = counts (R, B), 0 where there is no feedback; decay, prior (R,).

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from workbench.controllers.rule import Draw, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import check_choice, check_number
+from workbench.kernels.compiling import Array, compiled, i64, u64
 from workbench.kernels.philox import other_seed, unit53_row
 from workbench.pool import Pool
 from workbench.streams import Role
-
-u64, i64 = np.uint64, np.int64
 
 TIES = ("random", "first")
 
@@ -28,7 +26,7 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
     pool = draw.pool
     out = np.empty((len(target), count), np.int64)
     taken = np.zeros(2 * pool.longest_run // 64 + 1, np.uint64)
-    nearest_items(*pool.index, target, ties == "random", *draw.luck(Role.TIES), taken, out)
+    nearest_items(*pool.index, target, ties == "random", *draw.stream(Role.TIES), taken, out)
     return out
 
 
@@ -110,8 +108,11 @@ class LinearSchedule(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def nearest_items(sorted_d, order, run_start, run_end, target, random_ties, keys, role, clock, taken, out):
+@compiled
+def nearest_items(
+    sorted_d: Array, order: Array, run_start: Array, run_end: Array, target: Array, random_ties: bool, keys: Array,
+    role: int, clock: int, taken: Array, out: Array,
+) -> None:
     """out[r] = positions of the B items nearest target[r], in O(log I + B).
 
     The nearest B items are a window [lo, lo + B) of the sorted pool: lo is the first with
@@ -121,7 +122,7 @@ def nearest_items(sorted_d, order, run_start, run_end, target, random_ties, keys
     """
     size, batch = len(sorted_d), out.shape[1]
     pairs = np.empty((batch // 2 + 1, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     picks = np.empty(batch, np.int64)
     rest = np.empty(batch + 1, np.int64)
     known = 0  # pairs drawn so far for the lanes of this seed
@@ -179,7 +180,7 @@ def nearest_items(sorted_d, order, run_start, run_end, target, random_ties, keys
                 unit53_row(keys[r], role, clock, pairs[:known])
             for draw in range(few):
                 top = tied - few + draw
-                pick = i64(luck[draw] * (top + 1))
+                pick = i64(uniform[draw] * (top + 1))
                 again = i64((taken[u64(pick) >> u64(6)] >> (u64(pick) & u64(63))) & u64(1))
                 pick += again * (top - pick)
                 taken[u64(pick) >> u64(6)] |= u64(1) << (u64(pick) & u64(63))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.arms import absolute_advantage
@@ -15,11 +14,10 @@ from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Loo
 from workbench.errors import InputError, check_choice, check_number
 from workbench.kernels.arithmetic import FASTEST, inside
 from workbench.kernels.choose import clear_bits, has_bit, pick, set_bit
+from workbench.kernels.compiling import Array, Stream, compiled, f64, i64, inlined, u32, u64
 from workbench.kernels.philox import SHIFT32, unit53, words
 from workbench.pool import Pool
 from workbench.streams import Role
-
-f64, u32, u64, i64 = np.float64, np.uint32, np.uint64, np.int64
 
 SCORES = ("l1",)
 
@@ -95,7 +93,7 @@ class PLR(Rule):
         fresh, stale, beta = (per_lane(name, getattr(self, name), lanes) for name in ("fresh", "staleness", "beta"))
         out = np.empty((lanes, count), np.int64)
         known = state.order, state.seen, state.score, state.last
-        replay(*known, draw.step, fresh, stale, 1 / beta, *draw.luck(Role.SCORE), out)
+        replay(*known, draw.step, fresh, stale, 1 / beta, *draw.stream(Role.SCORE), out)
         return out, state
 
     def update(self, state: ReplayState, feedback: Feedback) -> ReplayState:
@@ -122,8 +120,11 @@ class PLR(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def replay(order, seen, score, last, step, fresh, stale, power, keys, role, clock, out):
+@compiled
+def replay(
+    order: Array, seen: Array, score: Array, last: Array, step: int, fresh: Array, stale: Array, power: Array,
+    keys: Array, role: int, clock: int, out: Array,
+) -> None:
     """out[r] = B distinct items: each slot gets a new one with probability fresh[r], else with probability stale[r] one
     in proportion to step - last[r, item], else one by its rank in score, in proportion to rank^-power[r].
 
@@ -133,7 +134,7 @@ def replay(order, seen, score, last, step, fresh, stale, power, keys, role, cloc
     lanes, size = order.shape
     batch = out.shape[1]
     bits, taken = np.zeros((size >> 6) + 1, np.uint64), np.zeros((size >> 6) + 1, np.uint64)
-    luck, picks = np.empty(batch), np.empty(batch, np.int64)
+    uniform, picks = np.empty(batch), np.empty(batch, np.int64)
     wait, rank = np.empty(2 * batch + 64), np.empty(2 * batch + 64, np.int64)
     turn = u64(clock) >> SHIFT32
     for r in range(lanes):
@@ -156,9 +157,9 @@ def replay(order, seen, score, last, step, fresh, stale, power, keys, role, cloc
             few = n
             while few < ranks.size and ranks[few] < end:
                 a, b, _, _ = words(block + u64(few), stream)
-                luck[few] = unit53(a, b)
+                uniform[few] = unit53(a, b)
                 few += 1
-            pick(end - start, few - n, luck[n:few], bits, picks)
+            pick(end - start, few - n, uniform[n:few], bits, picks)
             for i in range(few - n):
                 row[n + i] = items[start + picks[i]]
             n = few
@@ -172,14 +173,14 @@ def replay(order, seen, score, last, step, fresh, stale, power, keys, role, cloc
         clear_bits(taken, row[:n])
         for i in range(new):
             _, _, c, d = words(u64(i), stream)
-            luck[i] = unit53(c, d)
-        pick(size - known, new, luck[:new], bits, picks)
+            uniform[i] = unit53(c, d)
+        pick(size - known, new, uniform[:new], bits, picks)
         for i in range(new):
             row[n + i] = items[known + picks[i]]
 
 
-@njit(inline="always")
-def _longest_wait(last, step):
+@inlined
+def _longest_wait(last: Array, step: int) -> int:
     """The largest step - last among items seen (last >= 0); 0 if there are none."""
     first = u32(0xFFFFFFFF)
     for i in range(last.size):
@@ -187,8 +188,8 @@ def _longest_wait(last, step):
     return max(step - i64(first), 0) if first < u32(0x80000000) else 0
 
 
-@njit
-def _race(size, count, power, wait, rank, block, stream):
+@compiled(cached=False)
+def _race(size: int, count: int, power: float, wait: Array, rank: Array, block: Any, stream: Stream) -> Array:
     """`count` distinct ranks below size, rising, drawn one after another in proportion to (rank + 1)^-power.
 
     A race of exponentials as in `weighted`, but in logarithms, for powers may underflow, and only up to the rank from
@@ -212,8 +213,8 @@ def _race(size, count, power, wait, rank, block, stream):
     return np.sort(rank[:kept])
 
 
-@njit
-def _first(wait, rank, kept, count):
+@compiled(cached=False)
+def _first(wait: Array, rank: Array, kept: Array, count: int) -> tuple[int, float]:
     """Moves the `count` smallest of wait[:kept], with their ranks, to the front: how many, and the largest."""
     bar = np.partition(wait[:kept], count - 1)[count - 1]
     n = 0
@@ -224,8 +225,8 @@ def _first(wait, rank, kept, count):
     return n, bar
 
 
-@njit
-def _place(items, score, known, value, after):
+@compiled(cached=False)
+def _place(items: Array, score: Array, known: int, value: float, after: bool) -> Any:
     """How many of items[:known], by falling score, have a score above value, or (after) at least value."""
     low, high = i64(0), i64(known)
     while low < high:
@@ -238,15 +239,15 @@ def _place(items, score, known, value, after):
     return low
 
 
-@njit
-def _run(items, score, known, rank):
+@compiled(cached=False)
+def _run(items: Array, score: Array, known: int, rank: int) -> tuple[int, int]:
     """The ranks [start, end) with the score of this rank."""
     value = score[items[rank]]
     return _place(items, score, known, value, False), _place(items, score, known, value, True)
 
 
-@njit
-def _by_staleness(items, last, step, longest, taken, block, stream):
+@compiled(cached=False)
+def _by_staleness(items: Array, last: Array, step: int, longest: int, taken: Array, block: Any, stream: Stream) -> Any:
     """One of the items that are not taken, in proportion to step - last, or evenly where that is 0 for all.
 
     By rejection, at most 62 times; then by one pass over all.
@@ -274,8 +275,11 @@ def _by_staleness(items, last, step, longest, taken, block, stream):
     return choice
 
 
-@njit(nogil=True, cache=True)
-def rerank(order, seen, old, score, last, items, values, counts, step, new_order, new_seen):
+@compiled
+def rerank(
+    order: Array, seen: Array, old: Array, score: Array, last: Array, items: Array, values: Array, counts: Array,
+    step: int, new_order: Array, new_seen: Array,
+) -> None:
     """The items seen, by falling score, after feedback.
 
     order[r, :seen[r]] = those seen before, by falling old score (R, I); the others follow. values (R, B): scores of the
@@ -312,8 +316,8 @@ def rerank(order, seen, old, score, last, items, values, counts, step, new_order
         clear_bits(bits, changed[:n])
 
 
-@njit(inline="always")
-def _copy_unmarked(source, start, end, bits, target, n):
+@inlined
+def _copy_unmarked(source: Array, start: int, end: int, bits: Array, target: Array, n: int) -> int:
     """Copies source[start:end] without items whose bit is set to target[n:]; where it ends."""
     for i in range(start, end):
         if not has_bit(bits, source[i]):

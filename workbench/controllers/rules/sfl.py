@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.controllers.items import random_items, take_best
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number
 from workbench.kernels.choose import pick
+from workbench.kernels.compiling import Array, compiled
 from workbench.kernels.philox import other_seed, unit53_row
 from workbench.pool import Pool
 from workbench.streams import Role
@@ -73,8 +73,8 @@ class SFL(Rule):
     def select(self, state: BufferState, draw: Draw, count: int) -> tuple[Items, BufferState]:
         part = np.floor((1 - per_lane("fresh", self.fresh, len(state.held))) * count + 0.5).astype(np.int64)
         out = np.empty((len(state.held), count), np.int64)
-        size, luck = len(draw.pool), draw.luck(Role.ARM)
-        from_few(state.kept, state.held, np.minimum(part, state.held), size, *luck, out)
+        size, stream = len(draw.pool), draw.stream(Role.ARM)
+        from_few(state.kept, state.held, np.minimum(part, state.held), size, *stream, out)
         return out, state
 
     def update(self, state: BufferState, feedback: Feedback) -> BufferState:
@@ -105,21 +105,21 @@ class SFL(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def from_few(few, held, need, size, keys, role, clock, out):
+@compiled
+def from_few(few: Array, held: Array, need: Array, size: int, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = need[r] random ones of few[r, :held[r]], then random others of the pool's `size` items; all distinct."""
     batch = out.shape[1]
     pairs = np.empty(((batch + 1) // 2, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     bits = np.zeros((size >> 6) + 1, np.uint64)
     for r in range(out.shape[0]):
         row, n = out[r], need[r]
         if other_seed(keys, r):
             unit53_row(keys[r], role, clock, pairs)
-        pick(held[r], n, luck[:n], bits, row[:n])
+        pick(held[r], n, uniform[:n], bits, row[:n])
         for i in range(n):
             row[i] = few[r, row[i]]
-        pick(size - n, batch - n, luck[n:], bits, row[n:])
+        pick(size - n, batch - n, uniform[n:], bits, row[n:])
         before = np.sort(row[:n]) - np.arange(n)  # how many of the others come before each of these
         for i in range(n, batch):  # from a number among the others to a position in the pool
             row[i] += np.searchsorted(before, row[i], side="right")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from workbench.controllers.rule import SOLID, Draw, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import check_count, check_flag, check_number
 from workbench.kernels.choose import few_of
+from workbench.kernels.compiling import Array, compiled
 from workbench.kernels.philox import other_seed, unit53_row
 from workbench.pool import Pool
 from workbench.streams import Role
@@ -64,7 +64,7 @@ class Staged(Rule):
         low = np.clip(low - short // 2, 0, size - np.maximum(high - low, count))
         high = np.maximum(high, low + count)
         out = np.empty((lanes, count), np.int64)
-        from_ranks(draw.pool.order, low, high, *draw.luck(Role.ARM), out)
+        from_ranks(draw.pool.order, low, high, *draw.stream(Role.ARM), out)
         return out, StageState(stage)
 
     def metrics(self, state: StageState) -> dict[str, Floats]:
@@ -74,15 +74,15 @@ class Staged(Rule):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def from_ranks(order, low, high, keys, role, clock, out):
+@compiled
+def from_ranks(order: Array, low: Array, high: Array, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = B distinct items, uniformly from order[low[r]:high[r]]."""
     batch = out.shape[1]
     pairs = np.empty((batch // 2 + 1, 2))
-    luck = pairs.reshape(pairs.size)
+    uniform = pairs.reshape(pairs.size)
     picks, bits = np.empty(batch, np.int64), np.zeros((order.size >> 6) + 1, np.uint64)
     for r in range(out.shape[0]):
         if other_seed(keys, r):
             unit53_row(keys[r], role, clock, pairs)
-        for draw in range(few_of(high[r] - low[r], batch, luck, bits, picks)):
+        for draw in range(few_of(high[r] - low[r], batch, uniform, bits, picks)):
             out[r, draw] = order[low[r] + picks[draw]]

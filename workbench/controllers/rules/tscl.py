@@ -101,10 +101,10 @@ class TSCL(ArmRule):
 
     def _sampled(self, state: TeacherState, draw: Draw) -> Floats:
         """(R, K) one of each arm's changes of score."""
-        seeds, role, clock = draw.luck(Role.POSTERIOR)
-        luck = uniforms(seeds, Role(role), clock, state.value.shape[1])
+        seeds, role, clock = draw.stream(Role.POSTERIOR)
+        uniform = uniforms(seeds, Role(role), clock, state.value.shape[1])
         filled = np.minimum(state.entries, self.window)
-        pick = (luck * filled).astype(np.int64)
+        pick = (uniform * filled).astype(np.int64)
         drawn = np.take_along_axis(state.history, pick[:, :, None], axis=2)[:, :, 0]
         return np.where(filled > 0, drawn, self.first)
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
+from workbench.controllers.items import put_back
 from workbench.controllers.rule import Draw, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_number
+from workbench.kernels.compiling import Array, compiled
 from workbench.pool import Pool
 from workbench.streams import Role
 
@@ -27,7 +28,8 @@ class DeckState(NamedTuple):
 class Uniform(Rule):
     """Every item equally often: epochs in a fresh random order, as a shuffling data loader deals them.
 
-    The rest of an epoch that no longer fills a batch is dropped, so no item comes twice in a batch.
+    The rest of an epoch that no longer fills a batch is dropped, so no item comes twice in a batch. With floor > 0, an
+    item drawn by exploration counts as dealt in this epoch, and the one whose slot it took is dealt in the next batch.
     Source: the standard baseline; uniform shuffling in Shi et al. 2025, arXiv 2504.05520, section 4.3.
     """
 
@@ -58,6 +60,10 @@ class Uniform(Rule):
         out = np.empty((len(deck), count), np.int64)
         deal(deck, cursor, out)
         return out, DeckState(deck, size, cursor + count, epoch)
+
+    def replaced(self, state: DeckState, draw: Draw, selected: Items, items: Items) -> DeckState:
+        deck, cursor, epoch = put_back((state.deck, state.cursor, state.epoch), state.size, selected, items)
+        return DeckState(deck, state.size, cursor, epoch)
 
     def check_state(self, state: DeckState, pool: Pool) -> None:
         deck, size, cursor, _ = state
@@ -127,8 +133,8 @@ class MiddleBand(Uniform):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def deal(deck, cursor, out):
+@compiled
+def deal(deck: Array, cursor: Array, out: Array) -> None:
     """out[r] = the next B items of the lane's shuffled epoch."""
     for r in range(out.shape[0]):
         cards = deck[r, cursor[r] : cursor[r] + out.shape[1]]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.errors import check_count
 from workbench.kernels.arithmetic import saturated
+from workbench.kernels.compiling import Array, compiled
 from workbench.lanes import Floats
 from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, level_of, topic_of
 
@@ -83,8 +83,8 @@ class Chain(Law):
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def chain_logs(eta, longest, out):
+@compiled
+def chain_logs(eta: Array, longest: int, out: Array) -> None:
     """out (R, K longest): log success of chains, entry c longest + L - 1 for L steps of kinds c, c + 1, ... mod K.
 
     eta (R, K): log-odds that a step of each kind succeeds.
@@ -101,8 +101,8 @@ def chain_logs(eta, longest, out):
                 out[r, c * longest + j] = total
 
 
-@njit(nogil=True, cache=True)
-def chain_gain(total, logs, eta, longest, out):
+@compiled
+def chain_gain(total: Array, logs: Array, eta: Array, longest: int, out: Array) -> None:
     """out (R, K) = sum over chains of their total signal (R, K longest) x m_k (1 - s_k) / (1 - p).
 
     m_k of a chain's steps are of kind k, s_k = sigma(eta_k), p = e^logs is the chain's success.

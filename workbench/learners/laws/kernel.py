@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from workbench.errors import check_count, check_number
+from workbench.kernels.compiling import Array, compiled
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
 from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, Presets, decay_to, topic_of
 
@@ -126,11 +126,12 @@ def _sorted_bank(bank: ItemBank, length: Floats, topics: int) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def spread_transfer(
-    items, signals, gain_self, gain_near, gain_topic,
-    decay, topic_decay, decay_row, rank, by_rank, topic, row, forgetting, offset,
-):
+    items: Array, signals: Array, gain_self: Array, gain_near: Array, gain_topic: Array, decay: Array,
+    topic_decay: Array, decay_row: Array, rank: Array, by_rank: Array, topic: Array, row: Array, forgetting: Array,
+    offset: Array,
+) -> None:
     """One step of the per-item skill offsets (R, J), in place.
 
     offset_j <- (1 - forgetting) offset_j + gain_self sum_{i = j} S_i + gain_near sum_i exp(-|b_i - b_j| / l) S_i

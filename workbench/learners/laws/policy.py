@@ -9,17 +9,15 @@ from functools import cache as once
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench.errors import InputError, check_choice, check_count
+from workbench.kernels.compiling import Array, compiled, f32, f64, i64, u64
 from workbench.kernels.philox import unit_block
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane, read_only
 from workbench.learners.law import UNSOLVABLE, Chances, Gradient, ItemBank, Law, Presets
 from workbench.learners.signals import Signal
 from workbench.streams import Role, generator
-
-f32, f64, u64, i64 = np.float32, np.float64, np.uint64, np.int64
 
 DIGITS = 10  # tokens, and values of each digit
 CONTEXTS = DIGITS * DIGITS * 2  # (a, b, carry), carry fastest
@@ -319,8 +317,10 @@ def _draft(stream: np.random.Generator, items: int, longest: int) -> NDArray[np.
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True)
-def answer_success(items, steps, length, solvable, row, log_right, out):
+@compiled
+def answer_success(
+    items: Array, steps: Array, length: Array, solvable: Array, row: Array, log_right: Array, out: Array
+) -> None:
     """out (R, B) = e^(sum of log_right (R, C) over the contexts of the item's steps), 0 for items not solvable.
 
     steps (U, J, L) contexts, length (U, J) how many of them count, solvable (U, J).
@@ -335,10 +335,12 @@ def answer_success(items, steps, length, solvable, row, log_right, out):
             out[r, i] = f32(np.exp(total)) if solvable[u, j] else f32(0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def answer_weights(
-    items, rewards, counts, up, down, steps, length, solvable, row, prob, right, missed, passed, keys, role, update, out
-):
+    items: Array, rewards: Array, counts: Array, up: Array, down: Array, steps: Array, length: Array, solvable: Array,
+    row: Array, prob: Array, right: Array, missed: Array, passed: Array, keys: Array, role: int, update: int,
+    out: Array,
+) -> None:
     """out (R, C, V) = sum of advantages over the tokens of the answers behind the rewards (R, B, G), by context.
 
     Given its reward an answer is right with its posterior probability, 1 or 0 if the verifier makes no errors; then its
@@ -356,7 +358,7 @@ def answer_weights(
     errs = np.empty(prob.shape[1])
     before = np.empty(longest + 1)  # advantages of answers that are right up to there
     u = np.empty((blocks, 4), np.float32)
-    luck = u.reshape(4 * blocks)
+    uniform = u.reshape(4 * blocks)
     earlier = np.zeros(steps.shape[1], np.int32)  # groups of each item so far
     out[:] = 0.0
     for r in range(lanes):
@@ -393,10 +395,10 @@ def answer_weights(
                 if imperfect or not can:
                     hit, false = (1.0 - missed[r], passed[r]) if rewarded else (missed[r], 1.0 - passed[r])
                     hit = (hit if can else false) * (1.0 - wrong[0])
-                    if luck[0] * (hit + false * wrong[0]) < hit:
+                    if uniform[0] * (hit + false * wrong[0]) < hit:
                         before[many] += advantage
                         continue
-                error, left, reach = 0, luck[1] * wrong[0], 1.0
+                error, left, reach = 0, uniform[1] * wrong[0], 1.0
                 for t in range(many):
                     if reach * slip[t] > 0.0:
                         error = t
@@ -410,7 +412,7 @@ def answer_weights(
                 for t in range(error, many):
                     c = u64(asked[t])
                     mine, y, given = chances[c], right[c], sums[c]
-                    left = f64(luck[t + 2]) * (slip[t] if t == error else 1.0)
+                    left = f64(uniform[t + 2]) * (slip[t] if t == error else 1.0)
                     if t > error and left < f64(mine[u64(y)]):  # the likeliest
                         given[u64(y)] += advantage
                         continue

@@ -8,17 +8,15 @@ from itertools import combinations
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.kernels.arithmetic import saturated
+from workbench.kernels.compiling import Array, compiled, f32, u64
 from workbench.lanes import Floats, Lanes, per_lane
 from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, sigma, topic_of
 from workbench.streams import Role, generator
-
-f32, u64 = np.float32, np.uint64
 
 
 class SkillState(NamedTuple):
@@ -144,8 +142,8 @@ def _column(value: Lanes) -> Any:
 # -------------------------------------------------------------------------------------------------- compiled loops
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def skill_success(items, delta, row, skill, theta, out):
+@compiled(error_model="numpy", fastmath={"contract"})
+def skill_success(items: Array, delta: Array, row: Array, skill: Array, theta: Array, out: Array) -> None:
     """out (R, B) = sigma(theta_k - b_i), k = skill[i], in the multiplicative form of `_respond` and to its bits.
 
     items (R, B), or the same (1, B) in every lane; delta = e^b (U, J); skill (J,); theta (R, K).
