@@ -1,0 +1,1 @@
+"""A curriculum rule, a learner law and a task outside the workbench."""
