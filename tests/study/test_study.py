@@ -530,7 +530,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
     ("change", "said"),
     [
         ({"controllers": ["foo"]}, r"controllers: must be a rule \(uniform, .*\), a gate \(dapo.*, got 'foo'"),
-        ({"controllers": ["adarft+adarft"]}, r"controllers: must be .* or RULE\+GATE, got 'adarft\+adarft'"),
+        ({"controllers": ["adarft+adarft"]}, r"controllers: must be .* RULE\+GATE, .*, got 'adarft\+adarft'"),
         ({"controllers": ["adarft+nope"]}, r"controllers: .* got 'adarft\+nope'"),
         ({"controllers": ["dapo+adarft"]}, r"controllers: .* got 'dapo\+adarft'"),
         ({"controllers": ["adarft+dapo+dapo"]}, r"controllers: .* got 'adarft\+dapo\+dapo'"),
@@ -542,7 +542,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"budget": "x"}, r"budget: must be one of steps, rollouts, tokens, got 'x'"),
         ({"controllers": []}, r"controllers: must be one or more different names, got none"),
         ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
-        ({"learners": ["foo"]}, r"learners: must be among scalar, .*policy, got 'foo'"),
+        ({"learners": ["foo"]}, r"learners: must be a Law \(scalar, .*policy\) or package\.module:Name, got 'foo'"),
         ({"learners": []}, r"learners: must be one or more different names, got none"),
         ({"pools": []}, r"pools: must be one or more pools with different names, got none"),
         ({"pools": [POOL, POOL]}, r"pools: .* different names, got uniform, uniform"),

@@ -135,6 +135,8 @@ def _digest_of(cls: type) -> str:
     if source_file(cls) is None:
         return f"no source, so not kept: {secrets.token_hex(8)}"
     digest = hashlib.sha256()
+    for code in _codes(cls, cls.__module__):  # its module may have been loaded again since
+        digest.update(_code_text(code).encode())
     for module in _modules_behind(sys.modules[cls.__module__]):
         assert module.__file__ is not None
         digest.update(f"{module.__name__}\n".encode() + Path(module.__file__).read_bytes())

@@ -24,14 +24,15 @@ from workbench.pool import PRESETS, Pool
 from workbench.progress import progress_bar
 from workbench.registry import (
     BASELINE,
-    GATES,
-    LAWS,
-    RULES,
     SIGNALS,
     Parts,
+    find,
+    find_law,
     make_controller,
     make_law,
     make_rule,
+    name_of,
+    owner_and_field,
     parts_of,
     per_lane_field,
 )
@@ -178,8 +179,8 @@ class Study:
         object.__setattr__(self, "points", [{name: plain(name, v) for name, v in p.items()} for p in self.points])
         parts = [owner for choice in (*self._controllers, *self._learners) for owner in choice.owners]
         for parameter in {name: None for point in self.points for name in point}:
-            owner, dot, _ = parameter.rpartition(".")
-            if not dot:
+            owner, _ = owner_and_field(parameter)
+            if not owner:
                 raise InputError(f"points: must name parameters as owner.parameter, got '{parameter}'")
             if owner not in parts:
                 running = ", ".join(dict.fromkeys(parts)) or "none by name"
@@ -416,19 +417,18 @@ def as_pool(given: Any) -> Pool:
 
 def learner_choice(given: Any) -> Choice:
     if isinstance(given, str):
-        if given not in LAWS:
-            raise InputError(f"learners: must be among {', '.join(LAWS)}, got '{given}'")
+        find_law(given)
 
         def make(settings: dict[str, Any]) -> Law:
-            return make_law(given, {name.rpartition(".")[2]: value for name, value in settings.items()})
+            return make_law(given, {owner_and_field(name)[1]: value for name, value in settings.items()})
 
         return Choice(given, given, (given,), make)
     if not isinstance(given, Law):
         raise InputError(f"learners: must be names or laws such as ScalarIRT(), got {shown(given)}")
     check_single("learners", given)
     kind = name_of(given)
-    preset = LAWS.get(kind)
-    return Choice(label_of(kind, settings_beside(preset, given, kind)), kind, (), lambda settings: given)
+    label = label_of(kind, settings_beside(preset_of(given, kind), given, kind))
+    return Choice(label, kind, (), lambda settings: given)
 
 
 def controller_choice(given: Any, horizon: int) -> Choice:
@@ -448,10 +448,10 @@ def controller_choice(given: Any, horizon: int) -> Choice:
     kind = "+".join(kinds)
     beside: Settings = ()
     for part, name in zip(parts, kinds, strict=True):
-        known: Any = {**RULES, **GATES}.get(name)
-        if name in RULES and hasattr(known, "horizon"):
-            known = make_rule(name, horizon=horizon)
-        beside += settings_beside(known, part, name)
+        preset = preset_of(part, name)
+        if hasattr(preset, "horizon"):
+            preset = replace(preset, horizon=horizon)  # as a name would give it
+        beside += settings_beside(preset, part, name)
     label = label_of(kind, beside)
     made: Parts = rule, gates
     return Choice(label, label if kind == BASELINE else kind, (), lambda settings: made)  # one arm is the baseline
@@ -466,14 +466,14 @@ def check_single(option: str, part: Any) -> None:
                              f"points), got {type(part).__name__} with {item.name} of shape {value.shape}")  # fmt: skip
 
 
-def name_of(part: Rule | Gate | Law) -> str:
-    """The registered name of a part's class, of a law with its settings where one has them; else module:qualname."""
-    presets: dict[str, Any] = dict(LAWS if isinstance(part, Law) else RULES if isinstance(part, Rule) else GATES)
-    same = [name for name, preset in presets.items() if type(preset) is type(part)]
-    exact = [name for name in same if not settings_beside(presets[name], part, name)]
-    if same:
-        return (exact or same)[0]
-    return f"{type(part).__module__}:{type(part).__qualname__}"
+def preset_of(part: Rule | Gate | Law, name: str) -> Any:
+    """What a name stands for; None where the class itself, loaded elsewhere, is not what the name gives."""
+    kind: Any = next(kind for kind in (Rule, Gate, Law) if isinstance(part, kind))
+    try:
+        preset = find(kind, name, "name")
+    except InputError:  # a class from a notebook or inside a function has no name to load it by
+        return None
+    return preset if type(preset) is type(part) else None
 
 
 def settings_beside(preset: Any, part: Any, name: str) -> Settings:
@@ -493,7 +493,7 @@ def settings_beside(preset: Any, part: Any, name: str) -> Settings:
 
 
 def _applying(point: Point, owners: Sequence[str]) -> Settings:
-    return tuple((name, value) for name, value in point.items() if name.rpartition(".")[0] in owners)
+    return tuple((name, value) for name, value in point.items() if owner_and_field(name)[0] in owners)
 
 
 def label_of(name: str, settings: Settings) -> str:
@@ -507,7 +507,7 @@ def label_of(name: str, settings: Settings) -> str:
         return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else f"{value}"
 
     alone = "+" not in name
-    return " ".join([name, *(f"{key.rpartition('.')[2] if alone else key}={short(value)}" for key, value in settings)])
+    return " ".join([name, *(f"{owner_and_field(key)[1] if alone else key}={short(value)}" for key, value in settings)])
 
 
 # ---- cells as lanes
