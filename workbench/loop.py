@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.controllers.controller import Controller
-from workbench.controllers.rule import MOST_ROLLOUTS
-from workbench.errors import InputError, check_count
+from workbench.controllers.gate import Gate
+from workbench.controllers.rule import MOST_ROLLOUTS, Rule
+from workbench.display import as_html, seeds_told
+from workbench.errors import InputError, check_count, check_flag, shown
 from workbench.lanes import Floats, Items
+from workbench.pool import Pool
+from workbench.progress import make_bar
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.learners import SimLearner
+    from workbench.labels import LaneLabels
+    from workbench.learners import Law, SimLearner
 
 
 class Learner(Protocol):
@@ -53,7 +59,21 @@ SERIES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+class Series:
+    """A column of a record's series, declared so that editors and type checkers know it: (E, R)."""
+
+    def __set_name__(self, owner: type[Record], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, record: None, owner: type[Record]) -> Series: ...
+    @overload
+    def __get__(self, record: Record, owner: type[Record]) -> Floats: ...
+    def __get__(self, record: Record | None, owner: type[Record]) -> Series | Floats:
+        return self if record is None else record.series[self._name]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Record:
     """What happened: E records of R lanes, S difficulty strata.
 
@@ -61,7 +81,7 @@ class Record:
     of rejected groups and probes included.
     seeds: (R,). success: (E, R, S) held-out success per stratum. series: the names in SERIES -> (E, R), also as
     attributes; NaN where there is nothing to report (a rule without target, no step yet, single rollouts).
-    names: pool, learner and controller, and the law and rule behind them.
+    pool: name of the pool. rule, gates, law: what ran; law is the class of the learner where it has no law.
     """
 
     steps: NDArray[np.int64]
@@ -69,12 +89,62 @@ class Record:
     seeds: NDArray[np.uint64]
     success: Floats
     series: dict[str, Floats]
-    names: dict[str, str]
+    pool: str
+    rule: Rule
+    gates: tuple[Gate, ...]
+    law: Law | type
 
-    def __getattr__(self, name: str) -> Floats:
-        if name in SERIES and "series" in self.__dict__:
-            return self.series[name]
-        raise AttributeError(name)
+    target = Series()
+    reward = Series()
+    batch_difficulty = Series()
+    silent_share = Series()
+    coverage = Series()
+    trained = Series()
+    probed = Series()
+    tokens = Series()
+    forwards = Series()
+    short = Series()
+
+    def __repr__(self) -> str:
+        return f"Record({', '.join(f'{name}: {value}' for name, value in self._told().items())})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Record", self._told())
+
+    def _told(self) -> dict[str, str]:
+        first, last = self.mean_success[0].mean(), self.mean_success[-1].mean()
+        names = {name: value for name, value in self.names.items() if name not in ("law", "rule")}
+        return names | {
+            "runs": seeds_told(self.seeds),
+            "records": f"{len(self.steps)}, steps {self.steps[0]} to {self.steps[-1]}",
+            "mean success": f"{first:.3f} to {last:.3f}",
+        }
+
+    @property
+    def names(self) -> dict[str, str]:
+        """pool, learner, controller, and law and rule, which are the last two without settings, by registered name.
+
+        Where lanes differ in hyper-parameters, learner and controller are without those that differ.
+        """
+        learner, controller = self._labels
+        of_lanes = {}
+        for column, given in (("learner", learner), ("controller", controller)):
+            of_lanes[column] = given.labels[0] if len(set(given.labels)) == 1 else given.kind
+        return {"pool": self.pool} | of_lanes | {"law": learner.kind, "rule": controller.kind}
+
+    @property
+    def _labels(self) -> tuple[LaneLabels, LaneLabels]:
+        """Labels of the learner and of the controller."""
+        from workbench.labels import lane_labels  # the registry, which a trainer does not need
+
+        lanes, end = len(self.seeds), int(self.steps[-1])
+        return lane_labels([self.law], lanes, end), lane_labels([self.rule, *self.gates], lanes, end)
+
+    def area(self) -> Floats:
+        """(R,) area under mean held-out success over steps: trapezoids, divided by last minus first step."""
+        from workbench.analysis.stats import area  # the one definition, for tables too
+
+        return np.asarray(area(self.steps, self.mean_success, axis=0))
 
     @property
     def mean_success(self) -> Floats:
@@ -100,10 +170,21 @@ class Record:
         return replace(self, steps=steps, rollouts=rollouts, success=success, series=series)
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table, a row per record and lane: names, seed, step, rollouts, success, success_0.., the series."""
+        """Tidy table, a row per record and lane: names, seed, step, rollouts, success, success_0.., the series.
+
+        Hyper-parameters that differ between lanes have a column each, such as "adarft.eta", and are in the labels
+        `learner` and `controller`, so that every lane with its seed is a run of its own.
+        """
         import pandas as pd
 
-        return pd.DataFrame(self.names | self.columns())
+        learner, controller = self._labels
+        lanes = {"learner": learner.labels, "controller": controller.labels}
+        varying = controller.varying | learner.varying
+        keys: dict[str, Any] = {"pool": self.pool}
+        keys |= {name: np.tile(np.array(values, object), len(self.steps)) for name, values in lanes.items()}
+        keys |= {"law": learner.kind, "rule": controller.kind}
+        keys |= {name: np.tile(values, len(self.steps)) for name, values in varying.items()}
+        return pd.DataFrame(keys | self.columns())
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns of `to_frame` but for the names, each (E R,)."""
@@ -139,9 +220,10 @@ def train(
     batch: int = 256,
     rollouts: int = 8,
     eval_every: int = 5,
-    start: int = 0,
+    resume: bool = False,
     after_step: Callable[[int, Floats | None], object] | None = None,
     until: Callable[[], bool] = lambda: False,
+    progress: bool = False,
 ) -> Record:
     """Train `learner` on the batches `controller` picks, and record what happens.
 
@@ -149,37 +231,58 @@ def train(
     Where gates reject groups, further batches are drawn until `batch` groups are admitted or the gates' max_batches
     are drawn; the step then trains on the first `batch` admitted ones, or on fewer, which is counted and warned of once
     (ShortBatch). With lanes, those that are full rest meanwhile.
-    Controller and learner keep their state: calling again continues where they are; with start = the updates they have
-    behind them, 0 <= start <= steps, it runs the rest up to `steps`, and the state at the start is not recorded again.
-    after_step: called with the step and, where one was recorded, the success just evaluated, else None; also with 0.
-    until: asked after each update; the one after which it is true is the last.
-    Raises InputError for a setting out of its domain and for a learner with another number of lanes.
+    Controller and learner keep their state: calling again makes `steps` more updates.
+    resume: whether `steps` counts from the beginning of the run instead: the controller's `step` updates are done, the
+    rest up to `steps` follows, and the state at the start is recorded only for a run that has not begun.
+    after_step: called with the step and, where one was recorded, the success just evaluated, otherwise None; also with
+    step 0. until: checked after each update; training stops when it returns True. progress: whether to show a bar.
+    Raises InputError for a setting out of its domain, for a run to resume that has no steps left, and for a learner
+    with another number of lanes, another pool or other seeds than the controller.
     """
     check_count("steps", steps)
     check_count("eval_every", eval_every)
-    check_count("start", start, 0)
-    if start > steps:
-        raise InputError(f"start: must be <= steps, {steps}, got {start}")
-    lanes = controller.lanes
-    if getattr(learner, "lanes", lanes) != lanes:
-        raise InputError(f"learner: must have {lanes} lanes like the controller, got {getattr(learner, 'lanes', 1)}")
+    check_flag("resume", resume)
+    check_flag("progress", progress)
+    done = controller.step if resume else 0
+    if done >= steps:
+        raise InputError(f"steps: must be > {done}, the updates that the run to resume has behind it, got {steps}")
+    check_pair(controller, learner)
     for gate in controller.gates:
         gate.check_rollouts(rollouts)
-    log = _Log(lanes)
-    before = 0 if start else controller.step  # a plain second call counts on
+    log = _Log(controller.lanes)
+    before = 0 if resume else controller.step  # a plain second call counts on
     tell = after_step or (lambda step, success: None)
-    if start == 0:
+    if done == 0:
         tell(0, log.record(before, controller, learner))
-    for step in range(start + 1, steps + 1):
-        learner.learn(*_gather(controller, learner, batch, rollouts, log))
-        last = step == steps or until()
-        due = step % eval_every == 0 or last
-        tell(step, log.record(before + step, controller, learner) if due else None)
-        if last:
-            break
-    learner_name, rule_name = type(getattr(learner, "law", learner)).__name__, type(controller.rule).__name__
-    names = {"pool": controller.pool.name, "learner": learner_name, "controller": rule_name}
-    return log.finish(controller.seeds, names | {"law": learner_name, "rule": rule_name})
+    with make_bar(total=steps, initial=done, unit="step") if progress else nullcontext() as bar:
+        for step in range(done + 1, steps + 1):
+            learner.learn(*_gather(controller, learner, batch, rollouts, log))
+            last = step == steps or until()
+            due = step % eval_every == 0 or last
+            success = log.record(before + step, controller, learner) if due else None
+            tell(step, success)
+            if bar is not None:
+                if success is not None:
+                    bar.set_postfix_str(f"success {np.nanmean(success):.3f}", refresh=False)
+                bar.update()
+            if last:
+                break
+    law: Any = getattr(learner, "law", type(learner))
+    return log.finish(controller, law)
+
+
+def check_pair(controller: Controller, learner: Any) -> None:
+    """InputError unless a learner has the lanes, the pool and the seeds of the controller, as far as it has any."""
+    lanes = getattr(learner, "lanes", controller.lanes)
+    if lanes != controller.lanes:
+        raise InputError(f"learner: must have {controller.lanes} lanes like the controller, got {lanes}")
+    pool, seeds = getattr(learner, "pool", None), getattr(learner, "seeds", None)
+    if isinstance(pool, Pool) and pool is not controller.pool and pool.digest != controller.pool.digest:
+        wanted, got = (f"'{one.name}' ({len(one)} items, {one.digest})" for one in (controller.pool, pool))
+        raise InputError(f"learner: must have the controller's pool {wanted}, got {got}")
+    if isinstance(seeds, np.ndarray) and not np.array_equal(seeds, controller.seeds):
+        raise InputError(f"learner: must have the controller's seeds {shown(controller.seeds.tolist())}, got "
+                         f"{shown(seeds.tolist())}")  # fmt: skip
 
 
 class Shape(Protocol):
@@ -322,8 +425,9 @@ class _Log:
         self._clear()
         return success
 
-    def finish(self, seeds: NDArray[np.uint64], names: dict[str, str]) -> Record:
+    def finish(self, controller: Controller, law: Law | type) -> Record:
         steps, rollouts, success, series = zip(*self._rows, strict=True)
         table = np.stack(series, axis=1)  # (series, E, R)
         curves = dict(zip(SERIES, table, strict=True))
-        return Record(np.array(steps), np.stack(rollouts), seeds.copy(), np.stack(success), curves, names)
+        parts = controller.pool.name, controller.rule, controller.gates, law
+        return Record(np.array(steps), np.stack(rollouts), controller.seeds.copy(), np.stack(success), curves, *parts)

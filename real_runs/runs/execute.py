@@ -104,7 +104,7 @@ def execute(
         if start < most and not spent():
             train(
                 controller, learner, most, run.batch, run.rollouts, run.eval_every,
-                start=start, after_step=after_step, until=spent,
+                resume=True, after_step=after_step, until=spent,
             )  # fmt: skip
     diverged, left = divergence(record), unspent(run, controller, learner)
     for event in left:

@@ -351,6 +351,22 @@ def test_a_state_of_another_run_shape_is_refused():
         wb.Controller(wb.AdaRFT(), coarse_pool(), seed=SEEDS).load_state_dict({})
 
 
+def test_a_state_of_other_hyper_parameters_or_seeds_is_refused_in_one_line():
+    pool = coarse_pool()
+    controller = wb.Controller(wb.AdaRFT(eta=np.array([5.0, 50.0])), pool, [wb.SPEED()], seed=[1, 2])
+    state = through_files(controller.state_dict())
+    wb.Controller(wb.AdaRFT(eta=np.array([5, 50])), pool, [wb.SPEED()], seed=[1, 2]).load_state_dict(state)
+    for rule, gate, seed, said in (
+        (wb.AdaRFT(), wb.SPEED(), [1, 2], r"state\.rule\.eta: must be this controller's, 50\.0, got \[5\.0, 50\.0\]"),
+        (wb.AdaRFT(eta=np.array([5.0, 50.0]), beta=0.4), wb.SPEED(), [1, 2], r"state\.rule\.beta: .* 0\.4, got 0\.5"),
+        (wb.AdaRFT(eta=np.array([5.0, 50.0])), wb.SPEED(max_batches=2), [1, 2], r"state\.gate0\.max_batches: "),
+        (wb.AdaRFT(eta=np.array([5.0, 50.0])), wb.SPEED(), [1, 3], r"state\.seeds: .*, \[1, 3\], got \[1, 2\]"),
+    ):
+        with pytest.raises(InputError, match=rf"^{said}") as caught:
+            wb.Controller(rule, pool, [gate], seed=seed).load_state_dict(state)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_state_of_a_pool_of_another_size_is_refused_whatever_the_sizes():
     for size in (89, 91, 12, 900):
         state = wb.Controller(wb.AdaRFT(), coarse_pool(90), seed=SEEDS).state_dict()

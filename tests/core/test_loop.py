@@ -1,5 +1,7 @@
 """The one training loop: what it records, that it resumes and pairs, what a curriculum can and cannot do."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from math import atanh, sqrt, tanh
 
@@ -319,16 +321,16 @@ def test_calling_train_again_continues(pool):
     assert_halves_make_the_whole(whole, first, second)
 
 
-def test_start_runs_the_rest_and_tells_of_each_step(pool):
+def test_a_resumed_run_makes_the_rest_of_its_steps_and_tells_of_each(pool):
     whole, parts = pair(RULES["adarft"], LAWS["scalar"], pool), pair(RULES["adarft"], LAWS["scalar"], pool)
-    record = wb.train(*whole, 12, batch=16, eval_every=5)
+    record = wb.train(*whole, 12, batch=16, eval_every=5, resume=True)  # nothing behind it: from the beginning
     told = []
 
     def after_step(step, success):
         told.append((step, None if success is None else success.copy()))
 
     wb.train(*parts, 7, batch=16, eval_every=5, after_step=after_step)
-    rest = wb.train(*parts, 12, batch=16, eval_every=5, start=7, after_step=after_step)
+    rest = wb.train(*parts, 12, batch=16, eval_every=5, resume=True, after_step=after_step)
     assert record.steps.tolist() == [0, 5, 10, 12]
     assert rest.steps.tolist() == [10, 12]
     assert [step for step, _ in told] == list(range(13))
@@ -338,20 +340,23 @@ def test_start_runs_the_rest_and_tells_of_each_step(pool):
         np.testing.assert_array_equal(np.atleast_2d(by_step[step]), success)
 
 
-@pytest.mark.parametrize("start", [0, 6])
-def test_what_was_trained_on_counts_on_when_a_run_is_continued(pool, start):
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_was_trained_on_counts_on_when_a_run_is_continued(pool, resume):
     parts = pair(RULES["adarft"], LAWS["scalar"], pool)
     first = wb.train(*parts, 6, batch=16, rollouts=8, eval_every=3)
-    rest = wb.train(*parts, 12, batch=16, rollouts=8, eval_every=3, start=start)
+    rest = wb.train(*parts, 12, batch=16, rollouts=8, eval_every=3, resume=resume)
     assert first.trained[:, 0].tolist() == [0, 3 * 128, 6 * 128]
     assert rest.trained.tolist() == rest.rollouts.tolist()
-    assert rest.trained[0, 0] == (9 if start else 6) * 128
+    assert rest.trained[0, 0] == (9 if resume else 6) * 128
 
 
-@pytest.mark.parametrize("start", [-1, 13, 0.5])
-def test_a_start_outside_the_run_is_refused(pool, start):
-    with pytest.raises(wb.InputError, match=r"^start: must be "):
-        wb.train(*pair(RULES["adarft"], LAWS["scalar"], pool), 12, batch=16, start=start)
+@pytest.mark.parametrize("steps", [7, 12])
+def test_a_run_that_has_no_steps_left_is_refused_before_any_work(pool, steps):
+    parts = pair(RULES["adarft"], LAWS["scalar"], pool)
+    wb.train(*parts, 12, batch=16)
+    with pytest.raises(wb.InputError, match=rf"^steps: must be > 12, the updates that .* behind it, got {steps}$"):
+        wb.train(*parts, steps, batch=16, resume=True)
+    assert parts[0].step == parts[1].updates == 12
 
 
 def test_a_continued_record_counts_its_rollouts_on_from_the_steps_it_continues(pool):
@@ -562,6 +567,141 @@ def test_the_loop_settles_below_a_gain_of_two_and_cycles_above_it():
 def test_a_record_names_what_ran():
     pool = wb.Pool.synthetic("narrow", size=100)
     record = wb.train(wb.Controller(wb.AdaRFT(), pool), wb.SimLearner(wb.ScalarIRT(), pool), steps=2, batch=8)
-    names = {"pool": "narrow", "learner": "ScalarIRT", "controller": "AdaRFT", "law": "ScalarIRT", "rule": "AdaRFT"}
+    names = {"pool": "narrow", "learner": "scalar", "controller": "adarft", "law": "scalar", "rule": "adarft"}
     assert record.names == names
     assert record.to_frame()[list(names)].drop_duplicates().to_dict("records") == [names]
+
+
+# ------------------------------------------------------------------------------------- lanes of hyper-parameters
+
+
+def test_lanes_of_hyper_parameters_are_told_apart_in_the_frame(pool):
+    eta, kappa = np.repeat([5.0, 50.0], 2), np.array([0.1, 0.2, 0.1, 0.2])
+    gate = wb.SPEED(max_batches=3)
+    controller = wb.Controller(wb.AdaRFT(eta=eta, beta=np.full(4, 0.5)), pool, [gate], seed=3, lanes=4)
+    learner = wb.SimLearner(wb.ScalarIRT(kappa=kappa, gamma=0.5), pool, seed=3, lanes=4)
+    record = wb.train(controller, learner, 6, batch=16, rollouts=6, eval_every=3)
+    frame = record.to_frame()
+    keys = ["pool", "learner", "controller", "law", "rule", "adarft.eta", "scalar.kappa", "seed", "step"]
+    assert list(frame.columns[:9]) == keys
+    assert not frame.duplicated([*keys[:3], "seed", "step"]).any()
+    assert frame["controller"].tolist()[:4] == [f"adarft+speed adarft.eta={e:g} speed.max_batches=3" for e in eta]
+    assert frame["learner"].tolist()[:4] == [f"scalar kappa={k:g} gamma=0.5" for k in kappa]
+    assert set(frame["law"]) == {"scalar"}
+    assert set(frame["rule"]) == {"adarft+speed"}
+    for lane in range(4):
+        mine = frame[(frame["adarft.eta"] == eta[lane]) & (frame["scalar.kappa"] == kappa[lane])]
+        assert np.array_equal(mine["success"], record.mean_success[:, lane])
+
+
+@pytest.mark.parametrize("rule", [wb.AdaRFT(eta=np.array([5.0, 50.0])), wb.Uniform()], ids=["lanes", "baseline"])
+def test_the_frame_of_any_record_goes_into_the_tables_and_the_figures(pool, rule):
+    import pandas as pd
+
+    from workbench.analysis.tables import runs_table, summary_table
+
+    seeds = np.array([0, 1])
+    frames = []
+    for one in (wb.Uniform(), rule):
+        controller, learner = wb.Controller(one, pool, seed=seeds), wb.SimLearner(wb.ScalarIRT(), pool, seed=seeds)
+        record = wb.train(controller, learner, 20, batch=16)
+        frames.append(record.to_frame())
+    table = frames[0] if isinstance(rule, wb.Uniform) else pd.concat(frames)
+    runs = runs_table(table)
+    mine = runs[runs["controller"].isin(frames[1]["controller"])]
+    assert sorted(mine["auc"]) == pytest.approx(sorted(record.area()))
+    assert set(summary_table(runs, 20)["controller"]) == set(table["controller"])
+    assert wb.figures.learning_curves(table).axes
+
+
+def test_area_is_the_mean_height_of_the_curve(pool):
+    record, _ = run(RULES["adarft"], LAWS["scalar"], pool, steps=12)
+    heights = (record.mean_success[1:] + record.mean_success[:-1]) / 2
+    assert record.area() == pytest.approx(np.diff(record.steps) @ heights / 12)
+
+
+def test_a_law_is_named_as_its_preset_and_a_stranger_by_its_class(pool):
+    def names(law):
+        return wb.train(wb.Controller(wb.Uniform(), pool), wb.SimLearner(law, pool), 1, batch=8).names
+
+    assert names(wb.ScalarIRT(gamma=np.zeros(1)))["learner"] == "natural"
+    assert names(wb.ScalarIRT(kappa=0.3))["learner"] == "scalar kappa=0.3"
+    record = wb.train(wb.Controller(wb.Uniform(), pool), Coin(), 1, batch=8)
+    assert (record.names["learner"], record.names["law"]) == ("Coin", "Coin")
+
+
+# ------------------------------------------------------------------------------- what does not belong together
+
+
+def test_a_learner_of_another_pool_or_of_other_seeds_is_refused_in_one_line(pool):
+    other = wb.Pool.synthetic("narrow", size=1000)
+    twin = wb.Pool.synthetic("uniform", size=1000, seed=0)
+    controller = wb.Controller(wb.Uniform(), pool, seed=SEEDS)
+    wb.train(controller, wb.SimLearner(wb.ScalarIRT(), twin, seed=SEEDS), 1, batch=8)  # equal items are one pool
+    for learner, said in (
+        (wb.SimLearner(wb.ScalarIRT(), other, seed=SEEDS), r"pool 'uniform' \(1000 items, \w+\), got 'narrow' "),
+        (wb.SimLearner(wb.ScalarIRT(), pool, seed=SEEDS + 1), r"seeds \[0, 1, .*, got \[1, 2, "),
+        (wb.SimLearner(wb.ScalarIRT(), pool, seed=0), r"8 lanes like the controller, got 1"),
+    ):
+        with pytest.raises(wb.InputError, match=rf"^learner: must have (the controller's )?{said}") as caught:
+            wb.train(controller, learner, 3, batch=8)
+        assert "\n" not in str(caught.value)
+    assert controller.step == 1
+
+
+# ------------------------------------------------------------------------------------------ what a person sees
+
+
+def test_a_bar_is_shown_when_asked_for(pool, capsys):
+    wb.train(*pair(RULES["adarft"], LAWS["scalar"], pool), 6, batch=16, progress=True)
+    shown = capsys.readouterr().err
+    assert "6/6" in shown
+    assert "success 0." in shown
+    wb.train(*pair(RULES["adarft"], LAWS["scalar"], pool), 6, batch=16)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_without_ipywidgets_gets_the_plain_bar_without_a_warning(tmp_path):
+    code = """if True:
+        import sys, warnings
+        class Kernel:
+            config = {"IPKernelApp": {}}
+        class IPython:
+            get_ipython = Kernel
+        sys.modules["IPython"] = IPython
+        sys.modules["ipywidgets"] = None
+        from workbench.progress import make_bar
+        with make_bar(total=3) as bar:
+            bar.update(3)
+    """
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3/3" in done.stderr
+    assert "ipywidgets" not in done.stderr
+
+
+def test_objects_show_themselves_in_a_line_and_in_a_table():
+    pool = wb.Pool.synthetic("narrow", size=100)
+    controller = wb.Controller(wb.AdaRFT(eta=np.array([5.0, 50.0])), pool, [wb.SPEED()], seed=[0, 1])
+    learner = wb.SimLearner(wb.ScalarIRT(kappa=0.3), pool, seed=[0, 1])
+    record = wb.train(controller, learner, 6, batch=8, rollouts=6, eval_every=3)
+    assert repr(controller) == (
+        "Controller(rule: AdaRFT(eta=5.0 to 50.0 in 2 lanes), gates: SPEED(), pool: narrow, 100 items, "
+        "runs: 2 seeds, 0 to 1, in 2 lanes, batches drawn: 6)"
+    )
+    assert repr(learner).startswith("SimLearner(law: ScalarIRT(kappa=0.3), pool: narrow, 100 items, runs: 2 seeds, ")
+    assert repr(record).startswith(
+        "Record(pool: narrow, learner: scalar kappa=0.3, controller: adarft+speed, runs: 2 seeds, 0 to 1, in 2 lanes, "
+        "records: 3, steps 0 to 6, mean success: "
+    )
+    for shown, word in ((controller, "AdaRFT"), (learner, "ScalarIRT"), (record, "adarft+speed")):
+        page = shown._repr_html_()
+        assert page.startswith(f"<strong>{type(shown).__name__}</strong><table>")
+        assert word in page
+
+
+def test_the_series_of_a_record_are_declared_and_a_typo_is_an_error(pool):
+    record, _ = run(RULES["adarft"], LAWS["scalar"], pool, steps=3)
+    assert all(name in vars(wb.Record) for name in SERIES)
+    with pytest.raises(AttributeError, match="sucess"):
+        _ = record.sucess

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from workbench import kernels
 from workbench.controllers.gate import Gate, ShortBatch
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Probe, Rule
+from workbench.display import as_html, brief, seeds_told
 from workbench.errors import InputError, check_count, shown
 from workbench.lanes import (
     check_counts,
@@ -75,6 +78,19 @@ class Controller:
         self._admitted = np.ones((count, 0), bool)
         self._mean_reward = np.full(count, np.nan)
         self._silent = np.full(count, np.nan)
+
+    def __repr__(self) -> str:
+        return f"Controller({', '.join(f'{name}: {value}' for name, value in self._told().items())})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Controller", self._told())
+
+    def _told(self) -> dict[str, str]:
+        gates = {"gates": " and ".join(brief(gate) for gate in self.gates)} if self.gates else {}
+        pool = f"{self.pool.name}, {len(self.pool):,} items"
+        return {"rule": brief(self.rule)} | gates | {
+            "pool": pool, "runs": seeds_told(self.seeds), "batches drawn": str(self.step)
+        }  # fmt: skip
 
     @property
     def lanes(self) -> int:
@@ -320,6 +336,7 @@ class Controller:
             "rule": type(self.rule).__name__,
             "gates": ",".join(type(gate).__name__ for gate in self.gates),
             "pool": self.pool.digest,
+            "settings": json.dumps(self._settings()),
             "step": self.step,
             "turn": self.turn,
             "answered": self._answered,
@@ -335,13 +352,32 @@ class Controller:
         """Names and states of the rule and of each gate."""
         return [("rule", self.state), *((f"gate{index}", state) for index, state in enumerate(self.gate_states))]
 
+    def _settings(self) -> dict[str, Any]:
+        """The hyper-parameters of the rule and the gates, as JSON holds them."""
+        parts = [("rule", self.rule), *((f"gate{index}", gate) for index, gate in enumerate(self.gates))]
+        return {
+            f"{prefix}.{item.name}": _plain(getattr(part, item.name))
+            for prefix, part in parts if is_dataclass(part) for item in fields(part)
+        }  # fmt: skip
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict` of a controller with the same rule, gates, pool and number of lanes."""
+        """Continue from a `state_dict` of a controller with the same rule, gates, hyper-parameters, pool and seeds.
+
+        Raises InputError for any other: it would continue as a run that was never started.
+        """
         mine = self.state_dict()
         check_state(state, mine, free={"batch", "batch_before"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
+        given = json.loads(str(state["settings"]))
+        for name, value in self._settings().items():
+            if name not in given or given[name] != value:
+                raise InputError(f"state.{name}: must be this controller's, {shown(value)}, got "
+                                 f"{shown(given.get(name))}")  # fmt: skip
+        if not np.array_equal(state["seeds"], self.seeds):
+            raise InputError(f"state.seeds: must be this controller's, {shown(self.seeds.tolist())}, got "
+                             f"{shown(np.asarray(state['seeds']).tolist())}")  # fmt: skip
         for name, low in (("batch", 0), ("batch_before", -1)):
             if not kernels.positions_valid(np.array(state[name], np.int64) - low, len(self.pool) - low):
                 raise InputError(f"state.{name}: must be positions in [0, {len(self.pool)}), got {shown(state[name])}")
@@ -358,9 +394,19 @@ class Controller:
         for name in FEEDBACK_COUNTS:
             setattr(self, name, int(state[name]))
         self._handed_out = np.empty((self.lanes, 0), np.int64)  # what was handed out before is not this batch
-        self.seeds = np.array(state["seeds"], np.uint64)
         for name in LANE_ARRAYS:
             setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
+
+
+def _plain(value: Any) -> Any:
+    """A hyper-parameter as JSON gives it back."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)  # 50 and 50.0 are one setting
+    return value if value is None or isinstance(value, (bool, float, str)) else repr(value)
 
 
 def _beside(active: NDArray[np.bool_], new: Items, old: Items) -> Items:

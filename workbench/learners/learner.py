@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
+from workbench.display import as_html, brief, seeds_told
 from workbench.errors import InputError, check_count, check_number
 from workbench.lanes import (
     Floats,
@@ -92,6 +93,18 @@ class SimLearner:
         self.tokens = np.zeros(count, np.int64)  # spent per lane
         self.updates = 0
         self.attempts = self.probes = 0  # batches attempted and probed since the last update
+
+    def __repr__(self) -> str:
+        return f"SimLearner({', '.join(f'{name}: {value}' for name, value in self._told().items())})"
+
+    def _repr_html_(self) -> str:
+        return as_html("SimLearner", self._told())
+
+    def _told(self) -> dict[str, str]:
+        success = np.nanmean(self.evaluate())
+        return {"law": brief(self.law), "pool": f"{self.pool.name}, {len(self.pool):,} items",
+                "runs": seeds_told(self.seeds), "updates": str(self.updates),
+                "mean success": f"{success:.3f}"}  # fmt: skip
 
     @property
     def lanes(self) -> int:

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,15 +18,14 @@ import pandas as pd
 from workbench.controllers import Controller, Gate, Rule
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.files import only_writer
+from workbench.labels import Settings, label_of, preset_of, settings_beside
 from workbench.learners import KernelTransfer, Law
 from workbench.learners.learner import lengths
 from workbench.pool import PRESETS, Pool
 from workbench.progress import progress_bar
 from workbench.registry import (
     BASELINE,
-    SIGNALS,
     Parts,
-    find,
     find_law,
     make_controller,
     make_law,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 AnyPool: TypeAlias = Pool | str | os.PathLike[str]
 AnyLearner: TypeAlias = str | Law
 AnyController: TypeAlias = str | Rule | Gate | tuple[Rule | Gate, ...]
-Settings: TypeAlias = tuple[tuple[str, Any], ...]  # (full name, value)
 
 BUDGETS = ("steps", "rollouts", "tokens")
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
@@ -448,10 +446,7 @@ def controller_choice(given: Any, horizon: int) -> Choice:
     kind = "+".join(kinds)
     beside: Settings = ()
     for part, name in zip(parts, kinds, strict=True):
-        preset = preset_of(part, name)
-        if hasattr(preset, "horizon"):
-            preset = replace(preset, horizon=horizon)  # as a name would give it
-        beside += settings_beside(preset, part, name)
+        beside += settings_beside(preset_of(part, name, horizon), part, name)
     label = label_of(kind, beside)
     made: Parts = rule, gates
     return Choice(label, label if kind == BASELINE else kind, (), lambda settings: made)  # one arm is the baseline
@@ -466,48 +461,8 @@ def check_single(option: str, part: Any) -> None:
                              f"points), got {type(part).__name__} with {item.name} of shape {value.shape}")  # fmt: skip
 
 
-def preset_of(part: Rule | Gate | Law, name: str) -> Any:
-    """What a name stands for; None where the class itself, loaded elsewhere, is not what the name gives."""
-    kind: Any = next(kind for kind in (Rule, Gate, Law) if isinstance(part, kind))
-    try:
-        preset = find(kind, name, "name")
-    except InputError:  # a class from a notebook or inside a function has no name to load it by
-        return None
-    return preset if type(preset) is type(part) else None
-
-
-def settings_beside(preset: Any, part: Any, name: str) -> Settings:
-    """The settings of a part that differ from its preset's, or from its class's defaults where there is none."""
-    beside = []
-    for item in fields(part):
-        value = getattr(part, item.name)
-        if preset is not None:
-            default = getattr(preset, item.name)
-        elif item.default_factory is not MISSING:
-            default = item.default_factory()
-        else:
-            default = item.default
-        if not (default is value or np.array_equal(np.asarray(default, object), np.asarray(value, object))):
-            beside.append((f"{name}.{item.name}", value))
-    return tuple(beside)
-
-
 def _applying(point: Point, owners: Sequence[str]) -> Settings:
     return tuple((name, value) for name, value in point.items() if owner_and_field(name)[0] in owners)
-
-
-def label_of(name: str, settings: Settings) -> str:
-    """Name and settings; a number in short form only where that is exact, so that labels differ where arms do."""
-
-    def short(value: Any) -> str:
-        value = value.item() if isinstance(value, np.generic) else value
-        known = [signal for signal, preset in SIGNALS.items() if preset == value] if not np.ndim(value) else []
-        if known:
-            return known[0]
-        return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else f"{value}"
-
-    alone = "+" not in name
-    return " ".join([name, *(f"{owner_and_field(key)[1] if alone else key}={short(value)}" for key, value in settings)])
 
 
 # ---- cells as lanes
