@@ -178,7 +178,7 @@ def test_the_tables_have_the_columns_of_the_contract_and_a_row_for_everything(un
     assert summary.set_index("controller")["adarft.eta"].dropna().to_dict() == {"adarft eta=5": 5, "adarft eta=50": 50}
     ranking = pd.read_csv(undisturbed.out / "ranking.csv")
     assert list(ranking.columns) == [
-        "learner", "controller", "mean_rank", "mean_rank_low", "mean_rank_high", "worst_rank", "mean_regret",
+        "learner", "controller", "place", "mean_rank", "mean_rank_low", "mean_rank_high", "worst_rank", "mean_regret",
         "mean_regret_low", "mean_regret_high", "worst_regret", "seeds_to_separate",
     ]  # fmt: skip
     assert list(ranking["learner"]) == ["scalar"] * 4 + [OVERALL] * 4
