@@ -253,10 +253,8 @@ def few_seeds_line(study: Study) -> str | None:
     needed = seeds_needed(comparisons)
     if study.seeds >= needed or not comparisons:
         return None
-    return (
-        f"--seeds: {study.seeds} are too few for any of {comparisons} comparisons with {BASELINE} to be significant at "
-        f"5 % after Holm's adjustment; it takes {needed}"
-    )
+    take = "comparison at 5 % takes" if comparisons == 1 else "comparisons at 5 % (Holm-adjusted) take"
+    return f"--seeds {study.seeds}: too few to show any difference from {BASELINE}; {comparisons} {take} {needed}"
 
 
 def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:

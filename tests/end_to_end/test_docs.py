@@ -14,7 +14,7 @@ import pytest
 
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
-from workbench.analysis.tables import rivals_table, runs_table, summary_table
+from workbench.analysis.tables import COLUMNS, rivals_table, runs_table, summary_table
 from workbench.pool import Pool
 from workbench.registry import GATES, LAWS, RULES
 from workbench.study.store import CellStore
@@ -183,7 +183,8 @@ def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
     assert head in section("Two commands").splitlines()
     named = [row[0] for row in table("Reading the table")]
     assert ["controller", *named] == re.split(" {2,}", head.strip()), "the columns, all and in this order"
-    (where,) = (line for line in printed.splitlines() if line.startswith("Where AdaRFT does not win"))
+    assert dict(table("Reading the table")) == {c.head: c.meaning for c in COLUMNS.values() if c.head}, "word for word"
+    (where,) = (line for line in printed.splitlines() if line.startswith("Where adarft does not win"))
     assert where in README.splitlines()
     at = next(n for n, line in enumerate(printed.splitlines()) if line.startswith("Costs of a run on narrow"))
     assert printed.splitlines()[at].replace("narrow", "skew-difficult") in README.splitlines()
@@ -219,7 +220,7 @@ def test_by_how_much_the_readme_says_that_adarft_is_beaten(pool, learner, tmp_pa
     (line,) = (line for line in section("Two commands").splitlines() if line.startswith(f"  {pool} / {learner} / "))
     shown = dict(re.findall(r"(\w+) \((\+[\d.]+)\)", line))
     runs, _ = default_runs(pool, learner, [*shown, "adarft"], tmp_path)
-    rivals = rivals_table(runs).set_index("rival")["auc_gain"]
+    rivals = rivals_table(runs, "adarft").set_index("rival")["auc_gain"]
     assert shown == {name: f"+{rivals[name]:.2g}" for name in shown}
 
 

@@ -84,9 +84,10 @@ def run(folder, *options, **how):
 
 
 def said(result):
-    """Lines on stderr, without the progress bar and the count of repeated prompts."""
+    """Lines on stderr, without the progress bar, the count of repeated prompts, and that of seeds it takes."""
     lines = [line.strip() for line in re.split(r"[\r\n]+", result.err)]
-    return [line for line in lines if line and not line.startswith("sweep:") and "repeat an earlier prompt" not in line]
+    known = ("sweep:", "--seeds ")
+    return [line for line in lines if line and not line.startswith(known) and "repeat an earlier prompt" not in line]
 
 
 def wait_until(true):
@@ -177,7 +178,7 @@ def test_the_tables_have_the_columns_of_the_contract_and_a_row_for_everything(un
     assert summary.set_index("controller")["adarft.eta"].dropna().to_dict() == {"adarft eta=5": 5, "adarft eta=50": 50}
     ranking = pd.read_csv(undisturbed.out / "ranking.csv")
     assert list(ranking.columns) == [
-        "learner", "controller", "mean_rank", "mean_rank_low", "mean_rank_high", "worst_rank", "mean_regret",
+        "learner", "controller", "place", "mean_rank", "mean_rank_low", "mean_rank_high", "worst_rank", "mean_regret",
         "mean_regret_low", "mean_regret_high", "worst_regret", "seeds_to_separate",
     ]  # fmt: skip
     assert list(ranking["learner"]) == ["scalar"] * 4 + [OVERALL] * 4
@@ -261,7 +262,6 @@ def test_the_printed_table_is_the_summary(undisturbed):
             assert row["verdict"] in line
             if row["verdict"] != "baseline":
                 assert f"{row['speedup']:.2f} [" in line
-    assert "AdaRFT" in undisturbed.result.out
     assert "study: runs.parquet curves.parquet summary.csv ranking.csv manifest.json" in lines[-1]
     assert all(name in lines[-1] for name in FIGURES)
 
@@ -279,7 +279,7 @@ def test_the_printed_costs_and_ranking_are_those_of_the_tables(undisturbed):
     overall = ranking[ranking["learner"] == OVERALL]
     assert overall["mean_rank"].is_monotonic_increasing
     for line, row in zip(lines[1:], overall.to_dict("records"), strict=False):
-        assert line.strip().startswith(f"{row['controller']} {row['mean_rank']:.1f} [")
+        assert re.match(rf" +{row['place']}=? +{re.escape(row['controller'])} +{row['mean_rank']:.1f} \[", line)
         assert f" {row['mean_regret']:.4f} [" in line
     first = ranking["controller"][ranking["learner"] == "scalar"].tolist()
     assert f"  scalar: {', '.join(first[:3])}; last: {first[-1]}" in lines
@@ -558,12 +558,59 @@ def test_figures_of_many_arms_show_the_baseline_and_the_best(painter, capsys, le
     assert "figures show uniform and the best rules by area; 20 are in the tables only" in capsys.readouterr().err
 
 
+def test_figures_of_many_arms_show_the_rule_in_focus_whatever_its_place(painter):
+    chosen = painter.choose(*many_arms(4, 32), None, "r00")
+    shown = set(chosen[0].arguments[0]["controller"])
+    assert shown == {"uniform", "r00", *(f"r{c:02d}" for c in range(21, 31))}
+    (curves, *_), *_ = (picture.arguments for picture in painter.choose(*many_arms(4, 32), None, "r30"))
+    assert set(curves["controller"]) == shown - {"r00"} | {"r20"}
+
+
+def test_the_report_is_about_the_rule_that_leads_or_the_one_in_focus(sweep):
+    options = ["--controllers", "frozen,linear,adarft+dapo", "--seeds", "7", "--steps", "8"]
+    result = sweep(*options)
+    assert result.code == 0, result.err
+    ranking = pd.read_csv(result.folder / "study" / "ranking.csv").query("learner == 'all learners'")
+    first = next(name for name in ranking["controller"] if name != "uniform")
+    heads = [line for line in result.out.splitlines() if "does not win" in line or "wins everywhere here" in line]
+    assert len(heads) == 1
+    assert first in heads[0].split()
+    other = next(name for name in ("linear", "frozen") if name != first)
+    focused = sweep(*options, "--focus", other)
+    assert focused.code == 0, focused.err
+    (head,) = (line for line in focused.out.splitlines() if "does not win" in line or "wins everywhere here" in line)
+    assert other in head.split()
+    without = [text.replace(h, "") for text, h in ((result.out, heads[0]), (focused.out, head))]
+    tables = [text.split("Costs of a run")[1] for text in without]
+    assert tables[0] == tables[1], "the rest is the same"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--seeds 5", "--seeds 5: too few to show any difference from uniform; 1 comparison at 5 % takes 6"),
+        ("--seeds 6", None),
+        ("--seeds 6 --controllers adarft,band,linear,sorted,frozen --learners scalar,grpo",
+         "--seeds 6: too few to show any difference from uniform; 10 comparisons at 5 % (Holm-adjusted) take 9"),
+    ],
+)  # fmt: skip
+def test_a_sweep_says_before_it_runs_how_many_seeds_its_comparisons_take(sweep, options, line):
+    result = sweep(*options.split())
+    assert result.code == 0, result.err
+    told = [text for text in re.split(r"[\r\n]+", result.err) if text.startswith("--seeds ")]
+    assert told == ([line] if line else [])
+    if line:
+        assert result.err.index(line) < result.err.index("sweep:"), "before, not after"
+        assert "too few seeds" in result.out
+    assert ("too few seeds" in result.out) == bool(line)
+
+
 def test_a_figure_that_nobody_could_read_is_left_out_and_the_others_are_drawn(painter, tmp_path):
     curves = pd.DataFrame({"controller": ["uniform"], "rule": ["uniform"]})
     unreadable, error = painter.attempt([painter.Picture("learning_curves", (curves,))], tmp_path)
     assert list(unreadable) == ["learning_curves"]
     assert error is None
-    unreadable, error = painter.attempt([painter.Picture("learning_curves", (None,))], tmp_path)
+    unreadable, error = painter.attempt([painter.Picture("learning_curves", ())], tmp_path)
     assert not unreadable
     assert isinstance(error, Exception)  # a fault is not an unreadable figure
     assert not list(tmp_path.iterdir())
@@ -816,6 +863,8 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--set scalar.signal=foo", "scalar.signal", "rloo, mean, grpo", "'foo'"),
     ("--set scalar.gamma=2", "scalar.gamma", "[0, 1]", "2"),
     ("--set adarft.eta=5,50 --heat adarft.eta,scalar.kappa", "--heat", "swept parameters (adarft.eta)", "scalar.kappa"),
+    ("--focus band", "--focus", "a rule that runs beside uniform (adarft)", "'band'"),
+    ("--focus uniform", "--focus", "a rule that runs beside uniform (adarft)", "'uniform'"),
     ("--out items.csv", "--out", "folder that can be written", "'items.csv'"),
     ("--out items.csv/below", "--out", "folder that can be written", "'items.csv/below'"),
     ("--out ''", "--out", "folder", "''"),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.frame import ARM, BLOCK
-from workbench.analysis.tables import COLUMNS, costs_table, leading_rule, rivals_table
+from workbench.analysis.tables import COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
 
 COST_HEADS = {  # over the columns of the costs
     "mean_rollouts": "generated",
@@ -28,7 +28,7 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     defeats are listed; by default the leading one, see `tables.leading_rule`. Raises InputError for an unknown rule.
     """
     lines = []
-    baseline = baseline_of(summary)
+    baseline = baseline_name(summary)
     width = max(10, summary["controller"].str.len().max())
     heads = {name: column.head for name, column in COLUMNS.items()}
     head = (
@@ -70,16 +70,10 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     return "\n".join(lines)
 
 
-def baseline_of(summary: pd.DataFrame) -> str | None:
-    """The controller that the others of a summary are compared with, "the baseline" where it has several names."""
-    names = list(dict.fromkeys(summary["controller"][summary["verdict"] == "baseline"]))
-    return None if not names else str(names[0]) if len(names) == 1 else "the baseline"
-
-
 def cost_lines(summary: pd.DataFrame) -> list[str]:
     """What each controller spends in a run, and what it saves, on each pool; means over its learners."""
     lines = []
-    baseline = baseline_of(summary) or "the baseline"
+    baseline = baseline_name(summary) or "the baseline"
     for pool, block in costs_table(summary).groupby("pool", sort=False, observed=True):
         rows = []
         for row in rows_of(block):
@@ -105,7 +99,7 @@ def cost_lines(summary: pd.DataFrame) -> list[str]:
 
 def not_won_lines(runs: pd.DataFrame, summary: pd.DataFrame, focus: str | None = None) -> list[str]:
     """A line for each pool and learner in which some rule does as well as `focus`, or the baseline nearly so."""
-    baseline = baseline_of(summary)
+    baseline = baseline_name(summary)
     base = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
     rule = leading_rule(runs, base) if focus is None else focus
     rivals = rivals_table(runs, rule)

@@ -35,10 +35,17 @@ class Column:
     centre: float | None = None
     ratio: bool = False
 
+    def axis(self, baseline: str) -> str:
+        """The label with its unit, over two lines where it is long."""
+        label = self.label.format(baseline=baseline)
+        if not self.unit:
+            return label
+        return f"{label}{' ' if len(label) + len(self.unit) < 40 else chr(10)}({self.unit})"
+
 
 COLUMNS = {
     "steps": Column(
-        "steps to threshold (restricted mean)", "updates",
+        "mean steps to threshold", "updates",
         "mean updates until held-out success has made 80 % of the gain that uniform makes over the whole run; "
         "[95 % interval]", "steps to threshold",
     ),
@@ -309,6 +316,14 @@ def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
     if means.isna().all():
         raise InputError(f"runs: must have a rule beside the baseline, got {', '.join(dict.fromkeys(runs['rule']))}")
     return str(means.idxmin())
+
+
+def baseline_name(summary: pd.DataFrame) -> str | None:
+    """The controller that the others of a summary are compared with, "the baseline" where it has several names."""
+    if "verdict" not in summary:
+        return None
+    names = list(dict.fromkeys(summary["controller"][summary["verdict"] == "baseline"]))
+    return None if not names else str(names[0]) if len(names) == 1 else "the baseline"
 
 
 def costs_table(summary: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from workbench.controllers.rule import Look
 from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories
 from workbench.figures.forest import speedup_forest
-from workbench.figures.heat import VALUES, heat_map
+from workbench.figures.heat import heat_map
 from workbench.figures.looks import (
     COLORS,
     LOOKS,
@@ -25,7 +25,6 @@ __all__ = [
     "PAGE_HEIGHT",
     "PAGE_WIDTH",
     "STYLE",
-    "VALUES",
     "Look",
     "controller_looks",
     "heat_map",

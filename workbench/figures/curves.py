@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
+from workbench.analysis.frame import ARM, ordered_curves
 from workbench.controllers.rule import Look
 from workbench.errors import InputError
-from workbench.figures.checks import _check_readable, _require
+from workbench.figures.checks import _check_readable
 from workbench.figures.looks import _style
 from workbench.figures.page import (
-    KEYS,
     MAX_LINES,
     MAX_PANELS,
     PAGE_HEIGHT,
@@ -34,16 +34,19 @@ from workbench.figures.page import (
 
 
 def learning_curves(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None, over: str = "seed") -> Figure:
-    """Held-out success over training: a row of panels per learner, a column per pool, a line per rule.
+    """Held-out success over training: a row of panels per learner, a column per pool, a line per controller.
 
-    over: what the column `seed` counts, where that is more than luck.
+    curves: the frame of any Record, or several of them together, in any order of rows, with `pool`, `learner`,
+    `controller`, `seed`, `step` and `success`. looks: how each controller is drawn; by default `controller_looks`.
+    over: what the column `seed` counts, where that is more than random numbers.
+    Raises InputError for missing columns, gaps, a run twice, and more panels or lines than a reader can tell apart.
     """
     return _panels(curves, "success", "held-out success (mean over difficulty deciles)", (0, 1), looks, over)
 
 
 def target_trajectories(curves: pd.DataFrame, looks: Mapping[str, Look] | None = None) -> Figure:
-    """Target difficulty over training, panels as in learning_curves, for the rules that have a target."""
-    _require(curves, "curves", ["controller", "rule", "target"])
+    """Target difficulty over training, panels as in `learning_curves`, for the controllers that have a target."""
+    curves = ordered_curves(curves, ["target"], together=ARM)
     has_target = np.isfinite(curves["target"]).groupby(curves["controller"], observed=True).transform("any")
     if not has_target.any():
         raise InputError("curves: must have a controller with a finite target, got none")
@@ -53,10 +56,11 @@ def target_trajectories(curves: pd.DataFrame, looks: Mapping[str, Look] | None =
 def mean_and_band(curves: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean over seeds and its 95 % t interval, mean +- t(.975, n - 1) sd / sqrt(n), per learner, ..., step.
 
-    Columns: pool, learner, controller, step, mean, low, high, seeds (n). One seed has no interval: NaN.
+    curves: as for `learning_curves`, with that column. Columns: pool, learner, controller, step, mean, low, high,
+    seeds (n). NaN is left out of the mean and of n. One seed has no interval: NaN.
     """
-    _require(curves, "curves", [*KEYS, "seed", "step", column], one_row_per=[*KEYS, "seed", "step"])
-    band = curves.groupby([*KEYS, "step"], observed=True)[column].agg(["mean", "sem", "count"]).reset_index()
+    curves = ordered_curves(curves, [column], together=ARM)
+    band = curves.groupby([*ARM, "step"], observed=True)[column].agg(["mean", "sem", "count"]).reset_index()
     n = band["count"].to_numpy(dtype=float)
     half = stdtrit(np.where(n > 1, n - 1, np.nan), 0.975) * band["sem"]
     band = band.assign(low=band["mean"] - half, high=band["mean"] + half)
@@ -72,6 +76,7 @@ def _panels(
     looks: Mapping[str, Look] | None,
     over: str = "seed",
 ) -> Figure:
+    curves = ordered_curves(curves, [column], together=ARM)
     band = mean_and_band(curves, column)
     looks = _present(curves, looks)
     learners, pools = list(curves["learner"].unique()), list(curves["pool"].unique())
@@ -85,7 +90,7 @@ def _panels(
     figure = _figure(width, around + panel * len(learners))
     axes = figure.subplots(len(learners), len(pools), sharex=True, sharey=True, squeeze=False)
 
-    lines = dict(list(band.groupby(KEYS, observed=True)))
+    lines = dict(list(band.groupby(ARM, observed=True)))
     row_label, column_label = _shorten(learners, 19, lines=2), _shorten(pools, 24)
     for i, learner in enumerate(learners):
         for j, pool in enumerate(pools):

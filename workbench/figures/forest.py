@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
+from workbench.analysis.frame import ARM, check_numbers, check_table
+from workbench.analysis.tables import COLUMNS, baseline_name
 from workbench.controllers.rule import Look
 from workbench.errors import InputError
-from workbench.figures.checks import _check_readable, _require
+from workbench.figures.checks import _check_readable
 from workbench.figures.looks import _style, controller_looks
 from workbench.figures.page import (
-    KEYS,
     MAX_PANELS,
     MAX_ROWS,
     PAGE_WIDTH,
@@ -33,7 +34,7 @@ from workbench.figures.page import (
 
 FOREST_KEY = {  # where the true speed-up lies when runs were cut off before the threshold: None = none were
     None: "all seeds reached the threshold",
-    1: "some seeds of uniform fell short: a lower bound",
+    1: "some seeds of {baseline} fell short: a lower bound",
     -1: "some seeds of the rule fell short: an upper bound",
     0: "some seeds of both fell short",
 }
@@ -41,14 +42,19 @@ FOREST_KEY = {  # where the true speed-up lies when runs were cut off before the
 
 @_style()
 def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = None) -> Figure:
-    """Speed-up over uniform with its 95 % interval: a panel per pool, rows of controllers grouped by learner.
+    """Speed-up over the baseline with its 95 % interval: a panel per pool, rows of controllers grouped by learner.
 
-    A run that never reached the threshold counts with its last step, so the mean time comes out too short.
-    Marks are hollow where that happened, and an arrow points to where the true speed-up lies: up when it
-    happened to uniform, down when it happened to the controller, unknown (no arrow) when to both.
+    summary: as `summary_table` gives it, in any order of rows, with the row of the baseline. looks: as for
+    `learning_curves`.
+    A run that never reached the threshold counts with its last step, so the mean time comes out too short. Marks are
+    hollow where that happened, and an arrow points to where the true speed-up lies: up when it happened to the
+    baseline, down when it happened to the controller, unknown (no arrow) when to both.
+    Raises InputError for missing columns, an arm twice, a table of the baseline only, and too many rows to read.
     """
-    columns = ["rule", "speedup", "speedup_low", "speedup_high", "censored", "verdict", "seeds", "threshold"]
-    _require(summary, "summary", [*KEYS, *columns], one_row_per=KEYS)
+    numbers = ["speedup", "speedup_low", "speedup_high", "censored", "seeds", "threshold"]
+    check_table(summary, "summary", [*ARM, *numbers, "verdict"], one_row_per=ARM)
+    check_numbers(summary, "summary", numbers)
+    name_of_base = baseline_name(summary) or "the baseline"
     baseline = summary["verdict"] == "baseline"
     base, table = summary[baseline], summary[~baseline]
     if table.empty:
@@ -111,11 +117,13 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
 
     thresholds = table["threshold"].dropna().unique()
     reach = f"success {thresholds[0]:.3g}" if len(thresholds) == 1 else "the success threshold"
-    figure.supxlabel(f"speed-up over uniform (×, ratio of mean steps to {reach}; log scale)")
+    what = COLUMNS["speedup"].label.format(baseline=name_of_base)
+    figure.supxlabel(f"{what} (×, ratio of mean steps to {reach}; log scale)")
     seen = [mark for mark in FOREST_KEY if mark in marks]
     title = f"point and 95 % bootstrap interval over {_count(table['seeds'], 'seed')}"
     columns_of_key = 2 if len(pools) > 1 and len(seen) > 1 else 1
-    _legend(figure, [_mark_key(m) for m in seen], [FOREST_KEY[m] for m in seen], columns_of_key, title)
+    said = [FOREST_KEY[mark].format(baseline=name_of_base) for mark in seen]
+    _legend(figure, [_mark_key(mark) for mark in seen], said, columns_of_key, title)
     return _laid_out(figure)
 
 

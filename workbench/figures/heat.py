@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
+from workbench.analysis.frame import ARM, check_table
+from workbench.analysis.tables import COLUMNS, baseline_name
 from workbench.errors import InputError
-from workbench.figures.checks import _require
 from workbench.figures.looks import _style
 from workbench.figures.page import (
-    KEYS,
     LETTER,
     PAGE_WIDTH,
     _count,
@@ -40,6 +40,14 @@ class Value:
     centre: float | None = None
     log: bool = False
 
+    @classmethod
+    def of(cls, column: str, baseline: str) -> Value:
+        """As the table of summary columns has it; another column is shown by its name alone."""
+        if column not in COLUMNS:
+            return cls(column)
+        known = COLUMNS[column]
+        return cls(known.axis(baseline), known.centre, known.ratio)
+
     def shown(self, v: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which values have a place on the colour scale."""
         return np.isfinite(v) & ((v > 0) | (not self.log))
@@ -56,19 +64,6 @@ class Value:
         return Normalize(self.centre - half, self.centre + half)
 
 
-VALUES = {
-    "speedup": Value("speed-up over uniform\n(×, ratio of mean steps to threshold)", 1.0, log=True),
-    "auc": Value("held-out success, mean over training (IQM)"),
-    "auc_gain": Value("gain over uniform in held-out success,\nmean over training", 0.0),
-    "improvement": Value("probability of improvement over uniform", 0.5),
-    "final": Value("held-out success after the last step"),
-    "steps": Value("steps to threshold (restricted mean)"),
-    "rollouts": Value("rollouts to threshold"),
-    "p": Value("sign-flip p-value"),
-    "p_holm": Value("sign-flip p-value, Holm-adjusted"),
-    "silent_share": Value("share of groups without signal"),
-    "coverage": Value("share of the pool seen"),
-}
 UNITS = {  # of a swept parameter, by its name after the dot; those without an entry have no unit
     "eta": "difficulty points",
     "start": "difficulty points",
@@ -88,16 +83,18 @@ UNITS = {  # of a swept parameter, by its name after the dot; those without an e
 def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", average: bool = False) -> Figure:
     """`value` over two columns of summary: annotated cells where they form a grid, coloured points elsewhere.
 
-    Rows without an x or a y (uniform, under "adarft.eta") are left out. Several rows in one cell are an error
-    unless `average`: then a cell is the mean of its rows (geometric for ratios) with their range, and one NaN
-    makes the cell NaN.
+    summary: as `summary_table` gives it, in any order of rows. x, y: two of its columns, such as "adarft.eta" or
+    "pool". value: a numeric column. Rows without an x or a y (uniform, under "adarft.eta") are left out. Several rows
+    in one cell are an error unless `average`: then a cell is the mean of its rows (geometric for ratios) with their
+    range, and one NaN makes the cell NaN.
+    Raises InputError for missing columns, no rows with both x and y, and a value that is no number.
     """
-    _require(summary, "summary", [x, y, value])
+    check_table(summary, "summary", [x, y, value])
     if x == y:
         raise InputError(f"y: must be another column than x, got {y!r} for both")
     if not _is_numeric(summary[value]):
         raise InputError(f"value: must be a numeric column of summary, got {value!r}")
-    how = VALUES.get(value, Value(value))
+    how = Value.of(value, baseline_name(summary) or "the baseline")
     average = average and bool(summary.dropna(subset=[x, y]).duplicated([x, y]).any())
     cells = _cells(summary, x, y, value, how, average)
     entry, interval = "value", "95 % interval"
@@ -136,7 +133,7 @@ def _cells(summary: pd.DataFrame, x: str, y: str, value: str, how: Value, averag
 
         return groups[value].agg(value=mean, low="min", high="max", rows="size").reset_index()
     if table.duplicated([x, y]).any():
-        keys = [c for c in table.columns if (c in KEYS or "." in c) and c not in (x, y)]
+        keys = [c for c in table.columns if (c in ARM or "." in c) and c not in (x, y)]
         varying = [c for c in keys if groups[c].nunique(dropna=False).gt(1).any()]
         raise InputError(
             f"summary: must have one row per {x} and {y} (select rows, or average=True), "

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
+from workbench.analysis.frame import check_table
 from workbench.controllers.rule import SOLID, Dashes, Look
 from workbench.errors import InputError
-from workbench.figures.checks import _require
 from workbench.registry import GATES, RULES
 
 STYLE: Any = {
@@ -41,6 +41,7 @@ STYLE: Any = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "pdf.fonttype": 42,  # TrueType: editable, and accepted where Type 3 is refused
+    "ps.fonttype": 42,
 }
 
 
@@ -88,11 +89,13 @@ def _gate_dashes(rule: str) -> tuple[float, ...]:
 def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
     """Controller label -> look, in legend order: as in LOOKS, each before itself with gates, then others by name.
 
+    table: any table with `controller` and, where names have settings, `rule`.
     A rule in one form has the rule's look. Variants keep its hue and marker, run by number from light to dark and
     take turns in dashes; one without settings ("adarft" beside "adarft eta=5") keeps the rule's look. Lightness
     counts the variants in this table: where tables show different ones, pass one table's looks to each figure.
     """
-    _require(table, "table", ["controller", "rule"])
+    check_table(table, "table", ["controller"])
+    table = table if "rule" in table else table.assign(rule=table["controller"])
     pairs = table[["controller", "rule"]].drop_duplicates()
     twice = pairs["controller"][pairs["controller"].duplicated()]
     if len(twice):

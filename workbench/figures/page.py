@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,7 +27,6 @@ from workbench.files import write_whole
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page
 MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # nobody can read a figure with more
-KEYS = ["pool", "learner", "controller"]
 
 
 def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -59,8 +59,18 @@ def _present(table: pd.DataFrame, looks: Mapping[str, Look] | None) -> dict[str,
     return {name: look for name, look in looks.items() if name in present}
 
 
+EMBED: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType, whatever the caller has set
+
+
 class Picture(Figure):
-    """A matplotlib figure that a notebook shows when it is the last value of a cell, without pyplot."""
+    """A matplotlib figure that a notebook shows when it is the last value of a cell, without pyplot.
+
+    `figure.savefig("figure.pdf")` embeds TrueType fonts, as `figures.save` does: journals refuse Type 3.
+    """
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        with mpl.rc_context(EMBED):
+            super().savefig(*arguments, **options)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
