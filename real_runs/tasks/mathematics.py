@@ -44,7 +44,10 @@ _VALUE = rf"(?:{_NUMBER} \d+/\d+|{_NUMBER}(?:\s?[/^:]\s?[-\u2212]?\d+(?:\.\d+)?)
 _TUPLE = rf"[(\[]\s*{_VALUE}(?:\s*,\s*{_VALUE})+\s*[)\]]"
 _PLAIN = re.compile(rf"{_TUPLE}|{_VALUE}(?:\s+or\s+(?:[a-z]\s*=\s*)?{_VALUE})*")
 _MATH = re.compile(
-    r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<!\\)\$(?P<d>(?![\s\d,.]*\s)[^$\n]*?[^$\s\\])\$(?!\d)",
+    r"\$\$(?P<a>[^$]+)\$\$"
+    r"|\\\[(?P<b>(?:[^\\]|\\[^\[\]])+)\\\]"
+    r"|\\\((?P<c>(?:[^\\]|\\[^()])+)\\\)"
+    r"|(?<!\\)\$(?P<d>(?![\s\d,.]*\s)[^$\n]*?[^$\s\\])\$(?!\d)",
     re.DOTALL,
 )
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
