@@ -527,7 +527,7 @@ def test_a_scorers_process_ends_with_its_owner():
 def test_an_unknown_task_is_refused(spec):
     with pytest.raises(InputError) as caught:
         make_task(spec)
-    choices = "reverse, sums, skills, reasoning-gym:NAME, or a .parquet, .jsonl or .csv file"
+    choices = "reverse, sums, skills, reasoning-gym:NAME, package.module:Name, or a .parquet, .jsonl or .csv file"
     assert str(caught.value) == f"task: must be {choices}, got '{spec}'"
 
 
