@@ -1,7 +1,7 @@
 """Seconds per step of the real loop beside its floor and a peer: python real_runs/benchmark.py [--model FOLDER]
 
 Same model, prompts, batch, sampling limit and one optimiser step per batch, without KL penalty, in turn in one run:
-- floor: a bare decode that drops what has ended, and one forward and backward pass over the same tokens, with this
+- floor: a bare decode that drops finished sequences, and one forward and backward pass over the same tokens, with this
   project's cache and with transformers'; ratios are to the faster;
 - GRPO and PPO with a critic through Controller, train's steps and PPOLearner;
 - TRL's GRPOTrainer, where the package is installed.
@@ -57,7 +57,7 @@ class Ours:
 
 
 class Floor:
-    """The least that a step has to do: no scores, no advantages, no clipping, no record, no luck of one's own."""
+    """The least that a step has to do: no scores, no advantages, no clipping, no record, no keyed random numbers."""
 
     def __init__(self, options: argparse.Namespace, like: Ours, in_place: bool) -> None:
         self.options, self.like, self.policy, self.in_place = options, like, load(options.model), in_place
@@ -87,8 +87,8 @@ class Floor:
         out = model(input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1,
                     **{name: of_prompts})  # fmt: skip
         store: Any = (
-            cache.for_decode(of_prompts, *ids.shape, group, limit, fixed=False) if self.in_place
-            else cache.Grown(of_prompts, *ids.shape, group)
+            cache.for_decode(of_prompts, len(prompts), width, group, limit, fixed=False) if self.in_place
+            else cache.Grown(of_prompts, len(prompts), width, group)
         )  # fmt: skip
         logits, seen = out.logits[:, -1].repeat_interleave(group, 0), seen.repeat_interleave(group, 0)
         rows, ends = torch.arange(total), torch.tensor(self.policy.ends)
@@ -119,7 +119,7 @@ def trl_seconds(options: argparse.Namespace, like: Ours, now: Callable[[], float
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def __init__(self) -> None:
             self.begun, self.seconds = 0.0, list[float]()
 

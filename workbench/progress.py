@@ -28,5 +28,5 @@ def make_bar(**settings: Any) -> Any:
     """A tqdm bar that fits the place; a notebook without ipywidgets gets the plain one, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+        from tqdm.auto import tqdm
     return tqdm(**settings)

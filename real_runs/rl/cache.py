@@ -44,7 +44,7 @@ def closed_up(going: Tensor) -> Tensor:
     return order
 
 
-class Slots(Cache):  # type: ignore[misc]
+class Slots(Cache):
     """Keys and values in each layer (slots, heads, capacity, width), a column per token, written in place.
 
     The first n slots are in use. column: (1,) where a token was written last. fixed: attention is given all columns,
@@ -85,7 +85,7 @@ class Slots(Cache):  # type: ignore[misc]
                 buffer[moved, :, : self.filled] = buffer[order[moved], :, : self.filled]
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]
+class _Layer(DynamicLayer):
     def __init__(self, slots: Slots, prompts: DynamicLayer) -> None:
         super().__init__()
         self.slots, self.is_initialized = slots, True
@@ -122,7 +122,7 @@ def _copied(x: Tensor, slots: Slots) -> Tensor:
     return out
 
 
-class Grown(DynamicCache):  # type: ignore[misc]
+class Grown(DynamicCache):
     """transformers' own layers, which are copied whenever a token comes or a sequence goes."""
 
     fixed = False

@@ -118,7 +118,8 @@ class _Decode:
         self.keyword = cache.keyword(model)
         self.cache: Any = cache.for_prompts(model.config)
         logits, hidden = self._forward(ids, seen, _positions(seen))
-        self.cache = cache.for_decode(self.cache, *ids.shape, group, limit, fixed)
+        count, width = ids.shape
+        self.cache = cache.for_decode(self.cache, count, width, group, limit, fixed)
         self.seen = torch.nn.functional.pad(seen, (0, limit), value=1).repeat_interleave(group, 0)
         self.rows = torch.arange(total, device=device)
         self.token = torch.zeros_like(self.rows)  # the last one sampled
@@ -207,7 +208,7 @@ class _Captured:
 
 
 def _can_capture(device: torch.device) -> bool:
-    return device.type == "cuda"
+    return str(device.type) == "cuda"
 
 
 def _run_and_capture(step: Callable[[], None]) -> Callable[[], None]:
@@ -220,7 +221,8 @@ def _run_and_capture(step: Callable[[], None]) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    replay: Callable[[], None] = graph.replay
+    return replay
 
 
 class _Watch(TorchDispatchMode):

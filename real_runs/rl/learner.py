@@ -317,7 +317,7 @@ class PPOLearner:
         """Per-token advantages, and returns where there is a critic."""
         a, mask = self.algorithm, batch.mask
         in_reward = a.kl_in == "reward" and logp_ref is not None
-        penalty = ppo.kl_estimate(batch.logp, logp_ref, a.kl_kind) if in_reward else None  # type: ignore[arg-type]
+        penalty = ppo.kl_estimate(batch.logp, logp_ref, a.kl_kind) if in_reward else None
         returns = None
         if a.advantage in ("grpo", "rloo"):
             if penalty is not None:

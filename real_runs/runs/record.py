@@ -45,8 +45,8 @@ class RunRecord:
     @property
     def success(self) -> dict[int, float]:
         """Mean held-out success by step, all strata weighted equally."""
-        table = pd.DataFrame(self.evals)
-        return {int(step): float(mean) for step, mean in table.groupby("step")["success"].mean().items()}
+        means = pd.DataFrame(self.evals).groupby("step")["success"].mean()
+        return dict(zip(means.index.to_numpy(np.int64).tolist(), means.to_numpy(np.float64).tolist(), strict=True))
 
     # ------------------------------------------------------------------------------------------------ files
 

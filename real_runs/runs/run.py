@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -128,13 +128,19 @@ def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, A
     """The values of these fields, each of its field's type; InputError for text that is none."""
     values: dict[str, Any] = {}
     for name in names:
-        value, kind = getattr(given, name), type(OPTIONS[name].default)
+        value, kind = getattr(given, name), _kind_of(name)
         try:
             values[name] = kind(value)
         except ValueError:
             wanted = "a whole number" if kind is int else "a number"
             raise InputError(f"{flag_of(name)}: must be {wanted}, got '{value}'") from None
     return values
+
+
+def _kind_of(name: str) -> Callable[[Any], Any]:
+    """str, int, float or bool: the type of a field's default."""
+    kinds: dict[type, Callable[[Any], Any]] = {kind: kind for kind in (str, int, float, bool)}
+    return kinds[type(OPTIONS[name].default)]
 
 
 def command_line(run: Run) -> list[str]:

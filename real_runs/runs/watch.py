@@ -43,7 +43,7 @@ class Timed(Controller):
         difficulty = self.pool.difficulty[items]
         alike = ((rewards == rewards[:, :1]) | (np.arange(rewards.shape[1]) >= sizes[:, None])).all(axis=1)
         silent = alike[sizes > 1].mean() if (sizes > 1).any() else math.nan
-        return learner.stats | {
+        row: dict[str, float] = learner.stats | {
             "step": step,
             "reward": rewards.sum() / sizes.sum(),
             "target_difficulty": float(self.target()[0]),
@@ -59,6 +59,7 @@ class Timed(Controller):
             "coverage": float(self.coverage()[0]),
             "seconds_controller": self._seconds,
         }
+        return row
 
 
 class Board:

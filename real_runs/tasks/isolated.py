@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
 from operator import attrgetter
@@ -105,6 +106,10 @@ def _end(process: subprocess.Popen[bytes], connection: Connection, owner: int) -
         process.wait()
 
 
+def _scored(score: Callable[[str, str], float], completion: str, answer: str) -> float:
+    return float(score(completion, answer))
+
+
 def serve(descriptor: int, factory: str, *arguments: str) -> None:
     """What the scorer's process runs, until nobody is left to ask."""
     import resource
@@ -133,5 +138,5 @@ def serve(descriptor: int, factory: str, *arguments: str) -> None:
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_REAL, 2 * seconds)  # ends us should the one who asked be gone
-        reply_to(lambda given=(completion, answer): float(score(*given)))
+        reply_to(partial(_scored, score, completion, answer))
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -24,7 +24,7 @@ def decile_shares(shape: str) -> np.ndarray:
     shares = np.zeros(10)
     for levels, count in PRESETS[shape]:
         np.add.at(shares, np.minimum(10 * levels // GRID, 9), count / len(levels))
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())
 
 
 def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:

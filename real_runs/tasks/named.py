@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from real_runs.tasks.families import FAMILIES, LIMITS, Family, family_stream
@@ -29,7 +29,8 @@ def make_task(spec: str, scorer: str = "") -> Task:
 
     spec: a family (reverse, sums, skills), reasoning-gym:NAME, file:PATH or a path that ends in .parquet, .jsonl or
     .csv, an entry point of the group workbench.tasks, or package.module:Name. The last two name a `Task`, a `Family`,
-    or a class or function that returns one when it is called without arguments.
+    or a class or function that returns one when it is called without arguments; a `Task` whose score is a function of
+    a module is scored in a process of its own, too.
     scorer: math, exact, or package.module:function, a function (completion, answer) -> [0, 1], which runs in a process
     of its own with limits on time and memory.
     Raises InputError, in one line, for a name that is not known or not of that kind.
@@ -38,7 +39,7 @@ def make_task(spec: str, scorer: str = "") -> Task:
     if not scorer:
         return task
     modules = (*task.modules, scorer.partition(":")[0]) if ":" in scorer else task.modules
-    return replace(task, score=make_scorer(scorer), modules=modules)
+    return Task(task.name, task.limit, make_scorer(scorer), task.source, modules)
 
 
 def make_scorer(spec: str) -> Scorer:
@@ -53,12 +54,12 @@ def make_scorer(spec: str) -> Scorer:
 
 
 def _task(spec: str) -> Task:
-    kind, _, rest = spec.partition(":")
+    kind, colon, rest = spec.partition(":")
     if spec in FAMILIES:
         return _of_family(spec, LIMITS[spec], FAMILIES[spec])
-    if kind == "reasoning-gym" and rest:
+    if kind == "reasoning-gym" and colon:
         return gym_task(rest)
-    if kind == "file" and rest:
+    if kind == "file" and colon:
         return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(rest))
     if Path(spec).suffix in FILES:
         return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(spec))
@@ -87,7 +88,16 @@ def _outside(spec: str, found: Any, module: str) -> Task:
         found = _of_family(spec, LONG_LIMIT, found)
     if not isinstance(found, Task):
         raise InputError(f"task: must be a Task or a Family of real_runs.tasks, got {spec}, a {_kind(found)}")
-    return replace(found, name=spec, modules=tuple(dict.fromkeys((*found.modules, module))))
+    modules = tuple(dict.fromkeys((*found.modules, module)))
+    return Task(spec, found.limit, _apart(found.score), found.source, modules)
+
+
+def _apart(score: Scorer) -> Scorer:
+    """A scorer in a process of its own where it can be named there: a function of a module. Others stay in ours."""
+    spec = f"{getattr(score, '__module__', '')}:{getattr(score, '__qualname__', '')}"
+    if not isinstance(score, FunctionType) or "<" in spec or spec.startswith("__main__"):
+        return score
+    return Isolated("real_runs.tasks.isolated:function_of", spec)
 
 
 def _of_family(name: str, limit: int, family: Family) -> Task:

@@ -366,7 +366,7 @@ def test_a_model_whose_training_passes_stay_random_is_refused_in_one_line(tiny, 
     folder = tiny("bloom", **RANDOM_CONFIGS["bloom"])
     monkeypatch.setattr(models, "_without_dropout", lambda model: None)
     state = torch.get_rng_state()
-    with pytest.raises(InputError, match=r"^model: must give the same logits in two training passes .*BloomForCausalLM"):
+    with pytest.raises(InputError, match=r"^model: must give the same logits .*BloomForCausalLM"):
         models.load(folder)
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -308,12 +308,111 @@ def test_mathematics(score, completion, answer, right):
     assert score(completion, answer) == right
 
 
+COMPLETIONS = [
+    # amounts of money
+    ("She sells 9 eggs at $2 each, so she makes $18 every day.", "18", 1),
+    ("She sells 9 eggs at $2 each, so she makes $18 every day.", "2", 0),
+    ("Tickets are $5 and $7, so the total is 12", "12", 1),
+    ("He pays $1,250.50 in all.", "1250.5", 1),
+    ("He pays $1,250.50 in all.", "50", 0),
+    ("It costs $3.", "3", 1),
+    ("From $20 he gets $20 - $13 = $7 back.", "7", 1),
+    ("They owe -$40.", "40", 0),
+    (r"The profit is \$64.", "64", 1),
+    ("He earns 12 dollars an hour for 8 hours: 96 dollars.", "96", 1),
+    # numbers
+    ("The probability is .5", "0.5", 1),
+    ("The probability is .5", "5", 0),
+    ("There are 6.02e23 of them", "6.02e23", 1),
+    ("There are 6.02e23 of them", "23", 0),
+    ("It weighs 1e3 grams", "1000", 1),
+    ("It weighs 1e-3 grams", "0.001", 1),
+    ("The sum is -3.", "-3", 1),
+    ("The sum is -3.", "3", 0),
+    ("The score was 2-1", "1", 1),
+    ("That makes 12,345,678 people.", "12345678", 1),
+    ("That makes 12,345,678 people.", "678", 0),
+    ("It grew by 50%.", "50", 1),
+    ("It grew by 50%.", "0.5", 1),
+    ("It grew by 50%.", "5", 0),
+    ("He ate 3/4 of it.", "0.75", 1),
+    ("He ate 3/4 of it.", "4", 0),
+    ("It takes 2 1/2 hours.", "2.5", 1),
+    ("So it is 7.0", "7", 1),
+    ("0.3333333", "1/3", 0),
+    ("1000000000000000001", "1000000000000000000", 0),
+    # tuples and several solutions
+    ("The point is (1, 2)", "2", 0),
+    ("The point is (1, 2)", "(1,2)", 1),
+    ("The point is (1, 2)", "(2,1)", 0),
+    ("x = 2 or x = -5", "-5", 0),
+    ("x = 2 or x = -5", "2, -5", 1),
+    (r"\boxed{3, -1}", "-1, 3", 1),
+    (r"The roots are $\boxed{3}$ and $\boxed{4}$.", "3, 4", 1),
+    (r"At first $\boxed{3}$. No, on second thoughts $\boxed{4}$.", "4", 1),
+    # announced and tagged answers
+    ("Adding 3 and 4, the answer is 7. I am sure of 100 of them.", "7", 1),
+    ("**Answer:** 42", "42", 1),
+    ("Final answer: 2 + 3 = 5", "5", 1),
+    ("5 * 9 = 45\n#### 45", "45", 1),
+    ("The answer is $\\frac{1}{2}$, as 3 of 6 are red.", "0.5", 1),
+    ("The answer is Tuesday.", r"\text{Tuesday}", 1),
+    ("The answer is Tuesday.", "Monday", 0),
+    ("The answer is (B).", "B", 1),
+    ("The answer is (B).", "C", 0),
+    ("2 of them? <answer>17</answer> checked 3 times", "17", 1),
+    ("<think>Perhaps \\boxed{9}.</think> It is \\boxed{8}.", "8", 1),
+    ("<think>Perhaps \\boxed{9}.", "9", 1),
+    # mathematics in the text
+    (r"The area is $12\pi$ cm in all.", r"12\pi", 1),
+    (r"The area is $12\pi$ cm in all.", "12", 0),
+    (r"Hence \(x = \frac{7}{3}\).", "7/3", 1),
+    (r"Therefore \[ n = 2^{10} \]", "1024", 1),
+    ("The sum is 2^10", "1024", 1),
+    ("The sum is 2^10", "10", 0),
+    (r"$$\sqrt{12}$$", r"2\sqrt{3}", 1),
+    (r"Let $n$ be the count of apples. We get 4 + 5 = 9 apples.", "9", 1),
+    (r"So $\theta = 60^\circ$.", "60", 1),
+    (r"\boxed{x^2 - 1}", "(x-1)(x+1)", 1),
+    (r"\boxed{x^2 - 1}", "x^2 + 1", 0),
+    (r"\boxed{\dfrac{3}{4}}", "3/4", 1),
+    (r"\boxed{12\text{ apples}}", "12", 1),
+    (r"\boxed{1{,}000}", "1000", 1),
+    (r"\boxed{}", "0", 0),
+    ("I do not know.", "0", 0),
+]
+
+
+@pytest.mark.parametrize(("completion", "answer", "right"), COMPLETIONS)
+def test_completions_as_models_write_them(score, completion, answer, right):
+    assert len(COMPLETIONS) >= 50
+    assert score(completion, answer) == right
+
+
+PAIRS = Path(__file__).resolve().parents[3] / "shared" / "field" / "math_pairs.csv"
+
+
+@pytest.mark.skipif(not PAIRS.is_file(), reason="the pairs are not here")
+def test_nearly_all_pairs_of_completion_and_answer_are_judged_right(score):
+    pairs = pd.read_csv(PAIRS, keep_default_na=False)
+
+    def judged(row):
+        try:
+            return score(row.completion, row.answer)
+        except ScoringError:
+            return 0.0
+
+    wrong = [row.completion[:60] for row in pairs.itertuples() if judged(row) != float(row.right)]
+    assert len(wrong) <= 0.02 * len(pairs), wrong
+
+
 @pytest.mark.parametrize(
     ("text", "final"),
     [
         (r"\boxed{a{b}c} 7", "a{b}c"),
         (r"\boxed{1} \boxed{2", ""),
         ("$x$ and $y$ 3", "y"),
+        ("Let $x$ be the price. Then it is 3.", "3"),
         ("from -1 to 2,500.5,", "2,500.5"),
         ("words", ""),
     ],
@@ -428,7 +527,7 @@ def test_a_scorers_process_ends_with_its_owner():
 def test_an_unknown_task_is_refused(spec):
     with pytest.raises(InputError) as caught:
         make_task(spec)
-    choices = "reverse, sums, skills, reasoning-gym:NAME, or a .parquet, .jsonl or .csv file"
+    choices = "reverse, sums, skills, reasoning-gym:NAME, package.module:Name, or a .parquet, .jsonl or .csv file"
     assert str(caught.value) == f"task: must be {choices}, got '{spec}'"
 
 
