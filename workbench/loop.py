@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from workbench import kernels
 from workbench.controllers.controller import Controller
 from workbench.controllers.rule import MOST_ROLLOUTS
-from workbench.errors import InputError, check_count
+from workbench.errors import InputError, check_count, check_kind, shown
 from workbench.lanes import Floats, Items
 
 if TYPE_CHECKING:
@@ -155,6 +155,9 @@ def train(
     until: asked after each update; the one after which it is true is the last.
     Raises InputError for a setting out of its domain and for a learner with another number of lanes.
     """
+    check_kind("controller", controller, Controller, "a Controller such as Controller(AdaRFT(), pool)")
+    if not all(hasattr(learner, method) for method in ("attempt", "learn", "evaluate")):
+        raise InputError(f"learner: must have attempt(), learn() and evaluate(), as a SimLearner, got {shown(learner)}")
     check_count("steps", steps)
     check_count("eval_every", eval_every)
     check_count("start", start, 0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, check_count, check_kind, check_number
 from workbench.lanes import (
     Floats,
     check_counts,
@@ -45,7 +45,7 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
 class SimLearner:
     """Attempts items, learns from rewards: arithmetic in place of a language model.
 
-    law: how success follows from skill and skill from rewards. pool: the items. seed, lanes: as in Controller.
+    law: the equations of success and learning. pool: the items. seed, lanes: as in Controller.
     b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
     length: (I,) tokens of one attempt at each item; by default from the law's tokens_easy and tokens_hard.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
@@ -63,6 +63,8 @@ class SimLearner:
         b: ArrayLike | None = None,
         length: ArrayLike | None = None,
     ) -> None:
+        check_kind("law", law, Law, "a learning law such as ScalarIRT()")
+        check_kind("pool", pool, Pool, "a Pool such as Pool(difficulty)")
         self.law, self.pool = law, pool
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
@@ -336,8 +338,8 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
     heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)
     names = ("label_noise", "gap", "unlearnable")
     sd, gap, broken = (per_lane(name, getattr(law, name), len(seeds)) for name in names)
-    own = np.where((sd > 0) | (broken > 0), seeds, 0)  # lanes without random parts share one row
-    keys = np.stack([own.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
+    varied = np.where((sd > 0) | (broken > 0), seeds, 0)  # lanes without random parts share one row
+    keys = np.stack([varied.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
     keys, row = distinct_rows(keys)
     rows = []
     for seed, *settings in keys:

@@ -17,7 +17,7 @@ from workbench.testing.tools import (
     SEEDS,
     STEPS,
     TWINS,
-    Law,
+    Check,
     check_all,
     copied,
     ensure,
@@ -28,7 +28,7 @@ from workbench.testing.tools import (
     through_files,
 )
 
-LEARNER_LAWS: dict[str, Law] = {}
+LEARNER_LAWS: dict[str, Check] = {}
 _law = law_of(LEARNER_LAWS)
 
 Make: TypeAlias = Callable[[Pool, ArrayLike], Any]
@@ -128,7 +128,7 @@ def probes_and_extends(make: Make, pool: Pool) -> None:
 
 @_law
 def same_seed_same_run(make: Make, pool: Pool) -> None:
-    """The same seed gives the same run: nothing else is random."""
+    """The same seed gives the same run: all random numbers come from it."""
     one, again = (_study(make, pool) for _ in range(2))
     ensure_same(one, again, "two runs of the same seeds")
 
