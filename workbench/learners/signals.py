@@ -182,13 +182,3 @@ class Visit(Signal):
 
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         return np.ones_like(k), 0.0, 0.0
-
-
-SIGNALS: dict[str, type[Signal]] = {
-    "rloo": RLOO,
-    "mean": MeanBaseline,
-    "grpo": GRPO,
-    "success": SuccessOnly,
-    "critic": Critic,
-    "visit": Visit,
-}

@@ -1,4 +1,4 @@
-"""Prompt curriculum learning (PCL): a small model predicts success, and what it gives one half is trained on."""
+"""Prompt curriculum learning (PCL): a small model predicts success, and items near one half are trained on."""
 
 from __future__ import annotations
 
