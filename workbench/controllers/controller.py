@@ -106,15 +106,13 @@ class Controller:
         if getattr(selected, "dtype", None) != np.int64 or selected.shape != (self.lanes, batch):
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(selected)}")
         items, gate_states = selected, list(self.gate_states)
-        if (self._floor is not None or turn) and kernels.positions_valid(selected, len(self.pool)):
-            if self._floor is not None:
-                items = np.array(selected)
-                kernels.explore(items, self._floor, len(self.pool), *draw.stream(Role.EXPLORE))
-            if turn:
-                for index, gate in enumerate(self.gates):
-                    items, gate_states[index] = gate.refill(gate_states[index], draw, items)
-            if items is not selected:
-                state = self.rule.replaced(state, draw, selected, items)
+        if self._floor is not None and kernels.positions_valid(selected, len(self.pool)):
+            items = np.array(selected)
+            kernels.explore(items, self._floor, len(self.pool), *draw.stream(Role.EXPLORE))
+            state = self.rule.replaced(state, draw, selected, items)
+        if turn:
+            for index, gate in enumerate(self.gates):
+                items, gate_states[index] = gate.refill(gate_states[index], draw, items)
         everyone = self._are_all(active)
         total, seen = np.empty(self.lanes, np.int64), self._seen if everyone else self._seen.copy()
         if not kernels.watch(items, self.pool.whole_difficulty, seen, total):

@@ -157,9 +157,10 @@ class Rule(ByValue):
         raise NotImplementedError
 
     def replaced(self, state: Any, draw: Draw, selected: Items, items: Items) -> Any:
-        """The state after the batch `selected` (R, B) became `items` (R, B), by exploration or by a gate's refill.
+        """The state after exploration changed the batch `selected` (R, B) to `items` (R, B).
 
-        Called before the batch is handed out, where the two differ; unchanged in rules that do not remember draws.
+        Called after `select` where floor > 0; unchanged in rules that do not remember draws. A gate's refill comes
+        later: a rule counts the items that it proposed there, whether or not a replay bank took their slots.
         """
         return state
 
