@@ -139,7 +139,7 @@ class SimLearner:
         if self._chance.shape != positions.shape:
             self._chance = np.empty(positions.shape, np.float32)
         self._attempted = None
-        chance = self._chance  # ours alone, so the same memory every step: it stays in cache
+        chance = self._chance  # the same memory in every step stays in the processor's cache
         stream = self.seeds, int(role), clock(self.updates, turn)
         if self._fused:
             skill = self._row, *self._skill(self._observed)
@@ -161,9 +161,9 @@ class SimLearner:
         admitted: ArrayLike | None = None,
         counts: ArrayLike | None = None,
     ) -> None:
-        """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default).
+        """One update from groups of rewards 0 or 1; the mean is over the admitted groups (all by default).
 
-        counts: rollouts of each group where they differ; a group too small for the signal has none.
+        counts: rollouts of each group where they differ; a group too small for the signal has a signal of 0.
         """
         if self._attempted and items is self._attempted[0] and self.state is self._attempted[1]:
             _, _, positions, chance = self._attempted  # neither items nor skill have changed since the attempt
@@ -187,7 +187,7 @@ class SimLearner:
         )
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
-            raise InputError(f"rewards: a simulated learner learns from 0 or 1, got {bad}")
+            raise InputError(f"rewards: must be 0 or 1 for a simulated learner, got {bad}")
         fresh = np.empty((0, 0))
         if self._repeat_decay is not None:
             fresh = self._freshness(positions, mask)
@@ -205,7 +205,7 @@ class SimLearner:
         self.attempts = self.probes = 0
 
     def _freshness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
-        """(R, B) e^(-r visits), what repetition leaves of a group's signal; counts the visits."""
+        """(R, B) e^(-r visits), the share of a group's signal that repetition leaves; counts the visits."""
         assert self._repeat_decay is not None
         before = np.take_along_axis(self.visits, positions, axis=1)
         visits = self.visits.copy()
@@ -267,7 +267,7 @@ class SimLearner:
         return type(self.law).chance is Law.chance
 
     def _skill(self, curve: list[Floats]) -> tuple[Any, Any, Any, Any, Any]:
-        """What the compiled response curve takes of a lane: skill, and a, floor, ceiling."""
+        """Arguments of the compiled response curve: offsets and skill, and a, floor, ceiling."""
         return self.state.offset, self.state.theta, *curve
 
     def _table(self, n: int, mixed: bool) -> tuple[NDArray[np.float32], bool, Floats]:

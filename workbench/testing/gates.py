@@ -246,7 +246,7 @@ def _learner(pool: Pool, seeds: NDArray[np.uint64]) -> SimLearner:
 
 @_law
 def resumes_bit_for_bit(gate: Gate, pool: Pool) -> None:
-    """A run that goes through files before every batch and its rewards, refills too, goes on bit for bit."""
+    """A run saved and loaded before every batch and its rewards, refills too, continues bit for bit."""
 
     def reloaded(controller: Controller) -> Controller:
         fresh = Controller(Uniform(), pool, [replace(gate, max_batches=CAP)], seed=SEEDS)

@@ -151,7 +151,7 @@ def _holes(state: Any) -> dict[str, int]:
 
 
 def _ensure_sound(rule: Rule, state: Any, moment: Draw) -> None:
-    """AssertionError unless what the rule says about its next draw, and its metrics, are numbers of the right kind."""
+    """AssertionError unless the views of the rule's next draw, and its metrics, are numbers of the right kind."""
     lanes, size = len(moment.seeds), len(moment.pool)
     for name, values in _views(rule, state, moment).items():
         ensure(values.ndim == 2 and len(values) == lanes, f"{name} must be ({lanes}, ..), got shape {values.shape}")
@@ -169,7 +169,7 @@ def _ensure_sound(rule: Rule, state: Any, moment: Draw) -> None:
 
 
 def _views(rule: Rule, state: Any, moment: Draw) -> dict[str, NDArray[Any]]:
-    """What a rule says about its next draw; of all items where it asks for which, as rules of candidates do."""
+    """The views of a rule's next draw; of all items where a view takes candidates."""
     everything = np.arange(len(moment.pool))[None].repeat(len(moment.seeds), axis=0)
     found = {}
     for name in VIEWS:
@@ -273,7 +273,7 @@ def reads_no_labels_it_disowns(rule: Rule, pool: Pool) -> None:
 
 @_law
 def resumes_bit_for_bit(rule: Rule, pool: Pool) -> None:
-    """A run that goes through files at every step, also between a batch and its rewards, goes on bit for bit."""
+    """A run saved and loaded at every step, also between a batch and its rewards, continues bit for bit."""
 
     def reloaded(controller: Controller) -> Controller:
         fresh = Controller(replace(rule), pool, seed=SEEDS)

@@ -1,4 +1,4 @@
-"""DAPO's dynamic sampling: leaves out the silent groups."""
+"""DAPO's dynamic sampling: silent groups are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPEED: a few rollouts of each item first, and the rest only where they disagree."""
+"""SPEED: a few rollouts of each item first, and the rest only if their rewards differ."""
 
 from __future__ import annotations
 

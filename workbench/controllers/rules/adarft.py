@@ -1,4 +1,4 @@
-"""AdaRFT: the target difficulty follows the reward; and two ways not to draw the same items again and again."""
+"""AdaRFT: the target difficulty follows the reward; and two variants that do not draw the same items repeatedly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CurES: items and their rollouts by how much gradient they can give."""
+"""CurES: items and numbers of rollouts by the expected size of their gradients."""
 
 from __future__ import annotations
 

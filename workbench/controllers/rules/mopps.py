@@ -1,4 +1,4 @@
-"""MoPPS: a belief about each item's success rate, and Thompson sampling for the target rate."""
+"""MoPPS: a posterior of each item's success rate, and Thompson sampling for the target rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch nearest a target difficulty, and the schedules made of it."""
+"""The batch nearest a target difficulty, and the schedules that use it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ReplayState(NamedTuple):
 class PLR(Rule):
     """Prioritized level replay.
 
-    each slot:  with probability `fresh` a random item not seen yet, as long as there are some; else one of those seen:
+    each slot:  with probability `fresh` a random item not seen yet, if there are any; otherwise one of those seen:
     P(i) = (1 - staleness) P_S(i) + staleness P_C(i)
     P_S(i) proportional to rank(S_i)^(-1 / beta), rank 1 = the largest score;   P_C(i) proportional to c - C_i
 

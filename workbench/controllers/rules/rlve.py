@@ -1,4 +1,4 @@
-"""RLVE: a window of levels that moves up once the highest is mastered."""
+"""RLVE: a window of levels that moves up when its highest level is mastered."""
 
 from __future__ import annotations
 

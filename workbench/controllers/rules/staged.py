@@ -1,4 +1,4 @@
-"""Stages: the pool cut by difficulty into parts that are trained on one after another."""
+"""Stages: parts of the pool, cut by difficulty, that are trained on one after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teacher-student curriculum learning: practise where the learning curve is steepest."""
+"""Teacher-student curriculum learning: draw arms whose learning curve is steepest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TeacherState(NamedTuple):
     value: Floats  # (R, K) estimate of each arm's slope
     last: Floats  # (R, K) the arm's latest score, 0 before the first
     history: Floats  # (R, K, W) its latest scores, or changes of score
-    times: Floats  # (R, K, W) when they came in
-    entries: NDArray[np.int64]  # (R, K) how many came in
+    times: Floats  # (R, K, W) the updates of these entries
+    entries: NDArray[np.int64]  # (R, K) number of entries so far
     updates: NDArray[np.int64]  # (R,)
 
 
