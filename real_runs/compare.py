@@ -31,10 +31,10 @@ from workbench.analysis.tables import runs_table, summary_table
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
 from workbench.files import only_writer, to_parquet, write_whole
+from workbench.labels import label_of
 from workbench.loop import record_steps
 from workbench.registry import BASELINE, make_controller
 from workbench.study.identity import git_commit
-from workbench.study.study import label_of
 
 SHARED = (
     "task", "scorer", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit",

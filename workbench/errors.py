@@ -1,4 +1,4 @@
-"""What commands end on with one line. For bad input: the field, its allowed domain, the value."""
+"""Errors that a command reports in one line before it exits: for bad input the field, its domain and the value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 class WorkerError(RuntimeError):
-    """A worker process died; what was finished is kept."""
+    """A worker process died; finished results are kept."""
 
 
 def check_number(
@@ -63,6 +63,18 @@ def check_flag(field: str, value: Any) -> None:
     """Raise InputError unless `value` is True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{field}: must be True or False, got {shown(value)}")
+
+
+def check_kind(field: str, value: Any, kind: type, example: str) -> None:
+    """Raise InputError unless `value` is an object of the class `kind`; `example` says how one is written."""
+    if isinstance(value, kind):
+        return
+    instead = f"{example}, got {shown(value)}"
+    if isinstance(value, type) and issubclass(value, kind):
+        instead = f"an object, {value.__name__}(), got the class {value.__name__}"
+    elif isinstance(value, str):
+        instead = f"{example}, got the name {shown(value)}: names are for Study and the command lines"
+    raise InputError(f"{field}: must be {instead}")
 
 
 def shown(value: object) -> str:

@@ -1,11 +1,15 @@
-"""Lanes: independent runs side by side in one array program, and what may come in at their doors.
+"""Lanes: independent runs side by side in one array program, and validation of their inputs.
 
-A controller or a learner has R lanes. With one seed and no number of lanes it is "single": users see no lane axis,
-the code inside always has one.
+A controller or a learner has R lanes. With one seed and no number of lanes it is "single": its inputs and outputs have
+no lane axis; the code inside always has one.
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
+import typing
+from dataclasses import fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,12 +24,74 @@ Items: TypeAlias = NDArray[np.int64]
 Lanes: TypeAlias = float | Floats  # a hyper-parameter: one number, or one per lane
 
 
+def lane_fields(kind: type) -> tuple[str, ...]:
+    """Hyper-parameters of a rule, gate or law that may be an array over lanes, in order.
+
+    A field is one where NumPy arrays belong to its type: `Lanes`, `lanes.Lanes`, `float | NDArray[np.float64]`, with
+    or without `from __future__ import annotations`.
+    """
+    return tuple(field.name for field in fields(kind) if np.ndarray in _members(_annotation(kind, field.name)))
+
+
+def _annotation(kind: type, field: str) -> Any:
+    """The type of a dataclass field; a text is read in the module of the class that wrote it."""
+    for base in kind.__mro__:
+        written = inspect.get_annotations(base).get(field)
+        if isinstance(written, str):
+            names = {"Lanes": Lanes} | vars(sys.modules[base.__module__])  # it may be imported for type checkers only
+            try:
+                return eval(written, names)
+            except (NameError, AttributeError):  # another type that only type checkers see
+                return None
+        if written is not None:
+            return written
+    return None
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The classes of a union, without their parameters."""
+    return {typing.get_origin(member) or member for member in typing.get_args(annotation) or (annotation,)}
+
+
+class ByValue:
+    """Equality and hash of frozen dataclasses whose fields may hold arrays: of one class, with equal values.
+
+    Arrays are equal in type, shape and bytes. Subclasses that define neither get both, in place of those that
+    `dataclass` would write, which compare tuples of fields and fail on arrays.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__eq__" not in vars(cls) and "__hash__" not in vars(cls):
+            cls.__eq__ = ByValue.__eq__  # type: ignore[method-assign]
+            cls.__hash__ = ByValue.__hash__  # type: ignore[method-assign]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return bool(_key(self) == _key(other))
+
+    def __hash__(self) -> int:
+        return hash(_key(self))
+
+
+def _key(value: Any) -> Any:
+    """A hashable value that equal fields share."""
+    if isinstance(value, ByValue):
+        return type(value), *(_key(getattr(value, field.name)) for field in fields(value) if field.compare)  # type: ignore[arg-type]
+    if isinstance(value, np.ndarray):
+        return np.ndarray, value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, (list, tuple)):
+        return tuple(_key(part) for part in value)
+    return value
+
+
 def per_lane(field: str, value: Lanes, lanes: int) -> Floats:
     """A hyper-parameter as (R,) float64; InputError if it is an array of another length."""
     array = np.asarray(value, dtype=np.float64)
     if array.ndim and array.shape != (lanes,):
         raise InputError(f"{field}: must be one number or {lanes} numbers, one per lane, got shape {array.shape}")
-    return np.array(np.broadcast_to(array, (lanes,)))  # a copy: ours to keep, and writable like all others
+    return np.array(np.broadcast_to(array, (lanes,)))  # a copy, writable like all others
 
 
 def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -53,7 +119,7 @@ def lane_seeds(seed: ArrayLike, lanes: int | None) -> tuple[NDArray[np.uint64], 
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written: whoever gets it back unchanged need not check it again."""
+    """A view that cannot be written: an input that is this very object need not be checked again."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -15,7 +15,7 @@ from workbench.controllers.controller import Controller
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Rule
 from workbench.display import as_html, seeds_told
-from workbench.errors import InputError, check_count, check_flag, shown
+from workbench.errors import InputError, check_count, check_flag, check_kind, shown
 from workbench.lanes import Floats, Items
 from workbench.pool import Pool
 from workbench.progress import make_bar
@@ -239,6 +239,9 @@ def train(
     Raises InputError for a setting out of its domain, for a run to resume that has no steps left, and for a learner
     with another number of lanes, another pool or other seeds than the controller.
     """
+    check_kind("controller", controller, Controller, "a Controller such as Controller(AdaRFT(), pool)")
+    if not all(hasattr(learner, method) for method in ("attempt", "learn", "evaluate")):
+        raise InputError(f"learner: must have attempt(), learn() and evaluate(), as a SimLearner, got {shown(learner)}")
     check_count("steps", steps)
     check_count("eval_every", eval_every)
     check_flag("resume", resume)

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from workbench.controllers import Gate, Rule, gates, rules
 from workbench.errors import InputError, check_choice, shown
+from workbench.lanes import lane_fields
 from workbench.learners import GRPO, RLOO, Critic, Law, MeanBaseline, Signal, SuccessOnly, Visit, laws
 
 Parts: TypeAlias = tuple[Rule, list[Gate]]
@@ -308,7 +309,7 @@ def finite_number(field: str, text: str) -> float:
 
 def per_lane_field(preset: Any, field: str) -> bool:
     """Whether a hyper-parameter may differ from lane to lane of one array program."""
-    return any(f.name == field and f.type == "Lanes" for f in fields(preset))
+    return field in lane_fields(type(preset))
 
 
 def _with(preset: Any, name: str, settings: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Where every random number is born: counter-based streams keyed by (seed, role, step).
+"""Random streams: counter-based, keyed by (seed, role, step). All random numbers come from here.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a 128-bit
 counter and a 64-bit key to four 32-bit words. In `uniforms` and the compiled loops key = seed and counter =
@@ -35,16 +35,16 @@ class Role(IntEnum):
     PROBLEM = 11  # problems of a task
     EVALUATION = 12  # attempts at held-out problems
     WEIGHTS = 13  # parameters before training
-    DEMONSTRATION = 14  # what a base model learns from
-    EXPLORE = 15  # which slots of a batch are drawn uniformly, and what they get
+    DEMONSTRATION = 14  # demonstrations that a base model is trained on
+    EXPLORE = 15  # which slots of a batch are drawn uniformly, and their items
     ARM = 16  # which arms and which of their items
     SCORE = 17  # draws by weight, and ties between scores
-    CANDIDATE = 18  # which items are looked at
-    POSTERIOR = 19  # draws from what is believed about items or arms
+    CANDIDATE = 18  # which items are candidates
+    POSTERIOR = 19  # draws from posteriors of items or arms
     SKIP = 20  # which items are passed over
-    FIT = 21  # starting points of models that are fitted as a run goes on
+    FIT = 21  # starting points of models that are fitted during a run
     PROBE = 22  # attempts that are not learned from
-    TOPIC = 23  # what simulated items are about
+    TOPIC = 23  # topics of simulated items
     TOKEN = 24  # which wrong answers a policy gives
 
 

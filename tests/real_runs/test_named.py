@@ -165,7 +165,8 @@ def test_the_function_that_scores_a_task_of_your_own_runs_in_a_process_of_its_ow
 @pytest.mark.parametrize(
     ("scorer", "expected"),
     [("{0}.scoring:SIX", "scorer: must be a function of a completion and an answer, got {0}.scoring:SIX, a int"),
-     ("{0}.scoring:nope", "scorer: must name what {0}.scoring has, "), ("nope", "scorer: must be one of math, exact, ")],
+     ("{0}.scoring:nope", "scorer: must name what {0}.scoring has, "),
+     ("nope", "scorer: must be one of math, exact, ")],
 )  # fmt: skip
 def test_a_scorer_that_is_none_is_refused_in_one_line(package, scorer, expected):
     with pytest.raises(InputError) as refused:

@@ -1,4 +1,4 @@
-"""Rules that choose among a few groups of items: what they share."""
+"""Parts that rules over a few groups of items share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDERED = ("difficulty", "level")  # by which arms come from easy to hard
 class ArmRule(Rule):
     """A rule over K arms, groups of items that do not overlap.
 
-    by: what makes the arms: "difficulty", `bins` bins of equal width, or the pool's column "category" or "level".
+    by: "difficulty", whose arms are `bins` bins of equal width, or the pool's column "category" or "level".
     bins: number of difficulty bins, >= 1; empty ones are left out.
     reversion: share of the way back to its first estimate that an arm goes in every step without feedback on it, in
     [0, 1]: above 0, an arm that was once judged useless is tried again.

@@ -15,7 +15,7 @@ from workbench import kernels
 from workbench.controllers.gate import Gate, ShortBatch
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Probe, Rule
 from workbench.display import as_html, brief, seeds_told
-from workbench.errors import InputError, check_count, shown
+from workbench.errors import InputError, check_count, check_kind, shown
 from workbench.lanes import (
     check_counts,
     check_items,
@@ -37,7 +37,7 @@ LANE_ARRAYS = ("batches", "rollouts", "probed", "trained", "short_updates", "_ac
 class Controller:
     """Picks items and sees rewards; the same object steers a simulated learner and a real trainer.
 
-    rule: what to pick. pool: what to pick from. gates: which finished groups to train on; all must admit a group.
+    rule: picks the items. pool: the items. gates: one gate or a sequence; a group is trained on if all admit it.
     seed: whole number, or (R,) whole numbers for R lanes.
     lanes: R independent copies as one array program; with a single seed all lanes use the same random numbers, so
     that hyper-parameters are compared on paired runs. Without lanes and with one seed, no array has a lane axis.
@@ -48,19 +48,26 @@ class Controller:
     """
 
     def __init__(
-        self, rule: Rule, pool: Pool, gates: Sequence[Any] = (), seed: ArrayLike = 0, lanes: int | None = None
+        self,
+        rule: Rule,
+        pool: Pool,
+        gates: Gate | Sequence[Gate] = (),
+        seed: ArrayLike = 0,
+        lanes: int | None = None,
     ) -> None:
-        odd = [gate for gate in gates if not isinstance(gate, Gate)]
-        if odd:
-            raise InputError(f"gates: must be gates such as DynamicSampling(), got {shown(odd[0])}")
+        check_kind("rule", rule, Rule, "a rule such as AdaRFT()")
+        check_kind("pool", pool, Pool, "a Pool such as Pool(difficulty)")
         self.rule, self.pool = rule, pool
-        self.gates: tuple[Gate, ...] = tuple(gates)
+        given: Any = gates if isinstance(gates, (list, tuple)) else (gates,)
+        for gate in given:
+            check_kind("gates", gate, Gate, "gates such as DynamicSampling()")
+        self.gates: tuple[Gate, ...] = tuple(given)
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
         floor = per_lane("floor", rule.floor, count)
         self._floor = floor if floor.any() else None
         self.state = rule.init(pool, count)
-        self.gate_states = [gate.init(pool, count) for gate in gates]
+        self.gate_states = [gate.init(pool, count) for gate in self.gates]
         self.step = self.turn = 0
         self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
         self._answered = False  # whether the batch drawn last has had feedback
@@ -101,8 +108,8 @@ class Controller:
     def next_batch(self, batch: int, refill: bool | NDArray[np.bool_] = False) -> Items:
         """(B,) distinct positions in the pool, (R, B) with lanes.
 
-        refill: whether this batch fills up the one before, of which gates rejected groups, for the same update; with
-        lanes (R,), which of them draw: the others rest and get the batch before once more.
+        refill: True if this batch replaces groups that gates rejected from the previous one, for the same update. With
+        lanes (R,): which of them draw; the others rest, and their previous batch is returned again.
         """
         check_count("batch", batch, 1)
         if batch > len(self.pool):
@@ -115,15 +122,13 @@ class Controller:
         if getattr(selected, "dtype", None) != np.int64 or selected.shape != (self.lanes, batch):
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(selected)}")
         items, gate_states = selected, list(self.gate_states)
-        if (self._floor is not None or turn) and kernels.positions_valid(selected, len(self.pool)):
-            if self._floor is not None:
-                items = np.array(selected)
-                kernels.explore(items, self._floor, len(self.pool), *draw.stream(Role.EXPLORE))
-            if turn:
-                for index, gate in enumerate(self.gates):
-                    items, gate_states[index] = gate.refill(gate_states[index], draw, items)
-            if items is not selected:
-                state = self.rule.replaced(state, draw, selected, items)
+        if self._floor is not None and kernels.positions_valid(selected, len(self.pool)):
+            items = np.array(selected)
+            kernels.explore(items, self._floor, len(self.pool), *draw.stream(Role.EXPLORE))
+            state = self.rule.replaced(state, draw, selected, items)
+        if turn:
+            for index, gate in enumerate(self.gates):
+                items, gate_states[index] = gate.refill(gate_states[index], draw, items)
         everyone = self._are_all(active)
         total, seen = np.empty(self.lanes, np.int64), self._seen if everyone else self._seen.copy()
         if not kernels.watch(items, self.pool.whole_difficulty, seen, total):
@@ -162,7 +167,7 @@ class Controller:
         return active is self._everyone or bool(active.all())
 
     def next_probe(self) -> Probe | None:
-        """Items that the rule wants tried before the next batch, without training on them: (P,) or (R, P)."""
+        """Items that the rule asks to be tried before the next batch, without training on them: (P,) or (R, P)."""
         probe = self.rule.probe(self.state, Draw(self.pool, self.seeds, self.step))
         if probe is None or not self._single:
             return probe
@@ -354,7 +359,7 @@ class Controller:
 
     def _settings(self) -> dict[str, Any]:
         """The hyper-parameters of the rule and the gates, as JSON holds them."""
-        parts = [("rule", self.rule), *((f"gate{index}", gate) for index, gate in enumerate(self.gates))]
+        parts: list[tuple[str, Any]] = [("rule", self.rule), *((f"gate{index}", gate) for index, gate in enumerate(self.gates))]
         return {
             f"{prefix}.{item.name}": _plain(getattr(part, item.name))
             for prefix, part in parts if is_dataclass(part) for item in fields(part)
@@ -393,7 +398,7 @@ class Controller:
         self._answered = bool(state["answered"])
         for name in FEEDBACK_COUNTS:
             setattr(self, name, int(state[name]))
-        self._handed_out = np.empty((self.lanes, 0), np.int64)  # what was handed out before is not this batch
+        self._handed_out = np.empty((self.lanes, 0), np.int64)  # an array handed out before loading is not this batch
         for name in LANE_ARRAYS:
             setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Look
 from workbench.errors import InputError, check_count
+from workbench.lanes import ByValue
 from workbench.pool import Pool
 
 
@@ -22,11 +23,11 @@ class NoState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
+class Gate(ByValue):
     """Looks at the rewards of finished groups and admits or rejects each; like a rule, pure methods on a state.
 
-    max_batches: batches that `train` draws for one update at most, until as many groups are admitted as it wants;
-    then it trains on what was admitted, or skips the step where that is nothing. At most 2^31.
+    max_batches: largest number of batches that `train` draws for one update, at most 2^31. If they contain too few
+    admitted groups, the update uses those there are, or is skipped if there are none.
     """
 
     max_batches: int = 10
@@ -55,7 +56,7 @@ class Gate:
         return NoState()
 
     def screen(self, feedback: Feedback) -> NDArray[np.bool_]:
-        """(R, B) which groups get the rest of their rollouts, seen their first ones."""
+        """(R, B) which groups get the rest of their rollouts, given their first ones."""
         raise NotImplementedError
 
     def admit(self, state: Any, feedback: Feedback) -> tuple[NDArray[np.bool_], Any]:

@@ -1,4 +1,4 @@
-"""Rules that remember each item: what they share."""
+"""Parts that rules with a memory of each item share."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def put_back(deck: Deck, size: NDArray[np.int64], selected: Items, items: Items)
     return order, cursor, epoch
 
 
-# ------------------------------------------------------------------------------------------ what is known of them
+# ------------------------------------------------------------------------------------------ estimates
 
 
 class RateState(NamedTuple):
@@ -148,7 +148,7 @@ def with_rates(state: RateState, feedback: Feedback) -> RateState:
 def reverted_rates(state: RateState, first: Weights, share: Floats, feedback: Feedback) -> RateState:
     """The state after items without feedback have gone `share` (R,) of the way to the rate `first` (R or 1, I or 1).
 
-    They forget as large a share of their rollouts, so that what comes next counts for more.
+    They forget the same share of their rollouts, so that the next rewards count for more.
     """
     return RateState(reverted(state.rate, first, share, feedback), reverted(state.rollouts, NONE_YET, share, feedback))
 

@@ -1,4 +1,4 @@
-"""What a curriculum rule is: hyper-parameters, and pure methods on an explicit state."""
+"""Curriculum rules: hyper-parameters, and pure methods on an explicit state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench import kernels
 from workbench.errors import InputError, check_number
-from workbench.lanes import Floats, Items, Lanes, per_lane
+from workbench.lanes import ByValue, Floats, Items, Lanes, per_lane
 from workbench.pool import Pool
 from workbench.streams import Role, clock
 
@@ -36,9 +36,10 @@ MOST_ROLLOUTS = 4  # times the average that one item may be given where a rule a
 
 @dataclass(frozen=True)
 class Draw:
-    """What a rule may look at when it selects.
+    """The arguments of a selection: all that a rule may look at beside its state.
 
-    pool; seeds (R,) of the lanes; step: batches drawn so far, not counting refills; turn: refills of this batch so far.
+    pool: the items. seeds: (R,) of the lanes. step: batches drawn so far, not counting refills. turn: refills of this
+    batch so far.
     """
 
     pool: Pool
@@ -47,18 +48,18 @@ class Draw:
     turn: int = 0
 
     def stream(self, role: Role) -> tuple[NDArray[np.uint64], int, int]:
-        """Seeds, role and clock: what a compiled loop needs to draw from the streams of this moment."""
+        """Seeds, role and clock: the key of the random streams of this draw, as compiled loops take it."""
         return self.seeds, int(role), clock(self.step, self.turn)
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What came of some items. Groups need not be of one size, and not every item of a batch must be answered.
+    """Rewards of some items. Groups may differ in size, and some items of a batch may have no rewards.
 
     items: (R, B) positions. rewards: (R, B, G) in [0, 1]. mean_reward: (R,) over all rollouts. pool, seeds: as in
-    `Draw`; step: batches drawn so far, this one included. counts: (R, B) rollouts of each group, of which the rewards
-    come first and 0 after them; (0, 0) if all have G. probe: whether these items were tried at the rule's own wish
-    (`Rule.probe`) and not for training.
+    `Draw`; step: batches drawn so far, this one included. counts: (R, B) rollouts of each group: its rewards
+    come first, and zeros follow; (0, 0) if all have G. probe: whether these items were requested by the rule through
+    `Rule.probe`, and not trained on.
     """
 
     items: Items
@@ -118,7 +119,7 @@ class Probe(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(ByValue):
     """A curriculum rule: a frozen dataclass of hyper-parameters, each a number or an (R,) array over lanes.
 
     The state is a NamedTuple of arrays with a leading lane axis. No method changes the state it is given, so
@@ -133,18 +134,18 @@ class Rule:
 
     name: ClassVar[str] = ""  # what command lines, tables and legends call it; a class with its own name is registered
     look: ClassVar[Look | None] = None  # in figures; None: chosen by its name
-    needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool it cannot do without, as `require` names them
-    packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside NumPy and Numba
-    memory: ClassVar[str] = "none"  # what its state grows with: "none", "arm" or "item"
-    extra: ClassVar[str] = "none"  # what it spends besides the rollouts it trains on
-    fits_model: ClassVar[bool] = False  # whether it fits a model as it goes, lane by lane: slow
+    needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool that it requires, as in `require`
+    packages: ClassVar[tuple[str, ...]] = ()  # packages it needs beside NumPy and Numba
+    memory: ClassVar[str] = "none"  # its state grows with: "none", "arm" or "item"
+    extra: ClassVar[str] = "none"  # its costs beside the rollouts trained on
+    fits_model: ClassVar[bool] = False  # whether it fits a model during the run, lane by lane: slow
 
     def __post_init__(self) -> None:
         check_number("floor", self.floor, 0, 1)
 
     @property
     def labels(self) -> bool:
-        """Whether it reads difficulty labels, which had to be bought before training."""
+        """Whether it reads difficulty labels, which cost rollouts before training."""
         return "difficulty" in self.needs
 
     def init(self, pool: Pool, lanes: int) -> Any:
@@ -156,14 +157,15 @@ class Rule:
         raise NotImplementedError
 
     def replaced(self, state: Any, draw: Draw, selected: Items, items: Items) -> Any:
-        """The state after the batch `selected` (R, B) became `items` (R, B), by exploration or by a gate's refill.
+        """The state after exploration changed the batch `selected` (R, B) to `items` (R, B).
 
-        Called before the batch is handed out, where the two differ; unchanged in rules that do not remember draws.
+        Called after `select` where floor > 0; unchanged in rules that do not remember draws. A gate's refill comes
+        later: a rule counts the items that it proposed there, whether or not a replay bank took their slots.
         """
         return state
 
     def update(self, state: Any, feedback: Feedback) -> Any:
-        """The state after rewards; unchanged in rules that do not listen to them."""
+        """The state after rewards; unchanged in rules that ignore them."""
         return state
 
     def probe(self, state: Any, draw: Draw) -> Probe | None:

@@ -1,8 +1,10 @@
-"""The compiled inner loops: one pass over lanes (simulated runs), one over the batch.
+"""The compiled loops that several rooms share: one pass over lanes (simulated runs), one over the batch.
 
 Every lane is computed by the same instructions whatever the number of lanes, so results do not depend on how
 lanes are grouped. Arithmetic is float32 where 24 bits are enough (success probabilities, uniforms) and float64
-where small steps add up. Loops are kept apart (gather, logistic, draw) because the compiler vectorises them so.
+where small steps add up. Gathering, the logistic function and drawing are separate loops, which the compiler can then
+vectorise. A loop that serves one rule, gate or law stands at the end of that one's file. `compiling.py` says how loops
+are compiled and when compiled code on disk is out of date.
 """
 
 from workbench.kernels.arithmetic import FASTEST, LARGEST_LOGIT, bits_to_float, exp32, inside, saturated

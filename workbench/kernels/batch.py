@@ -1,4 +1,4 @@
-"""What a batch says: checks of positions, statistics of rewards, sums by item."""
+"""A batch and its rewards: checks of positions, statistics of rewards, sums by item."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def positions_valid(items: Array, size: int) -> bool:
 def watch(items: Array, difficulty: Array, seen: Array, total: Array) -> bool:
     """Set each item's bit in seen (R, ceil(I / 64)); total (R,) = sum of the batch's difficulties, whole numbers.
 
-    False, with the rest undone, at a lane with a position outside the pool: a rule may be somebody's first try.
+    False at a lane with a position outside the pool, which a faulty rule may give; later lanes are then not updated.
     """
     size = u64(difficulty.size)
     for r in range(items.shape[0]):
@@ -69,8 +69,8 @@ def repeats(items: Array, before: Array, size: int) -> Array:
 def reward_stats(rewards: Array, counts: Array, mean: Array, silent: Array) -> bool:
     """Mean reward and share of all-equal groups per lane of rewards (R, B, G); False if one is not in [0, 1].
 
-    counts (R, B): rollouts of each group, (0, 0) if all have G. Groups of one have nobody to agree with and are left
-    out of the share; both are NaN where there is nothing to average.
+    counts (R, B): rollouts of each group, (0, 0) if all have G. Groups of one are left out of the share; mean and share
+    are NaN where there is nothing to average.
     """
     lanes, batch, group = rewards.shape
     bad = 0

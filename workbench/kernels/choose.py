@@ -40,7 +40,7 @@ def reshuffle(deck: Array, cursor: Array, epoch: Array, size: Array, batch: int,
 def _bar(values: Array, k: int, sample: Array) -> Any:
     """A value that about 2 k + 16 of `values`, and seldom fewer than k, are at most: from a sample of them.
 
-    Quickly cuts what is looked at to find the k smallest; infinite where the sample cannot tell.
+    It bounds the candidates for the k smallest; infinite where the sample is too small for a bound.
     """
     size, probes = values.size, sample.size
     stride = size // probes
@@ -73,7 +73,7 @@ def top(score: Array, keys: Array, role: int, clock: int, out: Array) -> None:
                 kept += i64(cost[i] <= bar)
             if kept >= batch:
                 break
-            bar = np.inf  # the sample misled: look at all
+            bar = np.inf  # the sample's bound was too low: take all
         last = np.partition(near[:kept], batch - 1)[batch - 1]
         n, ties = 0, 0
         for i in range(kept):  # those that tie move to the front of `place`
@@ -124,7 +124,7 @@ def weighted(weight: Array, keys: Array, role: int, clock: int, out: Array) -> N
         while True:
             kept = 0
             for i in range(size):
-                if u[i] <= bar * w[i] or bar == np.inf:  # e >= u: nobody else can be below the bar
+                if u[i] <= bar * w[i] or bar == np.inf:  # e >= u: no other item can be below the bar
                     wait = _waiting(u[i], w[i])
                     near[kept], place[kept] = wait, i
                     kept += i64(wait <= bar)
@@ -145,7 +145,7 @@ def weighted(weight: Array, keys: Array, role: int, clock: int, out: Array) -> N
 
 @inlined
 def _waiting(u: float, w: float) -> Any:
-    """e / w with e = -ln(1 - u); for w = 0 beyond all others, in random order."""
+    """e / w with e = -ln(1 - u); for w = 0 above all others, in random order."""
     e = -np.log(f32(1) - u)
     return e / w if w > f32(0) else f32(1e30) * (f32(1) + e)
 
@@ -154,8 +154,8 @@ def _waiting(u: float, w: float) -> Any:
 def from_arms(share: Array, order: Array, start: Array, keys: Array, role: int, clock: int, out: Array) -> None:
     """out[r] = B distinct items: each slot draws an arm from share (R, K), each arm gives a random subset.
 
-    Arm k holds order[start[k]:start[k + 1]]. An arm that is used up leaves the draw; where all that remain have share
-    0, they are drawn in proportion to the items they have left.
+    Arm k holds order[start[k]:start[k + 1]]. An exhausted arm is no longer drawn. Where all others have share 0, they
+    are drawn in proportion to the items they have left.
     """
     lanes, arms = share.shape
     batch = out.shape[1]
@@ -196,7 +196,7 @@ def from_arms(share: Array, order: Array, start: Array, keys: Array, role: int, 
 
 @compiled(cached=False)
 def redraw(excess: int, left: Array, size: Array, taken: Array, block: int, key: Any, role: int, clock: int) -> None:
-    """Draw other arms for slots whose arm is used up, one by one, from the shares of those left (see `from_arms`)."""
+    """Draw other arms for slots whose arm is exhausted, one by one, from the shares of the others (see `from_arms`)."""
     spent = False  # whether sizes decide instead of shares
     for slot in range(excess):
         total = 0.0
@@ -243,7 +243,7 @@ def few_of(size: int, need: int, uniform: Array, bits: Array, picks: Array) -> i
 def explore(items: Array, share: Array, size: int, keys: Array, role: int, clock: int) -> None:
     """Replace each item of a batch (R, B), in place, with probability share (R,) by one of the others of the pool.
 
-    The newcomer is uniform over the items that are not in the batch (after three collisions: the next free one).
+    The new item is uniform over those that are not in the batch (after three collisions: the next free one).
     """
     batch = items.shape[1]
     bits = np.zeros((size >> 6) + 1, np.uint64)
@@ -272,10 +272,10 @@ def explore(items: Array, share: Array, size: int, keys: Array, role: int, clock
 
 @compiled
 def put_back(deck: Array, cursor: Array, size: Array, selected: Array, items: Array) -> None:
-    """Decks after a batch `selected` (R, B) became `items` (R, B), both distinct: what was dealt is what was drawn.
+    """Update decks, in place, after a batch `selected` (R, B) was changed to `items` (R, B), each of distinct items.
 
-    deck (R, I), cursor (R,): dealt are deck[r, :cursor[r]], to come are those up to size[r]; in place. Items that left
-    the batch are to come again, first of all; those that entered it count as dealt, if they were still to come.
+    deck (R, I), cursor (R,): deck[r, :cursor[r]] are dealt, those up to size[r] are to come. Items that left the batch
+    are to come again, before all others; those that entered it count as dealt if they were still to come.
     """
     place = np.empty(deck.shape[1], np.int64)
     kept = np.zeros((deck.shape[1] >> 6) + 1, np.uint64)
@@ -355,7 +355,7 @@ def deal_some(
     deck: Array, cursor: Array, looked: Array, dealt: Array, kind: Array, origin: int, keep: Array, keys: Array,
     role: int, clock: int, out: Array,
 ) -> None:
-    """Deal on, in place, until out[r] is full or the deck ends: a card of kind k stays with probability keep[r, k].
+    """Deal, in place, until out[r] is full or the deck ends: a card of kind k is kept with probability keep[r, k].
 
     kind (R, I) whole numbers >= -origin, keep (R, K) by kind + origin. cursor: next card of the deck; looked: cards
     turned since the batch began; dealt: cards in out[r] so far, which do not enter it twice.

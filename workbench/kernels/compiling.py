@@ -1,9 +1,10 @@
 """Decorators and types of the compiled loops, and when compiled code on disk is out of date.
 
-Numba keeps compiled code on disk and compiles a function again when the file that defines it changes. Compiled code
-also holds copies of what the function takes from other files: helpers, and constants. Here a loop takes these from its
-own file or from workbench/kernels (tests/core/test_compiling.py sees to it), and a digest of all files of
-workbench/kernels is part of the stamp that Numba compares: an edit there compiles every loop again.
+Numba keeps compiled code on disk, and compiles a function again when the file that defines it changes. Compiled code
+also holds copies of helpers and constants from other files, whose changes Numba does not see. A loop of this project
+takes them from its own file or from workbench/kernels only (tests/core/test_compiling.py checks this), and a digest of
+all files of workbench/kernels is part of the stamp that Numba compares: after an edit there every loop is compiled
+again. Loops of other packages that use helpers of workbench/kernels should be decorated with `compiled` too.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def attempt(
     """chance (R, B) = success probabilities; rewards (R, B, G) = [U < chance], U = entry slot * G + rollout of the
     stream (seed, role, clock). counts (R, B): rollouts of each group, 0 from there on; (0, 0) if all have G.
     packed (U, I): words with the bits of delta below and an item's tokens above, so that one look-up gives both.
-    tokens (R,) += those spent. False, with the rest undone, at a lane with a position outside the pool."""
+    tokens (R,) += those spent. False at a lane with a position outside the pool; later lanes are then not computed."""
     lanes, batch, group = rewards.shape
     blocks = np.empty(((batch * group + 3) // 4, 4), np.float32)
     u = blocks.reshape(blocks.size)[: batch * group].reshape(batch, group)
@@ -151,7 +151,7 @@ def item_signals(
 
     v = table[r, 0, k] + table[r, 1, k] p + table[r, 2, k] p^2, already divided by the reference; k = successes,
     p = chance (R, B). Where signals do not depend on p (uses_p False) the table holds v^gamma itself. Where groups
-    have `counts` (R, B) rollouts of their own, the table's last axis is n (G + 1) + k, else counts is (0, 0).
+    have `counts` (R, B) rollouts of their own, the table's last axis is n (G + 1) + k; otherwise counts is (0, 0).
     out (R, B): signals, 0 where not admitted; (0, B) if only their means are wanted. weight (R,): 1 / number of
     admitted groups, 0 if none. mean (R,): mean signal over these. hits (R,): successes of the lane. Returns False
     if a reward is neither 0 nor 1.

@@ -1,12 +1,13 @@
-"""What a learning law is, and the items it works on.
+"""Learning laws, and the items they work on.
 
 Most laws share one item response model and one update form (kernel form of policy gradient between items):
 
     p_j = floor + (ceiling - floor) sigma(a z_j),   z_j = theta + offset_j - b_j      (IRT, in logits)
     z_j <- z_j + kappa / B sum_i K_ji S_i           S_i = (v_i / v_ref)^gamma,  v_i the signal of item i's group
 
-kappa is the step in logits per update at p = 1/2 (kappa' = kappa v_ref^gamma of the derivations). They differ in
-K, the transfer between items, and in what decays. Laws with another response model override `chance`.
+v_ref is the expected signal at p = 1/2, so that kappa is the step in logits per update of items solved half of the
+time. Laws differ in K, the transfer between items, and in what decays. Those with another response model override
+`chance`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError, check_number
-from workbench.lanes import Floats, Lanes
+from workbench.lanes import ByValue, Floats, Lanes
 from workbench.learners.signals import RLOO, Signal
 from workbench.pool import Pool
 from workbench.streams import Role, generator
@@ -38,10 +39,10 @@ class LearnerState(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemBank:
-    """True item parameters: J items, of which the first I are the pool's and the rest are held out.
+    """True item parameters of J items: the first I are the pool's, the others are held out.
 
     b: (U, J) float32 difficulties in logits, one row per distinct draw; row: (R,) each lane's row of b.
-    pool: where the first I come from.
+    pool: of the first I items.
     """
 
     b: NDArray[np.float32]
@@ -59,7 +60,7 @@ class Groups(NamedTuple):
     rewards: NDArray[np.float32]  # (R, B, G) 0 or 1
     counts: NDArray[np.int64]  # (R, B) rollouts of each group; (0, 0) if all have G
     admitted: NDArray[np.bool_]  # (R, B); (0, 0) if all are
-    fresh: Floats  # (R, B) what repetition leaves of each group's signal; (0, 0) if all of it
+    fresh: Floats  # (R, B) share of each group's signal that repetition leaves; (0, 0) if all are 1
     chance: NDArray[np.float32]  # (R, B) success probabilities as training sees them
     seeds: NDArray[np.uint64]  # (R,)
     update: int  # updates before this one
@@ -77,7 +78,7 @@ class Gradient(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Law:
+class Law(ByValue):
     """Hyper-parameters shared by all laws; each a number or an (R,) array over lanes.
 
     theta0: skill before training, logits, relative to the model that made the difficulty labels (which has 0).
@@ -89,7 +90,7 @@ class Law:
     unlearnable: share of the pool that is never solved, [0, 1): broken answers, or beyond the model.
     false_negative, false_positive: chances that the verifier misses a right answer and lets a wrong one pass, [0, 0.5];
     training sees p' = false_positive + (1 - false_positive - false_negative) p, `evaluate` the true p.
-    repeat_decay: r >= 0, the signal of an item's group counts e^(-r visits): repeated prompts teach less.
+    repeat_decay: r >= 0. The signal of an item's group is multiplied by e^(-r visits): repeated prompts teach less.
     tokens_easy, tokens_hard: tokens of one attempt at difficulty 0 and 100, linear in between, >= 0; the defaults are
     what Shi et al. 2025, arXiv 2504.05520, report for easy and hard problems.
     The defaults are judgement until calibrated on real logs; compare orderings, not absolute steps.
@@ -114,7 +115,7 @@ class Law:
     heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
     per_item: ClassVar[bool] = True  # whether the update needs each item's signal, not only their mean
     trains_model: ClassVar[bool] = False  # whether it trains a model of its own: slow, so a sweep takes few seeds
-    packages: ClassVar[tuple[str, ...]] = ()  # what it computes with beside NumPy and Numba
+    packages: ClassVar[tuple[str, ...]] = ()  # packages it needs beside NumPy and Numba
 
     def __post_init__(self) -> None:
         check_number("theta0", self.theta0)
@@ -165,7 +166,7 @@ class Law:
 
 
 def topic_of(bank: ItemBank, topics: int) -> NDArray[np.int64]:
-    """(J,) what each item is about, a number in [0, topics), the same for every seed.
+    """(J,) topic of each item, a number in [0, topics), the same for every seed.
 
     By the pool's column category, in the order of its names and starting again after `topics` of them; without that
     column, drawn in equal shares. Held-out items take turns over the topics that the pool has.

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
 from workbench.display import as_html, brief, seeds_told
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, check_count, check_kind, check_number
 from workbench.lanes import (
     Floats,
     check_counts,
@@ -46,7 +46,7 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
 class SimLearner:
     """Attempts items, learns from rewards: arithmetic in place of a language model.
 
-    law: how success follows from skill and skill from rewards. pool: the items. seed, lanes: as in Controller.
+    law: the equations of success and learning. pool: the items. seed, lanes: as in Controller.
     b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
     length: (I,) tokens of one attempt at each item; by default from the law's tokens_easy and tokens_hard.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
@@ -64,6 +64,8 @@ class SimLearner:
         b: ArrayLike | None = None,
         length: ArrayLike | None = None,
     ) -> None:
+        check_kind("law", law, Law, "a learning law such as ScalarIRT()")
+        check_kind("pool", pool, Pool, "a Pool such as Pool(difficulty)")
         self.law, self.pool = law, pool
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
@@ -150,7 +152,7 @@ class SimLearner:
         if self._chance.shape != positions.shape:
             self._chance = np.empty(positions.shape, np.float32)
         self._attempted = None
-        chance = self._chance  # ours alone, so the same memory every step: it stays in cache
+        chance = self._chance  # the same memory in every step stays in the processor's cache
         stream = self.seeds, int(role), clock(self.updates, turn)
         if self._fused:
             skill = self._row, *self._skill(self._observed)
@@ -172,9 +174,9 @@ class SimLearner:
         admitted: ArrayLike | None = None,
         counts: ArrayLike | None = None,
     ) -> None:
-        """One update from groups of 0/1 rewards; the mean runs over the admitted groups (all by default).
+        """One update from groups of rewards 0 or 1; the mean is over the admitted groups (all by default).
 
-        counts: rollouts of each group where they differ; a group too small for the signal has none.
+        counts: rollouts of each group where they differ; a group too small for the signal has a signal of 0.
         """
         if self._attempted and items is self._attempted[0] and self.state is self._attempted[1]:
             _, _, positions, chance = self._attempted  # neither items nor skill have changed since the attempt
@@ -198,7 +200,7 @@ class SimLearner:
         )
         if not binary:
             bad = groups[(groups != 0) & (groups != 1)][0]
-            raise InputError(f"rewards: a simulated learner learns from 0 or 1, got {bad}")
+            raise InputError(f"rewards: must be 0 or 1 for a simulated learner, got {bad}")
         fresh = np.empty((0, 0))
         if self._repeat_decay is not None:
             fresh = self._freshness(positions, mask)
@@ -216,7 +218,7 @@ class SimLearner:
         self.attempts = self.probes = 0
 
     def _freshness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
-        """(R, B) e^(-r visits), what repetition leaves of a group's signal; counts the visits."""
+        """(R, B) e^(-r visits), the share of a group's signal that repetition leaves; counts the visits."""
         assert self._repeat_decay is not None
         before = np.take_along_axis(self.visits, positions, axis=1)
         visits = self.visits.copy()
@@ -278,7 +280,7 @@ class SimLearner:
         return type(self.law).chance is Law.chance
 
     def _skill(self, curve: list[Floats]) -> tuple[Any, Any, Any, Any, Any]:
-        """What the compiled response curve takes of a lane: skill, and a, floor, ceiling."""
+        """Arguments of the compiled response curve: offsets and skill, and a, floor, ceiling."""
         return self.state.offset, self.state.theta, *curve
 
     def _table(self, n: int, mixed: bool) -> tuple[NDArray[np.float32], bool, Floats]:
@@ -349,8 +351,8 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
     heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)
     names = ("label_noise", "gap", "unlearnable")
     sd, gap, broken = (per_lane(name, getattr(law, name), len(seeds)) for name in names)
-    own = np.where((sd > 0) | (broken > 0), seeds, 0)  # lanes without random parts share one row
-    keys = np.stack([own.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
+    varied = np.where((sd > 0) | (broken > 0), seeds, 0)  # lanes without random parts share one row
+    keys = np.stack([varied.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
     keys, row = distinct_rows(keys)
     rows = []
     for seed, *settings in keys:

@@ -1,4 +1,4 @@
-"""What a group of rollouts says to the learner: policy-gradient signals of one item, k successes of n.
+"""Signals: the policy-gradient estimate of one item from a group of rollouts, k successes of n.
 
 For a binary reward and a policy with logit z and success probability p, the score is 1 - p after a success and
 -p after a failure, and the gradient of p is p (1 - p). Every estimator below is a polynomial of degree 2 in p whose
@@ -143,7 +143,7 @@ class Critic(Signal):
     """PPO's critic form, for any n: mean_j (r_j - V)(r_j - p) = (k/n) (1 - V)(1 - p) + (1 - k/n) V p.
 
     Mean p (1 - p) for every V. perfect: V = p. Otherwise V is the learner's running mean of batch rewards,
-    V <- V + rate (R - V), rate in [0, 1], started at 1/2: one value for all items, as a young critic has.
+    V <- V + rate (R - V), rate in [0, 1], started at 1/2: one value for all items, as a critic has early in training.
     Source: actor-critic policy gradient as in PPO (Schulman et al. 2017, arXiv 1707.06347) at ratio 1.
     """
 
@@ -182,13 +182,3 @@ class Visit(Signal):
 
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         return np.ones_like(k), 0.0, 0.0
-
-
-SIGNALS: dict[str, type[Signal]] = {
-    "rloo": RLOO,
-    "mean": MeanBaseline,
-    "grpo": GRPO,
-    "success": SuccessOnly,
-    "critic": Critic,
-    "visit": Visit,
-}

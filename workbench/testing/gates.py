@@ -25,7 +25,7 @@ from workbench.testing.tools import (
     SEEDS,
     STEPS,
     Answer,
-    Law,
+    Check,
     Twice,
     bytes_per_item,
     check_all,
@@ -49,7 +49,7 @@ from workbench.testing.tools import (
     through_files,
 )
 
-GATE_LAWS: dict[str, Law] = {}
+GATE_LAWS: dict[str, Check] = {}
 _law = law_of(GATE_LAWS)
 
 ROLLOUTS, CAP = 8, 3
@@ -65,7 +65,7 @@ def check_gate(gate: Gate, pool: Pool | None = None) -> None:
     check_all(GATE_LAWS, gate, pool)
 
 
-# ------------------------------------------------------------------------------------------------------ what it gives
+# ------------------------------------------------------------------------------------------------------ return values
 
 
 @_law
@@ -113,7 +113,7 @@ def refills_with_distinct_items(gate: Gate, pool: Pool) -> None:
 
 @_law
 def is_pure(gate: Gate, pool: Pool) -> None:
-    """No method changes what it is given, and asked again it gives the same."""
+    """No method changes its arguments, and a second call returns the same."""
     twice: Any = Twice(gate)
     state = gate.init(pool, len(SEEDS))
     for step, items in enumerate(_batches(pool)):
@@ -246,7 +246,7 @@ def _learner(pool: Pool, seeds: NDArray[np.uint64]) -> SimLearner:
 
 @_law
 def resumes_bit_for_bit(gate: Gate, pool: Pool) -> None:
-    """A run that goes through files before every batch and its rewards, refills too, goes on bit for bit."""
+    """A run saved and loaded before every batch and its rewards, refills too, continues bit for bit."""
 
     def reloaded(controller: Controller) -> Controller:
         fresh = Controller(Uniform(), pool, [replace(gate, max_batches=CAP)], seed=SEEDS)

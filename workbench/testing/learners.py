@@ -17,7 +17,7 @@ from workbench.testing.tools import (
     SEEDS,
     STEPS,
     TWINS,
-    Law,
+    Check,
     check_all,
     copied,
     ensure,
@@ -28,7 +28,7 @@ from workbench.testing.tools import (
     through_files,
 )
 
-LEARNER_LAWS: dict[str, Law] = {}
+LEARNER_LAWS: dict[str, Check] = {}
 _law = law_of(LEARNER_LAWS)
 
 Make: TypeAlias = Callable[[Pool, ArrayLike], Any]
@@ -36,7 +36,7 @@ Make: TypeAlias = Callable[[Pool, ArrayLike], Any]
 
 
 def check_learner(make: Make, pool: Pool | None = None) -> None:
-    """AssertionError that names every law which the learners made break, and how.
+    """AssertionError that names every law that the learners break, and how.
 
     make: gives a new learner from a pool and a seed, or (R,) seeds for R lanes; such as partial(SimLearner, Tabular()).
     It does all that `train` may ask of a learner, and its skill changes by learning alone: one with noise of its own is
@@ -128,7 +128,7 @@ def probes_and_extends(make: Make, pool: Pool) -> None:
 
 @_law
 def same_seed_same_run(make: Make, pool: Pool) -> None:
-    """The same seed gives the same run: nothing else is random."""
+    """The same seed gives the same run: all random numbers come from it."""
     one, again = (_study(make, pool) for _ in range(2))
     ensure_same(one, again, "two runs of the same seeds")
 
@@ -154,7 +154,7 @@ def leaves_global_random_state_alone(make: Make, pool: Pool) -> None:
 
 @_law
 def learns_alike(make: Make, pool: Pool) -> None:
-    """What is learned hangs on the state and the batch alone, and the batch is left as it was."""
+    """The skill after an update depends on the state and the batch alone, and the batch is not changed."""
     results = []
     for _ in range(2):
         learner = make(pool, SEEDS)
@@ -195,7 +195,7 @@ def nothing_admitted_nothing_gained(make: Make, pool: Pool) -> None:
 
 @_law
 def rejected_groups_teach_nothing(make: Make, pool: Pool) -> None:
-    """What a group that was not admitted got as rewards makes no difference to skill."""
+    """Rewards of groups that were not admitted make no difference to skill."""
     learners = [make(pool, SEEDS) for _ in range(2)]
     items = _items(pool, 0)
     admitted = (np.arange(BATCH) % 2 > 0)[None].repeat(len(SEEDS), axis=0)
@@ -239,7 +239,7 @@ def lanes_are_single_runs(make: Make, pool: Pool) -> None:
 
 @_law
 def resumes_bit_for_bit(make: Make, pool: Pool) -> None:
-    """A run that goes through files at every step, also between attempts and learning, goes on bit for bit."""
+    """A run saved and loaded at every step, also between attempts and learning, continues bit for bit."""
 
     def reloaded(learner: Any) -> Any:
         fresh = make(pool, SEEDS)

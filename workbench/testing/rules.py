@@ -31,7 +31,7 @@ from workbench.testing.tools import (
     STEPS,
     TWINS,
     Answer,
-    Law,
+    Check,
     Twice,
     arrays,
     bytes_per_item,
@@ -62,10 +62,10 @@ from workbench.testing.tools import (
     without_ties,
 )
 
-RULE_LAWS: dict[str, Law] = {}
+RULE_LAWS: dict[str, Check] = {}
 _law = law_of(RULE_LAWS)
 
-VIEWS = ("shares", "weights", "scores")  # what a rule may say about its next draw
+VIEWS = ("shares", "weights", "scores")  # methods that describe the next draw
 OPTIONAL = ("category", "level", "features", "weak_rate", "strong_rate", "successes")
 
 
@@ -79,7 +79,7 @@ def check_rule(rule: Rule, pool: Pool | None = None) -> None:
     check_all(RULE_LAWS, rule, pool)
 
 
-# ------------------------------------------------------------------------------------------------------- what it gives
+# ------------------------------------------------------------------------------------------------------- return values
 
 
 @_law
@@ -151,7 +151,7 @@ def _holes(state: Any) -> dict[str, int]:
 
 
 def _ensure_sound(rule: Rule, state: Any, moment: Draw) -> None:
-    """AssertionError unless what the rule says about its next draw, and its metrics, are numbers of the right kind."""
+    """AssertionError unless the views of the rule's next draw, and its metrics, are numbers of the right kind."""
     lanes, size = len(moment.seeds), len(moment.pool)
     for name, values in _views(rule, state, moment).items():
         ensure(values.ndim == 2 and len(values) == lanes, f"{name} must be ({lanes}, ..), got shape {values.shape}")
@@ -169,7 +169,7 @@ def _ensure_sound(rule: Rule, state: Any, moment: Draw) -> None:
 
 
 def _views(rule: Rule, state: Any, moment: Draw) -> dict[str, NDArray[Any]]:
-    """What a rule says about its next draw; of all items where it asks for which, as rules of candidates do."""
+    """The views of a rule's next draw; of all items where a view takes candidates."""
     everything = np.arange(len(moment.pool))[None].repeat(len(moment.seeds), axis=0)
     found = {}
     for name in VIEWS:
@@ -186,7 +186,7 @@ def _views(rule: Rule, state: Any, moment: Draw) -> dict[str, NDArray[Any]]:
 
 @_law
 def is_pure(rule: Rule, pool: Pool) -> None:
-    """No method changes what it is given, and asked again it gives the same."""
+    """No method changes its arguments, and a second call returns the same."""
     twice: Any = Twice(rule)
     for moment in walk(twice, pool, mixed(pool)):
         twice.allocate(moment.chosen, moment.draw, moment.items, ROLLOUTS)
@@ -210,7 +210,7 @@ def another_seed_another_run(rule: Rule, pool: Pool) -> None:
 
 
 def _runs_of_seeds(rule: Rule, pool: Pool, answer: Answer) -> NDArray[np.int64]:
-    """(seeds, steps, B) what is drawn by different seeds."""
+    """(seeds, steps, B) items drawn by different seeds."""
     seen = run(Controller(rule, pool, seed=np.arange(4)), answer)
     return np.stack([step["items"] for step in seen], axis=1)
 
@@ -225,7 +225,7 @@ def leaves_global_random_state_alone(rule: Rule, pool: Pool) -> None:
 
 @_law
 def relabelling_relabels(rule: Rule, pool: Pool) -> None:
-    """Relabelling the items relabels what is picked and weighed, where that does not hang on the seed."""
+    """Relabelling the items relabels choices and weights, where these do not depend on the seed."""
     pool = without_ties(pool)
     labels = np.roll(np.arange(len(pool))[::-1], 7)  # item labels[j] is now at position j
     relabelled, answer = take(pool, labels), same_numbers(mixed(pool))
@@ -273,7 +273,7 @@ def reads_no_labels_it_disowns(rule: Rule, pool: Pool) -> None:
 
 @_law
 def resumes_bit_for_bit(rule: Rule, pool: Pool) -> None:
-    """A run that goes through files at every step, also between a batch and its rewards, goes on bit for bit."""
+    """A run saved and loaded at every step, also between a batch and its rewards, continues bit for bit."""
 
     def reloaded(controller: Controller) -> Controller:
         fresh = Controller(replace(rule), pool, seed=SEEDS)
@@ -307,7 +307,7 @@ def _ensure_lanes_single(rules: list[Any], together: Any, pool: Pool, seeds: NDA
 
 @_law
 def lanes_rest_while_others_refill(rule: Rule, pool: Pool) -> None:
-    """Lanes under a gate, of which some rest while others refill their batch, are single runs, bit for bit."""
+    """Where some lanes rest while others refill their batch, each lane is a single run, bit for bit."""
 
     def trained(seeds: NDArray[np.uint64]) -> Record:
         controller = Controller(rule, pool, [DynamicSampling(max_batches=3)], seed=seeds)
@@ -464,7 +464,7 @@ def names_its_source(rule: Rule, pool: Pool) -> None:
 
 
 class Moment(NamedTuple):
-    """One step of a rule: what it probed, was asked, picked and was told, and its states."""
+    """One step of a rule: its probe, draw, items and feedback, and its states."""
 
     probe: Probe | None
     draw: Draw

@@ -1,4 +1,4 @@
-"""What the laws are made of: a pool, made-up rewards, runs of a controller, comparison bit for bit, a limit in time."""
+"""Parts of the laws: a pool, generated rewards, runs of a controller, comparison bit for bit, a time limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import random
 import signal
 import threading
-import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -23,19 +22,20 @@ from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items
 from workbench.controllers.rules.uniform import Uniform
 from workbench.errors import InputError
+from workbench.lanes import lane_fields
 from workbench.pool import Pool
 from workbench.streams import Role, generator, uniforms
 
 SEEDS = np.array([3, 0, 11], np.uint64)  # of the lanes that laws run
 TWINS = np.array([3, 3, 11], np.uint64)  # where two of them share a random stream, as the settings of a sweep do
 BATCH, ROLLOUTS, STEPS = 8, 4, 12
-PATIENCE = 120.0  # seconds of computing after which a law takes what it runs for endless
+PATIENCE = 120.0  # seconds of computing after which a law stops and fails
 
-# ------------------------------------------------------------------------------- what a Controller hands to a rule
+# ----------------------------------------------------------------------------- arguments of a rule's methods
 
 
 def draw(pool: Pool, step: int = 0, seed: ArrayLike = 0, turn: int = 0) -> Draw:
-    """What a Controller hands to `select`; one lane per seed."""
+    """The `draw` argument of `select`, as a Controller makes it; one lane per seed."""
     return Draw(pool, np.atleast_1d(np.asarray(seed, np.uint64)), step, turn)
 
 
@@ -48,7 +48,10 @@ def feedback(
     counts: Any = None,
     probe: bool = False,
 ) -> Feedback:
-    """What a Controller hands to `update`: items (B,) or (R, B), rewards (B, G) or (R, B, G), counts like items."""
+    """The `feedback` argument of `update`, as a Controller makes it.
+
+    items (B,) or (R, B); rewards (B, G) or (R, B, G); counts like items.
+    """
     seeds = np.atleast_1d(np.asarray(seed, np.uint64))
     positions = np.atleast_2d(np.asarray(items, np.int64))
     groups = np.asarray(rewards, np.float32).reshape(*positions.shape, -1)
@@ -137,7 +140,7 @@ def always(reward: float) -> Answer:
 
 def in_quarters(pool: Pool) -> Answer:
     """Partial credit: 0, 1/4, 1/2, 3/4 or 1."""
-    credit = [by_chance(np.full(len(pool), share)) for share in (0.8, 0.6, 0.4, 0.2)]  # one random stream, so nested
+    credit = [by_chance(np.full(len(pool), share)) for share in (0.8, 0.6, 0.4, 0.2)]  # one stream, so nested
     return lambda *asked: np.mean([answer(*asked) for answer in credit], axis=0, dtype=np.float32)
 
 
@@ -229,10 +232,10 @@ def refusal(call: Callable[[], Any]) -> str | None:
 
 
 class Twice:
-    """A rule or gate of which every method is called twice, which must change no argument and give the same."""
+    """A rule or gate whose methods are each called twice: they must change no argument and return the same."""
 
-    METHODS = ("probe", "select", "allocate", "update", "metrics", "shares", "weights", "scores", "admit", "refill",
-               "screen")  # fmt: skip
+    METHODS = ("probe", "select", "replaced", "allocate", "update", "metrics", "shares", "weights", "scores", "admit",
+               "refill", "screen")  # fmt: skip
 
     def __init__(self, subject: Any) -> None:
         self.subject = subject
@@ -247,9 +250,9 @@ class Twice:
             kept = copied(given)
             answer = method(*given)
             first = copied(answer)
-            ensure_same(kept, given, f"{name} changes what it is given")
-            ensure_same(first, method(*given), f"{name}, asked again, answers something else")
-            ensure_same(first, answer, f"{name}, asked again, changes what it gave before")
+            ensure_same(kept, given, f"{name} changes its arguments")
+            ensure_same(first, method(*given), f"{name}, called again, returns another value")
+            ensure_same(first, answer, f"{name}, called again, changes its earlier value")
             return answer
 
         return call
@@ -275,9 +278,9 @@ def run(
     steps: int = STEPS,
     between: Callable[[Controller], Controller] = lambda controller: controller,
 ) -> list[dict[str, Any]]:
-    """What a controller with lanes did in a run of `steps` batches: items, rollouts of each, metrics.
+    """A controller's run of `steps` batches, with lanes: items, rollouts of each, and metrics of every batch.
 
-    between: gives the controller that goes on, before every batch and before its rewards.
+    between: called before every batch and before its rewards; returns the controller that continues.
     """
     seen = []
     for _ in range(steps):
@@ -297,7 +300,7 @@ def run(
 
 
 def lane(seen: Sequence[Mapping[str, Any]], r: int) -> list[dict[str, Any]]:
-    """One lane of what `run` gave, with its lane axis."""
+    """One lane of the result of `run`, with its lane axis."""
     return [{name: value[r : r + 1] if np.ndim(value) else value for name, value in step.items()} for step in seen]
 
 
@@ -335,13 +338,7 @@ def shapes(state: Any) -> dict[str, tuple[Any, ...]]:
 
 def per_lane_fields(subject: Any) -> list[str]:
     """Hyper-parameters that may be an array over lanes, and are a number here."""
-    hints = typing.get_type_hints(type(subject))
-    found = []
-    for field in fields(subject):
-        kinds = [typing.get_origin(kind) or kind for kind in typing.get_args(hints[field.name])]
-        if np.ndarray in kinds and _is_number(getattr(subject, field.name)):
-            found.append(field.name)
-    return found
+    return [name for name in lane_fields(type(subject)) if _is_number(getattr(subject, name))]
 
 
 def _is_number(value: Any) -> bool:
@@ -356,7 +353,7 @@ NUDGES: tuple[tuple[Callable[[float], float], ...], ...] = (
 
 
 def neighbours(subject: Any, pool: Pool) -> list[Any]:
-    """A rule or gate and two more, of which every hyper-parameter is another where one nearby works as well."""
+    """A rule or gate, and two more with other hyper-parameters where a value nearby is allowed as well."""
     found = []
     for nudges in NUDGES:
         other = subject
@@ -420,14 +417,14 @@ def _sources(kind: type) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------- laws
 
-Law: TypeAlias = Callable[..., None]
+Check: TypeAlias = Callable[..., None]
 """law(subject, pool=small_pool()): AssertionError unless the rule, the gate or what makes a learner keeps it."""
 
 
-def law_of(laws: dict[str, Law]) -> Callable[[Law], Law]:
-    """Puts a function among the laws under its name; what goes wrong in it names the law and says what it states."""
+def law_of(laws: dict[str, Check]) -> Callable[[Check], Check]:
+    """Adds a function to the laws under its name. Its failure names the law and quotes its docstring."""
 
-    def register(check: Law) -> Law:
+    def register(check: Check) -> Check:
         @wraps(check)
         def law(subject: Any, pool: Pool | None = None) -> None:
             pool = small_pool() if pool is None else pool
@@ -447,7 +444,7 @@ def law_of(laws: dict[str, Law]) -> Callable[[Law], Law]:
     return register
 
 
-def check_all(laws: dict[str, Law], subject: Any, pool: Pool | None) -> None:
+def check_all(laws: dict[str, Check], subject: Any, pool: Pool | None) -> None:
     """AssertionError with a line for each law that is broken."""
     broken: list[AssertionError] = []
     for law in laws.values():
@@ -463,7 +460,7 @@ def check_all(laws: dict[str, Law], subject: Any, pool: Pool | None) -> None:
 
 @contextlib.contextmanager
 def during(what: str) -> Iterator[None]:
-    """Says of every exception inside what went on."""
+    """Names, in every exception inside, the situation in which it was raised."""
     try:
         yield
     except Exception as error:

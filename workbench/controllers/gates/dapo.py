@@ -1,4 +1,4 @@
-"""DAPO's dynamic sampling: leaves out the silent groups."""
+"""DAPO's dynamic sampling: silent groups are left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class DynamicSampling(Gate):
 
     max_batches: 10, as in its recipe.
     Source: DAPO, Yu et al. 2025, arXiv 2503.14476, equation 11.
-    Differs: a batch that stays short is trained on, where the recipe ends the run.
+    Differs: a batch that stays short is trained on, where the recipe ends the run. A group of one rollout, which a rule
+    may allocate, counts as silent and is rejected; the recipe keeps it.
     """
 
     name = "dapo"

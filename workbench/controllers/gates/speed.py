@@ -1,4 +1,4 @@
-"""SPEED: a few rollouts of each item first, and the rest only where they disagree."""
+"""SPEED: a few rollouts of each item first, and the rest only if their rewards differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SPEED(Gate):
     Source: Zhang, Arora, Mei, Zanette 2025, arXiv 2506.09016; first=4 as in its released script, with 20 more.
     Differs: the release joins phase 2 of one batch and phase 1 of the next in one call of the inference engine, and
     keeps screened items in a buffer for later updates, so that they are trained on with rollouts of an older policy;
-    here both phases are of the same policy, further batches fill up an update, and what is left over is not kept.
+    here both phases are of the same policy, further batches fill up an update, and surplus groups are not kept.
     """
 
     name = "speed"

@@ -1,4 +1,4 @@
-"""VCRL: groups of large variance are trained on, and a bank of such items fills up the batch."""
+"""VCRL: groups of large variance are trained on, and a replay bank of such items fills up the batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.pool import Pool
 class BankState(NamedTuple):
     items: Items  # (R, M) positions; -1 in empty places
     priority: Floats  # (R, M) P; -1 in empty places
-    used: NDArray[np.int64]  # (R, M) update in which the item was laid up or drawn last
+    used: NDArray[np.int64]  # (R, M) update in which the item was added or drawn last
     replays: NDArray[np.int64]  # (R, M) times the item was drawn from the bank
     update: NDArray[np.int64]  # (R,) last update with feedback, from 1
     admitted: NDArray[np.int64]  # (R,) groups admitted in it so far
@@ -40,8 +40,9 @@ class VCRL(Gate):
     """Variance-based curriculum: train on groups of large variance, and replay items that had it.
 
     p = s^2 / s^2_max, with s^2 = k (G - k) / (G (G - 1)) for k successes of G; a group is admitted if p >= kappa
-    P = p for an admitted item, laid up in the bank; then P <- momentum P + (1 - momentum) t once in every update, t the
-    updates since it was laid up or drawn. What an update lacks after its first batch is drawn from the bank, the
+    P = p for an admitted item, which is added to the replay bank; then P <- momentum P + (1 - momentum) t once in every
+    update, t the updates since it was added or drawn. What an update lacks after its first batch is drawn from the
+    bank, the
     largest P first, rolled out afresh and judged as any group: an item with p < kappa leaves the bank.
 
     threshold: kappa, in [0, 1]. early: kappa in the first `warmup` updates. momentum: in [0, 1]. bank: places, >= 1; a
@@ -93,7 +94,7 @@ class VCRL(Gate):
         priority = np.where(first[:, None] & (state.items >= 0), aged, state.priority)
         items, used, replays = state.items.copy(), state.used.copy(), state.replays.copy()
         value = np.where(answered, np.where(good, p, -1.0), np.nan)
-        lay_up(items, priority, used, replays, feedback.items, value, now, self.replays, len(feedback.pool))
+        add_to_bank(items, priority, used, replays, feedback.items, value, now, self.replays, len(feedback.pool))
         admitted = np.where(first, 0, state.admitted) + good.sum(axis=1)
         return good, BankState(items, priority, used, replays, np.full(lanes, now), admitted)
 
@@ -115,7 +116,7 @@ class VCRL(Gate):
             raise InputError(f"state.gate: must be positions < {len(pool)} with finite priorities, got others")
 
     def metrics(self, state: BankState) -> dict[str, Floats]:
-        """bank: items laid up."""
+        """bank: items in the replay bank."""
         return {"bank": (state.items >= 0).sum(axis=1).astype(np.float64)}
 
 
@@ -146,11 +147,11 @@ def put_first(picks: Array, items: Array, size: int, out: Array) -> None:
 
 
 @compiled
-def lay_up(
+def add_to_bank(
     bank: Array, priority: Array, used: Array, replays: Array, items: Array, value: Array, now: int, limit: int,
     size: int,
 ) -> None:
-    """Lay items (R, B) up in a bank of M places per lane, in place, with priority value (R, B) and the time `now`.
+    """Add items (R, B) to a bank of M places per lane, in place, with priority value (R, B) and the time `now`.
 
     value < 0: the item leaves the bank if it is there; NaN: nothing is known. bank (R, M): items, -1 for empty places,
     whose priority is -1. An item that is there already stays in its place, or leaves once it was replayed `limit`

@@ -1,4 +1,4 @@
-"""AdaRFT: the target difficulty follows the reward; and two ways not to draw the same items again and again."""
+"""AdaRFT: the target difficulty follows the reward; and two variants that do not draw the same items repeatedly."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ class CoveringState(NamedTuple):
 
 @dataclass(frozen=True)
 class AdaRFTCovering(AdaRFT):
-    """AdaRFT that comes round: the B items nearest T among those not used since the whole pool was last covered.
+    """AdaRFT in rounds: the B items nearest T among those not used since the whole pool was last covered.
 
     When fewer than B are left, they are taken, and the nearest others of a new round: each round uses each item once.
     With floor > 0, an item drawn by exploration counts as used, and may be drawn by it a second time in a round; the
     item whose slot it took is still unused. `left_in_round` counts the unused items.
     Source: an extension, ours, of arXiv 2504.05520, whose Algorithm 1 takes the nearest items used or not.
-    Differs: the further a round has come, the further from T its items lie.
+    Differs: towards the end of a round its items lie further from T.
     """
 
     name = "adarft-covering"

@@ -40,8 +40,9 @@ class ALPGMM(Rule):
     [0, 1]. components: least and largest k, 1 <= k <= window. Until the first fit every slot is random.
     Source: Portelas, Colas, Hofmann, Oudeyer 2019, arXiv 1910.07224, Algorithm 1, and its code in TeachMyAgent.
     Differs: r' is of an earlier batch, the latest where several are equally near, since groups of one batch come from
-    one policy; the code looks through all earlier episodes, 500 is there the size of a search tree's buffer. "Random"
-    is uniform over the items, not over the difficulties. Tasks are difficulty / 100, so that both axes run from 0 to 1.
+    one policy; the code looks through all earlier episodes (there, 500 is the buffer size of its k-d tree), and sets
+    ALP to 0 while five or fewer are stored. "Random" is uniform over the items, not over the difficulties. Tasks are
+    difficulty / 100, so that both axes run from 0 to 1.
     """
 
     name = "alp-gmm"

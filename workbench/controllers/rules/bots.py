@@ -1,4 +1,4 @@
-"""BOTS: beliefs about all items, from rollouts where there are some and from two reference models elsewhere."""
+"""BOTS: posteriors of all items, from their rollouts or, without rollouts, from two reference models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.errors import InputError, check_count, check_number, shown
 from workbench.kernels.compiling import Array, compiled, f32
 from workbench.pool import Pool
 
-NO_GAP = 1e-6  # reference models whose mean pass rates are nearer do not tell how capable the policy is
+NO_GAP = 1e-6  # least difference of the references' mean pass rates that places the policy between them
 
 
 class EvidenceState(NamedTuple):
@@ -93,7 +93,7 @@ class BOTS(Rule):
 
     def update(self, state: EvidenceState, feedback: Feedback) -> EvidenceState:
         weak, strong = feedback.pool.weak_rate, feedback.pool.strong_rate
-        assert weak is not None  # `init` has seen to it
+        assert weak is not None  # checked in `init`
         assert strong is not None
         lanes = len(state.capability)
         decay, evidence, pseudo, momentum = (

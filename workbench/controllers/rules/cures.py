@@ -1,4 +1,4 @@
-"""CurES: items and their rollouts by how much gradient they can give."""
+"""CurES: items and numbers of rollouts by the expected size of their gradients."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class CurES(ItemRule):
     the pool before training: unseen items have the largest weight. The paper starts its estimates anew on each of 15
     parts of its data; here reversion forgets. Its released sampler divides by (successes + 1) / 0.01 instead of tau,
     which is uniform in effect. A batch holds no item twice. The bounds of n_i are ours.
+    For n_i the paper takes p_i for the raw share of right attempts, so that items always or never solved get no
+    rollouts; here p_i is the posterior mean, and such items get somewhat fewer than the others.
     """
 
     name = "cures"

@@ -1,4 +1,4 @@
-"""DOTS: reference items are tried, and what is like them is guessed to be as hard."""
+"""DOTS: reference items are tried, and the success rates of similar items are predicted from theirs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class DOTS(Rule):
 
     Every `every` steps, K random reference items are tried `rollouts` times; with their rates y_k and features x,
     u_i = sum_k w_ik y_k,   w_ik = softmax over k of -|x_i - x_k|^2 / (2 F width^2)
-    p_i = a + b u_i, cut to [0, 1]: a, b >= 0 by least squares of y_k on u_k, itself left out
+    p_i = a + b u_i, cut to [0, 1]: a and b >= 0 by least squares of y_k on its guess u_k from the other references
 
-    reference: K, >= 2; at most the pool. rollouts: >= 1. every: steps from probe to probe, >= 1; what was drawn since
-    the last probe is left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: > 0.
+    reference: K, >= 2; at most the pool. rollouts: >= 1. every: steps from probe to probe, >= 1. Items drawn
+    since the last probe are left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: > 0.
     width: in standard deviations of a feature, > 0; 0: learned at every probe, the one of `WIDTHS` with the least
     squared error u_k - y_k, each left out of its own guess. Before the first probe the draw is uniform.
     Source: Sun et al. 2025, arXiv 2506.05316; settings of its released script.

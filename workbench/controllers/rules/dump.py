@@ -1,4 +1,4 @@
-"""DUMP: an upper confidence bound on how much each distribution still teaches."""
+"""DUMP: an upper confidence bound on the advantages of each arm."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from workbench.pool import Pool
 
 
 class DumpState(NamedTuple):
-    recent: NDArray[np.float32]  # (R, K, window) the arm's last |A|, a ring; 0 where there is none yet
-    place: NDArray[np.int32]  # (R, K) where the next one goes
-    filled: NDArray[np.int32]  # (R, K) how many there are
-    rollouts: Floats  # (R, K) n, ever seen
+    recent: NDArray[np.float32]  # (R, K, window) the arm's last |A|, a ring buffer; 0 in empty places
+    place: NDArray[np.int32]  # (R, K) place of the next value
+    filled: NDArray[np.int32]  # (R, K) number of values
+    rollouts: Floats  # (R, K) n, all so far
 
 
 @dataclass(frozen=True)
 class DUMP(ArmRule):
-    """A bandit over arms: the mean |A| of the last rollouts plus a bonus for arms that were seldom seen.
+    """A bandit over arms: the mean |A| of the last rollouts plus a bonus for arms with few rollouts.
 
     L_k = mean of the arm's last `window` values of |A|, 0 before the first
     UCB_k = L_k + weight sqrt(2 ln(N + 1) / (n_k + 1)),   n_k: its rollouts so far, N = sum_k n_k

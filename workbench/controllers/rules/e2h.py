@@ -26,14 +26,16 @@ class E2H(ArmRule):
     x = min(s / horizon, 1), s = batches drawn so far, from 0
     gaussian: q_k ~ exp(-(k - mu)^2 / (2 width^2)), mu = x^beta (K - 1);  P(k) = p_min + (1 - K p_min) q_k
     cosine:   P(k) = a e_k + (1 - a) e_{K-1-k}, a = (1 + cos(pi x)) / 2, e_k = (K - k) 2 / (K (K + 1))
-    balanced: P(k) = 1 / K.   classic: P(k) = 1 for k = min(floor(s K / horizon), K - 1), else 0
+    balanced: P(k) = 1 / K.   classic: P(k) = 1 for k = min(floor(s K / horizon), K - 1), otherwise 0
 
-    horizon: T, steps of the schedule, >= 1. beta: > 0; below 1 easy levels fade early. width: in levels, >= 0.001.
-    min_prob: whether p_min is 2 / (K (K + 1)), else 0; for "gaussian" only.
+    horizon: steps of the schedule, >= 1, set as in LinearSchedule.
+    beta: > 0; below 1 easy levels fade early. width: in levels, >= 0.001.
+    min_prob: whether p_min is 2 / (K (K + 1)) or 0; for "gaussian" only.
     by: "difficulty" or "level", whose arms come in order. reversion: must be 0, as nothing is estimated.
     A level with fewer items than it is asked for is filled up from the others.
-    Source: Parashar et al. 2025, arXiv 2506.06632; schedules and defaults of its released code.
-    Differs: that code walks through shuffled items of a level, here a batch draws them at random; its cosine schedule
+    Source: Parashar et al. 2025, arXiv 2506.06632; schedules and numbers of its released code.
+    Differs: the schedule is cosine in that code's configuration, and gaussian, the default here, in the example of its
+    README. That code walks through shuffled items of a level, here a batch draws them at random; its cosine schedule
     has a floor of p_min, which its probabilities never reach, so there is none here.
     """
 

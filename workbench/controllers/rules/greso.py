@@ -1,4 +1,4 @@
-"""GRESO: pass over items whose last groups were all silent, before they are rolled out again."""
+"""GRESO: skip items whose last groups were all silent, before rollouts are spent on them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class SkipState(NamedTuple):
     easy: Floats  # (R,) p_e
     hard: Floats  # (R,) p_h
     groups: NDArray[np.int64]  # (R, 3) since p_e and p_h moved: silent and solved, silent and failed, all
-    skipped: Floats  # (R,) share of the items looked at for the last batch that were passed over
+    skipped: Floats  # (R,) share skipped of the items looked at for the last batch
 
 
 @dataclass(frozen=True)
 class GRESO(Rule):
-    """GRPO with efficient selective rollout: epochs in random order, from which items are passed over.
+    """GRPO with efficient selective rollout: epochs in random order, in which some items are skipped.
 
     an item whose last z groups were silent is skipped with probability 1 - max(p^z, least), p = p_e if they were all
     solved, p_h if all failed. Once per step, from the second epoch on:
     p_e <- clip(p_e - step, 0.05, 0.95) if the share of silent solved groups since the step before is at least
     target / 3, else p_e + step;   p_h alike with silent failed groups and 2 target / 3
 
-    Silent: all rewards equal; solved if their mean is above 1/2, else failed. Groups of one rollout say nothing.
+    Silent: all rewards equal; solved if their mean is above 1/2, else failed. Groups of one rollout are ignored.
     easy, hard: p_e and p_h at the start, in [0, 1]. target: share of silent groups in [0, 1]. step: >= 0.
     least: smallest chance that an item is tried, in [0.001, 1].
     With floor > 0, an item drawn by exploration counts as looked at in this epoch, and the one whose slot it took is
@@ -48,7 +48,7 @@ class GRESO(Rule):
     bounds and least of its code.
     Differs: the code finds silent groups by a mean reward >= 0.98 or <= 0.11. Where an epoch ends within a batch, the
     next one goes on with items that the batch does not hold yet. z counts up to 127. It also sizes each refill by the
-    share of silent groups; that is the loop's business, and a gate such as DynamicSampling leaves silent groups out.
+    share of silent groups; that is left to the loop, and a gate such as DynamicSampling leaves silent groups out.
     """
 
     name = "greso"

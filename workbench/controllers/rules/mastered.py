@@ -1,4 +1,4 @@
-"""Drop what is mastered: epochs over the items that the policy does not solve almost always."""
+"""Drop mastered items: epochs over the items that the policy does not yet solve almost always."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class DropMastered(Rule):
     Presets: Polaris, DropMastered(0.9); open-instruct's no_resampling_pass_rate, DropMastered(0.875); ScaleRL's
     no-positive-resampling, DropMastered(0.9, memory_of="history").
     Source: An et al. 2025, Polaris; Khatri et al. 2025, ScaleRL, arXiv 2510.13786, figure 6b; open-instruct's code.
-    Differs: Polaris drops between stages and ScaleRL between epochs, here items drop out at once. `back` and `least`
+    Differs: Polaris drops between stages and ScaleRL between epochs, here items drop out at once. Polaris drops an item
+    whose mean over its visits in a stage is above 0.9; its preset here looks at the last group alone, and drops at 0.9
+    too. `back` and `least`
     are ours: a pool that runs empty would end the run. Items dropped in the same step come back in random order. Where
     an epoch ends within a batch, the next one goes on with items that the batch does not hold yet.
     """

@@ -1,4 +1,4 @@
-"""The batch nearest a target difficulty, and the schedules made of it."""
+"""The batch nearest a target difficulty, and the schedules that use it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class FrozenTarget(Rule):
 class LinearSchedule(Rule):
     """Fixed linear curriculum: T(s) = start + (end - start) min(s / horizon, 1), the B items nearest T(s).
 
-    s: batches drawn so far, from 0. start, end: difficulty in [0, 100]. horizon: steps until `end`, >= 1.
+    s: batches drawn so far, from 0. start, end: difficulty in [0, 100]. horizon: steps until `end`, >= 1. It is not
+    taken from the run: `train` leaves it as it is, Study and the command lines set it to their steps unless it is
+    given.
     Source: the "fixed curriculum" baseline of Shi et al. 2025, arXiv 2504.05520, section 4.3.
     Differs: the paper says items that match T(s), not how many or which; here the nearest B, as in Algorithm 1.
     """

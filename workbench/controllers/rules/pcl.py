@@ -1,4 +1,4 @@
-"""Prompt curriculum learning (PCL): a small model predicts success, and what it gives one half is trained on."""
+"""Prompt curriculum learning (PCL): a small model predicts success, and items near one half are trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ValueState(NamedTuple):
     mean: Floats  # (R, F + 1) Adam's mean of the gradient
     square: Floats  # (R, F + 1) and of its square
     updates: NDArray[np.int64]  # (R,) steps of Adam
-    error: Floats  # (R,) root mean squared error of V on the last groups, before it learned from them; NaN at first
+    error: Floats  # (R,) root mean squared error of V on the last groups, before the update on them; NaN at first
     forwards: Floats  # (R,) predictions so far
 
 

@@ -33,7 +33,7 @@ class ReplayState(NamedTuple):
 class PLR(Rule):
     """Prioritized level replay.
 
-    each slot:  with probability `fresh` a random item not seen yet, as long as there are some; else one of those seen:
+    each slot:  with probability `fresh` a random item not seen yet, if there are any; otherwise one of those seen:
     P(i) = (1 - staleness) P_S(i) + staleness P_C(i)
     P_S(i) proportional to rank(S_i)^(-1 / beta), rank 1 = the largest score;   P_C(i) proportional to c - C_i
 
@@ -41,10 +41,13 @@ class PLR(Rule):
     the group's mean plays the critic. c: batches drawn; C_i: those drawn when i was last seen.
     beta: temperature > 0. staleness: the paper's rho in [0, 1]. fresh: nu in [0, 1].
     Source: Jiang, Grefenstette, Rocktaeschel 2021, arXiv 2010.03934, its prioritization by rank and by staleness; beta
-    and staleness as in its Procgen runs, fresh as in its code.
-    Differs: a batch holds no item twice. Each slot chooses between new, score and staleness as above; then score slots
-    are filled, each from the items left, then staleness slots, then new ones. Equal scores, of which groups of few
-    rollouts have many, share their ranks at random. Items are seen when their feedback comes.
+    and staleness as in its Procgen runs.
+    Differs: `fresh` is constant, and its default is ours. The paper anneals the probability of a new item, 1 - seen /
+    all; the released code does so with rho = 0, while by default (schedule "proportionate", rho = 1) it draws new items
+    only until all are seen, and does not read nu. A batch holds no item twice. Each slot chooses between new, score and
+    staleness as above; then score slots are filled, each from the items left, then staleness slots, then new ones.
+    Equal scores, which are frequent for groups of few rollouts, share their ranks at random. Items are seen when their
+    feedback comes.
     """
 
     name = "plr"
@@ -125,8 +128,9 @@ def replay(
     order: Array, seen: Array, score: Array, last: Array, step: int, fresh: Array, stale: Array, power: Array,
     keys: Array, role: int, clock: int, out: Array,
 ) -> None:
-    """out[r] = B distinct items: each slot gets a new one with probability fresh[r], else with probability stale[r] one
-    in proportion to step - last[r, item], else one by its rank in score, in proportion to rank^-power[r].
+    """out[r] = B distinct items: each slot gets a new one with probability fresh[r]; otherwise, with probability
+    stale[r], one in proportion to step - last[r, item]; otherwise one in proportion to rank^-power[r], by its rank in
+    score.
 
     order[r, :seen[r]] = the items seen, by falling score (R, I); the new ones follow. Equal scores share their ranks at
     random. The slots by rank are filled first. Where new or seen items run out, the others step in.
@@ -193,7 +197,7 @@ def _race(size: int, count: int, power: float, wait: Array, rank: Array, block: 
     """`count` distinct ranks below size, rising, drawn one after another in proportion to (rank + 1)^-power.
 
     A race of exponentials as in `weighted`, but in logarithms, for powers may underflow, and only up to the rank from
-    which on nobody can be among the first. wait, rank: scratch for more than `count`.
+    which on no item can be among the first. wait, rank: scratch for more than `count`.
     """
     kept, bar, k = i64(0), np.inf, i64(0)
     while k < size and count > 0:

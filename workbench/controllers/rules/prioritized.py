@@ -1,4 +1,4 @@
-"""Prioritized sampling: the more an item is failed, the more it is drawn."""
+"""Prioritized sampling: items are drawn in proportion to their failure rate."""
 
 from __future__ import annotations
 

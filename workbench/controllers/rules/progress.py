@@ -1,4 +1,4 @@
-"""Learning progress: practise what changes, for better or worse."""
+"""Learning progress: draw arms whose success rate changes, up or down."""
 
 from __future__ import annotations
 

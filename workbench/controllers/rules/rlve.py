@@ -1,4 +1,4 @@
-"""RLVE: a window of levels that moves up once the highest is mastered."""
+"""RLVE: a window of levels that moves up when its highest level is mastered."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class LevelState(NamedTuple):
 
 @dataclass(frozen=True)
 class RLVE(ArmRule):
-    """A level adapter: levels k = 0 (easiest) to K - 1, of which the upper h <= K - 1 rises with accuracy.
+    """A level adapter: a window of the levels k = 0 (easiest) to K - 1, whose upper end h rises with accuracy.
 
-    P(k) = 1 / (number of levels in the window) for h - width < k <= h, else 0; items are uniform inside a level.
-    Once `least` groups at level h have come in: h <- h + 1 if their mean reward >= tau; either way they are forgotten.
+    P(k) = 1 / (number of levels in the window) for h - width < k <= h, otherwise 0; items are uniform inside a level.
+    Once `least` groups at level h are answered: h <- h + 1 if their mean reward >= tau; then the count starts again.
     h is never lowered.
 
     start: h before the first batch, a whole number in [0, K - 1]. width: levels in the window, a whole number >= 1.

@@ -19,14 +19,14 @@ class BanditState(NamedTuple):
 
 @dataclass(frozen=True)
 class SEC(ArmRule):
-    """Self-evolving curriculum: a bandit over arms, rewarded by how much the policy still learns there.
+    """Self-evolving curriculum: a bandit over arms, rewarded by the mean |A| there.
 
     r_k = mean of |A| over the arm's rollouts in this batch,   Q_k <- Q_k + lr (r_k - Q_k)
     P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau); items are uniform inside an arm
 
     lr: step of Q, the paper's alpha, in [0, 1]. tau: temperature in units of |A|, > 0. advantage: "grpo" divides by the
     group's std, so that |A| = 2 sqrt(p (1 - p)) for rewards of 0 and 1; "mean" does not, |A| = 2 p (1 - p).
-    start: Q before the first batch, >= 0; above what an arm can earn, every arm is tried first.
+    start: Q before the first batch, >= 0; above the largest reward of an arm, every arm is tried first.
     Source: Chen et al. 2025, arXiv 2505.14970, equations 3 to 6.
     Differs: lr and tau, which the paper tunes per task, are ours; its Q starts at 0. Arms are difficulty bins unless
     `by` says otherwise. Arms without feedback keep their Q unless there is reversion.

@@ -1,4 +1,4 @@
-"""SFL: now and then try many items, and train on those of middling success."""
+"""SFL: probe many items from time to time, and train on those of middling success."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.streams import Role
 
 
 class BufferState(NamedTuple):
-    kept: Items  # (R, K) positions, by falling learnability; only the first `held` count
+    kept: Items  # (R, K) positions, by falling learnability; the first `held` are valid
     learnability: Floats  # (R, K) p (1 - p) of each when it was probed
     held: NDArray[np.int64]  # (R,)
 
@@ -36,8 +36,9 @@ class SFL(Rule):
     Source: Rutherford et al. 2024, arXiv 2408.15099; half of a batch fresh and 100 kept as in its code. For language
     models LILO, Foster et al. 2025, arXiv 2502.12272, keeps the most learnable of each batch of candidates: period=1.
     Differs: counts are those of one probe of this pool, where the paper generates levels and plays 5,000 to 25,000.
-    Items that tie for the last places are drawn at random. A batch holds no item twice, so where fewer are kept than
-    its part, the pool fills up. LILO trains on the rollouts it selects by; a probe here is not trained on.
+    Items that tie for the last places are drawn at random. A batch holds no item twice: where fewer items are kept than
+    its share, random items of the pool fill it up. LILO trains on the rollouts it selects by; a probe here is not
+    trained on.
     """
 
     name = "sfl"

@@ -1,4 +1,4 @@
-"""Stages: the pool cut by difficulty into parts that are trained on one after another."""
+"""Stages: parts of the pool, cut by difficulty, that are trained on one after another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Staged(Rule):
     stage(s) = min(floor(s n / horizon), n - 1),   s = batches drawn so far, from 0; n = stages
     part j = the ranks from floor(j I / n) up to floor((j + 1) I / n), exclusive
 
-    stages: n >= 1. horizon: steps of the whole schedule, >= 1; the last stage goes on after it.
+    stages: n >= 1. horizon: steps of the whole schedule, >= 1, set as in LinearSchedule; the last stage goes on after
+    it.
     cumulative: draw from all parts up to the stage's own, so that earlier ones are not forgotten.
     Items are distinct within a batch. A part smaller than a batch is filled up with its neighbours in rank.
     Source: staged curricula; with 2 stages, easier items first and harder ones after, the curriculum of Kimi k1.5,

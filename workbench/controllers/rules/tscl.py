@@ -1,4 +1,4 @@
-"""Teacher-student curriculum learning: practise where the learning curve is steepest."""
+"""Teacher-student curriculum learning: draw arms whose learning curve is steepest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TeacherState(NamedTuple):
     value: Floats  # (R, K) estimate of each arm's slope
     last: Floats  # (R, K) the arm's latest score, 0 before the first
     history: Floats  # (R, K, W) its latest scores, or changes of score
-    times: Floats  # (R, K, W) when they came in
-    entries: NDArray[np.int64]  # (R, K) how many came in
+    times: Floats  # (R, K, W) the updates of these entries
+    entries: NDArray[np.int64]  # (R, K) number of entries so far
     updates: NDArray[np.int64]  # (R,)
 
 
@@ -41,15 +41,16 @@ class TSCL(ArmRule):
     policy: "egreedy", P(k) = (1 - epsilon) [k has the largest Q] + epsilon / K, the first part shared among ties; or
     "boltzmann", P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau). Items are uniform inside an arm.
 
-    absolute: use |Q| instead, so that what is being forgotten is practised again.
+    absolute: use |Q| instead, so that arms that are being forgotten are practised again.
     lr: in [0, 1]. epsilon: in [0, 1]. tau: in units of reward, > 0. window, period: >= 2.
     Q before there is a slope: 0 for "online" and "naive"; 1, so that every arm is tried, for the others.
-    Source: Matiisen, Oliver, Cohen, Schulman 2017, arXiv 1707.00183, its four algorithms in their batch form; defaults
+    Source: Matiisen, Oliver, Cohen, Schulman 2017, arXiv 1707.00183, its four algorithms in their batch form; numbers
     of its released code.
-    Differs: there scores come from a validation set, here from the groups trained on. An arm without feedback keeps
-    its Q unless there is reversion, and its next change counts from its last score; the released code takes the change
-    of such arms as 0, and their next one too. "naive" leaves an arm with fewer than two scores in a period as it is,
-    where that code assumes a slope of 1. Ties share where that code draws one.
+    Differs: the released code's default is Thompson sampling, estimator "sampling" here; the default here is the
+    paper's first algorithm, "online". There scores come from a validation set, here from the groups trained on. An arm
+    without feedback keeps its Q unless there is reversion, and its next change counts from its last score; the released
+    code takes the change of such arms as 0, and their next one too. "naive" leaves an arm with fewer than two scores in
+    a period as it is, where that code assumes a slope of 1. Ties share where that code draws one.
     """
 
     name = "tscl"
@@ -150,7 +151,7 @@ class TSCL(ArmRule):
 
 
 def _slopes(history: Floats, times: Floats, count: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
-    """(R, K) least-squares slopes of what came in over when, and whether there are two or more to tell."""
+    """(R, K) least-squares slopes of entries over times, and whether there are two entries or more."""
     width = history.shape[2]
     inside = np.arange(width) < np.minimum(count, width)[:, :, None]
     known = count >= 2

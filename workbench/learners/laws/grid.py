@@ -23,14 +23,15 @@ class GridState(NamedTuple):
 
 @dataclass(frozen=True)
 class PrerequisiteGrid(Law):
-    """A grid of cells; visits to a cell help from the moment on that a cell below it is mastered.
+    """A grid of cells; visits to a cell help as soon as a cell below it is mastered.
 
     competence_c <- min(100, competence_c + kappa n_c [c is open]) - forgetting (competence_c - its start)
     p_i = competence of the item's cell / 100
 
     n_c: visits of the batch to cell c, whatever their rewards. Open: the cell with all coordinates 0, and every cell
     with `threshold` points in a cell one lower in some of the coordinates and equal in the others (2^dims - 1 cells),
-    before the batch. Dynamics without a policy gradient: where order is all, and solving half of the time means little.
+    before the batch. Dynamics without a policy gradient: the order of visits decides, and success near one half matters
+    little.
 
     theta0: every cell starts with 100 sigma(theta0) points, rounded; -10 by default, no points at all, as published.
     kappa: points per visit; 1 by default, as published. So a larger batch teaches more.

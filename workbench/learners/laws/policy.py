@@ -25,7 +25,7 @@ DRAFTS = 8  # problems looked at for each item; each of their first 1 to `longes
 DRAFTED_AT_ONCE = 2**14  # items
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-8  # Adam
 
-# The base model: what it has read, and for how long.
+# The base model: its demonstrations, and its training on them.
 SLIP = 0.03  # of the demonstrations, a wrong digit
 FORGOTTEN = 0.15  # of those with a carry, the carry left out
 READINGS, READING_RATE = 130, 0.02
@@ -201,7 +201,7 @@ Read = tuple[NDArray[np.float32], Callable[[NDArray[np.float32]], NDArray[np.flo
 
 
 def read_policy(weights: NDArray[np.float32]) -> Read:
-    """(R, C, V) log pi of the networks (R, P), and what takes the slope of a loss by log pi to its slope by weights.
+    """(R, C, V) log pi of the networks (R, P), and the function from a loss's gradient by log pi to that by weights.
 
     In the precision of the weights, single in the learner.
     """
@@ -273,7 +273,7 @@ def base_weights(width: int) -> NDArray[np.float32]:
 
 
 def demonstrations() -> NDArray[np.float32]:
-    """(C, V) shares of what the base model has read: digit d in proportion to 1 / (d + 1), and not without errors."""
+    """(C, V) shares of the base model's demonstrations: digit d in proportion to 1 / (d + 1), some with errors."""
     frequency = 1.0 / (1.0 + np.arange(DIGITS))
     context = frequency[_a] * frequency[_b]
     answers = np.full((CONTEXTS, DIGITS), SLIP / DIGITS)

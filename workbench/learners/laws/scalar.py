@@ -15,7 +15,7 @@ from workbench.learners.signals import GRPO
 
 @dataclass(frozen=True)
 class ScalarIRT(Law):
-    """Scalar skill: whatever is learned on one item helps with all.
+    """Scalar skill: learning on one item helps with all others equally.
 
     p = c + (u - c) P,  P = sigma(a (theta - b))                                     (four-parameter logistic)
     theta <- theta + kappa a A mean_i S_i D_i - forgetting (theta - theta0) + noise xi,   xi ~ N(0, 1)
@@ -24,11 +24,11 @@ class ScalarIRT(Law):
     which stops skill at a (theta - theta0) = 1 / anchor.
 
     a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step.
-    floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
+    floor c: success by guessing, [0, 1); not the exploration share `floor` of a rule. ceiling u: best success, (c, 1].
     noise: sd of optimiser noise, logits per update, >= 0, up to 0.02 in use; 0 by default, seeds differ enough.
     anchor: weight beta_KL of the KL penalty against the start, no unit, >= 0; 0.001 to 0.3 in use, and 0 by default,
     as in most recent recipes.
-    Over-rates easy items: they teach hard ones in full.
+    It over-rates easy items, which teach hard ones in full.
     Source: response curve of Barton and Lord 1981 (3PL: Birnbaum 1968); the update is the policy gradient of theta.
     Differs: the anchor pulls in proportion to the sampled signal, so silent groups do not pull; its mean is exact.
     """

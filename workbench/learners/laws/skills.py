@@ -26,7 +26,7 @@ class SkillState(NamedTuple):
 
 @dataclass(frozen=True)
 class MultiSkill(Law):
-    """K skills; each item takes one, and what is learned in one changes the others through a matrix M.
+    """K skills; each item takes one, and gains in one change the others through a matrix M.
 
     p_i = sigma(theta_k - b_i),   k the skill of item i                          (a = 1)
     theta <- theta + kappa w * M g - forgetting (theta - theta0),   g_k = 1 / B sum of S_i over the items i of skill k
@@ -38,7 +38,7 @@ class MultiSkill(Law):
 
     skills: K >= 1, 1 to 8 in use; 4 by default, enough for an order and for conflicts. Items get theirs as in
     `topic_of`, held-out items too.
-    transfer: what a skill gains from another's gain, share in [0, 1]: 0 separate skills, 1 one skill; range 0 to 0.6,
+    transfer: a skill's share of another's gain, in [0, 1]: 0 separate skills, 1 one skill; range 0 to 0.6,
     0.3 by default.
     interference: taken from transfer between pairs that interfere, in [0, 2], range 0 to 0.6; 0 by default: nothing is
     unlearned.

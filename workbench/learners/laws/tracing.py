@@ -1,4 +1,4 @@
-"""L6: skills that are known or not, learned by practice whatever comes of it."""
+"""L6: skills that are known or not, learned by practice whatever its rewards."""
 
 from __future__ import annotations
 
