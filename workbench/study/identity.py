@@ -18,7 +18,7 @@ from workbench.learners import Law
 def code_digest() -> str:
     """SHA-256 over the source of everything a cell's result depends on: results of other code are not reused."""
     root = Path(__file__).parents[1]
-    sources = ["streams.py", "lanes.py", "kernels", "pool.py", "loop.py", "controllers", "learners"]
+    sources = ["streams.py", "lanes.py", "kernels", "pool", "loop.py", "controllers", "learners"]
     digest = hashlib.sha256()
     for name in sources:
         path = root / name
