@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from workbench.difficulty.counts import chance_of_next, chance_of_none
+
 RARELY = 4  # visits after which a pass is scaled, lest it underflow where a law errs by many logits
 
 
@@ -96,22 +98,6 @@ def spread(signals, decay, order, out):
             out[d, i] /= size
 
 
-@njit(inline="always")
-def _none(p, phi, n):
-    """Chance of no success of n, beta-binomial of mean p; phi = rho / (1 - rho)."""
-    above, below = 1.0, 1.0
-    for j in range(n):
-        above *= 1 - p + j * phi
-        below *= 1 + j * phi
-    return above / below
-
-
-@njit(inline="always")
-def _next(mass, k, p, phi, n):
-    """Chance of k + 1 successes, given that of k."""
-    return mass * ((n - k) * (p + k * phi)) / ((k + 1) * (1 - p + (n - k - 1) * phi))
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_counts(p, rho, n, luck, out):
     """out (D, I): counts drawn by inversion; rho (D,)."""
@@ -119,10 +105,10 @@ def draw_counts(p, rho, n, luck, out):
         phi = rho[d] / (1 - rho[d])
         for i in range(out.shape[1]):
             q = min(max(p[d, i], 1e-9), 1 - 1e-9)
-            mass, k = _none(q, phi, n), 0
+            mass, k = chance_of_none(q, phi, n), 0
             left = luck[d, i] - mass
             while left >= 0 and k < n:
-                mass = _next(mass, k, q, phi, n)
+                mass = chance_of_next(mass, k, q, phi, n)
                 left -= mass
                 k += 1
             out[d, i] = k
@@ -136,8 +122,8 @@ def mean_masses(p, rho, n, out):
         phi = rho[d] / (1 - rho[d])
         for i in range(len(out)):
             q = min(max(p[d, i], 1e-9), 1 - 1e-9)
-            mass = _none(q, phi, n)
+            mass = chance_of_none(q, phi, n)
             out[i, 0] += mass / len(p)
             for k in range(n):
-                mass = _next(mass, k, q, phi, n)
+                mass = chance_of_next(mass, k, q, phi, n)
                 out[i, k + 1] += mass / len(p)

@@ -80,10 +80,11 @@ def check_length(name: str, values: Any, size: int, main: str = "difficulty") ->
 
 
 def numbers(name: str, values: Any, domain: str = "numbers") -> Floats:
-    """Values as float64, a copy. InputError names the first entry that is no number.
+    """Values of a column as float64, a copy. InputError names the first entry that is no number.
 
     Text, booleans, dates, complex numbers, masked arrays and arrays of objects are no numbers.
     """
+    _column(name, values)
     array = _array(name, values, domain)
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name}: must be {domain}, got {_first_odd(values)}")
