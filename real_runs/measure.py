@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
-from workbench.files import only_writer, to_parquet, write_whole
+from workbench.files import only_writer
 from workbench.pool import Pool
 
 
@@ -27,10 +27,11 @@ def measure(
     from real_runs.rl.models import BASE, load
     from real_runs.rl.ppo import Algorithm
     from real_runs.runs import checkpoint
+    from real_runs.tasks.files import with_texts
     from real_runs.tasks.named import make_task
 
     task = make_task(task_name, scorer)
-    pool = Pool.load(source) if source else task.pool(size, seed=seed)
+    pool = with_texts(Pool.load(source), source) if source else task.pool(size, seed=seed)
     policy = load(model or BASE)
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
@@ -54,11 +55,11 @@ def measure(
             bar.update(len(items))
     if learner.faults:
         print(f"{learner.faults} answers could not be scored and count as wrong", file=sys.stderr)
-    measured = Pool(
-        100.0 * (1.0 - successes / attempts), category=pool.category, level=pool.level, successes=successes,
-        attempts=np.full(len(pool), attempts), payload=pool.payload, name=out.stem,
+    measured = replace(
+        pool, difficulty=100.0 * (1.0 - successes / attempts), successes=successes,
+        attempts=np.full(len(pool), attempts), name=out.stem,
     )  # fmt: skip
-    write_whole(out, to_parquet(frame_of(measured)))
+    measured.save(out)
     for path in checkpoint.own(folder, key):
         path.unlink()
     if others := checkpoint.others(folder, key):
@@ -67,14 +68,6 @@ def measure(
     else:
         shutil.rmtree(folder)
     return measured
-
-
-def frame_of(pool: Pool) -> pd.DataFrame:
-    """A pool as a table that `Pool.load` reads."""
-    names = ("category", "level", "successes", "attempts", "weak_rate", "strong_rate")
-    columns = {name: getattr(pool, name) for name in names}
-    known = {name: values for name, values in columns.items() if values is not None}
-    return pd.DataFrame({"difficulty": pool.difficulty} | known | dict(pool.payload or {}))
 
 
 def summary(pool: Pool) -> str:

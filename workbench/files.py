@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 LOCK = ".lock"
 
@@ -24,36 +24,43 @@ class StorageError(OSError):
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a temporary file beside it, flushed, then renamed over it."""
+    """Write a file whole or not at all: to a temporary file `.part-*` beside it, flushed, then renamed over it.
+
+    Its mode is 0o666 less the process's umask, as `open` gives a new file. Raises StorageError where the disk refuses.
+    """
     write_parts(path, [data])
 
 
 def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """The same for content in parts, which are not joined in memory."""
-    temporary = None
+    temporary = path.parent / f".part-{secrets.token_hex(8)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with os.fdopen(handle, "wb") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
     """A table as Parquet bytes; the same table gives the same bytes."""
+    import pyarrow as pa
+
     table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)  # threads cost more than they save here
-    return _parquet(table, compression="zstd")
+    return parquet_bytes(table, compression="zstd")
 
 
-def _parquet(table: pa.Table, **options: Any) -> bytes:
+def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
+    """An Arrow table as Parquet bytes. options: of `pyarrow.parquet.write_table`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **options)
     return bytes(sink.getvalue().to_pybytes())

@@ -114,7 +114,11 @@ def execute(
 
 
 def make_pool(run: Run, task: Any) -> Pool:
-    """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task."""
+    """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task.
+
+    Held-out problems of the task are left out, and a line says how many.
+    """
+    from real_runs.tasks.files import training_pool
     from real_runs.tasks.measured import MEASURED, SHAPES, cut
 
     if run.pool in SHAPES:
@@ -127,6 +131,7 @@ def make_pool(run: Run, task: Any) -> Pool:
     else:
         measured = MEASURED / f"{run.task}.parquet"
         pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)
+    pool = training_pool(pool, task, run.heldout)
     if run.batch > len(pool):
         raise InputError(f"--batch: must be <= {len(pool)}, the items of pool '{pool.name}', got {run.batch}")
     return pool

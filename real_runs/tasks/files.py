@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from real_runs.tasks.measured import rows_of
-from real_runs.tasks.task import STRATA, _decile, _key
+from real_runs.tasks.task import STRATA, Task, _decile, _key
 from workbench.errors import InputError
 from workbench.pool import Pool
 from workbench.streams import Role, generator
+
+
+def print_note(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def with_texts(pool: Pool, where: str) -> Pool:
+    """The pool with prompts and answers as text: the one form in which tasks, pools and scorers have them.
+
+    A prompt may be text or a chat of one message (the released AdaRFT rows); an answer text or a number. `where` names
+    the pool in errors. Raises InputError unless every row has both.
+    """
+    texts = {}
+    for column, text in (("prompt", _prompt_text), ("answer", _answer_text)):
+        given = (pool.payload or {}).get(column)
+        if given is None:
+            raise InputError(f"{where}: must have a column '{column}' in its {len(pool)} rows, got none")
+        texts[column] = [text(value) for value in given]
+        missing = [row for row, value in enumerate(texts[column]) if not value]
+        if missing:
+            raise InputError(
+                f"{where}: must have text in column '{column}' of every row, got none in {len(missing)} of "
+                f"{len(pool)} rows, the first is row {missing[0]}"
+            )
+    return pool.with_payload({**(pool.payload or {}), **texts})
+
+
+def training_pool(pool: Pool, task: Task, per_stratum: int, say: Callable[[str], None] = print_note) -> Pool:
+    """The pool that a run of `task` may train on: prompts and answers as text, without the held-out problems.
+
+    per_stratum: of the held-out problems (`Task.heldout`). say: gets one line if problems were left out. Raises
+    InputError where a row has no text, and where nothing but held-out problems is there.
+    """
+    pool = with_texts(pool, f"pool '{pool.name}'")
+    held_out = set(task.heldout(per_stratum)[0])
+    prompts = (pool.payload or {})["prompt"]
+    free = np.array([prompt not in held_out for prompt in prompts])
+    if not free.any():
+        got = f"got {len(pool)} of {len(pool)} held out"
+        raise InputError(f"pool '{pool.name}': must have problems that task {task.name} does not hold out, {got}")
+    if free.all():
+        return pool
+    say(f"pool '{pool.name}': {(~free).sum()} of {len(pool)} problems are held out for evaluation and are left out")
+    return pool.take(free)
 
 
 @dataclass(frozen=True)
@@ -25,22 +69,10 @@ class PromptFile:
     @classmethod
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
-        pool = Pool.load(path)
-        columns = {}
-        for column, text in (("prompt", _prompt_text), ("answer", _answer_text)):
-            if column not in (pool.payload or {}):
-                raise InputError(f"{path}: must have a column '{column}' in its {len(pool)} rows, got none")
-            columns[column] = [text(value) for value in pool.payload[column]]  # type: ignore[index]
-            missing = [row for row, value in enumerate(columns[column]) if not value]
-            if missing:
-                raise InputError(
-                    f"{path}: must have text in column '{column}' of every row, got none in {len(missing)} of "
-                    f"{len(pool)} rows, the first is row {missing[0]}"
-                )
-        if len(set(columns["prompt"])) < 2:
+        pool = with_texts(Pool.load(path), path)
+        if len(set((pool.payload or {})["prompt"])) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
-        optional = {c: getattr(pool, c) for c in ("ids", "category", "level", "successes", "attempts")}
-        return cls(Pool(pool.difficulty, **optional, payload=columns, name=pool.name))
+        return cls(pool)
 
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on, and one row of each reserved prompt."""
@@ -53,14 +85,14 @@ class PromptFile:
 
     def training(self, size: int, seed: int) -> Pool:
         rows, _ = self._sides()
-        return rows_of(self.rows, np.sort(generator(seed, Role.PROBLEM).permutation(rows)[:size]), self.rows.name)
+        return self.rows.take(np.sort(generator(seed, Role.PROBLEM).permutation(rows)[:size]))
 
     def reserved(self, per_stratum: int, seed: int) -> Pool:
         _, rows = self._sides()
         rows = generator(seed, Role.PROBLEM).permutation(rows)
         stratum = _decile(self.rows.difficulty[rows])
         chosen = [rows[stratum == s][:per_stratum] for s in range(STRATA)]
-        return rows_of(self.rows, np.concatenate(chosen), self.rows.name)
+        return self.rows.take(np.concatenate(chosen))
 
 
 def _prompt_text(prompt: Any) -> str:

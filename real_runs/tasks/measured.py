@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from workbench.errors import InputError, check_choice, check_count
-from workbench.files import StorageError, to_parquet, write_whole
+from workbench.files import StorageError
 from workbench.pool import GRID, PRESETS, Pool
 from workbench.streams import Role, generator
 
@@ -28,7 +27,7 @@ def decile_shares(shape: str) -> np.ndarray:
 
 
 def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:
-    """Items of `pool`, drawn at random within each decile, in a published shape.
+    """Items of `pool`, drawn at random within each decile, in a published shape; with all their columns.
 
     size: items, by default as many as the rarest decile allows. Raises InputError if there are not enough.
     """
@@ -51,20 +50,10 @@ def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:
         )
     draw = generator(seed, Role.POOL)
     chosen = np.concatenate([draw.permutation(np.flatnonzero(decile == d))[: wanted[d]] for d in range(10)])
-    return rows_of(pool, np.sort(chosen), shape)
-
-
-def rows_of(pool: Pool, rows: np.ndarray, name: str) -> Pool:
-    """Some items of a pool, in the order of `rows`."""
-    columns = {c: getattr(pool, c) for c in ("ids", "category", "level", "successes", "attempts")}
-    kept = {c: None if values is None else np.asarray(values)[rows] for c, values in columns.items()}
-    payload = {c: [values[row] for row in rows] for c, values in (pool.payload or {}).items()}
-    return replace(pool, difficulty=pool.difficulty[rows], payload=payload or None, name=name, **kept)
+    return pool.take(np.sort(chosen), name=shape)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from real_runs.measure import frame_of
-
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", default="reverse", help="whose measured pool to cut (default: %(default)s)")
     p.add_argument("--out", type=Path, default=Path("results/pools"), help="folder (default: %(default)s)")
@@ -73,8 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         measured = Pool.load(MEASURED / f"{options.task}.parquet")
         for shape in SHAPES:
             pool = cut(measured, shape)
-            path = options.out / f"{options.task}-{shape}.parquet"
-            write_whole(path, to_parquet(frame_of(pool)))
+            path = pool.save(options.out / f"{options.task}-{shape}.parquet")
             print(f"{path}: {len(pool)} problems")
     except (InputError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)

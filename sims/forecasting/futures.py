@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import betaln, expit, logit
+from scipy.special import expit, logit
 
 from sims.forecasting import passes
 from sims.forecasting.discrepancy import Shared
 from sims.forecasting.fitting import GRID, STEP, Fit, Floats, chance, draw_last
 from sims.forecasting.visits import BINS, VisitLog
+from workbench.difficulty.counts import log_sequence
 from workbench.streams import Role, generator
 
 BASELINES = ("persistence", "running mean", "logistic curve")
@@ -104,7 +105,7 @@ def beta_prior(successes: Floats, attempts: int) -> tuple[float, float]:
 
     def loss(v: Floats) -> float:
         a, b = np.exp(v)
-        return -float(np.sum(betaln(a + successes, b + attempts - successes) - betaln(a, b)))
+        return -float(np.sum(log_sequence(successes, attempts, a, b)))
 
     a, b = np.exp(minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-6, 6)] * 2).x)
     return float(a), float(b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from workbench.kernels.binomial import chance_of_next, chance_of_none
 from workbench.kernels.compiling import Array, compiled, inlined
 
 RARELY = 4  # visits after which a pass is scaled, lest it underflow where a law errs by many logits
@@ -102,22 +103,6 @@ def spread(signals: Array, decay: Array, order: Array, out: Array) -> None:
             out[d, i] /= size
 
 
-@inlined
-def _none(p: float, phi: float, n: int) -> float:
-    """Chance of no success of n, beta-binomial of mean p; phi = rho / (1 - rho)."""
-    above, below = 1.0, 1.0
-    for j in range(n):
-        above *= 1 - p + j * phi
-        below *= 1 + j * phi
-    return above / below
-
-
-@inlined
-def _next(mass: float, k: int, p: float, phi: float, n: int) -> float:
-    """Chance of k + 1 successes, given that of k."""
-    return mass * ((n - k) * (p + k * phi)) / ((k + 1) * (1 - p + (n - k - 1) * phi))
-
-
 @compiled(error_model="numpy")
 def draw_counts(p: Array, rho: Array, n: int, uniform: Array, out: Array) -> None:
     """out (D, I): counts drawn by inversion; rho (D,)."""
@@ -125,10 +110,10 @@ def draw_counts(p: Array, rho: Array, n: int, uniform: Array, out: Array) -> Non
         phi = rho[d] / (1 - rho[d])
         for i in range(out.shape[1]):
             q = min(max(p[d, i], 1e-9), 1 - 1e-9)
-            mass, k = _none(q, phi, n), 0
+            mass, k = chance_of_none(q, phi, n), 0
             left = uniform[d, i] - mass
             while left >= 0 and k < n:
-                mass = _next(mass, k, q, phi, n)
+                mass = chance_of_next(mass, k, q, phi, n)
                 left -= mass
                 k += 1
             out[d, i] = k
@@ -142,8 +127,8 @@ def mean_masses(p: Array, rho: Array, n: int, out: Array) -> None:
         phi = rho[d] / (1 - rho[d])
         for i in range(len(out)):
             q = min(max(p[d, i], 1e-9), 1 - 1e-9)
-            mass = _none(q, phi, n)
+            mass = chance_of_none(q, phi, n)
             out[i, 0] += mass / len(p)
             for k in range(n):
-                mass = _next(mass, k, q, phi, n)
+                mass = chance_of_next(mass, k, q, phi, n)
                 out[i, k + 1] += mass / len(p)

@@ -1,16 +1,25 @@
 """Pools: the released files and their synthetic twins, the loaders, and every bad input refused by name."""
 
 import json
+import pickle
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import fields, replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
 from workbench.errors import InputError
+from workbench.files import StorageError
+from workbench.pool.columns import COLUMNS
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
 
@@ -448,3 +457,298 @@ def test_the_union_of_the_released_files_has_the_published_prompts_and_conflicts
     assert len(pool) - pool.duplicates == 29_724
     # Counted against the first row of the identical prompt.
     assert pool.conflicts == 653
+
+
+# --- every column there and back
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+NUMBER = st.floats(0, 1, allow_subnormal=False)
+NESTED = st.lists(st.fixed_dictionaries({"role": TEXT, "content": TEXT}, optional={"name": TEXT}), max_size=2)
+VALUE = st.one_of(TEXT, st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.booleans(), st.none(), NESTED)
+LABEL = st.one_of(TEXT, st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False))
+
+
+@st.composite
+def pools(draw):
+    """Pools of any columns: labels of one kind or mixed, text that looks like numbers, and nested prompts."""
+    size = draw(st.integers(1, 5))
+
+    def column(entry):
+        return draw(st.lists(entry, min_size=size, max_size=size))
+
+    def labels(*more):
+        kind = draw(st.sampled_from([TEXT, st.sampled_from(["01", "1", "1e5", "NA", "True"]), LABEL, *more]))
+        return column(kind)
+
+    attempts = column(st.integers(1, 128))
+    columns = {
+        "ids": labels(), "category": labels(st.booleans()), "level": labels(),
+        "features": draw(st.integers(1, 3).flatmap(lambda f: st.lists(
+            st.lists(st.floats(-1e9, 1e9), min_size=f, max_size=f), min_size=size, max_size=size))),
+        "weak_rate": column(NUMBER), "strong_rate": column(NUMBER),
+        "payload": {
+            name: column(draw(st.sampled_from([TEXT, NESTED, VALUE])))
+            for name in draw(st.sets(st.sampled_from(["prompt", "answer", "difficulty", "x.json", "payload.y", "z"])))
+        } or None,
+    }  # fmt: skip
+    columns = {name: values for name, values in columns.items() if draw(st.booleans())}
+    if draw(st.booleans()):
+        columns |= {"attempts": attempts, "successes": [draw(st.integers(0, n)) for n in attempts]}
+    return quiet(lambda: wb.Pool(column(st.floats(0, 100)), **columns))
+
+
+def quiet(call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return call()
+
+
+def contents(pool):
+    """All that a pool holds, but its name: with the types of the entries, and without those of arrays."""
+    columns = {f.name: getattr(pool, f.name) for f in fields(pool) if f.name not in ("name", "payload")}
+    plain = {name: None if values is None else values.tolist() for name, values in columns.items()}
+    return json.dumps(plain | {"payload": pool.payload}, sort_keys=True)
+
+
+def test_the_list_of_columns_is_the_fields_of_a_pool():
+    assert {f.name for f in fields(wb.Pool)} == {*COLUMNS, "payload", "name"}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pool=pools())
+def test_a_saved_pool_loads_with_every_column(tmp_path, suffix, pool):
+    again = quiet(lambda: wb.Pool.load(pool.save(tmp_path / f"pool.{suffix}")))
+    assert contents(again) == contents(pool)
+    assert again.digest == pool.digest
+
+
+@settings(deadline=None, max_examples=30)
+@given(pool=pools())
+def test_a_pool_from_its_own_frame_is_the_same_pool(pool):
+    frame = pool.to_frame()
+    assert len(frame) == len(pool)
+    again = quiet(lambda: wb.Pool.from_frame(frame))
+    assert contents(again) == contents(pool)
+    assert again.digest == pool.digest
+
+
+@settings(deadline=None, max_examples=30)
+@given(pool=pools(), data=st.data())
+def test_taken_rows_are_those_rows_of_every_column(pool, data):
+    rows = data.draw(st.lists(st.integers(0, len(pool) - 1), min_size=1, max_size=7))
+    taken = pool.take(rows, name="mine")
+    assert taken.name == "mine"
+    for name in COLUMNS:
+        values = getattr(pool, name)
+        if values is None:
+            assert getattr(taken, name) is None
+        else:
+            assert getattr(taken, name).tolist() == [values.tolist()[row] for row in rows]
+    assert taken.payload == (pool.payload and {n: [v[row] for row in rows] for n, v in pool.payload.items()})
+    assert taken.digest == quiet(lambda: replace(taken)).digest  # the checks of a new pool change nothing
+
+
+def test_rows_are_taken_by_position_mask_and_slice():
+    pool = wb.Pool([10.0, 20.0, 30.0], ids=["a", "b", "c"])
+    assert pool[[2, 0]].ids.tolist() == ["c", "a"]
+    assert pool[np.array([True, False, True])].ids.tolist() == ["a", "c"]
+    assert pool[pool.difficulty > 15].ids.tolist() == ["b", "c"]
+    assert pool[1:].ids.tolist() == ["b", "c"]
+    assert pool[::-1].name == "pool"
+    with pytest.raises(TypeError):
+        iter(pool)
+
+
+@pytest.mark.parametrize(
+    "rows", [[3], [-1], [0.5], ["a"], [True, False], 1, [], [[0]], slice(3, None), [[0], [1, 2]], None, [False] * 3]
+)
+def test_rows_that_are_no_rows_are_refused(rows):
+    refused("rows", lambda: wb.Pool([10.0, 20.0, 30.0]).take(rows))
+
+
+def test_a_file_is_saved_whole_and_its_kind_is_checked(tmp_path):
+    pool = wb.Pool([10.0, 20.0])
+    assert pool.save(str(tmp_path / "a" / "b.csv")) == tmp_path / "a" / "b.csv"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.csv"]
+    assert (tmp_path / "a" / "b.csv").read_text() == "difficulty\n10.0\n20.0\n"
+    refused("xyz", lambda: pool.save(tmp_path / "c.xyz"))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError):
+        pool.save(tmp_path / "file" / "c.csv")
+
+
+@pytest.mark.parametrize("value", [b"bytes", {1: "a"}, {"when": np.datetime64("2026-01-01")}, object()])
+def test_a_payload_that_no_file_can_hold_is_refused_with_its_row(tmp_path, value):
+    pool = wb.Pool([10.0, 20.0], payload={"extra": ["text", value]})
+    for suffix in ("parquet", "jsonl", "csv"):
+        assert "row 1" in refused("payload.extra", lambda suffix=suffix: pool.save(tmp_path / f"pool.{suffix}"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_synthetic_pool_keeps_what_rules_need_through_a_file(tmp_path):
+    pool = wb.Pool.synthetic("skew-easy", size=300)
+    again = wb.Pool.load(pool.save(tmp_path / "pool.parquet"))
+    assert again.digest == pool.digest
+    for rule in (wb.PCL(), wb.DOTS(), wb.BOTS()):
+        one, other = (wb.Controller(rule, of, seed=3) for of in (pool, again))
+        assert one.next_batch(16).tolist() == other.next_batch(16).tolist()
+
+
+def test_a_long_prompt_and_many_features_fit_into_a_csv_cell(tmp_path):
+    pool = wb.Pool([50.0], features=[np.arange(30_000) / 7], payload={"prompt": ["x" * 200_000]})
+    assert contents(wb.Pool.load(pool.save(tmp_path / "wide.csv"))) == contents(pool)
+
+
+# --- what a pool owns
+
+
+def test_every_column_is_a_copy_that_cannot_be_written():
+    given = {
+        "ids": np.array(["a", "b"]), "category": np.array(["x", "y"]), "level": np.array([1, 2]),
+        "successes": np.array([1, 2]), "attempts": np.array([4, 4]), "features": np.ones((2, 3)),
+        "weak_rate": np.array([0.1, 0.2]), "strong_rate": np.array([0.3, 0.4]), "difficulty": np.array([75.0, 50.0]),
+    }  # fmt: skip
+    assert given.keys() == COLUMNS.keys()
+    pool = wb.Pool(**given)
+    before = wb.Pool(**given).digest
+    for values in given.values():
+        values[:] = values[::-1].copy() if values.ndim == 1 else 0
+    assert pool.digest == before == replace(pool).digest
+    for of in (pool, pickle.loads(pickle.dumps(pool)), pool[[0]], pool.without_payload()):
+        for name in COLUMNS:
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(of, name)[0] = getattr(of, name)[0]
+
+
+def test_a_payload_is_a_copy():
+    prompts = ["A", "B"]
+    pool = wb.Pool([10.0, 20.0], payload={"prompt": prompts})
+    prompts[0] = "C"
+    assert pool.payload == {"prompt": ["A", "B"]}
+
+
+NO_NUMBERS = {
+    "masked": np.ma.array([10.0, 20.0], mask=[False, True]), "object": np.array([10.0, 20.0], dtype=object),
+    "complex": np.array([10.0, 20.0 + 0j]), "boolean": np.array([True, False]), "boolean in a list": [10.0, True],
+    "date": np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[D]"), "text": ["10", "20"], "none": [10.0, None],
+    "duration": np.array([1, 2], dtype="timedelta64[s]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["difficulty", "successes", "attempts", "features", "weak_rate", "strong_rate"])
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_what_is_no_number_is_refused_with_its_column(column, kind):
+    good = {"difficulty": [10.0, 20.0], "successes": [1, 1], "attempts": [4, 4]}
+    bad = NO_NUMBERS[kind]
+    if column == "features":
+        bad = [[v] for v in bad] if isinstance(bad, list) else bad[:, None]
+    line = refused(column, lambda: wb.Pool(**(good | {column: bad})))
+    assert line.startswith(f"{column}: must be ")
+
+
+@pytest.mark.parametrize("column", ["ids", "category", "level"])
+@pytest.mark.parametrize("kind", ["masked", "complex", "date", "none", "duration"])
+def test_labels_are_text_or_numbers(column, kind):
+    line = refused(column, lambda: wb.Pool([10.0, 20.0], **{column: NO_NUMBERS[kind]}))
+    assert line.startswith(f"{column}: must be ")
+
+
+def test_a_gap_in_labels_is_refused_with_its_row():
+    for gap in (None, np.nan):
+        assert "row 1" in refused("category", lambda gap=gap: wb.Pool([10.0, 20.0], category=["a", gap]))
+        assert "row 1" in refused("level", lambda gap=gap: wb.Pool([10.0, 20.0], level=[1.0, gap]))
+
+
+@pytest.mark.parametrize("given", ["x", 5, None, {"a": 1}, {1.0, 2.0}, np.float64(3), np.array(3.0), object()])
+def test_what_is_no_column_is_refused(given):
+    refused("difficulty", lambda: wb.Pool(given))
+
+
+def test_two_dimensions_of_counts_or_labels_are_refused():
+    two = [[1, 2], [1, 2]]
+    refused("successes", lambda: wb.Pool([10.0, 20.0], successes=two, attempts=[4, 4]))
+    refused("attempts", lambda: wb.Pool([10.0, 20.0], successes=[4, 4], attempts=two))
+    refused("ids", lambda: wb.Pool([10.0, 20.0], ids=two))
+    refused("attempts", lambda: wb.Pool([10.0, 20.0], successes=[1, 2], attempts=[4, np.inf]))
+
+
+def test_difficulty_comes_from_counts_where_it_is_not_given():
+    assert wb.Pool(successes=[3, 0], attempts=[4, 8]).difficulty.tolist() == [25.0, 100.0]
+    refused("successes", lambda: wb.Pool(successes=[3, 0, 1], attempts=[4, 8]))
+    refused("successes", lambda: wb.Pool(successes=[9], attempts=[8]))
+
+
+@pytest.mark.parametrize("bins", [0, -1, 2.5, "10", True])
+def test_arms_need_a_whole_number_of_bins(bins):
+    refused("bins", lambda: wb.Pool([10.0, 20.0]).arms(bins=bins))
+    refused("by", lambda: wb.Pool([10.0, 20.0]).arms(by=["difficulty"]))
+
+
+def test_mixed_labels_keep_their_types():
+    assert wb.Pool([10.0, 20.0], ids=["1", 1]).ids.tolist() == ["1", 1]
+
+
+# --- what looks wrong
+
+
+def test_rates_given_for_difficulties_are_warned_of_once():
+    with pytest.warns(UserWarning, match=r"^difficulty: all 6 labels of pool 'pool' lie in \[0, 1\]") as caught:
+        pool = wb.Pool(np.linspace(0, 1, 6))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert len(pool[1:]) == 5  # rows taken from it, and pools of other difficulties, say nothing
+    wb.Pool([0.0, 1.0, 0.5] * 5)
+    wb.Pool(np.linspace(0, 1.1, 6))
+
+
+@pytest.mark.parametrize("column", ["ids", "id", "prompt_id", "item"])
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_the_log_of_a_run_taken_for_a_pool_is_warned_of_with_its_counts(tmp_path, column, suffix):
+    rows = [{"step": i // 4, column: f"p{i % 3}", "successes": 1 + i % 7, "attempts": 8} for i in range(12)]
+    path = write(tmp_path / f"log.{suffix}", rows)
+    with pytest.warns(UserWarning, match=f"^{column if column != 'id' else 'ids'}: the 12 rows of pool 'log' name 3"):
+        wb.Pool.load(path)
+    assert len(wb.Pool.load(write(tmp_path / f"one.{suffix}", rows[:3]))) == 3
+
+
+# --- how a pool is shown
+
+
+def test_a_notebook_shows_name_size_quantiles_and_columns():
+    text = wb.Pool.synthetic("uniform", size=1_000)._repr_html_()
+    for part in ("Pool uniform", "1,000", "0.0 to 99.2", "level, successes, attempts, features, weak_rate"):
+        assert part in text
+
+
+@pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "</table>", '"&amp;\'', "<b>"])
+def test_hostile_names_stay_text(hostile):
+    class Read(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.tags, self.text = [], ""
+
+        def handle_starttag(self, tag, attrs):
+            self.tags.append((tag, attrs))
+
+        def handle_data(self, data):
+            self.text += data
+
+    seen, plain = Read(), Read()
+    seen.feed(wb.Pool([10.0], payload={hostile: ["A"]}, name=hostile)._repr_html_())
+    plain.feed(wb.Pool([10.0], payload={"p": ["A"]}, name="n")._repr_html_())
+    assert seen.tags == plain.tags
+    assert seen.text == plain.text.replace("Pool n", f"Pool {hostile}").replace("payloadp", f"payload{hostile}")
+
+
+def test_a_pool_needs_no_package_of_tables():
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['pandas', 'pyarrow', 'scipy', 'matplotlib'])\n"
+        "import workbench.files, workbench.pool as p\n"
+        "pool = p.Pool.synthetic('uniform', size=50); pool.arms(); pool[[1]]\n"
+        "print(p.Pool.load(pool.save(sys.argv[1])).digest == pool.digest)"
+    )
+    for suffix in ("csv", "jsonl"):
+        with tempfile.TemporaryDirectory() as folder:
+            call = [sys.executable, "-c", code, f"{folder}/pool.{suffix}"]
+            assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip() == "True"

@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from workbench import difficulty
 from workbench.difficulty import __main__ as command
+from workbench.difficulty import counts
 from workbench.difficulty.responses import read_responses
 from workbench.errors import InputError
 
@@ -133,6 +134,41 @@ def test_shrunk_intervals_cover_in_any_one_population(alpha, beta):
     assert np.mean(inside) > 0.95 - 0.036
 
 
+def test_the_beta_binomial_is_scipys_in_one_convention():
+    """mean p, correlation rho: alpha = p (1 - rho) / rho; tiny rho is the binomial."""
+    from scipy.special import gammaln
+    from scipy.stats import betabinom, binom
+
+    p, rho, n = np.array([[0.0, 0.02], [0.5, 0.97]]), 0.3, 9
+    chances = counts.count_chances(p, rho, n)
+    assert chances.shape == (2, 2, n + 1)
+    assert chances.sum(axis=-1) == pytest.approx(1)
+    p = np.clip(p, 1e-9, None)
+    alpha, beta = p * (1 - rho) / rho, (1 - p) * (1 - rho) / rho
+    k = np.arange(n + 1)
+    expected = betabinom.pmf(k, n, alpha[..., None], beta[..., None])
+    np.testing.assert_allclose(chances, expected, rtol=1e-10)
+    np.testing.assert_allclose(counts.count_chances(p, 0.0, n), binom.pmf(k, n, p[..., None]), rtol=1e-10)
+    choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    sequence = counts.log_sequence(k, n, alpha[..., None], beta[..., None])
+    np.testing.assert_allclose(np.exp(sequence + choose), expected, rtol=1e-10)
+
+
+def test_counts_drawn_and_counted_in_the_studies_follow_the_same_law():
+    from sims.forecasting.passes import draw_counts, mean_masses
+
+    p, rho, n = np.array([[0.2, 0.7], [0.4, 0.7]]), np.array([0.1, 0.3]), 5
+    masses = np.empty((2, n + 1))
+    mean_masses(p, rho, n, masses)
+    each = np.stack([counts.count_chances(p[d], rho[d], n) for d in range(2)])
+    np.testing.assert_allclose(masses, each.mean(axis=0), rtol=1e-12)
+    edges = each.cumsum(axis=-1)[:, :, 2]  # the random number at which the count turns from 2 to 3
+    for shift, expected in ((-1e-9, 2), (1e-9, 3)):
+        drawn = np.empty((2, 2), np.int64)
+        draw_counts(p, rho, n, edges + shift, drawn)
+        assert (drawn == expected).all()
+
+
 @pytest.mark.parametrize(("alpha", "beta", "most"), [(0.8, 2, 0.05), (2, 2, 0.05), (20, 30, 0.5)])
 def test_the_prior_of_the_population_is_not_felt_with_many_items(alpha, beta, most):
     """1,000 items of 8 attempts against shrinkage by maximum likelihood."""
@@ -192,6 +228,15 @@ def test_released_scores_need_as_many_attempts_as_the_paper_says():
         (lambda: difficulty.from_counts([-1], [2]), "got -1 of 2"),
         (lambda: difficulty.from_counts([0.5], [2]), "got 0.5 of 2"),
         (lambda: difficulty.from_counts([0], [0]), "attempts >= 1"),
+        (lambda: difficulty.from_counts([1, 2], [np.inf, 4]), "got 1 of inf at row 0"),
+        (lambda: difficulty.from_counts([np.nan], [4]), "got nan of 4 at row 0"),
+        (lambda: difficulty.from_counts([[1, 2]], [4, 4]), "one per item, got shapes (1, 2) and (2,)"),
+        (lambda: difficulty.from_counts([1, 2], [[4, 4], [9, 9]]), "one per item, got shapes (2,) and (2, 2)"),
+        (lambda: difficulty.from_counts([1, 2, 3], [4, 4]), "one per item, got shapes (3,) and (2,)"),
+        (lambda: difficulty.from_counts([], []), "one per item, got shapes (0,) and (0,)"),
+        (lambda: difficulty.from_counts([True], [2]), "successes: must be whole numbers, got True at row 0"),
+        (lambda: difficulty.from_counts(np.ma.array([1, 2], mask=[0, 1]), 2), "successes: must be whole numbers"),
+        (lambda: difficulty.from_counts([1], np.array(["2026"], "datetime64[Y]")), "attempts: must be whole numbers"),
         (lambda: difficulty.from_counts(["a"], [2]), "must be whole numbers"),
         (lambda: difficulty.from_counts([3], [8], shrink=True), "must be of at least 2 items to shrink to each other"),
         (lambda: difficulty.from_counts([1], [2], level=1), "level: must be a number in (0, 1)"),

@@ -22,7 +22,6 @@ from sims.forecasting.fitting import (
     STEP,
     Fit,
     Model,
-    beta_binomial,
     curvature,
     fit,
     log_likelihood,
@@ -31,6 +30,7 @@ from sims.forecasting.fitting import (
 from sims.forecasting.futures import Task, growth, simulate
 from sims.forecasting.laws import bank_of
 from sims.forecasting.visits import BINS, VisitLog, read_log
+from workbench.difficulty.counts import count_chances
 from workbench.errors import InputError
 from workbench.learners import SimLearner, TinyPolicy
 from workbench.learners.laws.grid import GridState
@@ -311,9 +311,9 @@ def test_a_network_forgets_its_share_once_a_visit_in_however_many_batches():
 
 def test_beta_binomial_sums_to_one_and_is_binomial_without_over_dispersion():
     p = np.array([0.02, 0.5, 0.97])
-    assert beta_binomial(p, 0.1, 8).sum(axis=1) == pytest.approx(1)
+    assert count_chances(p, 0.1, 8).sum(axis=1) == pytest.approx(1)
     binomial = [[math.comb(8, k) * q**k * (1 - q) ** (8 - k) for k in range(9)] for q in p]
-    assert beta_binomial(p, 1e-9, 8) == pytest.approx(np.array(binomial), rel=1e-5)
+    assert count_chances(p, 1e-9, 8) == pytest.approx(np.array(binomial), rel=1e-5)
 
 
 STATE = {"skills": ("theta", "theta0"), "chain": ("eta", "theta0"), "grid": ("competence", None),

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -64,7 +65,21 @@ def test_a_file_appears_whole_with_its_folders_and_nothing_beside_it(tmp_path):
     write_whole(path, b"second")
     assert path.read_bytes() == b"second"
     assert names(path.parent) == ["file.bin"]
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664), (0o022, 0o644)])
+def test_files_have_the_mode_that_the_umask_allows(tmp_path, umask, mode):
+    """As `open` would give it, for new files and for files that are written again."""
+    code = (
+        "import os, sys; from pathlib import Path; from workbench.files import write_whole; import workbench as wb\n"
+        "folder = Path(sys.argv[1]); os.umask(int(sys.argv[2]))\n"
+        "write_whole(folder / 'a.bin', b'1'); write_whole(folder / 'a.bin', b'2')\n"
+        "wb.Pool([10.0]).save(folder / 'b.csv'); open(folder / 'c', 'w').close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(umask)], check=True)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(
+        ["a.bin", "b.csv", "c"], mode
+    )
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_half_written(tmp_path):

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from workbench.commands import Parser, exit_status
 from workbench.difficulty import irt
 from workbench.difficulty.irt.marginal import GUESSING
+from workbench.difficulty.responses import read_responses
 from workbench.errors import check_choice, shown
 from workbench.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
-from workbench.difficulty.responses import read_responses
 
 TABLES = ("items", "persons", "item_fit")
 
@@ -37,7 +37,7 @@ def tables(fit: irt.Fit, responses: irt.Responses) -> dict[str, pd.DataFrame]:
 
 
 def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
-    """What fit.json holds."""
+    """The content of fit.json."""
     scale: str | None = "N(0, 1)"
     likelihood = "marginal"
     if len(responses.persons) == 1:
@@ -67,7 +67,7 @@ def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
 
 
 def trouble(fit: irt.Fit, responses: irt.Responses) -> str:
-    """Why a fit has no estimates to show, and what may help."""
+    """The reason why a fit has no estimates, and a remedy."""
     if not fit.flat.any():
         value = "" if np.isnan(fit.log_likelihood) else f" (log likelihood {fit.log_likelihood:.3f})"
         return (
@@ -101,7 +101,7 @@ def _named(responses: irt.Responses, which: NDArray[np.bool_]) -> list[str]:
 
 
 def _known(value: float) -> float | None:
-    """What JSON has a word for."""
+    """The value, None where it is not finite: JSON has no infinity and no NaN."""
     return value if np.isfinite(value) else None
 
 
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def estimate(options: argparse.Namespace) -> int:
-    """Fit, write and print what the command line asks for; the exit status, 1 if the fit did not converge."""
+    """Fit the responses, write and print the estimates. Returns the exit status, 1 if the fit did not converge."""
     check_choice("--model", options.model, irt.MODELS)
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
         responses = read_responses(Path(options.responses))

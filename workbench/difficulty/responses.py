@@ -1,4 +1,4 @@
-"""Response tables as people have them in files."""
+"""Response tables in files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.difficulty import irt
+from workbench.difficulty.counts import Floats
 from workbench.errors import InputError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
-from workbench.difficulty.counts import Floats
 
 LONG = ("person", "item", "successes", "attempts")
 SOLVED, FAILED = ("1", "1.0"), ("0", "0.0")  # as a wide table has them
@@ -23,10 +23,10 @@ SOLVED, FAILED = ("1", "1.0"), ("0", "0.0")  # as a wide table has them
 def read_responses(path: Path) -> irt.Responses:
     """Responses from a .csv: wide (a row per person, a column per item of 0, 1 or blank) or long.
 
-    Wide: the first column names the persons if it is called person, has no name, or holds anything but 0, 1 and blank;
-    else it is an item as well, and persons are called by their rows, from 1 on. Warns where that is a guess.
-    Long: the columns person, item, successes, attempts, in any order; several rows of one person and item are refused.
-    Raises InputError for anything else.
+    Wide: the first column names the persons if it is called person, has no name, or holds anything but 0, 1 and blank.
+    Otherwise it is an item, and persons are called by their rows, from 1 on. Warns where that is a guess.
+    Long: the columns person, item, successes, attempts, in any order, with one row per person and item.
+    Raises InputError for any other file.
     """
     import pandas as pd
 

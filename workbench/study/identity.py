@@ -27,7 +27,7 @@ from workbench.registry import per_lane_field
 
 ROOT = Path(__file__).parents[1]
 # Everything in the library that a result is computed with.
-SOURCES = ("streams.py", "lanes.py", "kernels", "pool.py", "loop.py", "controllers", "learners", "study/program.py")
+SOURCES = ("streams.py", "lanes.py", "kernels", "pool", "loop.py", "controllers", "learners", "study/program.py")
 
 Part = Rule | Gate | Law
 

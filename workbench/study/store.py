@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from workbench.files import _parquet, write_whole
+from workbench.files import parquet_bytes, write_whole
 
 
 class CellStore:
@@ -31,7 +31,7 @@ class CellStore:
         """Keep the records of finished cells, columns of equal length: `cell`, and others with one entry per record."""
         table = pa.table({name: pa.array(column) for name, column in records.items()})
         # written often, read once: speed before size
-        data = _parquet(table, compression="none", use_dictionary=["cell"], write_statistics=False)
+        data = parquet_bytes(table, compression="none", use_dictionary=["cell"], write_statistics=False)
         write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()}.parquet", data)
 
     def read(self, wanted: set[str]) -> tuple[pd.DataFrame, list[str]]:

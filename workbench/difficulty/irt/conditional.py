@@ -12,10 +12,11 @@ from workbench.difficulty.irt.responses import Floats
 
 
 def _conditional(s: Floats, n: Floats) -> _Core:
-    """Rasch by conditional maximum likelihood (Andersen 1972): given the score, ability drops out; b sum to 0.
+    """Rasch by conditional maximum likelihood (Andersen 1972), with b that sum to 0.
 
-    P(pattern | score r) = exp(-sum u b) / gamma_r(e^-b), gamma the elementary symmetric functions. Persons with some
-    missing items are conditioned on the items they have; several attempts at an item count as as many items of its b.
+    P(pattern | score r) = exp(-sum u b) / gamma_r(e^-b), gamma_r the elementary symmetric functions. Given the score,
+    the pattern does not depend on ability. A person with missing items is conditioned on the items answered. n attempts
+    at an item count as n items of the same b.
     """
     groups = _equals(s, n) if _comparable(s, n) else []
     b = -logit((s.sum(axis=0) + 0.5) / (n.sum(axis=0) + 1))
@@ -27,7 +28,7 @@ def _conditional(s: Floats, n: Floats) -> _Core:
         value, gradient, information = _conditional_parts(b, groups)
         try:
             step = _newton(information, gradient)
-        except np.linalg.LinAlgError:  # comparable, but by chances that rounding loses
+        except np.linalg.LinAlgError:  # comparable only by probabilities that rounding loses
             break
         step -= step.mean()
         if np.abs(step).max() < 1e-8:
@@ -40,7 +41,7 @@ def _conditional(s: Floats, n: Floats) -> _Core:
         else:
             variance = np.diag(np.linalg.inv(information))
         covariance = np.zeros((items, 3, 3))
-        covariance[:, 1, 1] = variance - 1 / items  # 11' / I is its own inverse on what it was added for
+        covariance[:, 1, 1] = variance - 1 / items  # the part that 11' / I added
         mean, sd = _ability(s, n, b)
     ones = np.ones(items)
     return _Core(ones, -b, 0 * ones, covariance, value, items - 1, converged, iterations, mean, sd)
@@ -49,9 +50,9 @@ def _conditional(s: Floats, n: Floats) -> _Core:
 def _comparable(s: Floats, n: Floats) -> bool:
     """Whether the conditional likelihood has a maximum at finite b, the only one (Fischer 1981).
 
-    It has unless the items fall into two sets such that nobody who solved one of the first failed one of the second:
-    any more distance between the sets fits as well or better. That is, unless the graph with an edge from each item
-    solved to each failed, by the same person, falls into several strong components.
+    It has none if the items fall into two sets such that nobody who solved an item of the first failed one of the
+    second: the likelihood then grows with the distance between the sets. Equivalently, the graph with an edge from
+    each item solved to each item failed by the same person has more than one strongly connected component.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -67,7 +68,7 @@ def _comparable(s: Floats, n: Floats) -> bool:
 def _equals(s: Floats, n: Floats) -> list[tuple[Floats, int, Floats]]:
     """Attempts (I,) and score of persons who share both, with the sum (I,) of their successes.
 
-    Left out are those who solved nothing or everything: they say nothing about b.
+    Persons who solved nothing or everything are left out: they carry no information about b.
     """
     total, tries = s.sum(axis=1), n.sum(axis=1)
     inner = (total > 0) & (total < tries)
@@ -108,16 +109,17 @@ def _conditional_parts(
         information[np.ix_(have, have)] += count * moment
     if not many:
         return value, gradient, information
-    columns.append(np.full(items, items**-0.5))
-    return value, gradient, _Information(diagonal[:, None, None], np.array(columns).T[:, None], added=True)
+    sign = np.append(np.full(len(columns), -1.0), 1.0)
+    columns.append(np.full(items, items**-0.5))  # 11' / I
+    return value, gradient, _Information(diagonal[:, None, None], np.array(columns).T[:, None], sign)
 
 
 def _given_score(b: Floats, n: Floats, score: int) -> tuple[float, Floats, Floats, Floats]:
     """ln gamma_r, P(u = 1 | r) (I,), and g (I, T), w (T,) complex, with P(u_i = u_j = 1 | r) = Re sum_t w g_i g_j.
 
-    At any ability the score is a sum of independent attempts, whose law is the Fourier sum of its characteristic
-    function phi (Hong 2013); at the ability that expects r, few terms count. Conditional on r, ability drops out.
-    Terms are left out only where Bernstein's bound puts them, and aliases of r, below 1e-14.
+    At any ability the score is a sum of independent attempts. Its distribution is the Fourier sum of its characteristic
+    function phi (Hong 2013), and conditional on r it does not depend on ability. At the ability whose expected score is
+    r, few terms matter: terms are left out where Bernstein's bound puts them, and the aliases of r, below 1e-14.
     """
     theta = 0.0
     for _ in range(200):

@@ -9,7 +9,7 @@ from workbench.difficulty.irt.responses import Floats
 
 @dataclass
 class _Core:
-    """What an estimator returns for the items that are not extreme; covariance of (a, d, c) per item, (I, 3, 3)."""
+    """Estimates for the items that are not extreme. covariance: (I, 3, 3), of (a, d, c) of each item."""
 
     a: Floats
     d: Floats

@@ -16,25 +16,28 @@ from workbench.difficulty.irt.responses import Floats, Responses
 from workbench.errors import InputError, check_choice
 
 MODELS = ("rasch", "1pl", "2pl", "3pl")
-NOWHERE = 1e6  # sds of ability: a b beyond, or not known to this, is rounding error over a slope of nothing
+NOWHERE = 1e6  # sds of ability: difficulties larger or less certain than this come from dividing by a slope of zero
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Estimates with standard errors (I,); an entry that the model fixes has standard error 0.
+    """Estimates of a model with standard errors.
 
-    The a of the marginal models sum to something positive, as the sign of ability is free.
+    a, b, c, se_a, se_b, se_c: (I,) slopes, difficulties (in sds of ability) and guessing in [0, 1). A parameter that
+    the model fixes has standard error 0. The sign of ability is free: the a of the marginal models have a positive sum.
+    theta, theta_se: (P,) posterior means (EAP) and sds of ability.
+    log_likelihood: marginal; conditional for "rasch".
+    theta_mean, theta_sd: of the ability distribution. They are 0 and 1, but estimated for "rasch", whose b sum to 0.
+    extreme: (I,) items that nobody or everybody solved. They are left out of the fit. Their a is the median |a| of the
+    others, and their b is where the model expects the success rate (s + 1/2) / (n + 1) (Haldane-Anscombe).
+    flat: (I,) items whose success does not vary with ability as far as the data show: a is within its standard error
+    of 0, and se_b is not below 1 (`_difficulty`). se_b may then be a hundred times b.
+    converged: whether the likelihood has a maximum here, at least one item discriminates (1PL: the common slope does),
+    and |b| and the standard error of b are below `NOWHERE`. Without a maximum all estimates are NaN; without the rest,
+    b and se_b are.
+    sample: persons, or attempts where there is one person. `bic` counts these.
 
-    theta, theta_se: (P,) posterior means (EAP) and sds. log_likelihood: marginal; conditional for "rasch".
-    theta_mean, theta_sd: of the ability distribution: 0 and 1, estimated for "rasch", whose b sum to 0.
-    extreme: (I,) items that nobody or everybody solved, left out of the fit: their a is the median |a| of the others
-    and their b is where the model expects (s + 1/2) / (n + 1) right (Haldane-Anscombe).
-    flat: (I,) items whose success does not vary with ability as far as the data say: a is within its standard error of
-    0, and b not known to the sd of ability; see `_difficulty`. Believe se_b: it may be a hundred times b.
-    converged: whether the likelihood has its maximum here, some item (the 1PL: any) is not flat, and b is of use (with
-    its standard error below `NOWHERE`). Without a maximum all estimates are NaN; without use, b is.
-
-    One person: ability is the origin, 0 with sd 0, and a = 1; see `_alone`. bic counts persons, or, for one, attempts.
+    With one person, ability is the origin (0 with sd 0) and a = 1 (`_alone`).
     """
 
     model: str
@@ -70,7 +73,11 @@ class Fit:
 
 
 def fit(responses: Responses, model: str) -> Fit:
-    """Fit one of MODELS. Raises InputError where nothing can be estimated; `converged` says whether it ended well."""
+    """Fit one of MODELS to responses. `Fit.converged` says whether there are estimates.
+
+    Raises InputError for another model, for fewer than 2 items that some and not all attempts solve, and for one person
+    with a model other than rasch and 1pl.
+    """
     check_choice("model", model, MODELS)
     if len(responses.persons) == 1:
         return _alone(responses, model)
@@ -104,7 +111,7 @@ def _alone(responses: Responses, model: str) -> Fit:
 
 
 def _unfinished(core: _Core, model: str, responses: Responses) -> Fit:
-    """A fit without a maximum: where it stopped is no estimate of anything."""
+    """A fit without a maximum: its last point is not an estimate, so estimates are NaN."""
     person, item = (np.full(size, np.nan) for size in responses.attempts.shape)
     return Fit(
         model, item, item, item, item, item, item, person, person, core.log_likelihood, core.parameters, False,
@@ -123,7 +130,7 @@ def _completed(core: _Core, model: str, responses: Responses) -> Fit:
     a[keep], d[keep], c[keep] = core.a, core.d, core.c
     flat[keep], b[keep], se_b[keep] = _difficulty(core)
     lost = keep & ~((np.abs(b) < NOWHERE) & (se_b < NOWHERE))
-    if flat[keep].all() or (model == "1pl" and flat.any()):  # no item tells who is able; or their one slope does not
+    if flat[keep].all() or (model == "1pl" and flat.any()):  # no item discriminates, or the common slope does not
         lost = keep
     b[lost], se_b[lost] = np.nan, np.nan
     steep = keep & ~flat
@@ -146,10 +153,10 @@ def _completed(core: _Core, model: str, responses: Responses) -> Fit:
 def _difficulty(core: _Core) -> tuple[NDArray[np.bool_], Floats, Floats]:
     """Which items are flat, b = -d / a, and its standard error by the delta method; (I,) each.
 
-    Flat: a is within its standard error of 0, and b, by its own, is not known to the sd of ability. A ratio whose
-    denominator may be 0 has the whole line as its confidence set (Fieller 1954), here at one standard error: b might
-    be anything, on either side. The first alone would not do: a steep slope is known as badly, with a well known b.
-    Both errors fall with more data, so a small a, negative or not, is valid as soon as it is told from 0.
+    Flat: |a| is at most its standard error, and the standard error of b is not below 1 sd of ability. A ratio whose
+    denominator may be 0 has the whole line as its confidence set (Fieller 1954), here at one standard error. The first
+    condition alone is not enough: a very steep slope has a large standard error too, and a precise b. Both standard
+    errors fall with more data, so that a small a, of either sign, counts as soon as it differs from 0.
     """
     a, d = core.a, core.d
     se_a = np.sqrt(core.covariance[:, 0, 0])
@@ -164,8 +171,8 @@ def _difficulty(core: _Core) -> tuple[NDArray[np.bool_], Floats, Floats]:
 def _extreme(right: Floats, tries: Floats, a: float, c: float, theta: Floats) -> tuple[Floats, Floats]:
     """b where the ability distribution expects (s + 1/2) / (n + 1) right, and 1 / (slope sqrt(n q (1 - q))).
 
-    right, tries: (E,). theta: the abilities at the coarse grid. What is expected at a b lies between the chances of
-    the lowest and the highest of them, so b lies between where these are met.
+    right, tries: (E,) successes and attempts. theta: abilities at the nodes of the coarse grid. The expected rate at a
+    given b lies between the rates of the lowest and of the highest ability, which gives the bracket for b.
     """
     from scipy.optimize import brentq
 

@@ -53,30 +53,40 @@ def _marginal(s: Floats, n: Floats, model: str) -> _Core:
 
 @dataclass(frozen=True)
 class _Information:
-    """Information of many items, blocks - columns columns': (I, k, k) of each item and (I, k, V) of what they share.
+    """Information of many items: blocks + sum_v sign_v columns_v columns_v'.
 
-    Where items are many, a person's scores vary with ability alone: a column or two each.
+    blocks: (I, k, k) of each item. columns: (I, k, V) of what the items share. sign: (V,) -1 for a column whose outer
+    product is subtracted, +1 for one whose outer product is added. With many items, a person's scores vary with ability
+    alone, so there are one or two columns per person, and they are subtracted (Louis 1982).
     """
 
     blocks: Floats
     columns: Floats
-    added: bool = False  # the last column is added, not subtracted
+    sign: Floats
+
+    @classmethod
+    def less(cls, blocks: Floats, columns: Floats) -> _Information:
+        """blocks - columns columns'."""
+        return cls(blocks, columns, np.full(columns.shape[2], -1.0))
 
     @cached_property
     def _scaled(self) -> Floats:
+        """(I, k, V) blocks^-1 columns."""
         return np.asarray(np.linalg.solve(self.blocks, self.columns))
 
     @cached_property
     def _inner(self) -> Floats:
-        inner = np.einsum("ikv,ikw->vw", self.columns, self._scaled, optimize=True) - np.eye(self.columns.shape[2])
-        if self.added:
-            inner[-1, -1] += 2.0
-        return np.asarray(inner)
+        """(V, V) diag(sign) + columns' blocks^-1 columns, which Woodbury's identity inverts."""
+        return np.asarray(np.einsum("ikv,ikw->vw", self.columns, self._scaled, optimize=True) + np.diag(self.sign))
 
     def solve(self, right: Floats) -> Floats:
-        """(I, k) by Woodbury's identity. Raises LinAlgError where the matrix is not positive definite."""
+        """(I, k) by Woodbury's identity. Raises LinAlgError where the matrix is not positive definite.
+
+        With subtracted columns only, it is so where blocks and -`_inner` are; where a column is added (Rasch), it is
+        by what it stands for, as a conditional likelihood has no negative information.
+        """
         np.linalg.cholesky(self.blocks)
-        if not self.added:
+        if (self.sign < 0).all():
             np.linalg.cholesky(-self._inner)
         plain = np.linalg.solve(self.blocks, right[:, :, None])[:, :, 0]
         shared = np.einsum("ikv,ik->v", self._scaled, right)
@@ -140,7 +150,7 @@ class _Marginal:
         """One expectation-maximisation step: Fisher scoring of every item on its expected counts.
 
         The mean and sd of theta are estimated as well, then made 0 and 1 again by moving the items: with many items
-        and few persons, the scale would else creep (Liu, Rubin & Wu 1998).
+        and few persons, the scale would otherwise converge slowly (Liu, Rubin & Wu 1998).
         """
         _, weight = self.posterior(x)
         right, tries = self.s.T @ weight, self.n.T @ weight  # (I, Q)
@@ -188,8 +198,8 @@ class _Marginal:
     def information(self, x: Floats) -> tuple[Floats | _Information, Floats]:
         """Observed information and score of the objective, in the order of x; of many items, the score is (I, k).
 
-        Louis 1982: minus the expected second derivatives of the complete data, less the posterior variance of its
-        score. Beyond MOST_PARAMETERS, of that variance what is linear or quadratic in ability.
+        Louis 1982: minus the expected second derivatives of the complete-data likelihood, less the posterior variance
+        of its score. Beyond MOST_PARAMETERS, only the part of that variance that is linear or quadratic in ability.
         """
         p, slopes = self._curve(x)
         _, weight = self.posterior(x)
@@ -208,13 +218,13 @@ class _Marginal:
         theta, sd = _moments(weight, self.grid.nodes)
         z = (self.grid.nodes - theta[:, None]) / sd[:, None]
         skew = (weight * z**3).sum(axis=1, keepdims=True)
-        bow = z**2 - 1 - skew * z  # what is quadratic in ability: half of what is left to know about the scale
+        bow = z**2 - 1 - skew * z  # the quadratic part: half of the remaining uncertainty of the scale
         bow /= np.sqrt((weight * bow**2).sum(axis=1, keepdims=True))
         columns = [
             [self.s * (along @ j.T) - self.n * (along @ (p * j).T) for along in (weight * z, weight * bow)]
             for j in per_item
         ]  # (k, 2, P, I)
-        return _Information(blocks, np.array(columns).reshape(k, -1, items).transpose(2, 0, 1)), gradient
+        return _Information.less(blocks, np.array(columns).reshape(k, -1, items).transpose(2, 0, 1)), gradient
 
     def _joint(
         self, x: Floats, blocks: Floats, p: Floats, per_item: Floats, weight: Floats, gradient: Floats
@@ -257,7 +267,7 @@ class _Marginal:
         return out
 
     def solve(self, information: Floats | _Information, score: Floats) -> Floats:
-        """The Newton step. Raises LinAlgError where the information is not positive definite: no maximum is near."""
+        """The Newton step. Raises LinAlgError where the information is not positive definite, far from a maximum."""
         if isinstance(information, _Information):
             if self.model == "1pl":
                 variance, slope, rest = self._common(information)
@@ -268,8 +278,8 @@ class _Marginal:
         return np.asarray(np.linalg.solve(information, score))
 
     def _common(self, information: _Information) -> tuple[float, Floats, _Information]:
-        """Of the 1PL: variance of the one a, -cov(d, a) / var(a) (I,), and the information on d for a known."""
-        rest = _Information(information.blocks[:, 1:, 1:], information.columns[:, 1:])
+        """Of the 1PL: variance of the common a, -cov(d, a) / var(a) (I,), and the information on d with a known."""
+        rest = _Information.less(information.blocks[:, 1:, 1:], information.columns[:, 1:])
         together = information.columns[:, 0].sum(axis=0)
         border = information.blocks[:, 0, 1] - information.columns[:, 1] @ together
         slope = rest.solve(border[:, None])[:, 0]

@@ -9,7 +9,7 @@ from workbench.difficulty.irt.responses import Floats, Responses
 
 
 def map_theta(fit: Fit, responses: Responses) -> Floats:
-    """(P,) posterior modes of ability (MAP), where EAP takes means: Newton from the EAP."""
+    """(P,) posterior modes of ability (MAP), by Newton's method from the posterior means (EAP)."""
     s, n, theta = responses.successes, responses.attempts, fit.theta.copy()
     for _ in range(50):
         p = fit.probability(theta)

@@ -1,4 +1,4 @@
-"""Who solved what: responses of persons to items."""
+"""Responses of persons to items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Responses:
-    """Who solved what. successes, attempts: (P, I), whole numbers, 0 <= successes <= attempts, 0 attempts = missing."""
+    """Successes and attempts of P persons at I items.
+
+    successes, attempts: (P, I) whole numbers, 0 <= successes <= attempts; 0 attempts are a missing cell. persons,
+    items: their P and I names. Raises InputError for other tables, and for a person or an item without a response.
+    """
 
     successes: Floats
     attempts: Floats
@@ -41,6 +45,6 @@ class Responses:
 
     @property
     def extreme(self) -> NDArray[np.bool_]:
-        """(I,) items that nobody or everybody solved: likelihood is largest at b = +-infinity."""
+        """(I,) items that nobody or everybody solved: their likelihood is largest at infinite b."""
         total = self.successes.sum(axis=0)
         return np.asarray((total == 0) | (total == self.attempts.sum(axis=0)))
