@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import InputError, check_choice, check_count, shown
+from workbench.extras import MissingExtra, named_extra
 from workbench.streams import Role, generator
 
 if TYPE_CHECKING:
@@ -251,7 +252,10 @@ class Pool:
         if not path.is_file():
             raise InputError(f"pool file: must be a file that exists, got '{path}'")
         try:
-            frame = readers[path.suffix](path)
+            with named_extra():
+                frame = readers[path.suffix](path)
+        except MissingExtra:
+            raise
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"pool file: must be a readable {path.suffix} file, got '{path}' ({reason})") from None
