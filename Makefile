@@ -59,7 +59,7 @@ clean:
 define tests
 $(1)/ruff check .
 $(1)/mypy
-$(1)/python -m pytest -n auto --dist loadfile $(2)
+$(1)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(2)
 endef
 
 # The first lines of lock.txt stay; releases lose the name of a local build; pip itself is the interpreter's.
