@@ -5,18 +5,22 @@ REAL ?= results/real
 ARGS ?=
 
 VENV := .venv
+LATEST := .venv-latest
 BIN := $(VENV)/bin
-EXTRAS := real,notebooks,sensitivity,test
+EXTRAS := sweep,real,notebooks,sensitivity,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help sweep real test notebooks clean
+.PHONY: help sweep real test check notebooks latest lock clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make sweep       compare curricula on simulated learners; tables and figures go to $(OUT)'
 	@echo 'make real        finetune the tiny language model with AdaRFT; the record goes to $(REAL)'
 	@echo 'make test        ruff, mypy and pytest'
+	@echo 'make check       the same without the slow tests'
 	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
+	@echo 'make latest      all tests with the newest release of every package, in $(LATEST)'
+	@echo 'make lock        write the newest releases to lock.txt, from which the other commands install'
 	@echo 'make clean       remove .venv and caches; results/ stays'
 	@echo
 	@echo 'The first call sets up .venv, later calls reuse it.'
@@ -25,49 +29,76 @@ help:
 	@echo 'REAL=results/mine  where the real run writes (default: results/real)'
 	@echo 'ARGS="..."         more options for sims/sweep.py, real_runs/train.py or pytest'
 
-sweep: $(VENV)/.core
+sweep: $(VENV)/.sweep
 	$(BIN)/python sims/sweep.py --out $(OUT) $(ARGS)
 
 real: $(VENV)/.real
 	$(BIN)/python real_runs/train.py --out $(REAL) --resume $(ARGS)
 
 test: $(VENV)/.full
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(call tests,$(BIN),$(ARGS))
+
+check: $(VENV)/.full
+	$(call tests,$(BIN),-m 'not slow' $(ARGS))
 
 notebooks: $(VENV)/.full
 	$(BIN)/jupytext --set-kernel python3 --to ipynb --execute notebooks/*.py
 
+latest: $(LATEST)/.full
+	$(call tests,$(LATEST)/bin,$(ARGS))
+
+lock: $(LATEST)/.full
+	@$(LATEST)/bin/python -m pip freeze --all --exclude-editable | $(pins) > lock.txt.part
+	@mv lock.txt.part lock.txt
+	@echo 'lock.txt: make test proves it'
+
 clean:
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) $(LATEST) .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define tests
+$(1)/ruff check .
+$(1)/mypy
+$(1)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(2)
+endef
+
+# The first lines of lock.txt stay; releases lose the name of a local build; pip itself is the interpreter's.
+pins = { grep '^\#' lock.txt; sed -E 's/\+[^ ;]+//' | grep -v '^pip=='; }
 
 # A stamp is written only after its whole step, so an interrupted set-up starts that step again.
 $(VENV)/.made:
-	$(if $(python_fault),$(error $(python_fault)))
-	@echo 'setting up $(VENV) with $(PYTHON)'
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(call environment,$(VENV))
 	@touch $@
 
-$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.sweep: $(VENV)/.made pyproject.toml lock.txt
 	@echo 'installing what a sweep needs'
-	@$(call install,.)
+	@$(call install,$(VENV),lock.txt,sweep)
 	@touch $@
 
-$(VENV)/.real: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.real: $(VENV)/.made pyproject.toml lock.txt
 	@echo 'installing what a real run needs: torch and transformers'
-	@$(call install,.[real])
-	@touch $(VENV)/.core $@
+	@$(call install,$(VENV),lock.txt,real)
+	@touch $(VENV)/.sweep $@
 
-$(VENV)/.full: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.full: $(VENV)/.made pyproject.toml lock.txt
 	@echo 'installing everything: torch, transformers, jupyterlab and the test tools (minutes the first time)'
-	@$(call install,.[$(EXTRAS)])
-	@touch $(VENV)/.core $(VENV)/.real $@
+	@$(call install,$(VENV),lock.txt,$(EXTRAS))
+	@touch $(VENV)/.sweep $(VENV)/.real $@
+
+# Anew each time: what is newest today.
+.PHONY: $(LATEST)/.full
+$(LATEST)/.full:
+	@$(call environment,$(LATEST))
+	@echo 'installing the newest release of everything'
+	@$(call install,$(LATEST),constraints.txt,$(EXTRAS))
+
+environment = $(if $(python_fault),$(error $(python_fault)))echo 'setting up $(1) with $(PYTHON)'; $(PYTHON) -m venv --clear $(1)
 
 # pip takes a package whose installation was cut off before RECORD for installed: forget it, so that it comes again.
-install = for d in $(VENV)/lib/python*/site-packages/*.dist-info; do test -e "$$d/RECORD" || rm -rf "$$d"; done; \
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'
+# setuptools, of the release that the list names, builds this project and every package that comes as source.
+install = for d in $(1)/lib/python*/site-packages/*.dist-info; do test -e "$$d/RECORD" || rm -rf "$$d"; done; \
+	$(1)/bin/python -m pip install --quiet --upgrade --constraint $(2) setuptools wheel && \
+	$(1)/bin/python -m pip install --quiet --constraint $(2) --no-build-isolation --editable '.[$(3)]'
 
 # Empty when $(PYTHON) will do, else one line that says why not.
 python_fault = $(shell $(PYTHON) -c 'import sys; v = "%d.%d.%d" % sys.version_info[:3]; \

@@ -62,7 +62,8 @@ ends.pivot_table(index=["task", "pool", "controller"], columns="stratum", values
 rows = []
 for task in tasks:
     predicted = pd.read_csv(results / task / "predicted.csv")
-    for (pool, learner), block in predicted.groupby(["pool", "learner"], sort=False):
+    for key, block in predicted.groupby(["pool", "learner"], sort=False):
+        pool, learner = map(str, key)
         real = summaries[task].query("pool == @pool.removeprefix(@task + '-')").set_index("controller")["auc"]
         both = pd.concat([block.set_index("controller")["auc"], real], axis=1, keys=["simulated", "real"]).dropna()
         tau = kendalltau(both["simulated"], both["real"]).statistic if both["simulated"].nunique() > 1 else np.nan
@@ -73,7 +74,7 @@ agreement.round(2)
 # %%
 mean = agreement.mean().dropna().sort_values(ascending=False)
 first = {
-    (task, pool): block.loc[block["auc"].idxmax(), "controller"]
+    (task, str(pool)): block["controller"].iloc[int(block["auc"].argmax())]
     for task, table in summaries.items()
     for pool, block in table.groupby("pool", sort=False)
 }

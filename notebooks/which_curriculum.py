@@ -136,14 +136,14 @@ duel.set_index(["pool", "learner"]).round(4)
 
 
 # %%
-def outcome(row):
+def outcome(row: pd.Series) -> str:
     if row["p_holm"] <= 0.05:
         return "win" if row["gain"] > 0 else "loss"
     return "nothing in it" if max(-row["low"], row["high"]) <= 0.005 else "undecided"
 
 
 duel["outcome"] = duel.apply(outcome, axis=1)
-on = dict(list(duel.groupby("learner", sort=False)))
+on = {str(learner): block for learner, block in duel.groupby("learner", sort=False)}
 claims = {
     "1. scalar, grpo: adapting wins": all((on[learner]["outcome"] == "win").all() for learner in ("scalar", "grpo")),
     "2. natural: all rules are the same": (on["natural"]["spread"] < 1e-9).all(),
@@ -154,13 +154,13 @@ for claim, holds in claims.items():
 
 print(f"\n{'':<10} {'over the best target':<21} {'over the worst':<17} outcome")
 verdicts = {}
-for learner, rows in on.items():
-    verdicts[learner] = rows["outcome"].iloc[0] if rows["outcome"].nunique() == 1 else "depends on the pool"
-    best, worst = (f"{rows[column].min():+.3f} to {rows[column].max():+.3f}" for column in ("gain", "over_worst"))
+for learner, block in on.items():
+    verdicts[learner] = str(block["outcome"].iloc[0]) if block["outcome"].nunique() == 1 else "depends on the pool"
+    best, worst = (f"{block[column].min():+.3f} to {block[column].max():+.3f}" for column in ("gain", "over_worst"))
     print(f"{learner:<10} {best:<21} {worst:<17} {verdicts[learner]}")
 
 
-def learners_with(verdict):
+def learners_with(verdict: str) -> str:
     return ", ".join(learner for learner, found in verdicts.items() if found == verdict) or "no learner"
 
 

@@ -7,13 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from real_runs.runs.execute import execute
-from real_runs.runs.identity import OTHER_CODE
-from real_runs.runs.run import OPTIONS, Run, add_options, read_options
-from workbench.commands import Parser, exit_status
-from workbench.errors import InputError
-from workbench.files import only_writer
-from workbench.registry import GATES, RULES, make_controller, owner_and_field, parts_of, setting_value
+from workbench.commands import Parser, exit_status, needs
+
+needs("sweep", "real")
+from real_runs.runs.execute import execute  # noqa: E402
+from real_runs.runs.identity import OTHER_CODE  # noqa: E402
+from real_runs.runs.run import OPTIONS, Run, add_options, read_options  # noqa: E402
+from workbench.errors import InputError  # noqa: E402
+from workbench.files import only_writer  # noqa: E402
+from workbench.registry import (  # noqa: E402
+    GATES,
+    RULES,
+    make_controller,
+    owner_and_field,
+    parts_of,
+    setting_value,
+)
 
 
 def parser() -> Parser:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -88,8 +89,8 @@ def numpy_rate(runs: int) -> float:
             items = np.argpartition(np.abs(d - target), BATCH)[:BATCH]
             p = 1 / (1 + np.exp(b[items] - theta))
             reward = rng.random(BATCH) < p
-            theta += 0.02 * np.mean((reward - p) ** 2) / 0.25
-            target = np.clip(target + 50 * np.tanh(2 * (reward.mean() - 0.5)), 0, 100)
+            theta += 0.02 * float(np.mean((reward - p) ** 2)) / 0.25
+            target = float(np.clip(target + 50 * np.tanh(2 * (reward.mean() - 0.5)), 0, 100))
         return theta
 
     return runs * STEPS * BATCH / clock(lambda: [one(seed) for seed in range(runs)])
@@ -121,7 +122,7 @@ def selection_seconds(*sizes: int) -> list[float]:
         for controller, mine in zip(controllers, times, strict=True):
             for target in np.linspace(0, 100, 100):
                 controller.state = type(controller.state)(np.array([target]))
-                mine.append(clock(lambda controller=controller: controller.next_batch(BATCH)))
+                mine.append(clock(partial(controller.next_batch, BATCH)))
     return [float(np.median(mine)) for mine in times]
 
 

@@ -115,6 +115,11 @@ def repetition(seeds: ArrayLike) -> Rows:
     return out
 
 
+def scalar_law(**values: Any) -> Law:
+    """The scalar learner's law with other values of its fields."""
+    return replace(LAWS["scalar"], **values)
+
+
 def ceiling(seeds: ArrayLike) -> Rows:
     """8. Items that are never solved, and AdaRFT's target where no item is solved half of the time."""
     pool, out = pool_of("skew-difficult"), []
@@ -122,7 +127,7 @@ def ceiling(seeds: ArrayLike) -> Rows:
         out += rows("lead by unlearnable", "adarft", share,
                     lead(replace(LAWS["scalar"], unlearnable=share), pool, seeds))  # fmt: skip
     for best in (0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 1.0):
-        record = run(replace(LAWS["scalar"], ceiling=best), AdaRFT(), pool, seeds, 3 * STEPS)
+        record = run(scalar_law(ceiling=best), AdaRFT(), pool, seeds, 3 * STEPS)
         out += rows("target by ceiling", "adarft", best, record.target[-1])
     return out
 
@@ -161,7 +166,7 @@ def verifier(seeds: ArrayLike) -> Rows:
     pool, out = pool_of("skew-difficult"), []
     for rate in (0.0, 0.1, 0.2, 0.3, 0.4):
         for series, field in (("wrong passes", "false_positive"), ("right fails", "false_negative")):
-            law = replace(LAWS["scalar"], **{field: rate})
+            law = scalar_law(**{field: rate})
             out += rows("lead by verifier error", series, rate, lead(law, pool, seeds))
     return out
 
@@ -215,7 +220,8 @@ def choice(seeds: ArrayLike) -> Rows:
 
     def scores(name: str, luck: NDArray[Any]) -> Floats:
         """(T, settings) area less its mean over settings, of seeds (T, settings)."""
-        rule = AdaRFT(**{key: np.tile(values, len(luck)) for key, values in settings.items()})
+        lanes: dict[str, Any] = {key: np.tile(values, len(luck)) for key, values in settings.items()}
+        rule = AdaRFT(**lanes)
         values = area(run(LAWS[name], rule, pool, luck.ravel())).reshape(luck.shape)
         return np.asarray(values - values.mean(axis=1, keepdims=True))
 

@@ -19,7 +19,7 @@ from sims.paper import family
 from sims.robust import matrix, sensitivity, stability
 from workbench import figures
 from workbench.commands import SAME_AGAIN, Parser, exit_status
-from workbench.controllers import Controller
+from workbench.controllers import AdaRFT, Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.files import only_writer, write_whole
 from workbench.pool import PRESETS, Pool
@@ -188,7 +188,7 @@ def plan_sensitivity(options: argparse.Namespace) -> Work:
     for name in of["learners"]:
         check_choice("--learners", name, tuple(sensitivity.LEARNERS))
     pool = sized_pool(of["pool"], of["batch"]).without_payload()
-    Controller(sensitivity.AdaRFT(), pool).next_batch(of["batch"])
+    Controller(AdaRFT(), pool).next_batch(of["batch"])
     sensitivity.check_salib()
     setting = sensitivity.Setting(pool, of["seeds"], of["steps"], of["batch"], of["rollouts"], options.seed)
 

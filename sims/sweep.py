@@ -6,7 +6,10 @@ import atexit
 import gc
 import sys
 
-from sims.comparison.painter import Painter
+from workbench.commands import needs
+
+needs("sweep")
+from sims.comparison.painter import Painter  # noqa: E402
 
 
 def main() -> int:

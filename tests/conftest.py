@@ -1,6 +1,28 @@
-"""Random language models of a few thousand parameters, as folders that transformers loads; made once per session."""
+"""Which tests are slow, and random language models of a few thousand parameters, as folders that transformers loads."""
+
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+# Tests that take seconds, by the start of their name: `make check` leaves them out. To find more: --durations=30.
+SLOW = [line for line in (TESTS / "slow.txt").read_text().splitlines() if line and line[0] != "#"]
+SLOW_FIXTURES = {"undisturbed", "tormented", "sweep", "tiny"}  # whole sweeps, and models that are trained
+QUICK = {"nobody_paints"}  # with it a sweep only refuses bad input
+FIRST = ("end_to_end", "sims", "real_runs", "study", "laws")  # folders with long files: no worker starts one last
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        name, fixtures = item.nodeid.removeprefix("tests/"), set(item.fixturenames)
+        if name.startswith(tuple(SLOW)) or (fixtures & SLOW_FIXTURES and not fixtures & QUICK):
+            item.add_marker("slow")
+        if name.startswith("real_runs/") or "tiny" in fixtures or "torch" in vars(item.module):
+            item.add_marker("torch")
+    folders = [item.path.parent.name for item in items]
+    place = {folder: FIRST.index(folder) if folder in FIRST else len(FIRST) for folder in folders}
+    items.sort(key=lambda item: place[item.path.parent.name])  # stable: files stay together
 
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
 CONTEXT = 48

@@ -70,3 +70,5 @@ from .study.design import grid_points as grid_points
 from .study.design import space_filling_points as space_filling_points
 from .study.result import Result as Result
 from .study.study import Study as Study
+
+__version__: str

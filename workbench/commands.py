@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from workbench.errors import InputError, WorkerError
+from workbench.extras import MissingExtra, require
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +20,16 @@ class Parser(argparse.ArgumentParser):
 
 
 SAME_AGAIN = "what was finished is kept, run the same command to go on"
+
+
+def needs(*extras: str) -> None:
+    """End with one line, status 2, unless the packages of these extras are installed: before a command imports them."""
+    try:
+        for extra in extras:
+            require(extra)
+    except MissingExtra as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:

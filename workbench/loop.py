@@ -16,6 +16,7 @@ from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Rule
 from workbench.display import as_html, seeds_told
 from workbench.errors import InputError, check_count, check_flag, check_kind, shown
+from workbench.extras import named_extra
 from workbench.lanes import Floats, Items
 from workbench.pool import Pool
 from workbench.progress import make_bar
@@ -175,7 +176,8 @@ class Record:
         Hyper-parameters that differ between lanes have a column each, such as "adarft.eta", and are in the labels
         `learner` and `controller`, so that every lane with its seed is a run of its own.
         """
-        import pandas as pd
+        with named_extra():
+            import pandas as pd
 
         learner, controller = self._labels
         lanes = {"learner": learner.labels, "controller": controller.labels}

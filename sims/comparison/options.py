@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sims.comparison.grids import DEFAULT, TINY
 from workbench.analysis.stats import seeds_needed
@@ -34,7 +34,7 @@ from workbench.study.study import BUDGETS, Study
 
 
 def parser() -> argparse.ArgumentParser:
-    def joined(key: str) -> str:
+    def joined(key: Literal["pools", "controllers", "learners"]) -> str:
         return ",".join(DEFAULT[key])
 
     p = Parser(

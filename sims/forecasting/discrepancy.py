@@ -42,7 +42,7 @@ def origins(fit_until: int) -> list[int]:
 
 def knots(b: Floats) -> NDArray[np.int64]:
     """(I,) the grid point next to each difficulty."""
-    return np.clip(np.rint((b - GRID[0]) / STEP), 0, len(GRID) - 1).astype(np.int64)
+    return np.asarray(np.clip(np.rint((b - GRID[0]) / STEP), 0, len(GRID) - 1).astype(np.int64))
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def chance(z: Floats, p: dict[str, Any]) -> Floats:
     return np.asarray(p["floor"] + (p["ceiling"] - p["floor"]) * expit(z))
 
 
-def emissions(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> tuple[Any, ...]:
+def emissions(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> tuple[Floats, Any, Any, Floats, Any]:
     """What the passes take to know each count's chance at each grid point: x on a fine scale, and a table over it.
 
     p: numbers; x: (T + 1, C) the exposure that goes with them.

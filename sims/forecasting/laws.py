@@ -8,6 +8,7 @@ workbench.learners with a whole epoch as the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -258,26 +259,34 @@ class Network(Grouped):
 
     def start(self, p: Parameters) -> PolicyState:
         state = self.law.start(np.zeros(np.size(p["rho"])), self.bank)
-        return PolicyState(*(part.astype(np.float64) for part in state))  # single digits would blur the fit's slopes
+        double: list[Any] = [part.astype(np.float64) for part in state]  # single digits would blur the fit's slopes
+        return PolicyState(*double)
 
     def advance(self, state: PolicyState, signals: Floats, p: Parameters) -> PolicyState:
         lost = 1 - (1 - np.ravel(p["forgetting"])) ** (1 / len(self.batches))  # so much in a visit
         law, v = replace(self.law, kappa=np.ravel(p["kappa"]), forgetting=lost), signals * self.law.signal.reference
         for batch in self.batches:
             asks = self.asks[batch]
-            log_prob, pull_back = read_policy(state.weights)
+            log_prob, pull_back = read_double(state.weights)
             slope = np.zeros_like(log_prob)  # dz_i = d log P_i / (1 - P_i)
             slope[:, EACH, RIGHT] = v[:, batch] / np.expm1(log_success(log_prob, asks)) @ asks / asks.sum()
             state = law.step(state, pull_back(slope), np.ones(len(slope), bool))
         return state
 
     def added(self, state: PolicyState, p: Parameters) -> Floats:
-        return self.sums(self.logits(state.weights) - self.first) / self.of_level
+        return self.sums(self.logits(np.asarray(state.weights, np.float64)) - self.first) / self.of_level
 
     def logits(self, weights: Floats) -> Floats:
         """(D, I) z of networks (D, P)."""
-        log = log_success(read_policy(weights)[0], self.asks)
+        log = log_success(read_double(weights)[0], self.asks)
         return np.asarray(log - np.log(-np.expm1(log)))
+
+
+def read_double(weights: NDArray[Any]) -> tuple[Floats, Callable[[Floats], Floats]]:
+    """`read_policy` of weights in double precision."""
+    read: Any = read_policy  # typed for the single precision of the learner
+    result: tuple[Floats, Callable[[Floats], Floats]] = read(weights)
+    return result
 
 
 def log_success(log_prob: Floats, asks: Floats) -> Floats:

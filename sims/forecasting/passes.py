@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from workbench.kernels.binomial import chance_of_next, chance_of_none
@@ -28,7 +30,7 @@ def _emit(f: Array, low: Array, high: Array, part: float, out: Array) -> None:
 
 
 @inlined
-def _scale(f: Array) -> float:
+def _scale(f: Array) -> Any:
     """Divide by the largest; returns it."""
     top = f.max()
     for u in range(len(f)):

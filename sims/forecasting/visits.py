@@ -35,7 +35,7 @@ class VisitLog:
 
     @property
     def visits(self) -> int:
-        return self.counts.shape[1]
+        return int(self.counts.shape[1])
 
     def until(self, visit: int) -> VisitLog:
         """The first `visit` visits."""
@@ -44,7 +44,7 @@ class VisitLog:
     def bins(self, fit_until: int) -> NDArray[np.int64]:
         """(I,) bin of the pass rate over the first five visits, of those up to `fit_until`: number in BINS."""
         rate = self.counts[:, : min(FIRST_VISITS, fit_until)].mean(axis=1) / self.attempts
-        return np.clip(np.searchsorted(EDGES, rate, side="left") - 1, 0, len(BINS) - 1)
+        return np.asarray(np.clip(np.searchsorted(EDGES, rate, side="left") - 1, 0, len(BINS) - 1))
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -108,7 +108,8 @@ def draw_group_law(learner: str, draws: int, seed: int, batch: int) -> Law:
 def first_draws(law: Law, draws: int) -> Law:
     """The law with the first of its (D,) parameters."""
     values = {item.name: getattr(law, item.name) for item in fields(law)}
-    return replace(law, **{name: v[:draws] for name, v in values.items() if isinstance(v, np.ndarray)})
+    cut: dict[str, Any] = {name: v[:draws] for name, v in values.items() if isinstance(v, np.ndarray)}
+    return replace(law, **cut)
 
 
 def run(

@@ -90,8 +90,9 @@ def cells_of(table: pd.DataFrame, base: str) -> tuple[list[Cell], dict[str, str]
     category = before.reset_index().drop_duplicates("task").set_index("task")["category"]
     tasks: dict[str, Task] = {}
     by_run: dict[tuple[str, str], list[Task]] = {}
-    left_out = {}
-    for (checkpoint, task), rows in table[table["checkpoint"] != base].groupby(["checkpoint", "task"], sort=False):
+    left_out: dict[str, str] = {}
+    for key, rows in table[table["checkpoint"] != base].groupby(["checkpoint", "task"], sort=False):
+        checkpoint, task = map(str, key)
         if not trained_on(checkpoint):
             left_out[checkpoint] = "its name says no category"
         elif task not in category.index:
@@ -119,7 +120,7 @@ def cells_of(table: pd.DataFrame, base: str) -> tuple[list[Cell], dict[str, str]
 
 def _counts(both: pd.DataFrame, suffix: str) -> NDArray[np.int64]:
     right = both[f"full_successes{suffix}"].to_numpy()
-    return np.stack([right, both[f"attempts{suffix}"].to_numpy() - right], axis=1)
+    return np.asarray(np.stack([right, both[f"attempts{suffix}"].to_numpy() - right], axis=1))
 
 
 def gain(after: Any, before: Any) -> Any:
@@ -139,7 +140,7 @@ def gain(after: Any, before: Any) -> Any:
 def gain_over(gains: Floats, own: Any) -> Floats:
     """Gains over the own gain; without one each is more than any ratio."""
     beyond = np.copysign(np.inf, gains)
-    return np.divide(gains, own, out=beyond, where=np.broadcast_to(own > 0, gains.shape))
+    return np.asarray(np.divide(gains, own, out=beyond, where=np.broadcast_to(own > 0, gains.shape)))
 
 
 def resampled(cells: list[Cell], draws: int, seed: int) -> Floats:
@@ -217,7 +218,7 @@ def _totals(cell: Cell) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _ends(name: str, values: Floats) -> dict[str, float]:
-    ends = {}
+    ends: dict[str, float] = {}
     for text, level in LEVELS.items():
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
         ends |= {f"{name}lower{text}": low, f"{name}upper{text}": high}

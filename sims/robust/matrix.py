@@ -318,7 +318,7 @@ def report(matrix: Matrix, spearman: pd.DataFrame, findings: pd.DataFrame, margi
         lines += ["", "AdaRFT:", *verdict_lines(block.assign(what=block["claim"] + " " + block["against"]), "what")]
     pool = spearman[spearman["pool"] == spearman["pool"].iloc[-1]].dropna() if len(spearman) else spearman
     if len(pool):
-        low, high = pool.loc[pool["rho"].idxmin()], pool.loc[pool["rho"].idxmax()]
+        low, high = pool.iloc[int(pool["rho"].argmin())], pool.iloc[int(pool["rho"].argmax())]
         lines += ["", f"Rankings of controllers ({pool['pool'].iloc[0]}) agree least between {told(low)}, "
                       f"most between {told(high)}; median {pool['rho'].median():.2f}."]  # fmt: skip
     lines.append("survives (k): in >= 80 % of draws of k kinds of learners, reversed in none; artefact: of one kind; "

@@ -156,7 +156,8 @@ def _programs(
     for part in np.array_split(np.arange(count), -(-count * setting.seeds // LANES)):
         lanes = {name: np.repeat(values[part], setting.seeds) for name, values in points.items()}
         own = {name.split(".")[1]: values for name, values in lanes.items() if name in RULE}
-        law: Law = replace(LAWS[learner], **{name: values for name, values in lanes.items() if name not in RULE})
+        of_law: dict[str, Any] = {name: values for name, values in lanes.items() if name not in RULE}
+        law: Law = replace(LAWS[learner], **of_law)
         shape = setting.steps, setting.batch, setting.rollouts, EVAL_EVERY
         programs.append(Program(setting.pool, law, replace(rule, **own), (), np.tile(seeds, len(part)), *shape,
                                 keep=("success",)))  # fmt: skip
@@ -281,7 +282,7 @@ def run(setting: Setting, learners: Sequence[str], trajectories: int, base: int,
                   for response, values in outcome.responses.items()}  # fmt: skip
         strong = kept(tables[leads])
         for response, table in tables.items():
-            bounds = {"low": [ranges[n][0] for n in names], "high": [ranges[n][1] for n in names],
+            bounds: dict[str, Any] = {"low": [ranges[n][0] for n in names], "high": [ranges[n][1] for n in names],
                       "scale": [ranges[n][2] or "linear" for n in names]}  # fmt: skip
             screened.append(table.assign(learner=learner, response=response, leads=response == leads,
                                          kept=table["parameter"].isin(strong), **bounds))  # fmt: skip
@@ -295,8 +296,8 @@ def run(setting: Setting, learners: Sequence[str], trajectories: int, base: int,
             shares.append(table.assign(learner=learner, response=response, leads=response == outcome.leads))
         spread += [{"learner": learner} | row for row in variance(outcome, "sobol")]
     first = ["learner", "response", "leads", "parameter"]
-    tables = [pd.concat(parts, ignore_index=True) for parts in (screened, shares)]
-    morris, sobol = (table[[*first, *(c for c in table.columns if c not in first)]] for table in tables)
+    both = [pd.concat(parts, ignore_index=True) for parts in (screened, shares)]
+    morris, sobol = (table[[*first, *(c for c in table.columns if c not in first)]] for table in both)
     way = pd.concat(ways, ignore_index=True)[["learner", "response", "parameter", "low", "high", "points", "mean",
                                               "share_positive"]]  # fmt: skip
     return Tables(morris, sobol, way, pd.DataFrame(spread))
@@ -360,10 +361,10 @@ def report(setting: Setting, tables: Tables) -> str:
             shown = shown.loc[table[columns[-1]].sort_values(ascending=False).index]
             lines += [f"  {line}" for line in shown.to_string(index=False).splitlines()]
         lines.append("  AdaRFT ahead, in the four quarters of a parameter's range:")
-        for name, block in tables.quarters.query("learner == @learner").groupby("parameter", sort=False):
+        for parameter, block in tables.quarters.query("learner == @learner").groupby("parameter", sort=False):
             told = ", ".join(f"{row['share_positive']:.0%} ({row['low']:.3g} to {row['high']:.3g})"
                              for row in block.to_dict("records"))  # fmt: skip
-            lines.append(f"    {name}: {told}")
+            lines.append(f"    {parameter}: {told}")
     lines += ["", f"The goal is {GOAL:.0%} of uniform's gain on the same seed. The log ratio of steps leads unless "
                   f"more than {MOST_CENSORED:.0%} of AdaRFT's runs miss it, then that of gains does. All are tabled.",
               "mu*: mean absolute effect of crossing the range; mu: with its sign. S1: share of variance explained "

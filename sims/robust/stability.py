@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -243,7 +243,7 @@ def run(setting: Setting, folder: Path, jobs: int) -> Tables:
 RMS = "root mean square of T − T*\n(units of difficulty)"
 SD = "standard deviation of T (units of difficulty)"
 ETA_LABEL = "η (units of difficulty)"
-LINES = {1.0: (COLORS[6], "--"), 2.0: (COLORS[6], "-")}
+LINES: dict[float, tuple[str, Literal["--", "-"]]] = {1.0: (COLORS[6], "--"), 2.0: (COLORS[6], "-")}
 
 
 def _mesh(ax: Axes, block: pd.DataFrame, y: str, value: str, norm: Normalize, cmap: str) -> Any:
@@ -291,7 +291,7 @@ def paint_map(tables: Tables) -> Figure:
             row[0].set_ylabel(label)
         for ax in axes[1]:
             ax.set_xlabel(ETA_LABEL)
-        keys = [Line2D([], [], color="0.3", linestyle=dash) for _, dash in LINES.values()]
+        keys: list[Line2D | Patch] = [Line2D([], [], color="0.3", linestyle=dash) for _, dash in LINES.values()]
         keys.append(Line2D([], [], color="#D55E00", marker="*", linestyle="none", markersize=11))
         figure.legend(keys, ["theory: G = 1, deadbeat", "theory: G = 2, swings above", "published η, α"],
                       loc="outside upper center", ncols=3)  # fmt: skip
@@ -343,7 +343,7 @@ def paint_pools(tables: Tables) -> Figure:
             ax.set(title=name, xlabel=ETA_LABEL, facecolor="0.9")
         axes[0].set_ylabel("difficulty solved half of the time")
         figure.colorbar(image, ax=axes, label=SD, extend="min")
-        keys = [Line2D([], [], color=color, linestyle=dash) for color in ("0.75", "#D55E00")
+        keys: list[Line2D | Patch] = [Line2D([], [], color=color, linestyle=dash) for color in ("0.75", "#D55E00")
                 for _, dash in LINES.values()]  # fmt: skip
         keys += [Line2D([], [], color="black", linestyle=":"), Patch(color="0.9")]
         words = ["G = 1, one item (white)", "G = 2, one item (white)", "G = 1, whole batch", "G = 2, whole batch",

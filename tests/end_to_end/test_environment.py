@@ -1,10 +1,11 @@
-"""environment.yml, constraints.txt and the imports in the code say what pyproject.toml says."""
+"""environment.yml, constraints.txt, lock.txt and the imports in the code say what pyproject.toml says."""
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
 LATE = {"workbench": {"torch"}}  # imported when a learner needs it, which says in one line where it is not there
 
-EXTRAS = ("real", "notebooks", "sensitivity", "test")
+EXTRAS = ("sweep", "real", "notebooks", "sensitivity", "test")
+LOCK = [line for line in (ROOT / "lock.txt").read_text().splitlines() if line and line[0] != "#"]
 
 
 def bounds(lines: list[str]) -> dict[str, str]:
@@ -36,7 +38,8 @@ def bounds(lines: list[str]) -> dict[str, str]:
 
 def declared(*extras: str) -> dict[str, str]:
     groups = [PROJECT["dependencies"]] + [PROJECT["optional-dependencies"][extra] for extra in extras]
-    return bounds([line for group in groups for line in group])
+    own = f"{PROJECT['name']}[sweep]"  # an extra that takes in another
+    return bounds(list(dict.fromkeys(line for group in groups for line in group if line != own)))
 
 
 def test_every_extra_is_compared():
@@ -68,6 +71,41 @@ def test_constraints_pin_declared_packages_inside_their_bounds():
         assert Requirement(name + declared(*EXTRAS)[name]).specifier.contains(version)
 
 
+def test_the_lock_pins_every_declared_package_inside_its_bounds():
+    pins = bounds(LOCK)
+    for name, bound in declared(*EXTRAS).items():
+        assert name in pins, f"{name}: run make lock"
+        assert Requirement(name + bound).specifier.contains(pins[name].removeprefix("==")), name
+
+
+def test_the_lock_pins_all_that_the_declared_packages_bring():
+    """Dependencies of dependencies too, as far as they are asked for on this system and interpreter."""
+    pins = bounds(LOCK)
+    waiting, seen = [Requirement(name) for name in declared(*EXTRAS)], set()
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, *sorted(wanted.extras)) in seen:
+            continue
+        seen.add((name, *sorted(wanted.extras)))
+        assert name in pins, f"{name}: run make lock"
+        for line in requires(name) or []:
+            part = Requirement(line)
+            extras = [{"extra": extra} for extra in ("", *wanted.extras)]
+            if part.marker is None or any(part.marker.evaluate(extra) for extra in extras):
+                waiting.append(part)
+
+
+def test_the_lock_holds_exact_releases_that_any_index_has():
+    for line in LOCK:
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.!]+", line), line  # no path, address, or local build
+
+
+def test_the_lock_agrees_with_the_constraints():
+    fixed = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert set(fixed) <= set(LOCK)
+
+
 def imports(folder: Path) -> set[str]:
     """Top-level names of the third-party modules imported anywhere in the folder."""
     files = list(folder.rglob("*.py"))
@@ -91,8 +129,8 @@ def distributions() -> Mapping[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("workbench", ()), ("sims", ("sensitivity",)), ("real_runs", ("real",)), ("notebooks", ("notebooks",)),
-     ("tests", EXTRAS)],
+    [("workbench", ("sweep",)), ("sims", ("sweep", "sensitivity")), ("real_runs", ("sweep", "real")),
+     ("notebooks", ("sweep", "notebooks")), ("tests", EXTRAS)],
 )
 def test_code_imports_only_what_its_install_brings(folder, extras, distributions):
     allowed = declared(*extras)

@@ -1,14 +1,6 @@
 """Difficulty of items from pass counts, from ratings, and from an item-response matrix."""
 
-from workbench.difficulty.counts import attempts_needed, beta_binomial, from_counts, population, share_within
-from workbench.difficulty.ratings import from_ratings, matching_eta
+import lazy_loader as lazy
 
-__all__ = [
-    "attempts_needed",
-    "beta_binomial",
-    "from_counts",
-    "from_ratings",
-    "matching_eta",
-    "population",
-    "share_within",
-]
+# Names and their modules are listed once, in __init__.pyi; each loads when first used.
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

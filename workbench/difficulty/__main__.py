@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.commands import Parser, exit_status
-from workbench.difficulty import irt
-from workbench.difficulty.irt.marginal import GUESSING
-from workbench.difficulty.responses import read_responses
-from workbench.errors import check_choice, shown
-from workbench.files import write_whole
+from workbench.commands import Parser, exit_status, needs
+
+needs("sweep")
+from workbench.difficulty import irt  # noqa: E402
+from workbench.difficulty.irt.marginal import GUESSING  # noqa: E402
+from workbench.difficulty.responses import read_responses  # noqa: E402
+from workbench.errors import check_choice, shown  # noqa: E402
+from workbench.files import write_whole  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd

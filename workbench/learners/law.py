@@ -139,7 +139,7 @@ class Law(ByValue):
             if find_spec(name) is None:
                 raise InputError(
                     f"{type(self).__name__}: must have {name}, which is not installed; "
-                    "the extra `real` brings it: pip install -e '.[real]'"
+                    "the extra `real` brings it: pip install 'curriculum-workbench[real]'"
                 )
 
     def curve(self) -> tuple[Lanes, Lanes, Lanes]:

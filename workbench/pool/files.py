@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import InputError, shown
+from workbench.extras import MissingExtra, named_extra
 from workbench.pool.columns import COLUMNS
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def read_table(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"pool file: must be a file that exists, got '{path}'")
     try:
-        return READERS[path.suffix](path.read_bytes())
+        with named_extra():
+            return READERS[path.suffix](path.read_bytes())
+    except MissingExtra:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"pool file: must be a readable {path.suffix} file, got '{path}' ({reason})") from None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import InputError, check_choice, check_count, shown
+from workbench.extras import MissingExtra
 from workbench.pool import files
 from workbench.pool.columns import COLUMNS, checked_columns, checked_payload
 from workbench.pool.synthetic import PRESETS, synthetic_columns
@@ -328,6 +329,8 @@ class Pool:
         table = files.read_table(path)
         try:
             return cls._of_table(table, path.stem)
+        except MissingExtra:
+            raise
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
+from workbench.extras import named_extra, require
 from workbench.kernels.compiling import Array, compiled, i64
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator
@@ -70,6 +71,7 @@ class ALPGMM(Rule):
         check_count("components", given[1], least, self.window)
 
     def init(self, pool: Pool, lanes: int) -> MixtureState:
+        require("sweep")  # before a run begins, not at its first fit
         per_lane("random", self.random, lanes)
         past, none = np.full((lanes, max(self.window, self.buffer)), np.nan), np.zeros(lanes, np.int64)
         mixture = np.zeros((lanes, self.components[1]))
@@ -135,9 +137,10 @@ def fit_mixture(pairs: Floats, components: tuple[int, int], number: int) -> tupl
 
     pairs: (N, 2) task and ALP. number: the seed of the starting points. Runs on one thread, as its matrices are small.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-    from threadpoolctl import threadpool_limits
+    with named_extra():
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+        from threadpoolctl import threadpool_limits
 
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct pairs than Gaussians is no fault here
