@@ -369,9 +369,11 @@ class Controller:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a controller with the same rule, gates, hyper-parameters, pool and seeds.
 
-        Raises InputError for any other: it would continue as a run that was never started.
+        Raises InputError for any other: it would continue as a run that was never started. A state of an earlier
+        version without "settings" is taken, and its hyper-parameters are not compared.
         """
         mine = self.state_dict()
+        state = {"settings": mine["settings"]} | state
         check_state(state, mine, free={"batch", "batch_before"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
