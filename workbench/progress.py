@@ -27,7 +27,7 @@ def make_bar(**settings: Any) -> Any:
     """A tqdm bar that fits the place; a notebook without ipywidgets gets the plain one, without a warning."""
     if "IPython" not in sys.modules:
         # tqdm.auto loads asyncio too, a twentieth of the time of a small sweep
-        from tqdm import tqdm as plain  # type: ignore[import-untyped]
+        from tqdm import tqdm as plain
 
         return plain(**settings)
     with warnings.catch_warnings():
