@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from workbench.analysis.frame import ARM, check_table
-from workbench.analysis.tables import COLUMNS, baseline_name
+from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name
 from workbench.errors import InputError
 from workbench.figures.looks import _style
 from workbench.figures.page import (
@@ -43,9 +43,9 @@ class Value:
     @classmethod
     def of(cls, column: str, baseline: str) -> Value:
         """As the table of summary columns has it; another column is shown by its name alone."""
-        if column not in COLUMNS:
+        known = (COLUMNS | COST_COLUMNS).get(column)
+        if known is None:
             return cls(column)
-        known = COLUMNS[column]
         return cls(known.axis(baseline), known.centre, known.ratio)
 
     def shown(self, v: NDArray[np.float64]) -> NDArray[np.bool_]:
