@@ -1,4 +1,4 @@
-"""Where the simulator misleads: small simulations of docs/limits.md, a figure panel each.
+"""Where the simulator misleads: the small simulations of docs/limits.md, one per panel of its figures.
 
 python sims/limits.py --out docs
 """
@@ -42,10 +42,10 @@ CHOICES = 64  # settings to choose from, a power of 2
 
 def run(law: Law, rule: Rule, pool: Pool, seeds: ArrayLike, steps: int = STEPS, rollouts: int = 8) -> Record:
     """A run per seed, (R,), as lanes."""
-    luck = np.asarray(seeds)
-    lanes = len(luck)
-    controller = Controller(rule, pool, seed=luck, lanes=lanes)
-    return train(controller, SimLearner(law, pool, luck, lanes), steps, BATCH, rollouts)
+    lane_seeds = np.asarray(seeds)
+    lanes = len(lane_seeds)
+    controller = Controller(rule, pool, seed=lane_seeds, lanes=lanes)
+    return train(controller, SimLearner(law, pool, lane_seeds, lanes), steps, BATCH, rollouts)
 
 
 def area(record: Record) -> Floats:
@@ -138,7 +138,7 @@ def topic_shift(seeds: ArrayLike) -> Rows:
     trained = Pool(difficulty, category=np.array(["a", "b"])[np.arange(SIZE) % 2], name="two topics")
     tested = Pool(difficulty, category=np.array(list("abcd"))[np.arange(SIZE) % 4], name="four topics")
     new = np.arange(SIZE) % 4 >= 2
-    luck, out = np.asarray(seeds), []
+    lane_seeds, out = np.asarray(seeds), []
     for entry in (1.0, 0.6, 0.3, 0.0, -0.2):
         block = max(entry, 0.3)
         m = np.full((4, 4), entry)
@@ -147,11 +147,11 @@ def topic_shift(seeds: ArrayLike) -> Rows:
         law = MultiSkill(kappa=0.04, skills=4, matrix=tuple(tuple(row) for row in m.tolist()))
         success = []
         for rule in (AdaRFT(), Uniform()):
-            learner = SimLearner(law, trained, luck, len(luck))
-            train(Controller(rule, trained, seed=luck, lanes=len(luck)), learner, STEPS, BATCH)
-            examined = SimLearner(law, tested, luck, len(luck))
+            learner = SimLearner(law, trained, lane_seeds, len(lane_seeds))
+            train(Controller(rule, trained, seed=lane_seeds, lanes=len(lane_seeds)), learner, STEPS, BATCH)
+            examined = SimLearner(law, tested, lane_seeds, len(lane_seeds))
             examined.load_state_dict(learner.state_dict())
-            success.append(examined.success(np.tile(np.arange(SIZE), (len(luck), 1))))
+            success.append(examined.success(np.tile(np.arange(SIZE), (len(lane_seeds), 1))))
         ahead = success[0] - success[1]
         out += rows("lead by topic", "topics of the pool", entry, ahead[:, ~new].mean(axis=1))
         out += rows("lead by topic", "new topics", entry, ahead[:, new].mean(axis=1))
@@ -218,11 +218,11 @@ def choice(seeds: ArrayLike) -> Rows:
     points = space_filling_points({f"adarft.{name}": ends for name, ends in ranges.items()}, "sobol", CHOICES)
     settings = {name: np.array([float(point[f"adarft.{name}"]) for point in points]) for name in ranges}
 
-    def scores(name: str, luck: NDArray[Any]) -> Floats:
+    def scores(name: str, lane_seeds: NDArray[Any]) -> Floats:
         """(T, settings) area less its mean over settings, of seeds (T, settings)."""
-        lanes: dict[str, Any] = {key: np.tile(values, len(luck)) for key, values in settings.items()}
+        lanes: dict[str, Any] = {key: np.tile(values, len(lane_seeds)) for key, values in settings.items()}
         rule = AdaRFT(**lanes)
-        values = area(run(LAWS[name], rule, pool, luck.ravel())).reshape(luck.shape)
+        values = area(run(LAWS[name], rule, pool, lane_seeds.ravel())).reshape(lane_seeds.shape)
         return np.asarray(values - values.mean(axis=1, keepdims=True))
 
     shared = np.tile(trials[:, None], CHOICES)
@@ -230,8 +230,8 @@ def choice(seeds: ArrayLike) -> Rows:
     fresh = np.tile(10**6 + np.arange(8)[:, None], CHOICES)
     truth = {name: scores(name, fresh).mean(axis=0) for name in ("scalar", "kernel", "chain")}
     out: Rows = []
-    for series, luck in (("a seed each", own), ("one seed for all", shared)):
-        seen = scores("scalar", luck)
+    for series, lane_seeds in (("a seed each", own), ("one seed for all", shared)):
+        seen = scores("scalar", lane_seeds)
         out += rows("gain of the chosen", series, "as chosen", seen.max(axis=1))
         for name, values in truth.items():
             x = "fresh seeds" if name == "scalar" else f"on {name}"
@@ -343,7 +343,7 @@ def _draw(ax: Any, block: pd.DataFrame, panel: Panel) -> None:
         color = look.color if look else OTHERS[i]
         marker = look.marker if look else figures.OTHER_MARKERS[i]
         dashes = look.dashes if look else figures.OTHER_DASHES[i]
-        aside = 0.1 * (i - (len(names) - 1) / 2)  # so that no mark hides another
+        aside = 0.1 * (i - (len(names) - 1) / 2)  # marks side by side, so that none hides another
         x = [labels.index(label) + aside for label in own["x"]] if words else own["x"].astype(float)
         error = [own["mean"] - own["low"], own["high"] - own["mean"]]
         ax.errorbar(x, own["mean"], yerr=error, color=color, marker=marker, markersize=3.5, linewidth=1,
@@ -369,7 +369,7 @@ def _draw(ax: Any, block: pd.DataFrame, panel: Panel) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """Small enough to lie in a repository; the same figure, the same bytes."""
+    """PNG, small enough for the repository; equal figures give equal bytes."""
     buffer = io.BytesIO()
     with mpl.rc_context(figures.STYLE):
         figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None}, pil_kwargs={"compress_level": 9})

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:  # a painter starts before anything heavy is loaded
+if TYPE_CHECKING:  # a painter starts before pandas is imported
     import pandas as pd
 
 FIGURES = {  # name of the file: function of `workbench.figures`
@@ -23,8 +23,8 @@ FIGURES = {  # name of the file: function of `workbench.figures`
     "speedup": "speedup_forest",
     "heat_map": "heat_map",
 }
-MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # whose settings a reader can tell apart in one figure
-MOST_CURVES = 12  # that can cross in one panel
+MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
+MOST_CURVES = 12  # in one panel
 MOST_ROWS = 160  # arms in one forest
 
 
@@ -108,16 +108,16 @@ def paint(picture: Picture, out: Path) -> None:
 
 
 class Painter:
-    """A second process that draws. It loads what that takes as soon as it is made, and leaves when this one does."""
+    """A second process that draws figures. It imports matplotlib when it starts, and exits when this process does."""
 
     def __init__(self) -> None:
         self.pipe, theirs = Pipe()
         self.process = subprocess.Popen(
             [sys.executable, *(f"-W{option}" for option in sys.warnoptions), __file__, str(theirs.fileno())],
-            stdin=subprocess.PIPE,  # open as long as we live
+            stdin=subprocess.PIPE,  # open as long as this process runs
             pass_fds=[theirs.fileno()],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the same workbench as here
-            process_group=0,  # Ctrl-C is for us alone
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # import the same workbench
+            process_group=0,  # Ctrl-C goes to this process only
         )
         theirs.close()
 
@@ -125,17 +125,18 @@ class Painter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.pipe, self.process:  # closes its input, which tells it to leave, and waits for that
+        with self.pipe, self.process:  # closes its input, upon which it exits, and waits
             pass
 
     def paint(self, pictures: list[Picture], out: Path) -> list[str]:
-        """Draw these into the folder and remove others of an earlier study; the names of the files.
+        """Draw these into the folder, remove other figures of an earlier study, and return the names of the files.
 
-        A figure that nobody could read is left out, and says so: the tables behind it are whole.
+        A figure with too much in it to be read is left out with a line on stderr; its tables are complete.
+        Raises WorkerError if the other process died, and the error of a figure that failed.
         """
         try:
             self.pipe.send((pictures[1:], out))
-            results = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes about as long as the others
+            results = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes as long as the others
         except (EOFError, OSError):
             from workbench.errors import WorkerError
 
@@ -154,7 +155,7 @@ class Painter:
 
 
 def attempt(pictures: list[Picture], out: Path) -> tuple[dict[str, str], Exception | None]:
-    """Paint them; those that cannot be read, with the reason, and what went wrong."""
+    """Paint them. Returns those that cannot be read, with the reason, and the error that stopped it, if any."""
     from workbench.errors import InputError
 
     unreadable: dict[str, str] = {}
@@ -170,17 +171,17 @@ def attempt(pictures: list[Picture], out: Path) -> tuple[dict[str, str], Excepti
 
 
 def main() -> None:
-    """The painter's life: load, then draw what comes down the pipe and say what went wrong, until input closes."""
+    """Worker main loop: import matplotlib, then draw requests from the pipe until standard input closes."""
     gc.set_threshold(1_000_000)
     pipe = Connection(int(sys.argv[1]))
     for name in ("workbench.figures", "matplotlib.backends.backend_pdf"):
         import_module(name)
     threading.Thread(target=leave_with_them, daemon=True).start()
-    with suppress(EOFError, OSError):  # they are gone
+    with suppress(EOFError, OSError):  # the other process has ended
         while True:
             unreadable, error = attempt(*pipe.recv())
             if error:
-                error.add_note("".join(traceback.format_exception(error)))  # the pipe takes the error alone
+                error.add_note("".join(traceback.format_exception(error)))  # a pickled error loses its traceback
             pipe.send((unreadable, error))
 
 

@@ -1,7 +1,7 @@
 """The learner family under stated priors, and runs of the paper's settings on it.
 
-A draw is a lane: parameters from the priors below, keyed by its number, the same for all controllers and pools, and
-so is its luck. One rollout per item, advantages from a critic.
+A draw is a lane: parameters from the priors below and random numbers, both keyed by the number of the draw, the same
+for all controllers and pools. One rollout per item, advantages from a critic.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Member(NamedTuple):
 
     structure: what kind of learner it is; a finding has to hold in several kinds. per_batch: kappa counts per item or
     cell, not per update, so it is the prior's times (batch / 1024)^per_batch with another batch than the paper's.
-    by_default: whether it runs unasked; not if it takes minutes or a package that others do without.
+    by_default: whether it runs when no learner is named; not if it takes minutes or a package that the others do not
+    need.
     """
 
     structure: str
@@ -85,8 +86,8 @@ def draw_values(learner: str, draws: int, seed: int, **changes: tuple[float, flo
     rng = generator(seed, Role.DESIGN, list(FAMILY).index(learner))
     values: dict[str, Floats] = {}
     for name, (low, high, scale) in (FAMILY[learner].priors | changes).items():
-        luck = rng.random(draws)
-        values[name] = low * (high / low) ** luck if scale == "log" else low + (high - low) * luck
+        u = rng.random(draws)
+        values[name] = low * (high / low) ** u if scale == "log" else low + (high - low) * u
     return values
 
 
@@ -164,7 +165,7 @@ def smoothed(curves: Floats, weight: float = SMOOTHING) -> Floats:
 def extra_steps(steps: Floats, curves: Floats, goal: Floats, match: float) -> Floats:
     """(D,) steps beyond `match` until a curve (D, E) first reaches goal (D,), linear between records.
 
-    A curve that does not reach it counts as if it did at the end.
+    A curve that does not reach it counts with the last step.
     """
     return np.asarray(stats.steps_to_threshold(steps, curves, goal).time - match)
 

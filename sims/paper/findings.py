@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def by_learner(curves: pd.DataFrame) -> Iterator[tuple[str, Callable[[str], pd.DataFrame]]]:
-    """Each learner's label and its runs by controller."""
+    """Pairs of a learner's label and a function from a controller to its runs."""
     for learner, block in curves.groupby("learner", sort=False):
         arms = dict(list(block.groupby("controller", sort=False)))
         yield str(learner), arms.__getitem__
@@ -213,9 +213,9 @@ def stability(pool: Pool, attempts: int, trials: int, seed: int) -> Floats:
 
 def judged(b: Floats, seed: int) -> Floats:
     """Ratings 1 to 5 in half points, as difficulty 0 to 100, correlated with the solve rate as published."""
-    rate, luck = 1 / (1 + np.exp(b)), generator(seed, Role.DEMONSTRATION).standard_normal(len(b))
+    rate, noise = 1 / (1 + np.exp(b)), generator(seed, Role.DEMONSTRATION).standard_normal(len(b))
     signal = (rate - rate.mean()) / rate.std()
-    latent = JUDGE_CORRELATION * signal + np.sqrt(1 - JUDGE_CORRELATION**2) * luck
+    latent = JUDGE_CORRELATION * signal + np.sqrt(1 - JUDGE_CORRELATION**2) * noise
     rating = np.clip(np.round(2 * (3 + latent)) / 2, 1, 5)
     return np.asarray(25 * (rating - 1))
 

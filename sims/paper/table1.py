@@ -25,7 +25,7 @@ METHODS: dict[str, Rule] = {
     "filter": OfflineFilter(),
     "fixed": LinearSchedule(horizon=STEPS),
 }
-HORIZON = 200  # steps simulated; a baseline that has not got there counts as HORIZON
+HORIZON = 200  # steps simulated; a baseline that does not reach the accuracy counts as HORIZON
 TOLERANCE = 15.0  # steps: sd of the kernel that weighs draws by the cells fitted to
 
 

@@ -65,7 +65,7 @@ class Cell(NamedTuple):
 
 
 def read_log(path: Path) -> pd.DataFrame:
-    """A row per checkpoint and item, numbers checked. InputError in one line for what cannot be used."""
+    """A row per checkpoint and item, numbers checked. Raises InputError for what cannot be used."""
     table = read_columns(path, COLUMNS)
     make_counts(table, COLUMNS[4:], "full_successes")
     twice = np.flatnonzero(table.duplicated(["checkpoint", "task", "item"]))
@@ -138,7 +138,7 @@ def gain(after: Any, before: Any) -> Any:
 
 
 def gain_over(gains: Floats, own: Any) -> Floats:
-    """Gains over the own gain; without one each is more than any ratio."""
+    """Gains over the own gain; infinite where that is not positive."""
     beyond = np.copysign(np.inf, gains)
     return np.asarray(np.divide(gains, own, out=beyond, where=np.broadcast_to(own > 0, gains.shape)))
 

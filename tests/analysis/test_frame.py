@@ -83,6 +83,31 @@ def test_lanes_go_from_training_to_tables_text_and_figures(records, frame):
     figures.speedup_forest(summary)
 
 
+def test_lanes_of_settings_are_arms_of_their_own():
+    """Two settings of two parameters on one seed each: what tells them apart goes with them into every table."""
+    pool = wb.Pool.synthetic("skew-difficult", 200)
+    eta, seeds = np.array([5.0, 50.0, 5.0, 50.0]), np.array([0, 0, 1, 1])
+    swept = run(wb.AdaRFT(eta=eta), pool, seeds)
+    frame = pd.concat([swept.to_frame(), run(wb.Uniform(), pool, np.array([0, 1])).to_frame()], ignore_index=True)
+    runs = runs_table(frame)
+    assert list(dict.fromkeys(runs["controller"])) == ["adarft eta=5", "adarft eta=50", "uniform"]
+    areas = {}
+    for lane in range(4):
+        y, s = swept.mean_success[:, lane], swept.steps
+        area = sum((s[e + 1] - s[e]) * (y[e] + y[e + 1]) / 2 for e in range(len(s) - 1)) / (s[-1] - s[0])
+        areas[f"adarft eta={eta[lane]:g}", int(seeds[lane])] = area
+    own = runs[runs["rule"] == "adarft"].set_index(["controller", "seed"])["auc"]
+    assert own.to_dict() == pytest.approx(areas, rel=1e-12)
+    summary = summary_table(runs, STEPS)
+    assert summary.set_index("controller")["adarft.eta"].dropna().to_dict() == {"adarft eta=5": 5, "adarft eta=50": 50}
+    assert "(best of 2 settings" in report(runs, summary, STEPS) or "Too few seeds" in report(runs, summary, STEPS)
+    assert len(figures.learning_curves(frame).legends[0].get_texts()) == 3
+    figures.heat_map(summary, "adarft.eta", "learner", "auc")
+    alike = frame.assign(controller=frame["rule"])
+    with pytest.raises(InputError, match=r"one row per .*, controller, seed, step, got several with .*adarft"):
+        runs_table(alike)
+
+
 def test_the_order_of_rows_and_columns_makes_no_difference(frame):
     base = names(frame)[0]
     want = runs_table(frame, baseline=base)

@@ -14,7 +14,7 @@ import pytest
 
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
-from workbench.analysis.tables import COLUMNS, rivals_table, runs_table, summary_table
+from workbench.analysis.tables import COLUMNS, COST_COLUMNS, rivals_table, runs_table, summary_table
 from workbench.pool import Pool
 from workbench.registry import GATES, LAWS, RULES
 from workbench.study.store import CellStore
@@ -189,6 +189,8 @@ def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
     at = next(n for n, line in enumerate(printed.splitlines()) if line.startswith("Costs of a run on narrow"))
     assert printed.splitlines()[at].replace("narrow", "skew-difficult") in README.splitlines()
     costs = [row[0] for row in table("Costs, ranking and budgets")]
+    said = {c.head: c.meaning for c in COST_COLUMNS.values() if c.head}
+    assert dict(table("Costs, ranking and budgets")) == said, "word for word"
     assert printed.splitlines()[at + 1].split() == " ".join(["controller", *costs]).split(), "in this order"
     assert ranking_lines(ranking_table(runs))[0] in README.splitlines()
 

@@ -21,7 +21,7 @@ from matplotlib.text import Text
 import workbench as wb
 from workbench import figures
 from workbench import registry as presets
-from workbench.analysis.tables import COLUMNS
+from workbench.analysis.tables import COLUMNS, COST_COLUMNS
 from workbench.errors import InputError
 
 RULES = ("uniform", "linear", "adarft")
@@ -718,12 +718,13 @@ def test_a_table_of_another_baseline_says_which_it_is():
     assert heat.axes[1].get_ylabel().startswith("speed-up over linear\n(×")
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", COLUMNS | COST_COLUMNS)
 def test_every_column_of_the_summary_has_a_map_with_its_words(column):
     figure = figures.heat_map(make_grid().assign(**{column: 0.5}), "adarft.eta", "scalar.kappa", column)
     label = figure.axes[1].get_ylabel()
-    assert label.startswith(COLUMNS[column].label.format(baseline="uniform"))
-    assert COLUMNS[column].unit in label
+    known = (COLUMNS | COST_COLUMNS)[column]
+    assert label.startswith(known.label.format(baseline="uniform"))
+    assert known.unit in label
     assert "{" not in label
 
 

@@ -1,4 +1,4 @@
-"""Which controller is best, on one learner and over learners: ranks and regret with intervals."""
+"""Rank and regret of controllers, on one learner and over learners, with intervals."""
 
 from __future__ import annotations
 

@@ -9,15 +9,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.frame import ARM, BLOCK
-from workbench.analysis.tables import COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
+from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
 
-COST_HEADS = {  # over the columns of the costs
-    "mean_rollouts": "generated",
-    "mean_trained": "trained on",
-    "mean_probed": "probes",
-    "mean_forwards": "predictions",
-    "mean_short": "short",
-}
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain
 
 
@@ -77,15 +70,11 @@ def cost_lines(summary: pd.DataFrame) -> list[str]:
     for pool, block in costs_table(summary).groupby("pool", sort=False, observed=True):
         rows = []
         for row in rows_of(block):
-            shown = {"controller": row["controller"]}
-            shown |= {head: f"{row[name]:,.0f}" for name, head in COST_HEADS.items()}
-            labels = row["mean_label_rollouts"]
-            shown |= {
-                "saved": _number(row["rollouts_saved"], ",.0f"),
-                "labels": "not known" if np.isnan(labels) else f"{labels:,.0f}",
-                "labels / saved": _number(row["repaid"], ",.1f"),
-            }
-            rows.append(shown)
+            heads = {name: column.head for name, column in COST_COLUMNS.items() if column.head}
+            shown = {head: _number(row[name], ",.1f" if name == "repaid" else ",.0f") for name, head in heads.items()}
+            if np.isnan(row["mean_label_rollouts"]):
+                shown[heads["mean_label_rollouts"]] = "not known"
+            rows.append({"controller": row["controller"]} | shown)
         lines.append(f"Costs of a run on {pool}, mean over learners:")
         lines += _table(pd.DataFrame(rows))
     return [

@@ -1,8 +1,7 @@
 """Records to estimates with intervals: N seeds (runs), T tasks, E records per curve, M comparisons.
 
-A sweep compares curricula on few seeds, with runs that may never reach the threshold. So: a robust mean
-(IQM), intervals that stay honest at N = 8, tests on paired seeds, and time to threshold with censored runs
-kept in.
+A sweep compares curricula on few seeds, with runs that may never reach the threshold. Hence a robust mean (IQM),
+intervals that keep their coverage at N = 8, tests on paired seeds, and times to threshold that include censored runs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ BoolArray = NDArray[np.bool_]
 Statistic = Callable[..., Any]  # statistic(x, axis=-1), paired statistic(x, y, axis=-1): reduces that axis
 
 EXACT_UP_TO = 16  # differences; 2^15 sign patterns up to symmetry
-BLOCK = 2**16  # resampled numbers held at once: 512 KiB, stays in cache
+BLOCK = 2**16  # resampled numbers held at once: 512 KiB, which fit in the cache
 
 
 class Estimate(NamedTuple):
@@ -47,7 +46,7 @@ class Crossing(NamedTuple):
 def iqm(x: ArrayLike, axis: int = 0) -> Any:
     """Interquartile mean along `axis`: the mean without the lowest and the highest floor(n / 4) of n values.
 
-    Robust to wild runs like the median, nearly as precise as the mean. Equals scipy.stats.trim_mean(x, 0.25).
+    Robust to outlying runs like the median, nearly as precise as the mean. Equals scipy.stats.trim_mean(x, 0.25).
     Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
     """
     ordered = np.sort(_finite("x", x, dimensions=None), axis=axis)
@@ -119,8 +118,8 @@ def paired_interval(
 ) -> Estimate:
     """Confidence interval of statistic(x, y) for two arms x, y (N,) run on the same N seeds.
 
-    Seeds are resampled, each with both of its runs, so luck that the arms share cancels. The statistic gets
-    resampled arms (resamples, N) and axis=-1, for example lambda x, y, axis: iqm(x, axis) - iqm(y, axis).
+    Seeds are resampled, each with both of its runs, so that effects of the random numbers that both share cancel.
+    The statistic gets resampled arms (resamples, N) and axis=-1, as lambda x, y, axis: iqm(x, axis) - iqm(y, axis).
     Interval as in `interval` with T = 1.
     Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 8.
     """
@@ -191,8 +190,8 @@ def sign_flip_test(differences: ArrayLike, resamples: int = 10_000, seed: int = 
 
         |mean(s * differences)| >= |mean(differences)|.
 
-    All 2^N patterns up to N = 16, so p >= 2^(1 - N): 0.0625 at N = 5, 0.03125 at N = 6, so plan for N >= 6.
-    Beyond that `resamples` random ones, p = (1 + count) / (1 + resamples).
+    All 2^N patterns up to N = 16, so p >= 2^(1 - N): 0.0625 at N = 5, 0.03125 at N = 6 (`seeds_needed`).
+    Beyond that `resamples` random patterns, p = (1 + count) / (1 + resamples).
     Source: Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010 (the 1 + ).
     """
     d = _finite("differences", differences)
@@ -337,8 +336,8 @@ def speedup(
     """How many times faster `other` reaches the threshold: restricted_mean(base) / restricted_mean(other).
 
     base, other: N runs each on the same N seeds, resampled jointly; interval as in `interval`. Censored runs
-    count as the horizon, so where many are, the ratio is drawn towards 1 (exactly 1 if neither arm ever gets
-    there). An arm that is there at step 0 takes no time: the ratio is then inf, NaN if both are.
+    count as the horizon, so that many of them draw the ratio towards 1 (exactly 1 if neither arm ever reaches
+    it). An arm at the threshold at step 0 takes no time: the ratio is then inf, NaN if both arms are.
 
     Measured coverage of 95 % intervals, log-normal times with spread 30 to 80 % of the mean, correlation 0.6
     within a seed, 0 to 49 % censored: 92.7 to 94.4 % at N = 8, 94.2 to 95.4 % at N = 16.
@@ -351,7 +350,7 @@ def speedup(
         raise InputError(f"base, other: must be paired, one run per seed in each, got {count} and {len(fast[0])}")
 
     def ratio(weights: NDArray[np.int64]) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore"):  # no time at all: inf or NaN, as documented
+        with np.errstate(divide="ignore", invalid="ignore"):  # no time: inf or NaN, as documented
             return _area(*_survival(*slow, weights), horizon) / _area(*_survival(*fast, weights), horizon)
 
     def replicate(seeds: NDArray[np.int64]) -> Any:

@@ -54,9 +54,6 @@ COLUMNS = {
         "runs that never got there; they count with their last step, so the true mean is larger", "censored",
     ),
     "rollouts": Column("rollouts to threshold", "rollouts", "attempts spent until there", "rollouts"),
-    "rollouts_saved": Column(
-        "rollouts saved to the threshold", "rollouts", "rollouts to the threshold, uniform's minus the controller's",
-    ),
     "speedup": Column(
         "speed-up over {baseline}", "×, ratio of mean steps to threshold",
         "uniform's steps over the rule's, on the same seeds", "speed-up", centre=1.0, ratio=True,
@@ -85,6 +82,39 @@ COLUMNS = {
         "share of groups whose rollouts all agree, so that group-relative advantages are zero", "silent",
     ),
     "coverage": Column("share of the pool seen", "", "share of the pool drawn at least once", "covered"),
+}  # fmt: skip
+
+
+COST_COLUMNS = {  # of `costs_table`; all but the last are columns of the summary too
+    "mean_rollouts": Column(
+        "generated in a run", "rollouts", "rollouts, those of rejected groups and of probes included", "generated",
+    ),
+    "mean_trained": Column(
+        "trained on in a run", "rollouts", "rollouts of the groups that were learned from", "trained on",
+    ),
+    "mean_probed": Column(
+        "probes of a run", "rollouts", "rollouts that a rule asked for to measure items, not to learn from", "probes",
+    ),
+    "mean_tokens": Column("generated in a run", "tokens", "tokens of all rollouts"),
+    "mean_forwards": Column(
+        "predictions of helper models in a run", "items", "of helper models, one item each", "predictions",
+    ),
+    "mean_short": Column(
+        "updates on fewer groups than asked for", "updates",
+        "updates on fewer groups than asked for, because gates rejected too many", "short",
+    ),
+    "rollouts_saved": Column(
+        "saved to the threshold", "rollouts", "rollouts to the threshold, uniform's minus the controller's", "saved",
+    ),
+    "mean_label_rollouts": Column(
+        "spent on labels", "rollouts",
+        "rollouts that were bought before training for the difficulty labels, if the rule reads them and the pool has "
+        "counts", "labels",
+    ),
+    "repaid": Column(
+        "labels over what a run saves", "runs", "number of runs after which the cost of the labels is recovered",
+        "labels / saved",
+    ),
 }  # fmt: skip
 
 

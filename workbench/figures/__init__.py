@@ -1,4 +1,4 @@
-"""Figures of sweeps, for papers: every controller keeps one look, and each figure says what its bands are."""
+"""Figures of studies, for papers: a controller looks the same in all of them, and each says what its bands are."""
 
 from workbench.controllers.rule import Look
 from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories

@@ -109,7 +109,7 @@ def _panels(
     axes[0, 0].yaxis.set_major_locator(MaxNLocator(5, steps=round_numbers))
     margin = 0.04 * (domain[1] - domain[0])
     low, high = axes[0, 0].get_ylim() if column == "success" else (domain[0] - margin, domain[1] + margin)
-    axes[0, 0].set_ylim(max(low, domain[0] - margin), min(high, domain[1] + margin))  # bands of few seeds overshoot
+    axes[0, 0].set_ylim(max(low, domain[0] - margin), min(high, domain[1] + margin))  # bands may leave it
     figure.supxlabel("training step")
     figure.supylabel(ylabel)
     seeds = _count(band["seeds"], over)
@@ -122,7 +122,7 @@ def _line(ax: Axes, band: pd.DataFrame, name: str, look: Look, shift: float) -> 
     step, mean, low, high = (band[c].to_numpy(dtype=float) for c in ("step", "mean", "low", "high"))
     if np.isfinite(low).any():
         ax.fill_between(step, low, high, color=look.color, alpha=0.18, linewidth=0)
-    every = max(1, len(step) // 3)  # few markers, and those of different lines at different steps
+    every = max(1, len(step) // 3)  # few markers, at different steps for different lines
     ax.plot(
         step, mean, label=name, color=look.color, linestyle=look.dashes, linewidth=1.2, marker=look.marker,
         markersize=_size(look, 3.2), markeredgewidth=0, markevery=(int(shift * every), every),

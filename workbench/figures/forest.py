@@ -32,7 +32,7 @@ from workbench.figures.page import (
     _size,
 )
 
-FOREST_KEY = {  # where the true speed-up lies when runs were cut off before the threshold: None = none were
+FOREST_KEY = {  # where the true speed-up lies when runs ended before the threshold; None: all runs reached it
     None: "all seeds reached the threshold",
     1: "some seeds of {baseline} fell short: a lower bound",
     -1: "some seeds of the rule fell short: an upper bound",
@@ -62,7 +62,7 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
     base_censored = dict(zip(zip(base["pool"], base["learner"], strict=True), base["censored"], strict=True))
     looks = _present(table, controller_looks(summary) if looks is None else looks)
     pools, learners = list(table["pool"].unique()), list(table["learner"].unique())
-    rows: list[tuple[str, str]] = []  # (learner, controller) from the top; (learner, "") is its heading
+    rows: list[tuple[str, str]] = []  # (learner, controller) from the top; (learner, "") is a heading
     for learner in learners:
         present = set(table["controller"][table["learner"] == learner])
         rows += [(learner, ""), *((learner, name) for name in looks if name in present)]
@@ -83,7 +83,7 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        for y, (_, name) in enumerate(rows):  # a guide for the eye in each row, a rule above each learner
+        for y, (_, name) in enumerate(rows):  # a faint line in each row, a darker one above each learner
             if name or y:
                 at, color = (y, "0.93") if name else (y - 0.5, "0.7")
                 ax.axhline(at, color=color, linewidth=0.5, zorder=0.5)
@@ -104,7 +104,7 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
         marks.add(bound)
         ends = np.clip([row["speedup_low"], row["speedup_high"]], *limits)  # NaN stays NaN: no whisker
         ax.plot(ends, [y, y], color=look.color, linewidth=1.2, solid_capstyle="butt")
-        if bound:  # beyond the whisker, and clear of the point where there is hardly a whisker
+        if bound:  # beyond the whisker, or beside the point where the whisker is short
             tip = float(np.nan_to_num(ends[(bound + 1) // 2], nan=value))
             beyond = offset_copy(ax.transData, fig=figure, x=5.5 * bound, units="points")
             arrow = {"marker": _arrow(bound), "markersize": 5, "markeredgewidth": 0}

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from workbench.analysis.frame import ARM, check_table
-from workbench.analysis.tables import COLUMNS, baseline_name
+from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name
 from workbench.errors import InputError
 from workbench.figures.looks import _style
 from workbench.figures.page import (
@@ -43,9 +43,9 @@ class Value:
     @classmethod
     def of(cls, column: str, baseline: str) -> Value:
         """As the table of summary columns has it; another column is shown by its name alone."""
-        if column not in COLUMNS:
+        known = (COLUMNS | COST_COLUMNS).get(column)
+        if known is None:
             return cls(column)
-        known = COLUMNS[column]
         return cls(known.axis(baseline), known.centre, known.ratio)
 
     def shown(self, v: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -105,7 +105,7 @@ def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", aver
         interval += f" over {_count(summary.dropna(subset=[x, y])['seeds'], 'seed')}"
     across, up = _levels(cells[x]), _levels(cells[y])
     if not _is_numeric(cells[y]):
-        up.reverse()  # names read from the top, numbers rise
+        up.reverse()  # names from the top down, numbers from the bottom up
     if _is_numeric(cells[x]) and _is_numeric(cells[y]) and len(cells) < 0.5 * len(across) * len(up):
         figure, image, note = _points(cells, x, y, how, entry, interval)
     else:
@@ -201,7 +201,7 @@ def _annotations(cells: pd.DataFrame, shown: NDArray[np.bool_], between: str) ->
     decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 3))
     texts = []
     for value, low, high in numbers:
-        text = f"{value:z.{decimals}f}"  # z: no minus before 0.00
+        text = f"{value:z.{decimals}f}"  # z: no minus sign before 0.00
         if np.isfinite(low) and np.isfinite(high):
             text += f"\n[{low:z.{decimals}f}{between}{high:z.{decimals}f}]"
         texts.append(text.replace("-", "\N{MINUS SIGN}"))
@@ -209,7 +209,7 @@ def _annotations(cells: pd.DataFrame, shown: NDArray[np.bool_], between: str) ->
 
 
 def _points(cells: pd.DataFrame, x: str, y: str, how: Value, entry: str, interval: str) -> tuple[Figure, Any, str]:
-    """A scattered design: nothing is known between the points, so nothing is drawn there."""
+    """A scattered design: only the points are drawn, as the values between them are not known."""
     v, low, high, at_x, at_y = (cells[c].to_numpy(dtype=float) for c in ("value", "low", "high", x, y))
     shown = how.shown(v)
     figure = _figure(5.4, 4.0)
@@ -225,14 +225,14 @@ def _points(cells: pd.DataFrame, x: str, y: str, how: Value, entry: str, interva
     for axis, at, set_scale in ((ax.xaxis, at_x, ax.set_xscale), (ax.yaxis, at_y, ax.set_yscale)):
         if _log_like(at):
             set_scale("log")
-            axis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))  # 10^2 has too small a 2
+            axis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))  # the exponent of 10^2 would be too small
             axis.set_minor_formatter(NullFormatter())
     note = f"{len(cells)} design points" + (f", each the {entry}" if entry != "value" else "")
     return figure, image, note + (f"\nblack edge: {interval} excludes {how.centre:g}" if clear.any() else "")
 
 
 def _log_like(v: NDArray[np.float64]) -> bool:
-    """Whether a design spread its points over magnitudes: the median is nearer to the geometric middle."""
+    """Whether a design is spread over orders of magnitude: its median is nearer to the geometric middle."""
     low, high = v.min(), v.max()
     if low <= 0 or high < 10 * low:
         return False

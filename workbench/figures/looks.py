@@ -20,7 +20,7 @@ from workbench.errors import InputError
 from workbench.registry import GATES, RULES
 
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters, so the same bytes, everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib: equal bytes on every machine
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -47,7 +47,7 @@ STYLE: Any = {
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """matplotlib's defaults plus STYLE, whatever the caller has set; the caller's settings come back."""
+    """matplotlib's defaults plus STYLE; the caller's settings are ignored meanwhile and restored after."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)

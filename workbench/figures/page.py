@@ -26,11 +26,14 @@ from workbench.figures.looks import _style, controller_looks
 from workbench.files import write_whole
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page
-MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # nobody can read a figure with more
+MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # more cannot be read in one figure
 
 
 def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write stem.pdf and stem.png (300 dpi): same figure, same bytes; an error leaves no half file."""
+    """Write stem.pdf and stem.png (300 dpi) and return their paths. Equal figures give equal bytes.
+
+    An error leaves the files as they were: each is written whole or not at all.
+    """
     stem = Path(stem)
     paths = (stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png"))
     undated: dict[str, Any] = {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}
@@ -46,7 +49,7 @@ def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     return paths
 
 
-LETTER = 0.063  # inches an 8 pt letter takes, on average
+LETTER = 0.063  # mean width of an 8 pt letter, inches
 
 
 def _present(table: pd.DataFrame, looks: Mapping[str, Look] | None) -> dict[str, Look]:
@@ -86,16 +89,16 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _laid_out(figure: Figure) -> Figure:
-    """Lay out once, under our style, and keep that: each further draw would move things by a hair."""
+    """Lay out once, under STYLE, and keep it: each further draw would move texts by a fraction of a pixel."""
     for text in figure.findobj(Text):
-        text.set_fontfeatures(["-liga"])  # a ligature or two would cost the PDF a second subset of the font
+        text.set_fontfeatures(["-liga"])  # ligatures would add a second subset of the font to a PDF
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 
 
 def _size(look: Look, points: float) -> float:
-    return 1.5 * points if look.marker == "*" else points  # a star fills less of its square
+    return 1.5 * points if look.marker == "*" else points  # a star covers less of its square
 
 
 def _line_key(look: Look) -> Line2D:
@@ -115,7 +118,7 @@ def _legend(figure: Figure, handles: Sequence[Any], labels: list[str], columns: 
 
 
 def _legend_columns(labels: Sequence[str], width: float) -> int:
-    """As many as fit, then spread evenly over the lines they need."""
+    """Columns of the legend: as many as fit, spread evenly over the lines needed."""
     most = max(1, int(width / (LETTER * max(map(len, labels)) + 0.65)))  # 0.65 in for line and gap
     return -(-len(labels) // -(-len(labels) // most))
 
@@ -133,14 +136,14 @@ def _count(numbers: pd.Series[int], noun: str) -> str:
 
 
 def _width(texts: Sequence[str]) -> float:
-    """Inches a cell needs for the longest line."""
+    """Width of a cell for the longest line, inches."""
     return 0.12 + LETTER * max(len(line) for text in texts for line in text.split("\n"))
 
 
 def _shorten(labels: Collection[str], width: int, lines: int = 1) -> dict[str, str]:
     """Label -> at most `lines` lines of about `width` letters; different labels stay different.
 
-    A label that is too long loses the settings shared by all that begin with the same word; then its middle.
+    A label that is too long loses first the settings that all labels with the same first word share, then its middle.
     """
     cut: dict[str, str] = {}
     for label in labels:
