@@ -173,6 +173,12 @@ def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
     return kept
 
 
+def codes_of(cells: Iterable[Cell]) -> list[str]:
+    """Digests of this project's code that the runs were computed with."""
+    manifests = (json.loads((cell.folder / "manifest.json").read_text()) for cell in cells)
+    return sorted({manifest.get("code", {}).get("project", "an earlier version") for manifest in manifests})
+
+
 def label(run: Run) -> str:
     return label_of(run.controller, run.settings)
 
@@ -258,7 +264,7 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
         "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
         "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
         "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": diverged,
-        "unspent": unspent,
+        "unspent": unspent, "code": codes_of(cells),
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
     text = report(runs, summary, horizon)
@@ -302,6 +308,8 @@ def study(options: argparse.Namespace) -> None:
             if not cells:
                 raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
             cells = paired(cells, lambda line: print(line, file=sys.stderr))
+            if len(codes := codes_of(cells)) > 1:
+                print(f"{out}: its runs are of different code: {', '.join(codes)}", file=sys.stderr)
         else:
             execute(cells, _whole("--jobs", options.jobs), options.any_code)
         print(write_tables(cells, out, threshold))
