@@ -1,6 +1,6 @@
 """Compare curricula by real runs on paired seeds: python real_runs/compare.py --help
 
-Arms x pools x seeds run as processes of train.py, one processor each; what is done is kept, what was stopped goes on.
+Arms x pools x seeds run as processes of train.py, one processor each. Finished runs are kept; interrupted ones resume.
 The tables and figures are made by the same code as the simulation's.
 """
 
@@ -78,9 +78,9 @@ class Cell:
 
 
 def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
-    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
+    """Run the cells that are not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
 
-    any_code: whether runs that other versions of the code made count as finished, and are gone on with.
+    any_code: whether runs of other versions of the code count as finished, and are resumed.
     """
     task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
 
@@ -119,8 +119,8 @@ def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
     """Records of all runs in the simulation's schema, and a line for each event of a run.
 
     step: batch x rollouts completions, so that a step costs the same in every arm. What an update cost is read from
-    the record (`rollouts` of steps.csv), so rejected groups, screening and probes are charged; evaluations lie where
-    they were paid for, and are interpolated linearly onto the steps of the others.
+    the record (`rollouts` of steps.csv), so rejected groups, screening and probes are charged; an evaluation
+    lies at the cost of its update, and is interpolated linearly onto the common steps.
     """
     tables, events = [], []
     for cell in cells:
@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def study(options: argparse.Namespace) -> None:
-    """Run what is not there yet, and make the tables."""
+    """Run the cells that are missing, and make the tables."""
     cells = make_cells(options)
     try:
         threshold = float(options.threshold)
