@@ -1,6 +1,6 @@
 """Compare curricula by real runs on paired seeds: python real_runs/compare.py --help
 
-Arms x pools x seeds run as processes of train.py, one processor each; what is done is kept, what was stopped goes on.
+Arms x pools x seeds run as processes of train.py, one processor each. Finished runs are kept; interrupted ones resume.
 The tables and figures are made by the same code as the simulation's.
 """
 
@@ -78,9 +78,9 @@ class Cell:
 
 
 def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
-    """Run what is not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
+    """Run the cells that are not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
 
-    any_code: whether runs that other versions of the code made count as finished, and are gone on with.
+    any_code: whether runs of other versions of the code count as finished, and are resumed.
     """
     task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
 
@@ -119,8 +119,8 @@ def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
     """Records of all runs in the simulation's schema, and a line for each event of a run.
 
     step: batch x rollouts completions, so that a step costs the same in every arm. What an update cost is read from
-    the record (`rollouts` of steps.csv), so rejected groups, screening and probes are charged; evaluations lie where
-    they were paid for, and are interpolated linearly onto the steps of the others.
+    the record (`rollouts` of steps.csv), so rejected groups, screening and probes are charged; an evaluation
+    lies at the cost of its update, and is interpolated linearly onto the common steps.
     """
     tables, events = [], []
     for cell in cells:
@@ -171,6 +171,12 @@ def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
         gone = next(cell.folder for cell in cells if cell not in kept)
         warn(f"{len(cells) - len(kept)} runs left out: {BASELINE} has not finished on their seeds (first {gone})")
     return kept
+
+
+def codes_of(cells: Iterable[Cell]) -> list[str]:
+    """Digests of this project's code that the runs were computed with."""
+    manifests = (json.loads((cell.folder / "manifest.json").read_text()) for cell in cells)
+    return sorted({manifest.get("code", {}).get("project", "an earlier version") for manifest in manifests})
 
 
 def label(run: Run) -> str:
@@ -258,7 +264,7 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
         "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
         "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
         "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": diverged,
-        "unspent": unspent,
+        "unspent": unspent, "code": codes_of(cells),
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
     text = report(runs, summary, horizon)
@@ -288,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def study(options: argparse.Namespace) -> None:
-    """Run what is not there yet, and make the tables."""
+    """Run the cells that are missing, and make the tables."""
     cells = make_cells(options)
     try:
         threshold = float(options.threshold)
@@ -302,6 +308,8 @@ def study(options: argparse.Namespace) -> None:
             if not cells:
                 raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
             cells = paired(cells, lambda line: print(line, file=sys.stderr))
+            if len(codes := codes_of(cells)) > 1:
+                print(f"{out}: its runs are of different code: {', '.join(codes)}", file=sys.stderr)
         else:
             execute(cells, _whole("--jobs", options.jobs), options.any_code)
         print(write_tables(cells, out, threshold))

@@ -19,7 +19,7 @@ def keyword(model: Any) -> str:
 
 
 def for_prompts(config: Any) -> DynamicCache:
-    """An empty cache. Windows keep all their columns, as `Slots` does: the mask says what is left behind."""
+    """An empty cache. Windows keep all their columns, as `Slots` does: the mask hides the columns outside a window."""
     own = DynamicCache(config=config)
     plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in own.layers)
     return DynamicCache() if plain else own

@@ -61,7 +61,7 @@ def tiny_llama(vocabulary: int) -> Any:
 
 @dataclass
 class Policy:
-    """A causal LM, its tokenizer, what is trained of it, and how it samples.
+    """A causal LM, its tokenizer, its trainable parameters, and how it samples.
 
     lora: whether only adapters are trained; the reference is then the model without them, and costs no copy.
     decoding: "auto", "eager" or "graph", see `generate`.

@@ -1,4 +1,4 @@
-"""What a real run depends on, and what was left of it."""
+"""The identity of a real run, finished records and checkpoints of it, and the code that computed them."""
 
 from __future__ import annotations
 

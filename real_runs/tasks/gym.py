@@ -37,7 +37,7 @@ def gym_task(name: str) -> Task:
 
 @cache
 def gym_levels(name: str) -> list[Any]:
-    """The generator's configuration at each level of its curriculum that it accepts itself; else its default."""
+    """The generator's configuration at each level of its curriculum that it accepts; its default if there is none."""
     from reasoning_gym.factory import CURRICULA, DATASETS, create_curriculum
 
     accepted = []
@@ -101,7 +101,7 @@ def _restored(value: Any) -> Any:
 
 
 def gym_scorer(name: str) -> Callable[[str, str], float]:
-    """The generator's own scorer on what stands in the last <answer></answer>, else on the whole completion.
+    """The generator's own scorer, on the text of the last <answer></answer>, otherwise on the whole completion.
 
     For a process of its own: it takes Python's eval from the scorers that call it on a model's text.
     """

@@ -101,7 +101,7 @@ def function_of(spec: str) -> Callable[[str, str], float]:
 
 def _end(process: subprocess.Popen[bytes], connection: Connection, owner: int) -> None:
     connection.close()
-    if os.getpid() == owner:  # else it is the parent's
+    if os.getpid() == owner:  # otherwise the process is the parent's
         process.kill()
         process.wait()
 
@@ -111,7 +111,7 @@ def _scored(score: Callable[[str, str], float], completion: str, answer: str) ->
 
 
 def serve(descriptor: int, factory: str, *arguments: str) -> None:
-    """What the scorer's process runs, until nobody is left to ask."""
+    """Main loop of the scorer's process: it answers requests until the connection closes."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (SCORING_BYTES, SCORING_BYTES))

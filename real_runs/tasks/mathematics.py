@@ -20,7 +20,7 @@ MOST_DIGITS = 400  # of a number that is compared exactly: longer ones are compa
 
 
 class MathScorer:
-    """1 if a completion's final expression equals the answer, else 0."""
+    """1 if a completion's final expression equals the answer, otherwise 0."""
 
     def __init__(self) -> None:
         self._verify = Isolated("real_runs.tasks.mathematics:math_verifier")

@@ -1,4 +1,4 @@
-"""Tasks and scorers by name: the one place where what a command line says becomes a `Task`."""
+"""Tasks and scorers by name: the one place where the text of a command line becomes a `Task`."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Task:
     def pool(self, size: int, seed: int = 0) -> Pool:
         """`size` problems to train on, or all there are where they are fewer.
 
-        Payload "prompt" and "answer" (what `score` takes: text). Difficulty is a file's own, else nominal:
+        Payload "prompt" and "answer" (what `score` takes: text). Difficulty is a file's own, otherwise nominal:
         100 (level - 1) / (levels - 1), and 50 where there is one level only.
         """
         return self.source.training(check_count("size", size), seed)

@@ -195,7 +195,7 @@ def test_tensorboard_is_an_option(run):
 def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
     make_task = named.make_task
 
-    def hostile(spec):
+    def hostile(spec, scorer=""):
         def score(completion, answer):
             if completion.startswith("1"):
                 raise ValueError("cannot\nread this")
@@ -921,6 +921,31 @@ def test_tables_of_a_study_that_was_cut_off_pair_what_is_there_by_seed(study, ca
     assert set(pd.read_parquet(out / "curves.parquet").query("controller == 'filter'")["seed"]) == {1}
 
 
+def test_runs_of_other_code_are_refused_in_one_line_unless_they_are_accepted(study, capsys, monkeypatch):
+    shape = {"controllers": "uniform", "seeds": 1, "steps": 1, "eval-every": 1}
+    out = study(**shape)
+    before = (out / "runs.csv").read_bytes()
+    mine = identity.project_digest()
+    assert json.loads((out / "manifest.json").read_text())["code"] == [mine]
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "project_digest", lambda: "0123456789abcdef")
+        capsys.readouterr()
+        study(code=2, **shape)
+        assert error_line(capsys) == (
+            f"error: --out: must be of the same code, but {out / 'runs' / 'small' / 'uniform' / 'seed-0'} has project "
+            f"{mine}, not 0123456789abcdef; --any-code takes it nevertheless"
+        )
+        study("--any-code", **shape)
+        assert len(study.commands) == 1
+        study("--any-code", **shape | {"seeds": 2})  # the other seed, by the code of today
+        assert len(study.commands) == 2
+    assert (out / "runs.csv").read_bytes().startswith(before[:200])
+    capsys.readouterr()
+    study("--tables-only", **shape | {"seeds": 2})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{out}: its runs are of different code: {', '.join(sorted([mine, '0123456789abcdef']))}"
+
+
 def test_tables_without_a_run_of_uniform_are_refused_in_one_line(study, capsys):
     out = study(controllers="uniform,filter", seeds=1)
     unfinished(out / "runs" / "small" / "uniform" / "seed-0")
@@ -942,7 +967,7 @@ def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [({"controllers": "nope"}, "--controller: must be a rule (uniform, "), ({"seeds": 0}, "--seeds: must be "),
-     ({"steps": "x"}, "options: must be numbers"), ({"threshold": "2"}, "--threshold: must be "),
+     ({"steps": "x"}, "--steps: must be a whole number, got 'x'"), ({"threshold": "2"}, "--threshold: must be "),
      ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be ")],
 )  # fmt: skip
 def test_bad_input_to_a_study_gets_one_line(study, capsys, changes, expected):
