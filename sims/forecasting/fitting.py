@@ -191,7 +191,10 @@ def beta_binomial(p: Floats, rho: Any, n: int) -> Floats:
     return out
 
 
-def emissions(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> tuple[Any, ...]:
+Emissions = tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats, NDArray[np.int64]]
+
+
+def emissions(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> Emissions:
     """What the passes take to know each count's chance at each grid point: x on a fine scale, and a table over it.
 
     p: numbers; x: (T + 1, C) the exposure that goes with them.

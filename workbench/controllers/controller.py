@@ -359,7 +359,8 @@ class Controller:
 
     def _settings(self) -> dict[str, Any]:
         """The hyper-parameters of the rule and the gates, as JSON holds them."""
-        parts: list[tuple[str, Any]] = [("rule", self.rule), *((f"gate{index}", gate) for index, gate in enumerate(self.gates))]
+        gates = [(f"gate{index}", gate) for index, gate in enumerate(self.gates)]
+        parts: list[tuple[str, Any]] = [("rule", self.rule), *gates]
         return {
             f"{prefix}.{item.name}": _plain(getattr(part, item.name))
             for prefix, part in parts if is_dataclass(part) for item in fields(part)
