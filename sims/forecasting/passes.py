@@ -32,7 +32,7 @@ def _emit(f: Array, low: Array, high: Array, part: float, out: Array) -> None:
 @inlined
 def _scale(f: Array) -> Any:
     """Divide by the largest; returns it."""
-    top = f.max()
+    top: float = f.max()
     for u in range(len(f)):
         f[u] /= top
     return top
