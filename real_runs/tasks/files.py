@@ -23,8 +23,8 @@ def print_note(line: str) -> None:
 def with_texts(pool: Pool, where: str) -> Pool:
     """The pool with prompts and answers as text: the one form in which tasks, pools and scorers have them.
 
-    A prompt may be text or a chat of one message (the released AdaRFT rows); an answer text or a number. `where` names
-    the pool in errors. Raises InputError unless every row has both.
+    A prompt may be text or a chat of one message (the released AdaRFT rows); an answer text or a number. Text stays as
+    it is. `where` names the pool in errors. Raises InputError unless every row has both, and more than blanks.
     """
     texts = {}
     for column, text in (("prompt", _prompt_text), ("answer", _answer_text)):
@@ -32,7 +32,7 @@ def with_texts(pool: Pool, where: str) -> Pool:
         if given is None:
             raise InputError(f"{where}: must have a column '{column}' in its {len(pool)} rows, got none")
         texts[column] = [text(value) for value in given]
-        missing = [row for row, value in enumerate(texts[column]) if not value]
+        missing = [row for row, value in enumerate(texts[column]) if not value.strip()]
         if missing:
             raise InputError(
                 f"{where}: must have text in column '{column}' of every row, got none in {len(missing)} of "
@@ -48,9 +48,8 @@ def training_pool(pool: Pool, task: Task, per_stratum: int, say: Callable[[str],
     InputError where a row has no text, and where nothing but held-out problems is there.
     """
     pool = with_texts(pool, f"pool '{pool.name}'")
-    held_out = set(task.heldout(per_stratum)[0])
-    prompts = (pool.payload or {})["prompt"]
-    free = np.array([prompt not in held_out for prompt in prompts])
+    held_out = {prompt.strip() for prompt in task.heldout(per_stratum)[0]}
+    free = np.array([prompt.strip() not in held_out for prompt in (pool.payload or {})["prompt"]])
     if not free.any():
         got = f"got {len(pool)} of {len(pool)} held out"
         raise InputError(f"pool '{pool.name}': must have problems that task {task.name} does not hold out, {got}")
@@ -70,14 +69,14 @@ class PromptFile:
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
         pool = with_texts(Pool.load(path), path)
-        if len(set((pool.payload or {})["prompt"])) < 2:
+        if len({prompt.strip() for prompt in (pool.payload or {})["prompt"]}) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
         return cls(pool)
 
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on, and one row of each reserved prompt."""
         assert self.rows.payload is not None
-        prompts = self.rows.payload["prompt"]
+        prompts = [prompt.strip() for prompt in self.rows.payload["prompt"]]  # blanks at the ends make no other problem
         first = {prompt: row for row, prompt in reversed(list(enumerate(prompts)))}
         reserved = set(sorted(first, key=_key)[: max(1, len(first) // 10)])
         training = [row for row, prompt in enumerate(prompts) if prompt not in reserved]
@@ -99,11 +98,11 @@ def _prompt_text(prompt: Any) -> str:
     """The text of a prompt, also where it is a chat of one message (the released AdaRFT rows); "" if there is none."""
     if not isinstance(prompt, str) and isinstance(prompt, (list, np.ndarray)) and len(prompt) == 1:
         prompt = prompt[0].get("content") if isinstance(prompt[0], Mapping) else None
-    return prompt.strip() if isinstance(prompt, str) else ""
+    return prompt if isinstance(prompt, str) else ""
 
 
 def _answer_text(answer: Any) -> str:
     """An answer as text; "" if there is none. A whole number that a table with gaps holds as 3.0 is 3."""
     if isinstance(answer, (float, np.floating)):
         return "" if np.isnan(answer) else f"{answer:.0f}" if answer.is_integer() else repr(float(answer))
-    return str(answer).strip() if isinstance(answer, (str, int, np.integer)) else ""
+    return str(answer) if isinstance(answer, (str, int, np.integer)) else ""

@@ -36,6 +36,7 @@ from scipy.special import expit, logit
 from sims.forecasting import passes
 from sims.forecasting.laws import OneSkill, State, mechanism
 from sims.forecasting.visits import VisitLog
+from workbench.difficulty.counts import count_chances
 from workbench.learners import Law
 from workbench.registry import LAWS
 
@@ -180,17 +181,6 @@ def chance(z: Floats, p: dict[str, Any]) -> Floats:
     return np.asarray(p["floor"] + (p["ceiling"] - p["floor"]) * expit(z))
 
 
-def beta_binomial(p: Floats, rho: Any, n: int) -> Floats:
-    """(..., n + 1): chances of k = 0..n successes of n, mean p, intra-class correlation rho."""
-    phi = np.asarray(rho) / (1 - np.asarray(rho))
-    p = np.clip(p, 1e-9, 1 - 1e-9)
-    out = np.empty((*p.shape, n + 1))
-    out[..., 0] = np.prod([(1 - p + j * phi) / (1 + j * phi) for j in range(n)], axis=0)
-    for k in range(n):
-        out[..., k + 1] = out[..., k] * (n - k) / (k + 1) * (p + k * phi) / (1 - p + (n - k - 1) * phi)
-    return out
-
-
 Emissions = tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats, NDArray[np.int64]]
 
 
@@ -203,7 +193,7 @@ def emissions(model: Model, log: VisitLog, p: dict[str, Any], x: Floats) -> Emis
     low, parts = x.min(), np.arange(len(GRID)) * FINE
     offsets = int((x.max() - low) * FINE / STEP) + 2
     z = GRID[0] + low + np.arange(offsets + parts[-1]) * STEP / FINE
-    masses = beta_binomial(chance(z, p), p["rho"], log.attempts)  # (z, n + 1)
+    masses = count_chances(chance(z, p), p["rho"], log.attempts)  # (z, n + 1)
     table = masses[np.arange(offsets)[:, None] + parts].transpose(0, 2, 1)  # (offsets, n + 1, U)
     place = (x - low) * FINE / STEP
     at = place.astype(np.int64)
