@@ -732,4 +732,4 @@ def test_a_record_draws_without_more_ado():
     pool = wb.Pool.synthetic("narrow", size=100)
     record = wb.train(wb.Controller(wb.AdaRFT(), pool), wb.SimLearner(wb.ScalarIRT(), pool), steps=10, batch=8)
     figure = figures.learning_curves(record.to_frame())
-    assert legend_texts(figure) == ["AdaRFT"]
+    assert legend_texts(figure) == ["adarft"]
