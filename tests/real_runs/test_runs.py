@@ -57,7 +57,8 @@ def model(tiny):
 def pool_frame():
     """Answers that the tiny model writes about one time in ten."""
     answers = [("0", "1", "01")[i % 3] for i in range(ITEMS)]
-    prompts = [f"rev {i}=" for i in range(ITEMS)]
+    # none is among the held-out problems of the task, which are left out of a pool
+    prompts = [f"rev {i}=" for i in range(10, 10 + ITEMS)]
     return pd.DataFrame({"difficulty": np.linspace(0, 100, ITEMS), "prompt": prompts, "answer": answers})
 
 
@@ -643,7 +644,7 @@ def test_difficulty_writes_a_pool_with_pass_counts(measure, capsys, pool):
     assert (measured.attempts == 20).all()
     assert 0 < measured.successes.sum() < 20 * ITEMS / 2
     assert np.allclose(measured.difficulty, 100 * (1 - measured.successes / 20))
-    assert list(measured.payload["prompt"]) == [f"rev {i}=" for i in range(ITEMS)]
+    assert list(measured.payload["prompt"]) == [f"rev {i}=" for i in range(10, 10 + ITEMS)]
     said = re.search(rf"{ITEMS} problems, mean pass rate (\d\.\d+)", capsys.readouterr().out)
     assert float(said[1]) == pytest.approx(measured.successes.mean() / 20, abs=1e-3)
     by_answer = [measured.successes[i::3].mean() for i in range(3)]

@@ -57,7 +57,6 @@ from workbench.testing.tools import (
     same_numbers,
     shapes,
     side_by_side,
-    take,
     through_files,
     without_ties,
 )
@@ -128,7 +127,7 @@ def stands_any_history(rule: Rule, pool: Pool) -> None:
         for answered in (BATCH, 1):
             with during(f"{name}, {answered} answers per batch"):
                 _ensure_sound_walk(rule, pool, answer, BATCH, answered)
-    one = take(pool, [np.argmin(np.abs(pool.difficulty - 50))])
+    one = pool.take([np.argmin(np.abs(pool.difficulty - 50))])
     if (refusal(partial(_walk_through, rule, one)) or "").startswith("batch:"):
         return  # not an item that it keeps
     for name in ("all right", "all wrong"):
@@ -228,7 +227,7 @@ def relabelling_relabels(rule: Rule, pool: Pool) -> None:
     """Relabelling the items relabels choices and weights, where these do not depend on the seed."""
     pool = without_ties(pool)
     labels = np.roll(np.arange(len(pool))[::-1], 7)  # item labels[j] is now at position j
-    relabelled, answer = take(pool, labels), same_numbers(mixed(pool))
+    relabelled, answer = pool.take(labels), same_numbers(mixed(pool))
     picked = _runs_of_seeds(rule, pool, answer)
     again = labels[_runs_of_seeds(rule, relabelled, lambda s, step, items, n: answer(s, step, labels[items], n))]
     one, other = np.sort(picked, axis=2), np.sort(again, axis=2)

@@ -83,18 +83,6 @@ def small_pool(size: int = 48) -> Pool:
     )
 
 
-ITEM_COLUMNS = ("difficulty", "ids", "category", "level", "successes", "attempts", "features", "weak_rate",
-                "strong_rate")  # fmt: skip
-
-
-def take(pool: Pool, rows: ArrayLike) -> Pool:
-    """The pool of these rows, in this order; a row may come more than once."""
-    at = np.asarray(rows)
-    columns = {name: getattr(pool, name)[at] for name in ITEM_COLUMNS if getattr(pool, name) is not None}
-    payload = pool.payload and {name: [values[row] for row in at] for name, values in pool.payload.items()}
-    return Pool(**columns, payload=payload, name=pool.name)
-
-
 def without_ties(pool: Pool) -> Pool:
     """The pool with numbers that all differ, in the order they have: no choice hangs on positions."""
 
@@ -316,7 +304,7 @@ BYTES_PER_ITEM = 64  # of the pool, that the state of a lane may take
 def bytes_per_item(subject: Any, pool: Pool) -> float:
     """Bytes that the state of a lane grows by with each item of the pool, where there are many."""
     sizes = [len(pool) * times for times in (-(-8192 // len(pool)), -(-16384 // len(pool)))]
-    states = [subject.init(take(pool, np.arange(size) % len(pool)), len(SEEDS)) for size in sizes]
+    states = [subject.init(pool.take(np.arange(size) % len(pool)), len(SEEDS)) for size in sizes]
     small, large = (sum(leaf.nbytes for leaf in arrays(state).values()) for state in states)
     return (large - small) / len(SEEDS) / (sizes[1] - sizes[0])
 
