@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 from collections import Counter
@@ -373,13 +374,14 @@ class Study:
 
 
 @cache
-def _temporary() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="workbench-")  # removed when this process ends
-
-
 def _temporary_folder() -> Path:
-    """Where finished cells of studies without a folder are kept, for this process: a study run again is only read."""
-    return Path(_temporary().name)
+    """Where finished cells of studies without a folder are kept: a study run again is only read.
+
+    The folder is removed when this process ends.
+    """
+    folder = TemporaryDirectory(prefix="workbench-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 # ---- what a study is given
