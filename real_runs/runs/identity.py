@@ -24,7 +24,7 @@ from workbench.study.identity import describe, git_commit
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
 DEPENDS = ("run", "rule", "gates", "pool", "model")  # what two runs must share to be the same; the code apart
-LIBRARY = ("streams.py", "lanes.py", "kernels", "pool.py", "loop.py", "registry.py", "controllers")
+LIBRARY = ("streams", "lanes", "kernels", "pool", "loop", "registry", "controllers")  # modules and packages
 OURS = ("rl", "tasks", "runs")
 SHIPPED = ("workbench", "real_runs")
 OTHER_CODE = "--any-code"  # the option that takes results of other code
@@ -61,8 +61,8 @@ def project_digest() -> str:
     digest = hashlib.sha256()
     for root, names in ((Path(workbench.__file__).parent, LIBRARY), (Path(__file__).parents[1], OURS)):
         for name in names:
-            path = root / name
-            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            package = root / name
+            for file in sorted(package.rglob("*.py")) if package.is_dir() else [root / f"{name}.py"]:
                 digest.update(f"{root.name}/{file.relative_to(root)}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
