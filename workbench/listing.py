@@ -92,8 +92,9 @@ def exports() -> dict[str, str]:
         written[f"{folder}/__init__.py"] = "\n".join(text)
         made |= classes.keys()
         lines += [f"from .{folder.replace('/', '.')} import {name} as {name}" for name in names]
-    kept = [line for line in stub if line.rpartition(" ")[2] not in made]
-    written["__init__.pyi"] = "\n".join(sorted([*kept, *lines], key=_as_sorted)) + "\n"
+    kept = [line for line in stub if line.startswith("from ") and line.rpartition(" ")[2] not in made]
+    others = [line for line in stub if not line.startswith("from ")]  # after the imports, such as __version__
+    written["__init__.pyi"] = "\n".join([*sorted([*kept, *lines], key=_as_sorted), *others]) + "\n"
     return written
 
 

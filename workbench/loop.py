@@ -241,7 +241,8 @@ def train(
     Raises InputError for a setting out of its domain, for a run to resume that has no steps left, and for a learner
     with another number of lanes, another pool or other seeds than the controller.
     """
-    check_kind("controller", controller, Controller, "a Controller such as Controller(AdaRFT(), pool)")
+    if not all(hasattr(controller, name) for name in ("next_batch", "observe", "lanes")):  # or one that wraps it
+        check_kind("controller", controller, Controller, "a Controller such as Controller(AdaRFT(), pool)")
     if not all(hasattr(learner, method) for method in ("attempt", "learn", "evaluate")):
         raise InputError(f"learner: must have attempt(), learn() and evaluate(), as a SimLearner, got {shown(learner)}")
     check_count("steps", steps)
