@@ -120,6 +120,12 @@ def run(tiny, tmp_path, capsys):
     return go
 
 
+def error_line(capsys):
+    """The one line of an error, beside what a run says of its pool."""
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith("pool '"))
+    return line
+
+
 def own_steps(out):
     about = json.loads((out / "manifest.json").read_text())
     return steps_in(out / "checkpoints", identity.key_of(about))
@@ -166,7 +172,7 @@ def test_a_checkpoint_named_by_an_earlier_version_is_taken_with_the_option_and_e
     (out / "steps.csv").unlink()
     capsys.readouterr()
     run("--resume", steps=3, code=2)
-    (line,) = capsys.readouterr().err.splitlines()
+    line = error_line(capsys)
     assert line.startswith("error: --resume: must be of the same code, but the checkpoint of step 3 has project of an ")
     assert line.endswith("; --any-code takes it nevertheless")
     run("--resume", "--any-code", steps=3)
@@ -181,12 +187,12 @@ def test_a_run_of_other_code_is_refused_in_one_line_unless_it_is_accepted(run, c
     monkeypatch.setattr(identity, "project_digest", lambda: "0123456789abcdef")
     capsys.readouterr()
     run("--resume", code=2)
-    (line,) = capsys.readouterr().err.splitlines()
+    line = error_line(capsys)
     assert line.startswith(f"error: --resume: must be of the same code, but {out / 'manifest.json'} has project ")
     assert "not 0123456789abcdef" in line
     (out / "manifest.json").unlink()  # as if it had been stopped before its end
     run("--resume", code=2)
-    (line,) = capsys.readouterr().err.splitlines()
+    line = error_line(capsys)
     assert line.startswith("error: --resume: must be of the same code, but the checkpoint of step 3 has project ")
     run("--resume", "--any-code")
     for name in ("steps.csv", "evals.csv", "rollouts.parquet"):
