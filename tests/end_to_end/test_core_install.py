@@ -49,7 +49,6 @@ NEEDS = {  # what needs an extra: the package that is missed first
     "wb.Study": "pandas",
     "wb.figures.learning_curves": "pandas",
     "wb.stats.holm": "scipy",
-    "wb.Pool.load('items.csv')": "pandas",
     "wb.Pool.load('items.parquet')": "pyarrow",
     "record.to_frame()": "pandas",
     "wb.Controller(wb.ALPGMM(), pool)": "matplotlib",

@@ -766,7 +766,7 @@ def test_help_explains_every_option_with_its_default(sweep):
     assert told.pop("tiny")
     assert told.keys() == {
         "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "budget", "set",
-        "design", "points", "threshold", "heat", "jobs", "out",
+        "design", "points", "threshold", "heat", "focus", "jobs", "out",
     }  # fmt: skip
     assert all("(default: " in line or "; default: " in line for line in told.values())
     shown = set(re.findall(r"[\w-]+", " ".join(result.out.split()).replace("- ", "-")))  # help breaks at hyphens
@@ -796,7 +796,7 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--controllers foo", "controllers", "uniform, filter, band, linear, sorted, frozen, adarft", "'foo'"),
     ("--controllers adarft,adarft", "controllers", "different names", "adarft, adarft"),
     ("--controllers ''", "--controllers", "names separated by commas", "''"),
-    ("--controllers adarft+adarft", "controllers", "or RULE+GATE", "'adarft+adarft'"),
+    ("--controllers adarft+adarft", "controllers", "RULE+GATE, or package.module:Name", "'adarft+adarft'"),
     ("--controllers adarft+nope", "controllers", "a gate (dapo, balanced, vcrl, speed)", "'adarft+nope'"),
     ("--controllers speed", "rollouts", "> 4, the first ones of gate SPEED", "4"),
     ("--controllers dots", "pool", "must have the column features", "'items' has none"),
@@ -818,7 +818,7 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--pools empty.csv", "empty.csv: difficulty", ">= 1 items", "(0,)"),
     ("--pools nothing.csv", "pool file", "readable .csv", "'nothing.csv'"),
     ("--pools empty.jsonl", "empty.jsonl", "must be", "got"),
-    ("--pools nan.csv", "nan.csv: difficulty", "[0, 100]", "nan at row 1"),
+    ("--pools nan.csv", "nan.csv: difficulty", "[0, 100]", "None at row 1"),
     ("--pools range.csv", "range.csv: difficulty", "[0, 100]", "101.0 at row 1"),
     ("--pools below.jsonl", "below.jsonl: difficulty", "[0, 100]", "-0.5 at row 1"),
     ("--pools words.csv", "words.csv: difficulty", "[0, 100]", "hard"),

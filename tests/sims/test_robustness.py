@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 def command(monkeypatch, capsys, *words):
     """Exit status, what is printed, errors: without the progress bar."""
     status, out, err = call(robustness, monkeypatch, capsys, *words)
-    return status, out, "\n".join(line for line in err.splitlines() if line and "%|" not in line)
+    return status, out, "\n".join(line for line in err.splitlines() if line.strip() and "%|" not in line)
 
 
 def tables(folder):

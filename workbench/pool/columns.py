@@ -190,13 +190,24 @@ def _kinds(values: Sequence[Any]) -> set[type]:
 
 
 def _first_odd(values: Any) -> str:
-    """The first entry that is no number, and its row, in words."""
+    """The first entry that is no number, and its row, in words. Among texts, the first that says no number."""
+    if len(values) and all(isinstance(value, str) for value in values):
+        row = next((row for row, value in enumerate(values) if not _says_number(value)), 0)
+        return f"{shown(str(values[row]))} at row {row}"
     for row, value in enumerate(values):
         entries = np.asarray(value, dtype=object).ravel() if isinstance(value, (list, tuple, np.ndarray)) else [value]
         for entry in entries:
             if isinstance(entry, (bool, np.bool_)) or not isinstance(entry, (int, float, np.integer, np.floating)):
                 return f"{shown(entry)} at row {row}"
     return f"numbers as objects, {shown(values)}"
+
+
+def _says_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _at_row(bad: Any) -> str:
