@@ -87,7 +87,8 @@ def _outside(spec: str, found: Any, module: str) -> Task:
     if isinstance(found, Family):
         found = _of_family(spec, LONG_LIMIT, found)
     if not isinstance(found, Task):
-        raise InputError(f"task: must be a Task or a Family of real_runs.tasks, got {spec}, a {_kind(found)}")
+        raise InputError("task: must be a Task (real_runs.tasks.task) or a Family (real_runs.tasks.families), got "
+                         f"{spec}, a {_kind(found)}")  # fmt: skip
     modules = tuple(dict.fromkeys((*found.modules, module)))
     return Task(spec, found.limit, _apart(found.score), found.source, modules)
 

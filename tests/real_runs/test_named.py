@@ -131,7 +131,8 @@ def test_a_task_is_an_entry_point_a_family_or_what_returns_a_task(package):
 @pytest.mark.parametrize(
     ("task", "expected"),
     [("{0}.tasks:broken", "task: must return a Task when called, got {0}.tasks:broken ('RuntimeError: no data')"),
-     ("{0}.tasks:NUMBER", "task: must be a Task or a Family of real_runs.tasks, got {0}.tasks:NUMBER, a int"),
+     ("{0}.tasks:NUMBER", "task: must be a Task (real_runs.tasks.task) or a Family (real_runs.tasks.families), got "
+                          "{0}.tasks:NUMBER, a int"),
      ("{0}.tasks:Nope", "task: must name what {0}.tasks has, got '{0}.tasks:Nope'"),
      ("{0}.nope:Nope", "task: must name a module that can be imported, got '{0}.nope:Nope' (Module"),
      ("nope", "task: must be reverse, sums, skills, {0}-letters, reasoning-gym:NAME, package.module:Name, or a ")],

@@ -1,4 +1,4 @@
-"""The equations of real_runs/ppo.py by hand, against plain loops, and as laws.
+"""The equations of real_runs/rl/ppo.py by hand, against plain loops, and as laws.
 
 Every expected value is hand arithmetic, a textbook definition written as a loop, or an exact expectation over a
 small categorical distribution; none comes from the code under test.
