@@ -11,6 +11,7 @@ import sys
 import typing
 from dataclasses import fields
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,13 +25,19 @@ Items: TypeAlias = NDArray[np.int64]
 Lanes: TypeAlias = float | Floats  # a hyper-parameter: one number, or one per lane
 
 
+_lane_fields: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()  # studies of many arms ask often
+
+
 def lane_fields(kind: type) -> tuple[str, ...]:
     """Hyper-parameters of a rule, gate or law that may be an array over lanes, in order.
 
     A field is one where NumPy arrays belong to its type: `Lanes`, `lanes.Lanes`, `float | NDArray[np.float64]`, with
     or without `from __future__ import annotations`.
     """
-    return tuple(field.name for field in fields(kind) if np.ndarray in _members(_annotation(kind, field.name)))
+    if kind not in _lane_fields:
+        names = (field.name for field in fields(kind))
+        _lane_fields[kind] = tuple(name for name in names if np.ndarray in _members(_annotation(kind, name)))
+    return _lane_fields[kind]
 
 
 def _annotation(kind: type, field: str) -> Any:
