@@ -105,6 +105,94 @@ def test_the_code_beside_a_class_belongs_to_its_identity(outside, rules, helpers
     assert not set(before) & set(keys(module.Mine()) + keys(module.Learns()))
 
 
+BY_VALUE = MINE.replace("import place", "import SHIFT").replace("place(len(draw.pool), draw.step)", "SHIFT")
+IN_A_FUNCTION = MINE.replace("    from outside_helpers import place\n", "").replace(
+    "            items = place(", "            import outside_helpers\n            items = outside_helpers.place("
+)
+PARTIAL = """
+    from functools import partial
+
+    def _place(shift, size, step):
+        return shift
+
+    place = partial(_place, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "helpers", "edit"),
+    [
+        (BY_VALUE, "SHIFT = 1", ("1", "7")),
+        (IN_A_FUNCTION, HELPERS, ("step * 1", "step + 7")),
+        (MINE, PARTIAL, ("_place, 1", "_place, 7")),
+        (MINE, "from outside_base import place", ()),
+    ],
+    ids=["a plain value", "imported in a function", "functools.partial", "a module behind the helper"],
+)
+def test_a_rule_is_computed_again_when_what_it_imports_was_edited(tmp_path, outside, monkeypatch, rules, helpers, edit):
+    def write(text, base):
+        (tmp_path / "outside_base.py").write_text(dedent(base))
+        sys.modules.pop("outside_base", None)
+        return outside(rules, text)
+
+    store = CellStore(tmp_path / "cells")
+    first = study(write(helpers, HELPERS).Mine()).compute(store)
+    before = computed(store)
+    study(sys.modules["outside_rules"].Mine()).compute(store)  # all of it is loaded by now
+    study(write(helpers, HELPERS).Mine()).compute(store)
+    assert computed(store) == before
+    edited = write(helpers.replace(*edit), HELPERS) if edit else write(helpers, HELPERS.replace("* 1", "+ 7"))
+    again = study(edited.Mine()).compute(store)
+    changed = again["controller"] == "outside_rules:Mine"
+    assert not np.array_equal(first["success"][changed], again["success"][changed])
+    assert computed(store) == before + 1
+    sys.modules.pop("outside_base", None)
+
+
+def test_relative_imports_and_packages_are_followed_without_importing_them(tmp_path, monkeypatch):
+    files = {
+        "outside_pack/__init__.py": "",
+        "outside_pack/rules.py": MINE.replace("    from outside_helpers import place\n", "").replace(
+            "            items = place(", "            from .deep import far\n            items = far.place("
+        ),
+        "outside_pack/deep/__init__.py": "NUMBER = 1",
+        "outside_pack/deep/far.py": "from ..near import place",
+        "outside_pack/near.py": HELPERS,
+        "outside_pack/apart.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    rules = importlib.import_module("outside_pack.rules")
+    try:
+        before = sources_of(rules.Mine())
+        told = []
+        for name, text in files.items():
+            if name != "outside_pack/rules.py":
+                (tmp_path / name).write_text(dedent(text) + "\n# edited\n")
+                told.append(sources_of(rules.Mine()) != before)
+                (tmp_path / name).write_text(dedent(text))
+        assert told == [True, True, True, True, False]  # nothing imports the last one
+        assert sources_of(rules.Mine()) == before
+        assert not {"outside_pack.deep", "outside_pack.near"} & sys.modules.keys()
+    finally:
+        for name in [name for name in sys.modules if name.startswith("outside_pack")]:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("edit", [("SHIFT = 1", "SHIFT = 2"), ("def gone(): pass", ""), ("", "\ndef more(): pass")])
+def test_a_helper_that_was_edited_but_not_loaded_again_is_not_taken_for_the_new_code(tmp_path, outside, edit):
+    helpers = "SHIFT = 1\ndef gone(): pass\n"
+    edited = helpers.replace(*edit) if edit[0] else helpers + edit[1]
+    module = outside(BY_VALUE, helpers)
+    old = sources_of(module.Mine())
+    (tmp_path / "outside_helpers.py").write_text(edited)
+    between = sources_of(module.Mine())
+    new = sources_of(outside(BY_VALUE, edited).Mine())
+    assert len({*old.values(), *between.values(), *new.values()}) == 3
+
+
 def test_a_file_that_was_edited_but_not_loaded_again_is_not_taken_for_the_new_code(outside, tmp_path):
     module = outside()
     old = keys(module.Mine())

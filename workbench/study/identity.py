@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import inspect
@@ -9,10 +10,12 @@ import json
 import platform
 import secrets
 import sys
+import sysconfig
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,9 +91,14 @@ def _library_files() -> dict[Path, None]:
 @cache
 def code_digest() -> str:
     """SHA-256 over the library's part of the code behind a result: results of other code are not reused."""
+    return digest_of_files({str(file.relative_to(ROOT)): file for file in _library_files()})
+
+
+def digest_of_files(files: Mapping[str, Path]) -> str:
+    """SHA-256, shortened, over files and the names that they are given, in the order of the mapping."""
     digest = hashlib.sha256()
-    for file in _library_files():
-        digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    for name, file in files.items():
+        digest.update(f"{name}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -100,20 +108,39 @@ def code_digest() -> str:
 def sources_of(*parts: Any) -> dict[str, str]:
     """The code outside the library behind these objects: class as module:qualname -> digest.
 
-    The digest covers the source files of the modules that define the class and its bases, of the modules that these
-    import (as far as they are not installed packages), and the compiled code that is loaded: a file that was edited
-    but not loaded again is told apart from one that was. A class without a source file, such as one that was typed in
-    a notebook, gets a digest that never comes twice, so its results are not reused.
+    The digest covers what `outside_sources` covers for the modules that define the class and its bases, and the
+    compiled code of the class itself. A class without a source file, such as one that was typed in a notebook, gets a
+    digest that never comes twice, so its results are not reused.
     """
-    found: dict[str, str] = {}
+    return {f"{cls.__module__}:{cls.__qualname__}": _digest_of(cls) for cls in outside_classes(*parts)}
+
+
+def outside_classes(*parts: Any) -> list[type]:
+    """The classes behind these objects that are not the library's: own, bases, and those of dataclasses in fields."""
+    found: dict[type, None] = {}
     for part in parts:
-        for cls in type(part).__mro__:
-            if not _is_covered(cls):
-                found[f"{cls.__module__}:{cls.__qualname__}"] = _digest_of(cls)
+        found |= dict.fromkeys(cls for cls in type(part).__mro__ if not _is_covered(cls))
         if is_dataclass(part):
-            found |= sources_of(*(value for value in (getattr(part, f.name) for f in fields(part))
-                                  if is_dataclass(value)))  # fmt: skip
-    return found
+            values = (getattr(part, f.name) for f in fields(part))
+            found |= dict.fromkeys(outside_classes(*(value for value in values if is_dataclass(value))))
+    return list(found)
+
+
+def outside_sources(modules: Iterable[str], apart: Collection[Path] = ()) -> dict[str, str]:
+    """Digests of the code behind loaded modules outside the library: name -> digest.
+
+    The digest covers the source files of a module and of all that it imports, directly or not: every import statement
+    anywhere in a file is followed, also to modules that are not loaded yet, and every module that a loaded one holds
+    a value of. The library, Python's own modules, installed packages (unless the first module is of the same package)
+    and the folders `apart` are left out; their versions or digests stand for them. Where loaded functions and plain
+    constants differ from the file, they are covered as well: a file that was edited but not loaded again is told apart
+    from one that was.
+
+    Not seen: imports by a name that is computed at run time (importlib.import_module, __import__) and that leave no
+    value in a module, extension modules, data files, environment variables, and values other than plain constants
+    that were computed from a file before it was edited.
+    """
+    return {name: _module_digest(name, apart) for name in modules}
 
 
 @cache
@@ -133,38 +160,166 @@ def source_file(cls: type) -> Path | None:
 
 def _digest_of(cls: type) -> str:
     if source_file(cls) is None:
-        return f"no source, so not kept: {secrets.token_hex(8)}"
-    digest = hashlib.sha256()
+        return _no_source()
+    digest = hashlib.sha256(_module_digest(cls.__module__).encode())
     for code in _codes(cls, cls.__module__):  # its module may have been loaded again since
         digest.update(_code_text(code).encode())
-    for module in _modules_behind(sys.modules[cls.__module__]):
-        assert module.__file__ is not None
-        digest.update(f"{module.__name__}\n".encode() + Path(module.__file__).read_bytes())
-        for name, value in sorted(vars(module).items()):
-            for code in _codes(value, module.__name__):
-                digest.update(f"{name} {_code_text(code)}".encode())
     return digest.hexdigest()[:16]
 
 
-def _modules_behind(first: types.ModuleType) -> list[types.ModuleType]:
-    """A module and those it imports, directly or not, as far as they are neither the library nor installed."""
-    found, waiting = {first.__name__: first}, [first]
+def _no_source() -> str:
+    return f"no source, so not kept: {secrets.token_hex(8)}"
+
+
+def _module_digest(name: str, apart: Collection[Path] = ()) -> str:
+    try:
+        files = _files_behind(name, apart)
+        differ = {of: _loaded_otherwise(sys.modules[of], file) for of, file in files.items() if of in sys.modules}
+    except (SyntaxError, ValueError):  # a file that was edited since and is no Python now: it tells nothing
+        return _no_source()
+    if name not in files:
+        return _no_source()
+    digest = hashlib.sha256(digest_of_files(files).encode())
+    for of, lines in differ.items():
+        digest.update("".join(f"{of} {line}\n" for line in lines).encode())
+    return digest.hexdigest()[:16]
+
+
+def _files_behind(first: str, apart: Collection[Path]) -> dict[str, Path]:
+    """Source files of a module and of those it imports, directly or not, as far as they are outside; name -> file."""
+    own = first.partition(".")[0]
+    found: dict[str, Path] = {}
+    seen, waiting = {first}, [first]
     while waiting:
-        for value in vars(waiting.pop()).values():
-            name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            module = sys.modules.get(name) if isinstance(name, str) else None
-            file = getattr(module, "__file__", None)
-            if module is None or file is None or name in found or not str(file).endswith(".py"):
-                continue
-            path = Path(file).resolve()
-            top = module.__name__.partition(".")[0]
-            own = top == first.__name__.partition(".")[0]
-            outside = top in sys.stdlib_module_names or {"site-packages", "dist-packages"} & set(path.parts)
-            if path.is_relative_to(ROOT) or (outside and not own):
-                continue
-            found[module.__name__] = module
-            waiting.append(module)
-    return [found[name] for name in sorted(found)]
+        name = waiting.pop()
+        file = _source_of(name)
+        if file is None or not (name == first or _is_outside(file, name.partition(".")[0] == own, apart)):
+            continue
+        found[name] = file
+        module = sys.modules.get(name)
+        behind = _imports(file.read_bytes(), _package_of(name, file, module))
+        for of in (*behind, *_held(module)):
+            parents = [of[:dot] for dot, letter in enumerate(of) if letter == "."]  # a parent is imported first
+            waiting += [each for each in (*parents, of) if each not in seen]
+            seen |= {*parents, of}
+    return {name: found[name] for name in sorted(found)}
+
+
+def _held(module: types.ModuleType | None) -> Iterator[str]:
+    """Names of the modules that a loaded module holds, or holds a value of."""
+    for value in list(vars(module).values()) if module is not None else ():
+        name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+        if isinstance(name, str):
+            yield name
+
+
+def _is_outside(file: Path, own: bool, apart: Collection[Path]) -> bool:
+    """Whether a file is neither the library's, nor Python's, nor of an installed package other than the first's own."""
+    if any(file.is_relative_to(folder) for folder in (ROOT, *apart)):
+        return False
+    installed = bool({"site-packages", "dist-packages"} & set(file.parts))
+    return own or not (installed or any(file.is_relative_to(folder) for folder in _PYTHONS))
+
+
+_PYTHONS = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
+
+
+def _source_of(name: str) -> Path | None:
+    """The source file of a module, loaded or not; None if it has none. Nothing is imported."""
+    if name in sys.modules:
+        file = getattr(sys.modules[name], "__file__", None)
+    else:
+        spec = _spec_of(name)
+        file = spec.origin if spec is not None and spec.has_location else None
+    path = Path(file).resolve() if isinstance(file, str) and file.endswith(".py") else None
+    return path if path is not None and path.is_file() else None
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where Python would find a module that is not loaded; None if nowhere. Its packages are not imported for that."""
+    above = name.rpartition(".")[0]
+    if not above:
+        where = None
+    elif above in sys.modules:
+        where = getattr(sys.modules[above], "__path__", None)
+    else:
+        spec = _spec_of(above)
+        where = spec.submodule_search_locations if spec is not None else None
+    if above and where is None:
+        return None
+    finds = (finder.find_spec(name, where) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    return next((spec for spec in finds if spec is not None), None)
+
+
+def _package_of(name: str, file: Path, module: types.ModuleType | None) -> str:
+    """The package that relative imports in a module's file start from."""
+    if module is not None and isinstance(module.__package__, str):
+        return module.__package__
+    return name if file.name == "__init__.py" else name.rpartition(".")[0]
+
+
+@cache
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """What the import statements anywhere in a source name: modules, and values that may be modules."""
+    found: dict[str, None] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= dict.fromkeys(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join(part for part in (*above, node.module or "") if part)
+            found |= dict.fromkeys([base, *(f"{base}.{alias.name}" for alias in node.names)] if base else [])
+    return tuple(found)
+
+
+def _loaded_otherwise(module: types.ModuleType, file: Path) -> list[str]:
+    """How the functions and plain constants of a loaded module differ from those in its file, one text each."""
+    source = file.read_bytes()
+    there, constants = _defined(source)
+    loaded = {f"{code.co_qualname} {_code_text(code)}"
+              for value in list(vars(module).values()) for code in _codes(value, module.__name__)}  # fmt: skip
+    differ = sorted({f"loaded {text}" for text in loaded - there} | {f"in the file {text}" for text in there - loaded})
+    for name, value in constants:
+        owner: Any = module
+        for part in name.split("."):
+            owner = getattr(owner, part, None)
+        if isinstance(owner, _PLAIN) and (repr(owner), type(owner)) != (repr(value), type(value)):
+            differ.append(f"loaded {name} = {owner!r}")
+    return differ
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
+
+
+@cache
+def _defined(source: bytes) -> tuple[frozenset[str], tuple[tuple[str, Any], ...]]:
+    """Functions and methods of a source as compiled, and the last plain constant under each name: (name, value)."""
+    functions: set[str] = set()
+
+    def collect(code: types.CodeType) -> None:
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):
+                if inner.co_flags & inspect.CO_OPTIMIZED:
+                    functions.add(f"{inner.co_qualname} {_code_text(inner)}")
+                else:  # the body of a class
+                    collect(inner)
+
+    constants: dict[str, Any] = {}
+
+    def literals(body: Sequence[ast.stmt], owner: str) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                literals(node.body, f"{owner}{node.name}.")
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+                with contextlib.suppress(ValueError, TypeError):
+                    value = ast.literal_eval(node.value)
+                    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                        if isinstance(target, ast.Name) and isinstance(value, _PLAIN):
+                            constants[owner + target.id] = value
+
+    collect(compile(source, "source", "exec", dont_inherit=True))
+    literals(ast.parse(source).body, "")
+    return frozenset(functions), tuple(constants.items())
 
 
 def _codes(value: Any, module: str) -> Iterator[types.CodeType]:
