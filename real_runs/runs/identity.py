@@ -20,7 +20,7 @@ from real_runs.tasks.task import Task
 from workbench import Controller
 from workbench.errors import InputError
 from workbench.pool import Pool
-from workbench.study.identity import describe, git_commit
+from workbench.study.identity import describe, digest_of_files, git_commit, outside_classes, outside_sources
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
 DEPENDS = ("run", "rule", "gates", "pool", "model")  # what two runs must share to be the same; the code apart
@@ -48,36 +48,29 @@ def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], task: Task, pol
 def code_of(parts: Sequence[Any], task: Task) -> dict[str, str]:
     """Digests of the source that a run depends on: this project's, and each outside module's that it names.
 
-    parts: the rule and the gates. Outside: what neither `workbench` nor `real_runs` defines.
+    parts: the rule and the gates. Outside: what neither `workbench` nor `real_runs` defines. An outside module's digest
+    covers the whole package that it is in and all that is imported there (`workbench.study.identity.outside_sources`).
     """
-    modules = {type(part).__module__ for part in parts} | set(task.modules)
-    outside = {name: source_digest(name) for name in sorted(modules) if name.split(".")[0] not in SHIPPED}
-    return {"project": project_digest()} | outside
+    modules = {cls.__module__ for cls in outside_classes(*parts)} | set(task.modules)
+    outside = sorted(name for name in modules if name.split(".")[0] not in SHIPPED)
+    return {"project": project_digest()} | outside_sources(outside, apart=_roots(), whole=True)
+
+
+def _roots() -> tuple[Path, Path]:
+    """The folders of `workbench` and `real_runs`."""
+    return Path(workbench.__file__).resolve().parent, Path(__file__).resolve().parents[1]
 
 
 @cache
 def project_digest() -> str:
     """SHA-256, shortened, over the source files of `workbench` and `real_runs` that a run depends on."""
-    digest = hashlib.sha256()
-    for root, names in ((Path(workbench.__file__).parent, LIBRARY), (Path(__file__).parents[1], OURS)):
+    files = {}
+    for root, names in zip(_roots(), (LIBRARY, OURS), strict=True):
         for name in names:
             package = root / name
             for file in sorted(package.rglob("*.py")) if package.is_dir() else [root / f"{name}.py"]:
-                digest.update(f"{root.name}/{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def source_digest(module: str) -> str:
-    """The same over all source of the package that a module is in, or over its one file."""
-    first = sys.modules[module.split(".")[0]]
-    folders = [Path(folder) for folder in getattr(first, "__path__", [])]
-    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
-    if not files and getattr(first, "__file__", None):
-        files = [Path(str(first.__file__))]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+                files[f"{root.name}/{file.relative_to(root)}"] = file
+    return digest_of_files(files)
 
 
 def texts_digest(pool: Pool) -> str:

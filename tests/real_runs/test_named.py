@@ -220,6 +220,26 @@ def test_a_run_with_a_task_a_scorer_and_a_rule_of_your_own_depends_on_their_sour
     assert f"has {package.name}." in line
 
 
+def test_a_rule_of_one_file_depends_on_the_source_of_the_helpers_that_it_imports(options, tmp_path, capsys):
+    (tmp_path / "place" / "beside_settings.py").write_text("TARGET = 20.0")
+    (tmp_path / "place" / "beside_rules.py").write_text("from beside_settings import TARGET\n" + RULES)
+    options[options.index("--controller") + 1] = "beside_rules:Mine"
+    try:
+        assert train.main(options) == 0, capsys.readouterr().err
+        assert "beside_rules" in json.loads((tmp_path / "out" / "manifest.json").read_text())["code"]
+        capsys.readouterr()
+        assert train.main([*options, "--resume"]) == 0
+        assert "this run is complete" in capsys.readouterr().err
+        (tmp_path / "place" / "beside_settings.py").write_text("TARGET = 80.0")
+        assert train.main([*options, "--resume"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: --resume: must be of the same code, but ")
+        assert "has beside_rules " in line
+    finally:
+        for name in ("beside_rules", "beside_settings"):
+            sys.modules.pop(name, None)
+
+
 def test_pass_counts_are_of_the_scorer_that_was_asked_for(package, tiny, tmp_path):
     out = tmp_path / "measured.parquet"
     options = {"task": f"{package.name}-letters", "scorer": "exact", "model": tiny("llama", prefers="a"), "size": 12,

@@ -126,13 +126,14 @@ def outside_classes(*parts: Any) -> list[type]:
     return list(found)
 
 
-def outside_sources(modules: Iterable[str], apart: Collection[Path] = ()) -> dict[str, str]:
+def outside_sources(modules: Iterable[str], apart: Collection[Path] = (), whole: bool = False) -> dict[str, str]:
     """Digests of the code behind loaded modules outside the library: name -> digest.
 
     The digest covers the source files of a module and of all that it imports, directly or not: every import statement
     anywhere in a file is followed, also to modules that are not loaded yet, and every module that a loaded one holds
     a value of. The library, Python's own modules, installed packages (unless the first module is of the same package)
-    and the folders `apart` are left out; their versions or digests stand for them. Where loaded functions and plain
+    and the folders `apart` are left out; their versions or digests stand for them. whole: every source file of the
+    package that a module is in is covered, too, whether it is imported or not. Where loaded functions and plain
     constants differ from the file, they are covered as well: a file that was edited but not loaded again is told apart
     from one that was.
 
@@ -140,7 +141,7 @@ def outside_sources(modules: Iterable[str], apart: Collection[Path] = ()) -> dic
     value in a module, extension modules, data files, environment variables, and values other than plain constants
     that were computed from a file before it was edited.
     """
-    return {name: _module_digest(name, apart) for name in modules}
+    return {name: _module_digest(name, apart, whole) for name in modules}
 
 
 @cache
@@ -171,9 +172,9 @@ def _no_source() -> str:
     return f"no source, so not kept: {secrets.token_hex(8)}"
 
 
-def _module_digest(name: str, apart: Collection[Path] = ()) -> str:
+def _module_digest(name: str, apart: Collection[Path] = (), whole: bool = False) -> str:
     try:
-        files = _files_behind(name, apart)
+        files = _files_behind(name, apart, _package_modules(name) if whole else ())
         differ = {of: _loaded_otherwise(sys.modules[of], file) for of, file in files.items() if of in sys.modules}
     except (SyntaxError, ValueError):  # a file that was edited since and is no Python now: it tells nothing
         return _no_source()
@@ -185,11 +186,22 @@ def _module_digest(name: str, apart: Collection[Path] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
-def _files_behind(first: str, apart: Collection[Path]) -> dict[str, Path]:
-    """Source files of a module and of those it imports, directly or not, as far as they are outside; name -> file."""
+def _package_modules(name: str) -> list[str]:
+    """Every module of the package that a module is in; none where it is in no package."""
+    top = name.partition(".")[0]
+    found = []
+    for folder in map(Path, _folders_of(top) or ()):
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(folder).with_suffix("").parts
+            found.append(".".join((top, *(parts[:-1] if parts[-1] == "__init__" else parts))))
+    return found
+
+
+def _files_behind(first: str, apart: Collection[Path], beside: Sequence[str]) -> dict[str, Path]:
+    """Source files of modules and of those they import, directly or not, as far as they are outside; name -> file."""
     own = first.partition(".")[0]
     found: dict[str, Path] = {}
-    seen, waiting = {first}, [first]
+    seen, waiting = {first, *beside}, list({first, *beside})
     while waiting:
         name = waiting.pop()
         file = _source_of(name)
@@ -238,17 +250,19 @@ def _source_of(name: str) -> Path | None:
 def _spec_of(name: str) -> ModuleSpec | None:
     """Where Python would find a module that is not loaded; None if nowhere. Its packages are not imported for that."""
     above = name.rpartition(".")[0]
-    if not above:
-        where = None
-    elif above in sys.modules:
-        where = getattr(sys.modules[above], "__path__", None)
-    else:
-        spec = _spec_of(above)
-        where = spec.submodule_search_locations if spec is not None else None
+    where = _folders_of(above) if above else None
     if above and where is None:
         return None
     finds = (finder.find_spec(name, where) for finder in sys.meta_path if hasattr(finder, "find_spec"))
     return next((spec for spec in finds if spec is not None), None)
+
+
+def _folders_of(package: str) -> Sequence[str] | None:
+    """Where the modules of a package are, loaded or not; None for what is no package."""
+    if package in sys.modules:
+        return getattr(sys.modules[package], "__path__", None)
+    spec = _spec_of(package)
+    return spec.submodule_search_locations if spec is not None else None
 
 
 def _package_of(name: str, file: Path, module: types.ModuleType | None) -> str:
@@ -277,7 +291,8 @@ def _loaded_otherwise(module: types.ModuleType, file: Path) -> list[str]:
     source = file.read_bytes()
     there, constants = _defined(source)
     loaded = {f"{code.co_qualname} {_code_text(code)}"
-              for value in list(vars(module).values()) for code in _codes(value, module.__name__)}  # fmt: skip
+              for value in list(vars(module).values()) for code in _codes(value, module.__name__)
+              if code.co_filename != "<string>"}  # fmt: skip  # such as the methods that dataclass writes
     differ = sorted({f"loaded {text}" for text in loaded - there} | {f"in the file {text}" for text in there - loaded})
     for name, value in constants:
         owner: Any = module
