@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -115,7 +116,13 @@ def load_object(field: str, spec: str) -> Any:
 
 def entry_names(group: str) -> dict[str, EntryPoint]:
     """The entry points of installed packages in a group, by name; none is imported."""
-    return {entry.name: entry for entry in entry_points(group=group)}
+    return _entries(entry_points, group, tuple(sys.path))
+
+
+@cache
+def _entries(read: Callable[..., Iterable[EntryPoint]], group: str, _path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Read once for each search path: it takes milliseconds, and names are looked up for every arm of a study."""
+    return {entry.name: entry for entry in read(group=group)}
 
 
 def load_entry(field: str, group: str, name: str) -> Any:
@@ -146,10 +153,11 @@ def find(base: type[Preset], spec: str, field: str) -> Preset | None:
     return outside
 
 
-@cache
 def _outside(group: str, spec: str, field: str) -> Any:
+    """What an outside name stands for now, also after its module was loaded again; None if it is of another kind."""
     base = next(kind for kind, (_, of) in _KINDS.items() if of == group)
-    if spec in entry_names(group):
+    entry = spec in entry_names(group)
+    if entry:
         found = load_entry(field, group, spec)
     elif ":" in spec:
         found = load_object(field, spec)
@@ -157,16 +165,22 @@ def _outside(group: str, spec: str, field: str) -> Any:
         return None
     if isinstance(found, type) and issubclass(found, base):
         try:
-            found = found()
+            found = _made(found)
         except TypeError as error:
             raise InputError(f"{field}: must have defaults for all hyper-parameters, got {spec} ({error})") from None
     if isinstance(found, base):
         if not is_dataclass(found):
             raise InputError(f"{field}: must be a frozen dataclass, got {spec}, a {type(found).__name__}")
         return found
-    if spec in entry_names(group):
+    if entry:
         raise InputError(f"{field}: must be a {base.__name__}, got {spec}, which is {shown(found)}")
     return None
+
+
+@cache
+def _made(kind: type) -> Any:
+    """The instance of a class with default hyper-parameters, one for each class."""
+    return kind()
 
 
 def find_rule(spec: str, field: str = "controllers") -> Rule:

@@ -1,5 +1,6 @@
 """Names: shipped, entry points of installed packages, package.module:Name."""
 
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -49,7 +50,6 @@ def outside(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     yield "outside_rules"
     sys.modules.pop("outside_rules", None)
-    registry._outside.cache_clear()
 
 
 @pytest.fixture
@@ -63,7 +63,6 @@ def installed(outside, monkeypatch):
     monkeypatch.setattr(
         registry, "entry_points", lambda group: [EntryPoint(n, v, group) for n, v in groups.get(group, {}).items()]
     )
-    registry._outside.cache_clear()
 
 
 def test_a_class_of_ours_is_registered_by_its_own_metadata():
@@ -104,6 +103,24 @@ def test_module_and_name_are_taken_wherever_a_name_is(outside):
     rule, gates = make_controller(f"{outside}:Shy+dapo", {f"{outside}:Shy.share": 0.1, "dapo.max_batches": 2})
     assert (rule.share, gates[0].max_batches) == (0.1, 2)
     assert name_of(rule) == f"{outside}:Shy"  # not "uniform", whose class it inherits
+
+
+@pytest.mark.parametrize("name", ["outside_rules:Shy", "shy", "outside_rules:HALF"])
+def test_a_name_stands_for_the_class_of_today_after_its_module_was_loaded_again(installed, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits in one second look the same to a .pyc file
+
+    def keys():
+        return {cell.key for cell in wb.Study(["uniform"], ["scalar"], [name], seeds=2, steps=2).cells}
+
+    before, old = find_rule(name), keys()
+    assert find_rule(name) is before
+    (tmp_path / "outside_rules.py").write_text(OUTSIDE.replace("0.5", "0.75").replace("0.25", "0.125"))
+    module = importlib.reload(sys.modules["outside_rules"])
+    after = find_rule(name)
+    assert type(after) is module.Shy
+    assert after.share != before.share
+    assert type(make_controller(name)[0]) is module.Shy
+    assert len(keys() - old) == 2  # the rule is computed again, uniform sampling is not
 
 
 def test_an_outside_rule_runs_in_a_controller(outside):
