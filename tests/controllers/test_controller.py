@@ -4,7 +4,9 @@ What every rule must keep, whichever it is, is in test_conformance.py.
 """
 
 import warnings
+from dataclasses import dataclass
 from math import tanh
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -605,6 +607,75 @@ def test_positions_of_a_rule_are_checked_before_anything_is_written(items):
     with pytest.raises(InputError, match=expected):
         controller.next_batch(2)
     assert controller.metrics()["coverage"] == 0
+
+
+class Kept(NamedTuple):
+    seen: object
+
+
+@dataclass(frozen=True)
+class Keeps(wb.Uniform):
+    """A rule whose state is what it was made with, and that is careless with it where it is told to be."""
+
+    first: object = None
+    careless: str = ""
+
+    def init(self, pool, lanes):
+        return self.first
+
+    def select(self, state, draw, count):
+        items = np.tile(np.arange(count), (len(draw.seeds), 1))
+        return {"": (items, state), "items": items, "state": (items, None), "three": (items, state, 1)}[
+            self.careless.partition("select ")[2]
+        ]
+
+    def update(self, state, feedback):
+        return None if self.careless == "update" else state
+
+
+OF_ARRAYS = "rule: must keep the state in a NamedTuple of arrays"
+OF_ROWS = f"{OF_ARRAYS} of numbers with one row per lane (1, ...), but seen of Keeps.init is "
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (np.zeros((1, 3)), f"{OF_ARRAYS}, but Keeps.init returns array([[0., 0., 0.]])"),
+        ({"seen": np.zeros(1)}, f"{OF_ARRAYS}, but Keeps.init returns {{'seen': array([0.])}}"),
+        ((np.zeros(1),), f"{OF_ARRAYS}, but Keeps.init returns (array([0.]),)"),
+        (None, f"{OF_ARRAYS}, but Keeps.init returns None"),
+        (Kept([0]), f"{OF_ROWS}[0]"),
+        (Kept(0.5), f"{OF_ROWS}0.5"),
+        (Kept(np.zeros((3, 1))), f"{OF_ROWS}float64 of shape (3, 1)"),
+        (Kept(np.array([{}])), f"{OF_ROWS}object of shape (1,)"),
+    ],
+)
+def test_a_rule_whose_state_no_checkpoint_can_hold_is_refused_when_it_is_bound(first, said):
+    with pytest.raises(InputError) as error:
+        wb.Controller(Keeps(first), wb.Pool.synthetic("uniform", size=10))
+    assert str(error.value) == said
+    with pytest.raises(InputError, match=r"^rule: must keep the state"):
+        wb.Study(["uniform"], ["scalar"], [Keeps(first)], seeds=2, steps=2).run(progress=False)
+
+
+@pytest.mark.parametrize("careless", ["select items", "select state", "select three", "update"])
+def test_a_rule_that_does_not_hand_back_its_state_is_refused_in_one_line(careless):
+    method = careless.partition(" ")[0]
+    controller = wb.Controller(Keeps(Kept(np.zeros(1)), careless), wb.Pool.synthetic("uniform", size=10))
+    with pytest.raises(InputError, match=rf"^Keeps\.{method}: must return .* a Kept, got ") as error:
+        controller.observe(controller.next_batch(2), np.ones(2))
+    assert "\n" not in str(error.value)
+    assert controller.state.seen.tolist() == [0.0]
+    assert controller.step == (method == "update")
+
+
+def test_a_gate_whose_state_no_checkpoint_can_hold_is_refused_when_it_is_bound():
+    class Loose(wb.DynamicSampling):
+        def init(self, pool, lanes):
+            return {}
+
+    with pytest.raises(InputError, match=r"^gates: must keep the state in a NamedTuple of arrays, but Loose\.init ret"):
+        wb.Controller(wb.Uniform(), wb.Pool.synthetic("uniform", size=10), Loose())
 
 
 def test_a_state_of_another_rule_or_pool_is_refused():

@@ -68,6 +68,9 @@ class Controller:
         self._floor = floor if floor.any() else None
         self.state = rule.init(pool, count)
         self.gate_states = [gate.init(pool, count) for gate in self.gates]
+        _check_new_state("rule", rule, self.state, count)
+        for gate, state in zip(self.gates, self.gate_states, strict=True):
+            _check_new_state("gates", gate, state, count)
         self.step = self.turn = 0
         self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
         self._answered = False  # whether the batch drawn last has had feedback
@@ -117,7 +120,11 @@ class Controller:
         active = self._who_draws(refill, batch)
         turn = self.turn + 1 if refill is not False else 0
         draw = Draw(self.pool, self.seeds, self.step - (turn > 0), turn)
-        selected, state = self.rule.select(self.state, draw, batch)
+        answer: Any = self.rule.select(self.state, draw, batch)  # which may come from outside
+        if not (isinstance(answer, tuple) and len(answer) == 2 and type(answer[1]) is type(self.state)):
+            raise InputError(f"{type(self.rule).__name__}.select: must return (items, state), the state a "
+                             f"{type(self.state).__name__}, got {shown(answer)}")  # fmt: skip
+        selected, state = answer
         want = f"int64 positions in [0, {len(self.pool)}) of shape ({self.lanes}, {batch})"
         if getattr(selected, "dtype", None) != np.int64 or selected.shape != (self.lanes, batch):
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {shown(selected)}")
@@ -204,7 +211,7 @@ class Controller:
             active = active & (spent > 0)
         everyone = self._are_all(active)
         self.rollouts += spent if everyone else np.where(active, spent, 0)
-        state = self.rule.update(self.state, feedback)
+        state = self._updated(feedback)
         self.state = state if everyone else _merged(active, state, self.state)
         mean = feedback.mean_reward
         self._mean_reward = mean if everyone else np.where(active, mean, self._mean_reward)
@@ -215,13 +222,21 @@ class Controller:
             self._admitted = read_only(np.ones(positions.shape, bool))
         return self._admitted[0] if self._single else self._admitted
 
+    def _updated(self, feedback: Feedback) -> Any:
+        """The rule's state after feedback."""
+        state = self.rule.update(self.state, feedback)
+        if type(state) is not type(self.state):
+            name, kind = type(self.rule).__name__, type(self.state).__name__
+            raise InputError(f"{name}.update: must return the state, a {kind}, got {shown(state)}")
+        return state
+
     def observe_probe(self, probe: Probe, rewards: ArrayLike) -> None:
         """Take the rewards of a probe, (P, G) or (R, P, G)."""
         positions = check_items(probe.items, len(self.pool), self.lanes, self._single)
         feedback, _ = self._feedback(positions, rewards, None, probe=True)
         self.rollouts += feedback.rewards[0].size
         self.probed += feedback.rewards[0].size
-        self.state = self.rule.update(self.state, feedback)
+        self.state = self._updated(feedback)
 
     def screen(self, items: ArrayLike, rewards: ArrayLike) -> NDArray[np.bool_]:
         """(B,) or (R, B): which groups get the rest of their rollouts, given their first `screening` ones."""
@@ -404,6 +419,23 @@ class Controller:
         self._handed_out = np.empty((self.lanes, 0), np.int64)  # an array handed out before loading is not this batch
         for name in LANE_ARRAYS:
             setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
+
+
+def _check_new_state(field: str, part: Rule | Gate, state: Any, lanes: int) -> None:
+    """InputError unless the first state of a rule or gate can be kept in a checkpoint and merged lane by lane."""
+    name = type(part).__name__
+    if not (isinstance(state, tuple) and hasattr(state, "_asdict")):
+        raise InputError(
+            f"{field}: must keep the state in a NamedTuple of arrays, but {name}.init returns {shown(state)}"
+        )
+    for entry, value in state._asdict().items():
+        array = isinstance(value, np.ndarray)
+        if not (array and value.shape[:1] == (lanes,) and value.dtype.kind in "biuf"):
+            found = f"{value.dtype} of shape {value.shape}" if array else shown(value)
+            raise InputError(
+                f"{field}: must keep the state in a NamedTuple of arrays of numbers with one row per lane "
+                f"({lanes}, ...), but {entry} of {name}.init is {found}"
+            )
 
 
 def _plain(value: Any) -> Any:
