@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from real_runs.runs.execute import make_pool
-from real_runs.runs.identity import OTHER_CODE, check_code, code_of
+from real_runs.runs.identity import OTHER_CODE, as_now, check_code, check_same, code_of
 from real_runs.runs.run import UNSPENT, Run, add_options, command_line, read_options
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
@@ -59,15 +59,9 @@ class Cell:
         if not path.is_file():
             return False
         manifest = json.loads(path.read_text())
-        settings = asdict(Run()) | manifest["run"]  # options that are newer had their defaults
-        mine = json.loads(json.dumps(asdict(self.run) | {"settings": dict(self.run.settings)}))
-        differ = [name for name, value in mine.items() if settings.get(name) != value]
-        if differ:
-            name = differ[0]
-            raise InputError(
-                f"--out: must hold runs of the same settings, but {self.folder} has {name} {settings.get(name)!r}, "
-                f"not {mine[name]!r}"
-            )
+        mine = asdict(self.run) | {"settings": dict(self.run.settings)}
+        there = {name: value for name, value in as_now(manifest, "run").items() if name in mine}
+        check_same("--out", "hold runs of the same settings", self.folder, there, mine)
         if code is not None:
             check_code("--out", manifest, {"code": code}, str(self.folder), any_code=False)
         return True

@@ -18,7 +18,7 @@ import workbench
 from real_runs.runs.run import Run
 from real_runs.tasks.task import Task
 from workbench import Controller
-from workbench.errors import InputError
+from workbench.errors import InputError, shown
 from workbench.pool import Pool
 from workbench.study.identity import describe, digest_of_files, git_commit, outside_classes, outside_sources
 
@@ -89,13 +89,34 @@ def key_of(about: Mapping[str, Any]) -> str:
 
 def same_run(there: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether the notes of a checkpoint or a manifest are of this run, whatever code computed it."""
-    return all(_as_now(there, name) == about[name] for name in DEPENDS)
+    return all(as_now(there, name) == about[name] for name in DEPENDS)
 
 
-def _as_now(there: Mapping[str, Any], name: str) -> Any:
+def as_now(there: Mapping[str, Any], name: str) -> Any:
     """An entry of older notes; options that are newer had their defaults."""
     value = there.get(name)
     return asdict(Run()) | {"settings": {}} | value if name == "run" and value is not None else value
+
+
+def check_same(field: str, must: str, where: object, there: Any, mine: Any) -> None:
+    """InputError that names the first setting in which what is `there` differs from `mine`, and both values."""
+    if (found := _difference("", there, json.loads(json.dumps(mine)))) is not None:
+        name, had, have = found
+        told = f"{name} {shown(had)}" if name else shown(had)
+        raise InputError(f"{field}: must {must}, but {where} has {told}, not {shown(have)}")
+
+
+def _difference(name: str, had: Any, have: Any) -> tuple[str, Any, Any] | None:
+    """Name and values of the first entry, at any depth, in which two JSON values differ; None if they are equal."""
+    if not (isinstance(had, Mapping) and isinstance(have, Mapping)):
+        return None if had == have else (name, had, have)
+    for key in dict.fromkeys([*have, *had]):
+        full = f"{name}.{key}" if name else key
+        if (key in had) != (key in have):
+            return full, had.get(key), have.get(key)
+        if (found := _difference(full, had[key], have[key])) is not None:
+            return found
+    return None
 
 
 def check_code(field: str, there: Mapping[str, Any], about: Mapping[str, Any], what: str, any_code: bool) -> None:
@@ -140,9 +161,11 @@ def restore(
     found = checkpoint.load(folder, run, warn)
     others = checkpoint.others(folder, run)
     if found is None:
-        for notes in filter(None, map(checkpoint.notes_of, others)):
-            name = next((name for name in DEPENDS if _as_now(notes, name) != about[name]), "run")
-            raise InputError(f"--resume: must continue the same {name}, got {about[name]} for {notes.get(name)}")
+        for path in others:
+            if notes := checkpoint.notes_of(path):
+                for name in DEPENDS:
+                    check_same("--resume", f"continue the same {name}", path, as_now(notes, name), about[name])
+                raise InputError(f"--resume: must find the checkpoints of this run by their names, got {path}")
     if others:
         warn(f"{folder}: {len(others)} files are not of this run and are left as they are (first {others[0].name})")
     if found is None:

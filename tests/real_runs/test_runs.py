@@ -348,13 +348,18 @@ def error_line(capsys):
 
 
 @pytest.mark.parametrize("changes", [{"lr": 0.02}, {"seed": 1}, {"steps": 6}, {"controller": "uniform"},
-                                     {"algorithm": "grpo"}])  # fmt: skip
-def test_resuming_with_other_settings_is_refused(run, capsys, changes):
+                                     {"algorithm": "grpo"}, {"set": "adarft.eta=20"}])  # fmt: skip
+def test_resuming_with_other_settings_is_refused_by_the_one_that_differs_with_both_values(run, capsys, changes):
     out = run(steps=4, save_every=2)
     (out / "manifest.json").unlink()
     capsys.readouterr()
+    notes = [checkpoint.notes_of(path)["run"] for path in (out / "checkpoints").iterdir()]
     run("--resume", code=2, **changes)
-    assert error_line(capsys).startswith("error: --resume: must continue the same run")
+    ((name, value),) = changes.items()
+    told = f"{name} {notes[0].get(name)!r}, not {value!r}" if name != "set" else "settings.adarft.eta None, not 20.0"
+    line = error_line(capsys)
+    assert line.startswith(f"error: --resume: must continue the same run, but {out / 'checkpoints'}{os.sep}step-00000")
+    assert line.endswith(f" has {told}")
 
 
 def test_resuming_with_another_pool_or_model_under_the_same_name_is_refused(run, capsys, pool_frame, tiny, tmp_path):
@@ -365,7 +370,7 @@ def test_resuming_with_another_pool_or_model_under_the_same_name_is_refused(run,
     pool.write_bytes(to_parquet(pool_frame.assign(difficulty=50.0)))
     capsys.readouterr()
     run("--resume", code=2, pool=pool, model=model)
-    assert error_line(capsys).startswith("error: --resume: must continue the same pool")
+    assert error_line(capsys).startswith("error: --resume: must continue the same pool, but ")
     pool.write_bytes(to_parquet(pool_frame))
     (tmp_path / "out" / "manifest.json").unlink(missing_ok=True)
     shutil.copyfile(tiny("llama", prefers="23") / "model.safetensors", model / "model.safetensors")
@@ -853,8 +858,8 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
     capsys.readouterr()
     study(code=2, steps=6)
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: --out: must hold runs of the same settings")
-    assert "steps" in error
+    assert error.startswith("error: --out: must hold runs of the same settings, but ")
+    assert error.endswith(" has steps 4, not 6")
     assert len(study.commands) == 4
     for name, data in before.items():
         assert (out / name).read_bytes() == data, name
