@@ -256,3 +256,54 @@ def test_a_heat_map_is_of_the_first_two_swept_parameters():
     assert "eta" in figure.axes[0].get_xlabel() + figure.get_supxlabel()
     with pytest.raises(wb.InputError, match="kind: must be one of curves, targets, speedup, heat, got 'x'"):
         run(study()).plot("x")
+
+
+def test_a_figure_has_the_name_of_the_function_that_draws_it_too(result):
+    for name in ("learning_curves", "target_trajectories", "target_difficulty", "speedup_forest"):
+        assert result.plot(name).axes
+    with pytest.raises(wb.InputError, match=r"^kind: must be one of .*, got \['curves'\]"):
+        result.plot(["curves"])
+
+
+@pytest.mark.parametrize("points", [
+    [{}], [{"adarft.eta": 5.0}, {"adarft.eta": 50.0}], grid_points({"adarft.eta": [5.0, 50.0], "adarft.beta": [0.5]}),
+    [{"adarft.eta": 5.0}, {"adarft.eta": 50.0}, {"speed.max_batches": 2}, {"speed.max_batches": 3}],
+])  # fmt: skip
+def test_a_heat_map_without_two_swept_settings_says_what_it_needs_and_what_is_swept(points):
+    result = run(study(controllers=["adarft", "speed"], points=points))
+    swept = ", ".join(dict.fromkeys(name for point in points for name in point if name != "adarft.beta")) or "none"
+    with pytest.raises(wb.InputError, match=rf"^heat: must have x and y, or two settings .*, got {swept} swept$"):
+        result.plot("heat")
+
+
+def test_a_heat_map_of_one_swept_setting_takes_a_column_beside_it(result):
+    assert result.plot("heat", y="learner").axes[0].get_xlabel().startswith("adarft.eta")
+    assert result.plot("heat_map", x="learner", y="adarft.eta").axes
+    with pytest.raises(wb.InputError, match="must have the column 'nope'"):
+        result.plot("heat", x="nope")
+
+
+def test_settings_in_which_objects_differ_are_columns_as_those_of_lanes_are():
+    etas, betas = (5.0, 10.0), (0.3, 0.7)
+    rules = [wb.AdaRFT(eta=eta, beta=beta) for eta in etas for beta in betas]
+    result = run(study(controllers=[*rules, (wb.AdaRFT(eta=5, beta=0.3), wb.SPEED()), "frozen"]))
+    lanes = wb.Controller(wb.AdaRFT(eta=np.array(etas)), POOL, seed=np.zeros(2, np.uint64))
+    record = wb.train(lanes, wb.SimLearner(wb.ScalarIRT(), POOL, seed=np.zeros(2, np.uint64)), 5, 12, 6, 2)
+    assert "adarft.eta" in record.to_frame()
+    summary = result.summary.set_index("controller")
+    assert [name for name in summary if "." in name] == ["adarft.beta", "adarft.eta"]
+    assert summary.loc["adarft beta=0.7 eta=10", ["adarft.eta", "adarft.beta"]].tolist() == [10.0, 0.7]
+    assert summary.loc["adarft+speed adarft.beta=0.3 adarft.eta=5", "adarft.eta"] == 5.0
+    assert summary.loc[["uniform", "frozen"], "adarft.eta"].isna().all()
+    assert set(result.curves["adarft.eta"].dropna()) == set(etas)
+    assert result.plot("heat").axes
+
+
+def test_an_object_beside_its_name_has_a_column_and_alone_has_none():
+    assert not [name for name in run(study(controllers=[wb.AdaRFT(eta=7)])).curves if "." in name]
+    summary = run(study(controllers=["adarft", wb.AdaRFT(eta=7)], learners=[wb.ScalarIRT(), wb.ScalarIRT(kappa=0.5)],
+                        points=[{"adarft.beta": 0.4}])).summary  # fmt: skip
+    assert [name for name in summary if "." in name] == ["adarft.beta", "scalar.kappa", "adarft.eta"]
+    eta = summary.groupby("controller")["adarft.eta"].unique().map(list)
+    assert (eta["adarft beta=0.4"], eta["adarft eta=7"]) == ([wb.AdaRFT().eta], [7.0])
+    assert np.isnan(eta["uniform"]).all()

@@ -60,7 +60,8 @@ class Arm:
     """What is compared: a controller and a learner on a pool.
 
     pool, learner, controller: labels, different for different arms. law, rule: the same without swept settings; a
-    rule with gates is RULE+GATE. settings: the swept settings that apply, by their full names.
+    rule with gates is RULE+GATE. settings: the settings that apply, by their full names, of those swept in points or
+    different between objects.
     made_law, made_rule, made_gates: the objects.
     """
 
@@ -78,6 +79,12 @@ class Arm:
     def parts(self) -> tuple[Law | Rule | Gate, ...]:
         return self.made_law, self.made_rule, *self.made_gates
 
+    def plain_settings(self) -> Point:
+        """Every setting of its parts that is a number or a name, by its full name."""
+        named = [(name_of(part), part) for part in self.parts]
+        told = {f"{name}.{item.name}": getattr(part, item.name) for name, part in named for item in fields(part)}
+        return {name: value for name, value in told.items() if isinstance(value, (bool, int, float, str))}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -94,12 +101,14 @@ class Choice:
 
     name: its label without swept settings. kind: the name without any settings, for tables. owners: the names whose
     settings of a point apply; none for an object, which has its settings. make: the parts with such settings.
+    objects: the parts that were given as objects.
     """
 
     name: str
     kind: str
     owners: tuple[str, ...]
     make: Callable[[dict[str, Any]], Any]
+    objects: tuple[Law | Rule | Gate, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +232,26 @@ class Study:
                 law = learner.make(dict(of_law))
                 arms[labels] = Arm(*labels, learner.kind, controller.kind, dict(of_law + of_rule), law, rule,
                                    tuple(gates))  # fmt: skip
-        return list(arms.values())
+        return self._with_settings_of_objects(list(arms.values()))
+
+    def _with_settings_of_objects(self, arms: list[Arm]) -> list[Arm]:
+        """The arms, with the settings in which objects differ from others of their name, as lanes of a Record have."""
+        owners = {name_of(part) for choice in (*self._controllers, *self._learners) for part in choice.objects}
+        if not owners:
+            return arms
+        told = [
+            {name: value for name, value in arm.plain_settings().items() if owner_and_field(name)[0] in owners}
+            for arm in arms
+        ]
+        values: dict[str, set[Any]] = {}
+        for settings in told:
+            for name, value in settings.items():
+                values.setdefault(name, set()).add(value)
+        varying = {name for name, some in values.items() if len(some) > 1}
+        return [
+            replace(arm, settings={name: value for name, value in settings.items() if name in varying} | arm.settings)
+            for arm, settings in zip(arms, told, strict=True)
+        ]
 
     def seeds_of(self, arm: Arm) -> int:
         """Number of seeds: fewer for rules and learners that fit a model as they go."""
@@ -342,7 +370,8 @@ class Study:
         rows = records.rows([cell.key for cell in self.cells])
         frame = records.frame.iloc[rows.ravel()].reset_index(drop=True)
         index = np.repeat(np.arange(len(self.cells)), rows.shape[1])
-        swept = list(dict.fromkeys(name for point in self.points for name in point))
+        swept = list(dict.fromkeys(name for settings in (*self.points, *(arm.settings for arm in self.arms))
+                                   for name in settings))  # fmt: skip
         arms = [cell.arm for cell in self.cells]
         keys: dict[str, list[Any]] = {
             "pool": [arm.pool for arm in arms],
@@ -428,7 +457,7 @@ def learner_choice(given: Any) -> Choice:
     check_single("learners", given)
     kind = name_of(given)
     label = label_of(kind, settings_beside(preset_of(given, kind), given, kind))
-    return Choice(label, kind, (), lambda settings: given)
+    return Choice(label, kind, (), lambda settings: given, (given,))
 
 
 def controller_choice(given: Any, horizon: int) -> Choice:
@@ -451,7 +480,8 @@ def controller_choice(given: Any, horizon: int) -> Choice:
         beside += settings_beside(preset_of(part, name, horizon), part, name)
     label = label_of(kind, beside)
     made: Parts = rule, gates
-    return Choice(label, label if kind == BASELINE else kind, (), lambda settings: made)  # one arm is the baseline
+    kind = label if kind == BASELINE else kind  # one arm is the baseline
+    return Choice(label, kind, (), lambda settings: made, parts)
 
 
 def check_single(option: str, part: Any) -> None:
