@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -165,6 +166,8 @@ def test_wrong_types_end_in_one_line_like_wrong_values(given, said):
         ({"jobs": 0}, "jobs: must be a whole number >= 1, got 0"),
         ({"jobs": "2"}, "jobs: must be a whole number >= 1, got '2'"),
         ({"out": ""}, "out: must be a folder, got ''"),
+        ({"out": 5}, "out: must be a folder, got 5"),
+        ({"out": [Path("a")]}, r"out: must be a folder, got \[PosixPath\('a'\)\]"),
         ({"progress": 3}, "progress: must be True, False, None or a function, got 3"),
         ({"threshold": 0}, r"threshold: must be a number in \(0, 1\], got 0"),
     ],
@@ -219,6 +222,14 @@ def test_a_saved_result_is_read_back_as_it_was(result, tmp_path):
     told = json.loads((tmp_path / "mine" / "manifest.json").read_text())
     assert [arm["controller"] for arm in told["arms"]] == [arm.controller for arm in result.study.arms]
     assert told["arms"][1]["rule"]["eta"] == 5.0
+
+
+@pytest.mark.parametrize("folder", ["", " ", 5, None, b"mine"])
+def test_a_result_is_not_saved_into_what_is_no_folder(result, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(wb.InputError, match=f"^folder: must be a folder, got {re.escape(repr(folder))}$"):
+        result.save(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_latex_table_has_an_escaped_row_per_arm_between_rules(result):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
 from workbench.errors import InputError, check_choice
-from workbench.files import to_parquet, write_whole
+from workbench.files import check_folder, to_parquet, write_whole
 from workbench.study.identity import describe, git_commit
 from workbench.study.study import Study
 
@@ -164,14 +163,15 @@ class Result:
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
         """Write curves.parquet, runs.parquet, summary.csv, ranking.csv and manifest.json; returns their names.
 
-        Raises StorageError if the disk refuses.
+        Raises InputError unless it is a folder, StorageError if the disk refuses.
         """
+        out = check_folder("folder", folder)
         files = {"runs.parquet": to_parquet(self.runs), "curves.parquet": to_parquet(self.curves)}
         for name, table in (("summary", self.summary), ("ranking", self.ranking)):
             files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g").encode()
         files["manifest.json"] = self.manifest().encode()
         for name, data in files.items():
-            write_whole(Path(folder) / name, data)
+            write_whole(out / name, data)
         return list(files)
 
     def manifest(self) -> str:

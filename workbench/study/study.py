@@ -18,7 +18,7 @@ import pandas as pd
 
 from workbench.controllers import Controller, Gate, Rule
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
-from workbench.files import only_writer
+from workbench.files import check_folder, only_writer
 from workbench.labels import Settings, label_of, preset_of, settings_beside
 from workbench.learners import KernelTransfer, Law
 from workbench.learners.learner import lengths
@@ -297,15 +297,14 @@ class Study:
             refuse_unguarded_script()
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise InputError(f"progress: must be True, False, None or a function, got {shown(progress)}")
-        if out is not None and not str(out):
-            raise InputError(f"out: must be a folder, got {shown(out)}")
+        folder = None if out is None else check_folder("out", out)
         check_number("threshold", threshold, 0, 1, open_low=True)
-        if out is None:
+        if folder is None:
             curves = self._shown(CellStore(_temporary_folder()), jobs, progress)
         else:
             try:
-                with only_writer(Path(out)):
-                    store = CellStore(Path(out) / "cells")
+                with only_writer(folder):
+                    store = CellStore(folder / "cells")
                     store.sweep_up()
                     curves = self._shown(store, jobs, progress)
             except InputError as error:
