@@ -32,6 +32,34 @@ def result():
     return run(study(learners=["scalar", "natural"], controllers=["adarft", "speed"], points=points, seeds=8))
 
 
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (5, 'must be a dict of lists such as {"adarft.eta": [5, 10]}, got 5'),
+        ([{"adarft.eta": 5}], 'must be a dict of lists such as {"adarft.eta": [5, 10]}, got [{\'adarft.eta\': 5}]'),
+        ({"adarft.eta": 5}, "must have a list of values for adarft.eta, got 5"),
+        ({"scalar.signal": "rloo"}, "must have a list of values for scalar.signal, got 'rloo'"),
+        ({1: [5]}, "must name parameters as owner.parameter, got 1"),
+    ],
+)
+def test_a_grid_of_anything_but_lists_is_refused_in_one_line(choices, said):
+    with pytest.raises(wb.InputError, match=f"^choices: {re.escape(said)}$"):
+        wb.grid_points(choices)
+
+
+def test_a_grid_takes_arrays_ranges_and_tuples():
+    choices = {"adarft.eta": np.array([5.0, 10.0]), "dapo.max_batches": range(1, 3), "adarft.beta": (0.5,)}
+    points = wb.grid_points(choices)
+    assert [tuple(point.values()) for point in points] == [(5.0, 1, 0.5), (5.0, 2, 0.5), (10.0, 1, 0.5), (10.0, 2, 0.5)]
+
+
+def test_a_setting_of_the_baseline_needs_no_uniform_in_the_list():
+    arms = study(points=[{"uniform.floor": 0.5}]).arms
+    assert [(arm.controller, arm.made_rule.floor) for arm in arms] == [("uniform floor=0.5", 0.5), ("adarft", 0.0)]
+    made = study(controllers=[wb.AdaRFT()], points=[{"uniform.floor": 0.5}]).arms
+    assert [arm.controller for arm in made] == ["uniform floor=0.5", "adarft"]
+
+
 # ---- objects beside names
 
 

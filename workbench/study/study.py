@@ -184,15 +184,20 @@ class Study:
         for point in self.points:
             if not isinstance(point, Mapping):
                 raise InputError(f"points: must be dicts of settings, got {shown(point)}")
+            for name in point:
+                if not isinstance(name, str):
+                    raise InputError(f"points: must name parameters as owner.parameter, got {shown(name)}")
         object.__setattr__(self, "points", [{name: plain(name, v) for name, v in p.items()} for p in self.points])
         parts = [owner for choice in (*self._controllers, *self._learners) for owner in choice.owners]
+        parts.append(BASELINE)  # it always runs
         for parameter in {name: None for point in self.points for name in point}:
             owner, _ = owner_and_field(parameter)
             if not owner:
                 raise InputError(f"points: must name parameters as owner.parameter, got '{parameter}'")
             if owner not in parts:
-                running = ", ".join(dict.fromkeys(parts)) or "none by name"
-                raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
+                running = ", ".join(dict.fromkeys(parts))
+                raise InputError(f"points (--set): '{parameter}' must belong to a controller or learner that runs and "
+                                 f"was given by name ({running})")  # fmt: skip
             values = dict.fromkeys(point.get(parameter) for point in self.points)
             if owner == BASELINE and len(values) > 1:
                 raise InputError(f"{parameter}: must be one value, for there is one baseline, got {shown([*values])}")
