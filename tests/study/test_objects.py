@@ -244,6 +244,24 @@ def test_a_result_has_the_tables_that_the_functions_of_analysis_make(result):
     assert "\\n" not in text
 
 
+def test_a_report_is_about_a_controller_by_its_label(result):
+    base = str(result.report("adarft"))
+    assert "best of 2 settings" in base
+    for label in ("adarft eta=5", "adarft eta=50"):
+        text = str(result.report(focus=label))
+        told = [line for line in text.splitlines() if line.startswith("  uniform / ") and "adarft" in line]
+        assert told == [line for line in told if f"/ {label}:" in line]
+        assert "best of" not in text
+        assert f"{label}: " in text
+    for wrong in ("nope", 5, ["adarft"]):
+        with pytest.raises(wb.InputError, match=r"^focus: must be a rule or controller .*adarft eta=50.*, got "):
+            result.report(focus=wrong)
+
+
+def test_a_report_of_unequal_rollouts_names_the_budget_as_an_option_and_in_python(result):
+    assert 'see the costs, or budget="rollouts" (--budget rollouts).' in str(result.report())
+
+
 def test_a_saved_result_is_read_back_as_it_was(result, tmp_path):
     assert set(result.save(tmp_path / "mine")) == {path.name for path in (tmp_path / "mine").iterdir()}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine" / "curves.parquet"), result.curves)

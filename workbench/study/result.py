@@ -87,10 +87,15 @@ class Result:
         return ranking_table(self.runs)
 
     def report(self, focus: str | None = None) -> Report:
-        """Summary, costs and ranking as text. focus: the rule whose defeats are listed, by default the leading one."""
+        """Summary, costs and ranking as text.
+
+        focus: the rule or controller whose defeats are listed, by default the leading rule. Raises InputError for one
+        that did not run.
+        """
         lines = [report(self.runs, self.summary, self.study.steps, focus), "", *ranking_lines(self.ranking)]
         if self.study.budget == "steps" and self.runs["rollouts"].nunique() > 1:
-            lines.append("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")
+            lines.append('Updates were held equal, rollouts were not: see the costs, or budget="rollouts" '
+                         "(--budget rollouts).")  # fmt: skip
         loose = loose_schedules(self.study)
         if loose:
             lines.append(f"Spread over {self.study.steps} updates, whenever the budget is spent: the schedules of "
