@@ -162,15 +162,29 @@ def test_pools_come_as_objects_presets_and_files(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"controllers": [wb.AdaRFT]}, r"controllers: must be names, rules such as AdaRFT\(\), .*, got <class "),
+        ({"controllers": [wb.AdaRFT]}, r"controllers: must be names, rules such as AdaRFT\(\), .*, got the class "
+         r"AdaRFT, write AdaRFT\(\)$"),
+        ({"controllers": [(wb.AdaRFT, wb.SPEED())]}, r"controllers: must be names, .*, got the class AdaRFT, write "),
         ({"controllers": [wb.ScalarIRT()]}, r"controllers: must be names, rules .*, got ScalarIRT\("),
         ({"controllers": [3]}, r"controllers: must be names, .*, got 3"),
         ({"controllers": 3}, r"controllers: must be a list, got 3"),
-        ({"controllers": [(wb.SPEED(), wb.AdaRFT())]}, r"controllers: .* tuples of a rule and gates, got \(SPEED"),
-        ({"controllers": [(wb.AdaRFT(), wb.AdaRFT(eta=2))]}, r"controllers: .* tuples of a rule and gates, got "),
+        ({"controllers": [(wb.SPEED(), wb.AdaRFT())]}, r"^controllers: must be one rule first, then gates, in a tuple "
+         r"\(AdaRFT\(\), DynamicSampling\(\)\), got \(a gate, a rule\)$"),
+        ({"controllers": [(wb.AdaRFT(), wb.AdaRFT(eta=2))]}, r"must be one rule first, .*, got \(a rule, a rule\)$"),
+        ({"controllers": [(wb.AdaRFT(), 3)]}, r"must be one rule first, .*, got \(a rule, 3\)$"),
+        ({"controllers": [()]}, r"must be one rule first, .*, got \(\)$"),
+        ({"controllers": [("adarft", "dapo")]}, r"^controllers: must be objects in a tuple, one rule first, then "
+         r"gates; names are written 'adarft\+dapo', or are entries of their own .*, got \('adarft', 'dapo'\)$"),
+        ({"controllers": [(wb.AdaRFT(), "speed")]}, r"names are written 'adarft\+speed', .*, got \(a rule, 'speed'\)$"),
+        ({"controllers": "all"}, r"^controllers: must be one name per entry of a list .*, got 'all'$"),
+        ({"learners": "scalar,natural"}, r"^learners: must be one name per entry of a list .*, got 'scalar,natural'$"),
+        ({"pools": ["uniform,narrow"]}, r"^pools: must be one name per entry of a list .*, got 'uniform,narrow'$"),
+        ({"pools": [POOL, POOL]}, r"^pools: .* different names \(dataclasses\.replace\(pool, name=\.\.\.\) renames "
+         r"one\), got uniform, uniform$"),
         ({"controllers": ["adarft", wb.AdaRFT()]}, r"controllers: .* different names, got adarft, adarft"),
         ({"controllers": [wb.AdaRFT(eta=np.array([1.0, 2.0]))]}, r"controllers: .* AdaRFT with eta of shape \(2,\)"),
-        ({"learners": [wb.ScalarIRT]}, r"learners: must be names or laws such as ScalarIRT\(\), got <class"),
+        ({"learners": [wb.ScalarIRT]}, r"learners: must be names or laws such as ScalarIRT\(\), got the class "
+         r"ScalarIRT, write ScalarIRT\(\)$"),
         ({"learners": [wb.AdaRFT()]}, r"learners: must be names or laws .*, got AdaRFT\("),
         ({"pools": [1.0]}, r"pools: must be Pool objects, presets \(.*\) or .*, got 1\.0"),
         ({"pools": ["nowhere"]}, r"pools: must be Pool objects, presets .*, got 'nowhere'"),
@@ -296,6 +310,9 @@ def test_the_markdown_table_and_the_page_have_a_row_per_arm(result):
     assert {line.count("|") for line in lines} == {10}
     assert result._repr_html_().count("<tr") == 1 + len(result.summary)
     assert "adarft eta=50" in repr(result)
+    page = result.study._repr_html_()
+    for told in ("uniform (150 items)", "scalar, natural", "adarft, speed", "64, of 8 arms", "5 of 12 items x 6"):
+        assert told in page
     assert repr(result.study) == (
         "Study of 8 arms, 64 runs (pools: uniform, learners: scalar, natural, controllers: adarft, speed; 2 points; "
         "8 seeds; 5 updates of 12 x 6)"

@@ -545,7 +545,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"learners": ["foo"]}, r"learners: must be a Law \(scalar, .*policy\) or package\.module:Name, got 'foo'"),
         ({"learners": []}, r"learners: must be one or more different names, got none"),
         ({"pools": []}, r"pools: must be one or more pools with different names, got none"),
-        ({"pools": [POOL, POOL]}, r"pools: .* different names, got uniform, uniform"),
+        ({"pools": [POOL, POOL]}, r"pools: .* different names .*, got uniform, uniform"),
         ({"points": []}, r"points: must be .*, got "),
         ({"points": [{"eta": 5.0}]}, r"'eta'"),
         ({"points": [{"adarft": 5.0}]}, r"'adarft'"),

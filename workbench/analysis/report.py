@@ -104,7 +104,7 @@ def focus_rule(runs: pd.DataFrame, focus: str) -> str:
     rules, controllers = dict.fromkeys(runs["rule"]), dict.fromkeys(runs["controller"])
     if focus in list(rules):
         return focus
-    of = list(dict.fromkeys(runs.loc[runs["controller"] == focus, "rule"])) if isinstance(focus, str) else []
+    of = list(dict.fromkeys(rule for rule, name in zip(runs["rule"], runs["controller"], strict=True) if name == focus))
     if len(of) != 1:
         labels = ", ".join(map(str, dict.fromkeys([*rules, *controllers])))
         raise InputError(f"focus: must be a rule or controller of the table ({labels}), got {shown(focus)}")

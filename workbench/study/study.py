@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.controllers import Controller, Gate, Rule
+from workbench.display import as_html
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.files import check_folder, only_writer
 from workbench.labels import Settings, label_of, preset_of, settings_beside
@@ -118,6 +119,7 @@ class Study:
     pools: Pool objects, names of presets or paths of files. learners: names or laws. controllers: names (a rule, a
     gate, RULE+GATE), rules, gates, or tuples of a rule and gates; the baseline `uniform` always runs. Names and
     objects mix. An object keeps its settings; its label names those that differ from the preset's: "adarft eta=10".
+    A schedule given as an object keeps its own horizon (LinearSchedule() has 100), by name it gets the study's steps.
     points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}, for what was given by name; equal
     cells run once.
     seeds: seeds 0 .. seeds - 1, shared by all arms; rules and learners with a model to fit run on the first 3.
@@ -165,6 +167,20 @@ class Study:
         swept = f"; {len(self.points)} points" if len(self.points) > 1 else ""
         return (f"Study of {len(self.arms)} arms, {len(self.cells)} runs ({listing}{swept}; {self.seeds} seeds; "
                 f"{self.steps} updates of {self.batch} x {self.rollouts})")  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        runs = f"{len(self.cells)}, of {len(self.arms)} arms with up to {self.seeds} seeds each"
+        swept = {"points": len(self.points)} if len(self.points) > 1 else {}
+        told = {
+            "pools": ", ".join(f"{pool.name} ({len(pool)} items)" for pool in self._pools),
+            "learners": ", ".join(one.name for one in self._learners),
+            "controllers": ", ".join(one.name for one in self._controllers),
+            **swept,
+            "runs": runs,
+            "updates": f"{self.steps} of {self.batch} items x {self.rollouts} rollouts",
+            "budget": self.budget,
+        }
+        return as_html("Study", told)
 
     @property
     def _pools(self) -> list[Pool]:
@@ -433,7 +449,8 @@ def listed(option: str, given: Any, single: tuple[type, ...]) -> list[Any]:
 def check_names(option: str, names: list[str], what: str) -> None:
     if not names or len(set(names)) < len(names):
         inside = "different names" if what == "names" else f"{what} different names"
-        raise InputError(f"{option}: must be one or more {inside}, got {', '.join(names) or 'none'}")
+        how = " (dataclasses.replace(pool, name=...) renames one)" if option == "pools" and names else ""
+        raise InputError(f"{option}: must be one or more {inside}{how}, got {', '.join(names) or 'none'}")
 
 
 def as_pool(given: Any) -> Pool:
@@ -442,6 +459,8 @@ def as_pool(given: Any) -> Pool:
         return given
     if isinstance(given, str) and given in PRESETS:
         return Pool.synthetic(given)
+    if isinstance(given, str) and not os.path.exists(given):
+        check_one_name("pools", given)
     if isinstance(given, os.PathLike) or (isinstance(given, str) and (Path(given).suffix or os.sep in given)):
         return Pool.load(given)
     raise InputError(f"pools: must be Pool objects, presets ({', '.join(PRESETS)}) or .parquet, .jsonl or .csv files, "
@@ -450,6 +469,7 @@ def as_pool(given: Any) -> Pool:
 
 def learner_choice(given: Any) -> Choice:
     if isinstance(given, str):
+        check_one_name("learners", given)
         find_law(given)
 
         def make(settings: dict[str, Any]) -> Law:
@@ -457,7 +477,7 @@ def learner_choice(given: Any) -> Choice:
 
         return Choice(given, given, (given,), make)
     if not isinstance(given, Law):
-        raise InputError(f"learners: must be names or laws such as ScalarIRT(), got {shown(given)}")
+        raise InputError(f"learners: must be names or laws such as ScalarIRT(), got {_told(given)}")
     check_single("learners", given)
     kind = name_of(given)
     label = label_of(kind, settings_beside(preset_of(given, kind), given, kind))
@@ -467,13 +487,23 @@ def learner_choice(given: Any) -> Choice:
 def controller_choice(given: Any, horizon: int) -> Choice:
     """horizon: what fills that of schedules given by name."""
     if isinstance(given, str):
+        check_one_name("controllers", given)
         return Choice(given, given, parts_of(given), lambda settings: make_controller(given, settings, horizon))
     parts = given if isinstance(given, tuple) else (given,)
     rules = [part for part in parts if isinstance(part, Rule)]
     gates = [part for part in parts if isinstance(part, Gate)]
-    if not parts or len(rules) > 1 or len(rules) + len(gates) < len(parts) or (rules and parts[0] is not rules[0]):
+    wrong = next((part for part in parts if not isinstance(part, (Rule, Gate))), None)
+    if isinstance(given, tuple) and any(isinstance(part, str) for part in parts):
+        written = "+".join(part if isinstance(part, str) else name_of(part) if isinstance(part, (Rule, Gate)) else "..."
+                           for part in parts)  # fmt: skip
+        raise InputError("controllers: must be objects in a tuple, one rule first, then gates; names are written "
+                         f"{shown(written)}, or are entries of their own in the list, got {_told(given)}")  # fmt: skip
+    if wrong is not None and (not isinstance(given, tuple) or isinstance(wrong, type)):
         raise InputError("controllers: must be names, rules such as AdaRFT(), gates such as DynamicSampling() or "
-                         f"tuples of a rule and gates, got {shown(given)}")  # fmt: skip
+                         f"tuples of one rule and gates, got {_told(wrong)}")  # fmt: skip
+    if not parts or len(rules) + len(gates) < len(parts) or len(rules) > 1 or (rules and parts[0] is not rules[0]):
+        raise InputError("controllers: must be one rule first, then gates, in a tuple (AdaRFT(), DynamicSampling()), "
+                         f"got {_told(given)}")  # fmt: skip
     for part in parts:
         check_single("controllers", part)
     rule = rules[0] if rules else make_rule(BASELINE)
@@ -486,6 +516,24 @@ def controller_choice(given: Any, horizon: int) -> Choice:
     made: Parts = rule, gates
     kind = label if kind == BASELINE else kind  # one arm is the baseline
     return Choice(label, kind, (), lambda settings: made, parts)
+
+
+def check_one_name(option: str, given: str) -> None:
+    """InputError for a text that only the command line takes: several names, or all of them."""
+    if "," in given or given == "all":
+        raise InputError(f"{option}: must be one name per entry of a list (a,b and all are for the command line), "
+                         f"got {shown(given)}")  # fmt: skip
+
+
+def _told(given: Any) -> str:
+    """What was given, for an error: a class says how its object is written, a tuple what its parts are."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}, write {given.__name__}()"
+    if isinstance(given, tuple):
+        kinds = ("a rule" if isinstance(part, Rule) else "a gate" if isinstance(part, Gate) else shown(part)
+                 for part in given)  # fmt: skip
+        return f"({', '.join(kinds)})"
+    return shown(given)
 
 
 def check_single(option: str, part: Any) -> None:
