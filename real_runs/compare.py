@@ -30,7 +30,7 @@ from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_count, check_number
-from workbench.files import only_writer, to_parquet, write_whole
+from workbench.files import check_folder, only_writer, to_parquet, write_whole
 from workbench.labels import label_of
 from workbench.loop import record_steps
 from workbench.registry import BASELINE, make_controller
@@ -289,13 +289,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def study(options: argparse.Namespace) -> None:
     """Run the cells that are missing, and make the tables."""
+    out = check_folder("--out", options.out)
     cells = make_cells(options)
     try:
         threshold = float(options.threshold)
     except ValueError:
         raise InputError(f"--threshold: must be a number in (0, 1], got '{options.threshold}'") from None
     check_number("--threshold", threshold, 0, 1, open_low=True)
-    out = Path(options.out)
     with only_writer(out):
         if options.tables_only:
             cells = [cell for cell in cells if cell.finished()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from workbench.commands import Parser, exit_status, needs
@@ -14,7 +13,7 @@ from real_runs.runs.execute import execute  # noqa: E402
 from real_runs.runs.identity import OTHER_CODE  # noqa: E402
 from real_runs.runs.run import OPTIONS, Run, add_options, read_options  # noqa: E402
 from workbench.errors import InputError  # noqa: E402
-from workbench.files import only_writer  # noqa: E402
+from workbench.files import check_folder, only_writer  # noqa: E402
 from workbench.registry import (  # noqa: E402
     GATES,
     RULES,
@@ -61,7 +60,7 @@ def parse(arguments: list[str] | None = None) -> tuple[Run, argparse.Namespace]:
 def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         run, options = parse(arguments)
-        out = Path(options.out)
+        out = check_folder("--out", options.out)
         with only_writer(out):
             execute(run, out, options.resume, options.tensorboard, options.any_code)
         print(f"{out}: steps.csv evals.csv rollouts.parquet manifest.json")

@@ -10,7 +10,6 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -24,8 +23,8 @@ from workbench import figures
 from workbench.analysis import stats
 from workbench.commands import Parser, exit_status
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
-from workbench.errors import InputError, check_count
-from workbench.files import write_whole
+from workbench.errors import check_count
+from workbench.files import check_folder, write_whole
 from workbench.learners import GRPO, RLOO, KnowledgeTracing, Law, MultiSkill, SimLearner, TinyPolicy
 from workbench.loop import Record, train
 from workbench.pool import Pool
@@ -386,9 +385,7 @@ def main() -> int:
 
 def draw(options: argparse.Namespace) -> None:
     seeds = np.arange(check_count("--seeds", options.seeds, 2))
-    if not options.out:
-        raise InputError("--out: must be a folder, got ''")
-    out = Path(options.out)
+    out = check_folder("--out", options.out)
     for law in LAWS.values():
         law.check_packages()
     found: Rows = []

@@ -22,7 +22,7 @@ from sims.paper.published import CELLS
 from workbench import figures
 from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count
-from workbench.files import only_writer, write_whole
+from workbench.files import check_folder, only_writer, write_whole
 from workbench.registry import LAWS
 
 Study = Callable[[argparse.Namespace, Path], str]
@@ -137,10 +137,9 @@ def main() -> int:
 
 def run(options: argparse.Namespace) -> None:
     check_count("--seed", options.seed, 0, 2**32 - 1)
-    if not options.out:
-        raise InputError("--out: must be a folder, got ''")
-    with only_writer(Path(options.out)):
-        print(options.run(options, Path(options.out)))
+    out = check_folder("--out", options.out)
+    with only_writer(out):
+        print(options.run(options, out))
 
 
 if __name__ == "__main__":

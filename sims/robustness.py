@@ -21,7 +21,7 @@ from workbench import figures
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.controllers import AdaRFT, Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
-from workbench.files import only_writer, write_whole
+from workbench.files import check_folder, only_writer, write_whole
 from workbench.pool import PRESETS, Pool
 from workbench.registry import BASELINE, make_controller
 from workbench.study.study import BUDGETS
@@ -253,8 +253,7 @@ def main() -> int:
 def run(options: argparse.Namespace) -> None:
     check_count("--seed", options.seed, 0, 2**32 - 1)
     jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
-    if not options.out:
-        raise InputError("--out: must be a folder, got ''")
+    check_folder("--out", options.out)
     studies = each_study(options)
     works = [one.plan(one) for one in studies]  # all input is checked before any work begins
     for one, work in zip(studies, works, strict=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError
+from workbench.errors import InputError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,17 @@ def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **options)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def check_folder(field: str, value: Any) -> Path:
+    """`value` as a path, or InputError unless it is the name or path of a folder; an empty one is refused.
+
+    An empty name would be the current folder, and its files might be written over.
+    """
+    name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{field}: must be a folder, got {shown(value)}")
+    return Path(name)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.commands import Parser, exit_status
 from workbench.errors import InputError
 from workbench.files import write_whole
 from workbench.registry import GATES, LAWS, RULES
@@ -104,26 +105,45 @@ def _as_sorted(line: str) -> tuple[str, bool, str]:
     return module, name.upper() != name, ("0" if name[0].isupper() else "1") + name
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print the table, put it between the marks of a file, or --write all that the code makes of its own metadata."""
-    if not arguments:
-        print(markdown())
-        return 0
-    if arguments == ["--write"]:
-        here = Path(__file__).parent
+    about = "The table of rules and gates, from their docstrings. Without a file it is printed."
+    p = Parser(prog="python -m workbench.listing", allow_abbrev=False, description=about)
+    p.add_argument("file", nargs="?", help="a page: the table is put between its marks, such as README.md")
+    p.add_argument("--write", action="store_true",
+                   help="put it into README.md, and write the lists of exported rules, gates and laws")  # fmt: skip
+    options = p.parse_args(arguments)
+    return exit_status(lambda: write(options.file, options.write))
+
+
+def write(file: str | None, everything: bool) -> None:
+    """Print the table where neither is given. Raises InputError for a file that is not there or has no marks."""
+    here = Path(__file__).parent
+    if everything and file is not None:
+        raise InputError(f"file: must not be given with --write, which writes README.md, got '{file}'")
+    if everything:
         for name, made in exports().items():
             write_whole(here / name, made.encode())
-        arguments = [str(here.parent / "README.md")]
-    path = Path(arguments[0])
-    text = path.read_text(encoding="utf-8")
+        put_into(here.parent / "README.md")
+    elif file is not None:
+        put_into(Path(file))
+    else:
+        print(markdown())
+
+
+def put_into(path: Path) -> None:
+    """Put the table between the marks of a file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"file: must be a text file that can be read, got '{path}' ({reason})") from None
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        print(f"error: {path}: must hold the lines '{START}' and '{END}'", file=sys.stderr)
-        return 2
+        raise InputError(f"{path}: must hold the lines '{START}' and '{END}'")
     write_whole(path, f"{before}{START}\n{markdown()}\n{END}{after}".encode())
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.errors import InputError, check_choice, check_count
-from workbench.files import StorageError
+from workbench.files import StorageError, check_folder
 from workbench.pool import GRID, PRESETS, Pool
 from workbench.streams import Role, generator
 
@@ -56,13 +56,14 @@ def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:
 def main(arguments: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", default="reverse", help="whose measured pool to cut (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=Path("results/pools"), help="folder (default: %(default)s)")
+    p.add_argument("--out", default="results/pools", help="folder (default: %(default)s)")
     options = p.parse_args(arguments)
     try:
+        out = check_folder("--out", options.out)
         measured = Pool.load(MEASURED / f"{options.task}.parquet")
         for shape in SHAPES:
             pool = cut(measured, shape)
-            path = pool.save(options.out / f"{options.task}-{shape}.parquet")
+            path = pool.save(out / f"{options.task}-{shape}.parquet")
             print(f"{path}: {len(pool)} problems")
     except (InputError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)

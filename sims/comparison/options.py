@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
     )
     add("--design", "D", "how --set spreads: grid, sobol or lhs (default: %(default)s)", default="grid")
-    add("--points", "N", "points of a sobol (a power of 2) or lhs design (default: %(default)s)", default="64")
+    add("--points", "N", "points of a sobol (a power of 2) or lhs design (default: 64)")
     add(
         "--threshold",
         "X",
@@ -195,6 +195,12 @@ def design(options: argparse.Namespace) -> list[dict[str, Any]]:
         part(owner, "--set")
         settings[name] = values
     if options.design == "grid":
+        if options.points is not None:
+            raise InputError(f"--points: must come with --design sobol or lhs, got '{options.points}' with a grid")
+        for name, text in settings.items():
+            if ":" in text:
+                raise InputError(f"--set {name}: must be values to cross, V1,V2; a range LOW:HIGH needs --design sobol "
+                                 f"or lhs, got '{text}'")  # fmt: skip
         choices = {name: [setting_value(name, text) for text in values.split(",")] for name, values in settings.items()}
         return grid_points(choices)
     if not settings:

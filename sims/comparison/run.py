@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from sims.comparison.options import (
     few_seeds_line,
@@ -17,8 +16,7 @@ from sims.comparison.options import (
 )
 from sims.comparison.painter import Painter, choose
 from workbench.commands import SAME_AGAIN, exit_status
-from workbench.errors import InputError
-from workbench.files import only_writer
+from workbench.files import check_folder, only_writer
 from workbench.progress import progress_bar
 from workbench.study.result import Result
 from workbench.study.store import CellStore
@@ -32,13 +30,11 @@ def run_command(painter: Painter) -> int:
 
 def run(options: argparse.Namespace, painter: Painter) -> None:
     threshold, jobs = read_threshold(options), read_jobs(options)
-    if not options.out:
-        raise InputError("--out: must be a folder, got ''")
+    out = check_folder("--out", options.out)
     study = make_study(options)
     heat, focus = heat_axes(options, study), read_focus(options, study)
     if too_few := few_seeds_line(study):
         print(too_few, file=sys.stderr)
-    out = Path(options.out)
     with only_writer(out):
         store = CellStore(out / "cells")
         store.sweep_up()

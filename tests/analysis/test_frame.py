@@ -152,6 +152,9 @@ def test_a_single_run_has_areas_and_is_compared_with_nothing():
     assert summary[["speedup", "p", "p_holm", "improvement", "rollouts_saved"]].isna().all(axis=None)
     text = report(runs, summary, STEPS)
     assert "no threshold: no baseline" in text
+    for word in ("censored", "never reached", "steps to threshold", "speed-up"):
+        assert word not in text
+    assert "area" in text
     assert "against" not in text
     assert "nan" not in text
 

@@ -70,6 +70,24 @@ def test_the_command_puts_the_table_between_its_marks(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == listing.markdown()
 
 
+def test_the_command_explains_itself_and_refuses_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        listing.main(["--help"])
+    assert ended.value.code == 0
+    assert "--write" in capsys.readouterr().out
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for words, said in (
+        ([str(tmp_path / "no.md")], "error: file: must be a text file that can be read, got "),
+        ([str(tmp_path)], "error: file: must be a text file that can be read, got "),
+        ([str(tmp_path / "binary")], "error: file: must be a text file that can be read, got "),
+        (["README.md", "--write"], "error: file: must not be given with --write"),
+    ):
+        assert listing.main(words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(said)
+        assert error.count("\n") == 1
+
+
 def test_a_docstring_without_a_source_is_refused():
     @dataclass(frozen=True)
     class Nameless(wb.Rule):

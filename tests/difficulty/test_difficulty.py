@@ -533,6 +533,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, matrix, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_an_empty_folder_is_refused_and_nothing_is_written(tmp_path, matrix, capsys, monkeypatch):
+    (tmp_path / "responses.csv").write_text(wide(matrix))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["responses.csv", "--out", ""]) == 2
+    assert capsys.readouterr().err == "error: --out: must be a folder, got ''\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["responses.csv"]
+
+
 def test_the_module_runs_as_a_command(tmp_path, matrix):
     import subprocess
 

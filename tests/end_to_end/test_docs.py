@@ -25,7 +25,8 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", "docs/limits.md")
 
 # Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
-SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--points", "2", "--jobs", "1"]
+SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--jobs", "1"]
+SMALL_DESIGN = ["--points", "2"]  # of a sweep whose design has points
 SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
 SMALL_LIMITS = ["--seeds", "2"]  # and for sims/limits.py
 SMALL_ROBUSTNESS = ["--tiny", "--jobs", "1"]  # and for sims/robustness.py
@@ -137,7 +138,8 @@ def check_python(command, reader, environment, capsys):
     else:
         small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/limits.py": SMALL_LIMITS,
                  "sims/robustness.py": SMALL_ROBUSTNESS}  # fmt: skip
-        reader.setattr(sys, "argv", [*words, *small.get(words[0], [])])
+        points = SMALL_DESIGN if words[0] == "sims/sweep.py" and "--design" in words else []
+        reader.setattr(sys, "argv", [*words, *small.get(words[0], []), *points])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(words[0], run_name="__main__")
         printed = capsys.readouterr()

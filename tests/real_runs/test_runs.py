@@ -571,6 +571,14 @@ def test_an_out_that_is_a_file_is_refused(run, capsys, tmp_path):
     assert error_line(capsys).startswith("error: --out: must be a folder that can be written")
 
 
+@pytest.mark.parametrize("command", [train, compare])
+def test_an_empty_out_is_refused_and_nothing_is_written(command, options, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.main([*(options() if command is train else []), "--out", ""]) == 2
+    assert error_line(capsys) == "error: --out: must be a folder, got ''"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("column", ["prompt", "answer"])
 @pytest.mark.parametrize("how", ["column missing", "one missing"])
 def test_a_pool_with_missing_prompts_or_answers_is_refused(run, capsys, pool_frame, tmp_path, column, how):

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,34 @@ def run(what, **how):
 def result():
     points = grid_points({"adarft.eta": [5.0, 50.0]})
     return run(study(learners=["scalar", "natural"], controllers=["adarft", "speed"], points=points, seeds=8))
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (5, 'must be a dict of lists such as {"adarft.eta": [5, 10]}, got 5'),
+        ([{"adarft.eta": 5}], 'must be a dict of lists such as {"adarft.eta": [5, 10]}, got [{\'adarft.eta\': 5}]'),
+        ({"adarft.eta": 5}, "must have a list of values for adarft.eta, got 5"),
+        ({"scalar.signal": "rloo"}, "must have a list of values for scalar.signal, got 'rloo'"),
+        ({1: [5]}, "must name parameters as owner.parameter, got 1"),
+    ],
+)
+def test_a_grid_of_anything_but_lists_is_refused_in_one_line(choices, said):
+    with pytest.raises(wb.InputError, match=f"^choices: {re.escape(said)}$"):
+        wb.grid_points(choices)
+
+
+def test_a_grid_takes_arrays_ranges_and_tuples():
+    choices = {"adarft.eta": np.array([5.0, 10.0]), "dapo.max_batches": range(1, 3), "adarft.beta": (0.5,)}
+    points = wb.grid_points(choices)
+    assert [tuple(point.values()) for point in points] == [(5.0, 1, 0.5), (5.0, 2, 0.5), (10.0, 1, 0.5), (10.0, 2, 0.5)]
+
+
+def test_a_setting_of_the_baseline_needs_no_uniform_in_the_list():
+    arms = study(points=[{"uniform.floor": 0.5}]).arms
+    assert [(arm.controller, arm.made_rule.floor) for arm in arms] == [("uniform floor=0.5", 0.5), ("adarft", 0.0)]
+    made = study(controllers=[wb.AdaRFT()], points=[{"uniform.floor": 0.5}]).arms
+    assert [arm.controller for arm in made] == ["uniform floor=0.5", "adarft"]
 
 
 # ---- objects beside names
@@ -133,15 +162,29 @@ def test_pools_come_as_objects_presets_and_files(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"controllers": [wb.AdaRFT]}, r"controllers: must be names, rules such as AdaRFT\(\), .*, got <class "),
+        ({"controllers": [wb.AdaRFT]}, r"controllers: must be names, rules such as AdaRFT\(\), .*, got the class "
+         r"AdaRFT, write AdaRFT\(\)$"),
+        ({"controllers": [(wb.AdaRFT, wb.SPEED())]}, r"controllers: must be names, .*, got the class AdaRFT, write "),
         ({"controllers": [wb.ScalarIRT()]}, r"controllers: must be names, rules .*, got ScalarIRT\("),
         ({"controllers": [3]}, r"controllers: must be names, .*, got 3"),
         ({"controllers": 3}, r"controllers: must be a list, got 3"),
-        ({"controllers": [(wb.SPEED(), wb.AdaRFT())]}, r"controllers: .* tuples of a rule and gates, got \(SPEED"),
-        ({"controllers": [(wb.AdaRFT(), wb.AdaRFT(eta=2))]}, r"controllers: .* tuples of a rule and gates, got "),
+        ({"controllers": [(wb.SPEED(), wb.AdaRFT())]}, r"^controllers: must be one rule first, then gates, in a tuple "
+         r"\(AdaRFT\(\), DynamicSampling\(\)\), got \(a gate, a rule\)$"),
+        ({"controllers": [(wb.AdaRFT(), wb.AdaRFT(eta=2))]}, r"must be one rule first, .*, got \(a rule, a rule\)$"),
+        ({"controllers": [(wb.AdaRFT(), 3)]}, r"must be one rule first, .*, got \(a rule, 3\)$"),
+        ({"controllers": [()]}, r"must be one rule first, .*, got \(\)$"),
+        ({"controllers": [("adarft", "dapo")]}, r"^controllers: must be objects in a tuple, one rule first, then "
+         r"gates; names are written 'adarft\+dapo', or are entries of their own .*, got \('adarft', 'dapo'\)$"),
+        ({"controllers": [(wb.AdaRFT(), "speed")]}, r"names are written 'adarft\+speed', .*, got \(a rule, 'speed'\)$"),
+        ({"controllers": "all"}, r"^controllers: must be one name per entry of a list .*, got 'all'$"),
+        ({"learners": "scalar,natural"}, r"^learners: must be one name per entry of a list .*, got 'scalar,natural'$"),
+        ({"pools": ["uniform,narrow"]}, r"^pools: must be one name per entry of a list .*, got 'uniform,narrow'$"),
+        ({"pools": [POOL, POOL]}, r"^pools: .* different names \(dataclasses\.replace\(pool, name=\.\.\.\) renames "
+         r"one\), got uniform, uniform$"),
         ({"controllers": ["adarft", wb.AdaRFT()]}, r"controllers: .* different names, got adarft, adarft"),
         ({"controllers": [wb.AdaRFT(eta=np.array([1.0, 2.0]))]}, r"controllers: .* AdaRFT with eta of shape \(2,\)"),
-        ({"learners": [wb.ScalarIRT]}, r"learners: must be names or laws such as ScalarIRT\(\), got <class"),
+        ({"learners": [wb.ScalarIRT]}, r"learners: must be names or laws such as ScalarIRT\(\), got the class "
+         r"ScalarIRT, write ScalarIRT\(\)$"),
         ({"learners": [wb.AdaRFT()]}, r"learners: must be names or laws .*, got AdaRFT\("),
         ({"pools": [1.0]}, r"pools: must be Pool objects, presets \(.*\) or .*, got 1\.0"),
         ({"pools": ["nowhere"]}, r"pools: must be Pool objects, presets .*, got 'nowhere'"),
@@ -165,6 +208,8 @@ def test_wrong_types_end_in_one_line_like_wrong_values(given, said):
         ({"jobs": 0}, "jobs: must be a whole number >= 1, got 0"),
         ({"jobs": "2"}, "jobs: must be a whole number >= 1, got '2'"),
         ({"out": ""}, "out: must be a folder, got ''"),
+        ({"out": 5}, "out: must be a folder, got 5"),
+        ({"out": [Path("a")]}, r"out: must be a folder, got \[PosixPath\('a'\)\]"),
         ({"progress": 3}, "progress: must be True, False, None or a function, got 3"),
         ({"threshold": 0}, r"threshold: must be a number in \(0, 1\], got 0"),
     ],
@@ -213,12 +258,38 @@ def test_a_result_has_the_tables_that_the_functions_of_analysis_make(result):
     assert "\\n" not in text
 
 
+def test_a_report_is_about_a_controller_by_its_label(result):
+    base = str(result.report("adarft"))
+    assert "best of 2 settings" in base
+    for label in ("adarft eta=5", "adarft eta=50"):
+        text = str(result.report(focus=label))
+        told = [line for line in text.splitlines() if line.startswith("  uniform / ") and "adarft" in line]
+        assert told == [line for line in told if f"/ {label}:" in line]
+        assert "best of" not in text
+        assert f"{label}: " in text
+    for wrong in ("nope", 5, ["adarft"]):
+        with pytest.raises(wb.InputError, match=r"^focus: must be a rule or controller .*adarft eta=50.*, got "):
+            result.report(focus=wrong)
+
+
+def test_a_report_of_unequal_rollouts_names_the_budget_as_an_option_and_in_python(result):
+    assert 'see the costs, or budget="rollouts" (--budget rollouts).' in str(result.report())
+
+
 def test_a_saved_result_is_read_back_as_it_was(result, tmp_path):
     assert set(result.save(tmp_path / "mine")) == {path.name for path in (tmp_path / "mine").iterdir()}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine" / "curves.parquet"), result.curves)
     told = json.loads((tmp_path / "mine" / "manifest.json").read_text())
     assert [arm["controller"] for arm in told["arms"]] == [arm.controller for arm in result.study.arms]
     assert told["arms"][1]["rule"]["eta"] == 5.0
+
+
+@pytest.mark.parametrize("folder", ["", " ", 5, None, b"mine"])
+def test_a_result_is_not_saved_into_what_is_no_folder(result, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(wb.InputError, match=f"^folder: must be a folder, got {re.escape(repr(folder))}$"):
+        result.save(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_latex_table_has_an_escaped_row_per_arm_between_rules(result):
@@ -239,6 +310,9 @@ def test_the_markdown_table_and_the_page_have_a_row_per_arm(result):
     assert {line.count("|") for line in lines} == {10}
     assert result._repr_html_().count("<tr") == 1 + len(result.summary)
     assert "adarft eta=50" in repr(result)
+    page = result.study._repr_html_()
+    for told in ("uniform (150 items)", "scalar, natural", "adarft, speed", "64, of 8 arms", "5 of 12 items x 6"):
+        assert told in page
     assert repr(result.study) == (
         "Study of 8 arms, 64 runs (pools: uniform, learners: scalar, natural, controllers: adarft, speed; 2 points; "
         "8 seeds; 5 updates of 12 x 6)"
@@ -256,3 +330,54 @@ def test_a_heat_map_is_of_the_first_two_swept_parameters():
     assert "eta" in figure.axes[0].get_xlabel() + figure.get_supxlabel()
     with pytest.raises(wb.InputError, match="kind: must be one of curves, targets, speedup, heat, got 'x'"):
         run(study()).plot("x")
+
+
+def test_a_figure_has_the_name_of_the_function_that_draws_it_too(result):
+    for name in ("learning_curves", "target_trajectories", "target_difficulty", "speedup_forest"):
+        assert result.plot(name).axes
+    with pytest.raises(wb.InputError, match=r"^kind: must be one of .*, got \['curves'\]"):
+        result.plot(["curves"])
+
+
+@pytest.mark.parametrize("points", [
+    [{}], [{"adarft.eta": 5.0}, {"adarft.eta": 50.0}], grid_points({"adarft.eta": [5.0, 50.0], "adarft.beta": [0.5]}),
+    [{"adarft.eta": 5.0}, {"adarft.eta": 50.0}, {"speed.max_batches": 2}, {"speed.max_batches": 3}],
+])  # fmt: skip
+def test_a_heat_map_without_two_swept_settings_says_what_it_needs_and_what_is_swept(points):
+    result = run(study(controllers=["adarft", "speed"], points=points))
+    swept = ", ".join(dict.fromkeys(name for point in points for name in point if name != "adarft.beta")) or "none"
+    with pytest.raises(wb.InputError, match=rf"^heat: must have x and y, or two settings .*, got {swept} swept$"):
+        result.plot("heat")
+
+
+def test_a_heat_map_of_one_swept_setting_takes_a_column_beside_it(result):
+    assert result.plot("heat", y="learner").axes[0].get_xlabel().startswith("adarft.eta")
+    assert result.plot("heat_map", x="learner", y="adarft.eta").axes
+    with pytest.raises(wb.InputError, match="must have the column 'nope'"):
+        result.plot("heat", x="nope")
+
+
+def test_settings_in_which_objects_differ_are_columns_as_those_of_lanes_are():
+    etas, betas = (5.0, 10.0), (0.3, 0.7)
+    rules = [wb.AdaRFT(eta=eta, beta=beta) for eta in etas for beta in betas]
+    result = run(study(controllers=[*rules, (wb.AdaRFT(eta=5, beta=0.3), wb.SPEED()), "frozen"]))
+    lanes = wb.Controller(wb.AdaRFT(eta=np.array(etas)), POOL, seed=np.zeros(2, np.uint64))
+    record = wb.train(lanes, wb.SimLearner(wb.ScalarIRT(), POOL, seed=np.zeros(2, np.uint64)), 5, 12, 6, 2)
+    assert "adarft.eta" in record.to_frame()
+    summary = result.summary.set_index("controller")
+    assert [name for name in summary if "." in name] == ["adarft.beta", "adarft.eta"]
+    assert summary.loc["adarft beta=0.7 eta=10", ["adarft.eta", "adarft.beta"]].tolist() == [10.0, 0.7]
+    assert summary.loc["adarft+speed adarft.beta=0.3 adarft.eta=5", "adarft.eta"] == 5.0
+    assert summary.loc[["uniform", "frozen"], "adarft.eta"].isna().all()
+    assert set(result.curves["adarft.eta"].dropna()) == set(etas)
+    assert result.plot("heat").axes
+
+
+def test_an_object_beside_its_name_has_a_column_and_alone_has_none():
+    assert not [name for name in run(study(controllers=[wb.AdaRFT(eta=7)])).curves if "." in name]
+    summary = run(study(controllers=["adarft", wb.AdaRFT(eta=7)], learners=[wb.ScalarIRT(), wb.ScalarIRT(kappa=0.5)],
+                        points=[{"adarft.beta": 0.4}])).summary  # fmt: skip
+    assert [name for name in summary if "." in name] == ["adarft.beta", "scalar.kappa", "adarft.eta"]
+    eta = summary.groupby("controller")["adarft.eta"].unique().map(list)
+    assert (eta["adarft beta=0.4"], eta["adarft eta=7"]) == ([wb.AdaRFT().eta], [7.0])
+    assert np.isnan(eta["uniform"]).all()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from workbench.analysis.frame import ARM, BLOCK
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
+from workbench.errors import InputError, shown
 
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain
 
@@ -18,15 +19,22 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     """The summary as text for a person: a block per pool and learner, where a rule does not win, and what runs cost.
 
     runs, summary: as `runs_table` and `summary_table` give them. horizon: steps of a run. focus: the rule whose
-    defeats are listed; by default the leading one, see `tables.leading_rule`. Raises InputError for an unknown rule.
+    defeats are listed, or one of its controllers (a label such as "adarft eta=10"), whose rule's other settings are
+    then left out of that list; by default the leading rule, see `tables.leading_rule`. Without a baseline and
+    a threshold, the steps to it are left out. Raises InputError for an unknown focus.
     """
     lines = []
     baseline = baseline_name(summary)
+    timed = baseline is not None or bool(np.isfinite(summary["threshold"]).any())
+    if focus is not None:
+        focus_rule(runs, focus)
     width = max(10, summary["controller"].str.len().max())
     heads = {name: column.head for name, column in COLUMNS.items()}
     head = (
-        f"{'':2}{'controller':<{width}}  {heads['steps']:>20}  {heads['censored']:>8}  {heads['rollouts']:>9}  "
-        f"{heads['speedup']:>17}  {heads['auc']:>5}  {heads['final']:>5}  {heads['silent_share']:>6}  "
+        f"{'':2}{'controller':<{width}}  "
+        + (f"{heads['steps']:>20}  {heads['censored']:>8}  {heads['rollouts']:>9}  {heads['speedup']:>17}  "
+           if timed else "")
+        + f"{heads['auc']:>5}  {heads['final']:>5}  {heads['silent_share']:>6}  "
         f"{heads['coverage']:>7}"
     ) + (f"  against {baseline}" if baseline else "")
     for (pool, learner), block in summary.groupby(BLOCK, sort=False, observed=True):
@@ -36,9 +44,11 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
         lines += ["", f"{pool} / {learner}  ({goal})", head]
         for row in rows_of(block):
             lines.append(
-                f"{'':2}{row['controller']:<{width}}  {_interval(row, 'steps', '.0f'):>20}  "
-                f"{row['censored']:>3}/{row['seeds']:<4}  {_number(row['rollouts'], ',.0f'):>9}  "
-                f"{_interval(row, 'speedup', '.2f'):>17}  {row['auc']:.3f}  {row['final']:.3f}  "
+                f"{'':2}{row['controller']:<{width}}  "
+                + (f"{_interval(row, 'steps', '.0f'):>20}  "
+                   f"{row['censored']:>3}/{row['seeds']:<4}  {_number(row['rollouts'], ',.0f'):>9}  "
+                   f"{_interval(row, 'speedup', '.2f'):>17}  " if timed else "")
+                + f"{row['auc']:.3f}  {row['final']:.3f}  "
                 f"{_number(row['silent_share'], '.0%'):>6}  {_number(row['coverage'], '.0%'):>7}"
                 + (f"  {_verdict(row)}" if baseline else "")
             )
@@ -48,8 +58,8 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
         lines += ["", *cost_lines(summary)]
     lines += [
         "",
-        f"steps: mean; runs that never reached the threshold count as {horizon} (censored: how many). "
-        "[95 % interval].",
+        *([f"steps: mean; runs that never reached the threshold count as {horizon} (censored: how many). "
+           "[95 % interval]."] if timed else []),
         "area, final: interquartile mean of held-out success, all difficulty deciles equally weighted. silent: groups "
         "whose rollouts all agree.",
         "covered: share of the pool drawn.",
@@ -86,11 +96,28 @@ def cost_lines(summary: pd.DataFrame) -> list[str]:
     ]
 
 
+def focus_rule(runs: pd.DataFrame, focus: str) -> str:
+    """The rule that `focus` names, as itself or as one of its controllers; InputError where there is none or several.
+
+    A rule's name comes first: "adarft" is the rule, even where a controller has this label.
+    """
+    rules, controllers = dict.fromkeys(runs["rule"]), dict.fromkeys(runs["controller"])
+    if focus in list(rules):
+        return focus
+    of = list(dict.fromkeys(rule for rule, name in zip(runs["rule"], runs["controller"], strict=True) if name == focus))
+    if len(of) != 1:
+        labels = ", ".join(map(str, dict.fromkeys([*rules, *controllers])))
+        raise InputError(f"focus: must be a rule or controller of the table ({labels}), got {shown(focus)}")
+    return str(of[0])
+
+
 def not_won_lines(runs: pd.DataFrame, summary: pd.DataFrame, focus: str | None = None) -> list[str]:
     """A line for each pool and learner in which some rule does as well as `focus`, or the baseline nearly so."""
     baseline = baseline_name(summary)
     base = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
-    rule = leading_rule(runs, base) if focus is None else focus
+    rule = leading_rule(runs, base) if focus is None else focus_rule(runs, focus)
+    if focus is not None and focus != rule:
+        runs, summary = (table[(table["rule"] != rule) | (table["controller"] == focus)] for table in (runs, summary))
     rivals = rivals_table(runs, rule)
     if rivals.empty:
         return []

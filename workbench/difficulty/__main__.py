@@ -19,7 +19,7 @@ from workbench.difficulty import irt  # noqa: E402
 from workbench.difficulty.irt.marginal import GUESSING  # noqa: E402
 from workbench.difficulty.responses import read_responses  # noqa: E402
 from workbench.errors import check_choice, shown  # noqa: E402
-from workbench.files import write_whole  # noqa: E402
+from workbench.files import check_folder, write_whole  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,12 +121,13 @@ def main(arguments: list[str] | None = None) -> int:
 def estimate(options: argparse.Namespace) -> int:
     """Fit the responses, write and print the estimates. Returns the exit status, 1 if the fit did not converge."""
     check_choice("--model", options.model, irt.MODELS)
+    out = check_folder("--out", options.out)
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
         responses = read_responses(Path(options.responses))
     for note in notes:
         print(f"note: {note.message}", file=sys.stderr)
     fit = irt.fit(responses, options.model)
-    out, facts = Path(options.out), about(fit, responses)
+    facts = about(fit, responses)
     made = tables(fit, responses) if fit.converged else {}
     write_whole(out / "fit.json", (json.dumps(facts, indent=1) + "\n").encode())
     if not fit.converged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,18 @@ def plain(name: str, value: Any) -> Any:
 
 
 def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
-    """Every combination of the values of each parameter."""
+    """Every combination of the values of each parameter.
+
+    choices: lists of values by the full name of each parameter, {"adarft.eta": [5, 10, 20]}.
+    Raises InputError for anything else.
+    """
+    if not isinstance(choices, Mapping):
+        raise InputError(f'choices: must be a dict of lists such as {{"adarft.eta": [5, 10]}}, got {shown(choices)}')
+    for name, values in choices.items():
+        if not isinstance(name, str):
+            raise InputError(f"choices: must name parameters as owner.parameter, got {shown(name)}")
+        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+            raise InputError(f"choices: must have a list of values for {name}, got {shown(values)}")
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 

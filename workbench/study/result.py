@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +18,8 @@ import pandas as pd
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
-from workbench.errors import check_choice
-from workbench.files import to_parquet, write_whole
+from workbench.errors import InputError, check_choice
+from workbench.files import check_folder, to_parquet, write_whole
 from workbench.study.identity import describe, git_commit
 from workbench.study.study import Study
 
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 KINDS = ("curves", "targets", "speedup", "heat")
+KIND_OF = {  # the functions of workbench.figures, by the kind that each draws
+    "learning_curves": "curves",
+    "target_trajectories": "targets",
+    "target_difficulty": "targets",
+    "speedup_forest": "speedup",
+    "heat_map": "heat",
+}
 # Column of the short table: what it shows of a row of the summary.
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pool": lambda row: row["pool"],
@@ -80,10 +87,15 @@ class Result:
         return ranking_table(self.runs)
 
     def report(self, focus: str | None = None) -> Report:
-        """Summary, costs and ranking as text. focus: the rule whose defeats are listed, by default the leading one."""
+        """Summary, costs and ranking as text.
+
+        focus: the rule or controller whose defeats are listed, by default the leading rule. Raises InputError for one
+        that did not run.
+        """
         lines = [report(self.runs, self.summary, self.study.steps, focus), "", *ranking_lines(self.ranking)]
         if self.study.budget == "steps" and self.runs["rollouts"].nunique() > 1:
-            lines.append("Updates were held equal, rollouts were not: see the costs, or --budget rollouts.")
+            lines.append('Updates were held equal, rollouts were not: see the costs, or budget="rollouts" '
+                         "(--budget rollouts).")  # fmt: skip
         loose = loose_schedules(self.study)
         if loose:
             lines.append(f"Spread over {self.study.steps} updates, whenever the budget is spent: the schedules of "
@@ -93,12 +105,15 @@ class Result:
     def plot(self, kind: str | None = None, **settings: Any) -> Figure:
         """A figure: "curves" (success over steps, the default), "targets", "speedup" or "heat".
 
-        settings: go to the function of `workbench.figures` that draws it; "heat" takes x and y, two swept parameters,
-        by default the first two.
+        The names of the functions of `workbench.figures` that draw them, such as "learning_curves", are taken too.
+        settings: go to that function; "heat" takes x and y, two columns of the summary, by default the first two swept
+        settings that some arm has both.
+        Raises InputError for another kind, and for "heat" where no arm has two swept settings and none are given.
         """
         from workbench import figures
 
         kind = "curves" if kind is None else kind
+        kind = next((drawn for name, drawn in KIND_OF.items() if name == kind), kind)
         check_choice("kind", kind, KINDS)
         if kind == "curves":
             return figures.learning_curves(self.curves, **settings)
@@ -106,8 +121,21 @@ class Result:
             return figures.target_trajectories(self.curves, **settings)
         if kind == "speedup":
             return figures.speedup_forest(self.summary, **settings)
-        axes = zip(("x", "y"), (name for name in self.summary.columns if "." in name), strict=False)
-        return figures.heat_map(self.summary, **(dict(axes) | {"average": True} | settings))
+        return figures.heat_map(self.summary, **({"average": True} | self._heat_axes(settings) | settings))
+
+    def _heat_axes(self, given: dict[str, Any]) -> dict[str, str]:
+        """x and y of a heat map: those given, otherwise the first two swept settings that some arm has both."""
+        if "x" in given and "y" in given:
+            return {}
+        table = self.summary
+        swept = [name for name in table.columns if "." in name and table[name].nunique() > 1]
+        axes = ([given[axis]] if axis in given else swept for axis in ("x", "y"))
+        for x, y in itertools.product(*axes):
+            unknown = not {x, y} <= set(table.columns)  # heat_map names it
+            if x != y and (unknown or table[[x, y]].notna().all(axis=1).any()):
+                return {"x": x, "y": y}
+        needed = "x and y, or two settings swept in points (workbench.grid_points) that some arm has both"
+        raise InputError(f"heat: must have {needed}, got {', '.join(swept) or 'none'} swept")
 
     def table(self) -> pd.DataFrame:
         """The summary as a short table of text: intervals in brackets, one row per arm."""
@@ -140,14 +168,15 @@ class Result:
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
         """Write curves.parquet, runs.parquet, summary.csv, ranking.csv and manifest.json; returns their names.
 
-        Raises StorageError if the disk refuses.
+        Raises InputError unless it is a folder, StorageError if the disk refuses.
         """
+        out = check_folder("folder", folder)
         files = {"runs.parquet": to_parquet(self.runs), "curves.parquet": to_parquet(self.curves)}
         for name, table in (("summary", self.summary), ("ranking", self.ranking)):
             files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g").encode()
         files["manifest.json"] = self.manifest().encode()
         for name, data in files.items():
-            write_whole(Path(folder) / name, data)
+            write_whole(out / name, data)
         return list(files)
 
     def manifest(self) -> str:

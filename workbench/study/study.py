@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.controllers import Controller, Gate, Rule
+from workbench.display import as_html
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
-from workbench.files import only_writer
+from workbench.files import check_folder, only_writer
 from workbench.labels import Settings, label_of, preset_of, settings_beside
 from workbench.learners import KernelTransfer, Law
 from workbench.learners.learner import lengths
@@ -60,7 +61,8 @@ class Arm:
     """What is compared: a controller and a learner on a pool.
 
     pool, learner, controller: labels, different for different arms. law, rule: the same without swept settings; a
-    rule with gates is RULE+GATE. settings: the swept settings that apply, by their full names.
+    rule with gates is RULE+GATE. settings: the settings that apply, by their full names, of those swept in points or
+    different between objects.
     made_law, made_rule, made_gates: the objects.
     """
 
@@ -78,6 +80,12 @@ class Arm:
     def parts(self) -> tuple[Law | Rule | Gate, ...]:
         return self.made_law, self.made_rule, *self.made_gates
 
+    def plain_settings(self) -> Point:
+        """Every setting of its parts that is a number or a name, by its full name."""
+        named = [(name_of(part), part) for part in self.parts]
+        told = {f"{name}.{item.name}": getattr(part, item.name) for name, part in named for item in fields(part)}
+        return {name: value for name, value in told.items() if isinstance(value, (bool, int, float, str))}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -94,12 +102,14 @@ class Choice:
 
     name: its label without swept settings. kind: the name without any settings, for tables. owners: the names whose
     settings of a point apply; none for an object, which has its settings. make: the parts with such settings.
+    objects: the parts that were given as objects.
     """
 
     name: str
     kind: str
     owners: tuple[str, ...]
     make: Callable[[dict[str, Any]], Any]
+    objects: tuple[Law | Rule | Gate, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +119,7 @@ class Study:
     pools: Pool objects, names of presets or paths of files. learners: names or laws. controllers: names (a rule, a
     gate, RULE+GATE), rules, gates, or tuples of a rule and gates; the baseline `uniform` always runs. Names and
     objects mix. An object keeps its settings; its label names those that differ from the preset's: "adarft eta=10".
+    A schedule given as an object keeps its own horizon (LinearSchedule() has 100), by name it gets the study's steps.
     points: settings per design point, {"adarft.eta": 5.0, "scalar.kappa": 0.05}, for what was given by name; equal
     cells run once.
     seeds: seeds 0 .. seeds - 1, shared by all arms; rules and learners with a model to fit run on the first 3.
@@ -157,6 +168,20 @@ class Study:
         return (f"Study of {len(self.arms)} arms, {len(self.cells)} runs ({listing}{swept}; {self.seeds} seeds; "
                 f"{self.steps} updates of {self.batch} x {self.rollouts})")  # fmt: skip
 
+    def _repr_html_(self) -> str:
+        runs = f"{len(self.cells)}, of {len(self.arms)} arms with up to {self.seeds} seeds each"
+        swept = {"points": len(self.points)} if len(self.points) > 1 else {}
+        told = {
+            "pools": ", ".join(f"{pool.name} ({len(pool)} items)" for pool in self._pools),
+            "learners": ", ".join(one.name for one in self._learners),
+            "controllers": ", ".join(one.name for one in self._controllers),
+            **swept,
+            "runs": runs,
+            "updates": f"{self.steps} of {self.batch} items x {self.rollouts} rollouts",
+            "budget": self.budget,
+        }
+        return as_html("Study", told)
+
     @property
     def _pools(self) -> list[Pool]:
         return [pool for pool in self.pools if isinstance(pool, Pool)]
@@ -175,15 +200,20 @@ class Study:
         for point in self.points:
             if not isinstance(point, Mapping):
                 raise InputError(f"points: must be dicts of settings, got {shown(point)}")
+            for name in point:
+                if not isinstance(name, str):
+                    raise InputError(f"points: must name parameters as owner.parameter, got {shown(name)}")
         object.__setattr__(self, "points", [{name: plain(name, v) for name, v in p.items()} for p in self.points])
         parts = [owner for choice in (*self._controllers, *self._learners) for owner in choice.owners]
+        parts.append(BASELINE)  # it always runs
         for parameter in {name: None for point in self.points for name in point}:
             owner, _ = owner_and_field(parameter)
             if not owner:
                 raise InputError(f"points: must name parameters as owner.parameter, got '{parameter}'")
             if owner not in parts:
-                running = ", ".join(dict.fromkeys(parts)) or "none by name"
-                raise InputError(f"set: '{parameter}' must belong to a controller or learner that runs ({running})")
+                running = ", ".join(dict.fromkeys(parts))
+                raise InputError(f"points (--set): '{parameter}' must belong to a controller or learner that runs and "
+                                 f"was given by name ({running})")  # fmt: skip
             values = dict.fromkeys(point.get(parameter) for point in self.points)
             if owner == BASELINE and len(values) > 1:
                 raise InputError(f"{parameter}: must be one value, for there is one baseline, got {shown([*values])}")
@@ -223,7 +253,26 @@ class Study:
                 law = learner.make(dict(of_law))
                 arms[labels] = Arm(*labels, learner.kind, controller.kind, dict(of_law + of_rule), law, rule,
                                    tuple(gates))  # fmt: skip
-        return list(arms.values())
+        return self._with_settings_of_objects(list(arms.values()))
+
+    def _with_settings_of_objects(self, arms: list[Arm]) -> list[Arm]:
+        """The arms, with the settings in which objects differ from others of their name, as lanes of a Record have."""
+        owners = {name_of(part) for choice in (*self._controllers, *self._learners) for part in choice.objects}
+        if not owners:
+            return arms
+        told = [
+            {name: value for name, value in arm.plain_settings().items() if owner_and_field(name)[0] in owners}
+            for arm in arms
+        ]
+        values: dict[str, set[Any]] = {}
+        for settings in told:
+            for name, value in settings.items():
+                values.setdefault(name, set()).add(value)
+        varying = {name for name, some in values.items() if len(some) > 1}
+        return [
+            replace(arm, settings={name: value for name, value in settings.items() if name in varying} | arm.settings)
+            for arm, settings in zip(arms, told, strict=True)
+        ]
 
     def seeds_of(self, arm: Arm) -> int:
         """Number of seeds: fewer for rules and learners that fit a model as they go."""
@@ -269,15 +318,14 @@ class Study:
             refuse_unguarded_script()
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise InputError(f"progress: must be True, False, None or a function, got {shown(progress)}")
-        if out is not None and not str(out):
-            raise InputError(f"out: must be a folder, got {shown(out)}")
+        folder = None if out is None else check_folder("out", out)
         check_number("threshold", threshold, 0, 1, open_low=True)
-        if out is None:
+        if folder is None:
             curves = self._shown(CellStore(_temporary_folder()), jobs, progress)
         else:
             try:
-                with only_writer(Path(out)):
-                    store = CellStore(Path(out) / "cells")
+                with only_writer(folder):
+                    store = CellStore(folder / "cells")
                     store.sweep_up()
                     curves = self._shown(store, jobs, progress)
             except InputError as error:
@@ -342,7 +390,8 @@ class Study:
         rows = records.rows([cell.key for cell in self.cells])
         frame = records.frame.iloc[rows.ravel()].reset_index(drop=True)
         index = np.repeat(np.arange(len(self.cells)), rows.shape[1])
-        swept = list(dict.fromkeys(name for point in self.points for name in point))
+        swept = list(dict.fromkeys(name for settings in (*self.points, *(arm.settings for arm in self.arms))
+                                   for name in settings))  # fmt: skip
         arms = [cell.arm for cell in self.cells]
         keys: dict[str, list[Any]] = {
             "pool": [arm.pool for arm in arms],
@@ -400,7 +449,8 @@ def listed(option: str, given: Any, single: tuple[type, ...]) -> list[Any]:
 def check_names(option: str, names: list[str], what: str) -> None:
     if not names or len(set(names)) < len(names):
         inside = "different names" if what == "names" else f"{what} different names"
-        raise InputError(f"{option}: must be one or more {inside}, got {', '.join(names) or 'none'}")
+        how = " (dataclasses.replace(pool, name=...) renames one)" if option == "pools" and names else ""
+        raise InputError(f"{option}: must be one or more {inside}{how}, got {', '.join(names) or 'none'}")
 
 
 def as_pool(given: Any) -> Pool:
@@ -409,6 +459,8 @@ def as_pool(given: Any) -> Pool:
         return given
     if isinstance(given, str) and given in PRESETS:
         return Pool.synthetic(given)
+    if isinstance(given, str) and not os.path.exists(given):
+        check_one_name("pools", given)
     if isinstance(given, os.PathLike) or (isinstance(given, str) and (Path(given).suffix or os.sep in given)):
         return Pool.load(given)
     raise InputError(f"pools: must be Pool objects, presets ({', '.join(PRESETS)}) or .parquet, .jsonl or .csv files, "
@@ -417,6 +469,7 @@ def as_pool(given: Any) -> Pool:
 
 def learner_choice(given: Any) -> Choice:
     if isinstance(given, str):
+        check_one_name("learners", given)
         find_law(given)
 
         def make(settings: dict[str, Any]) -> Law:
@@ -424,23 +477,33 @@ def learner_choice(given: Any) -> Choice:
 
         return Choice(given, given, (given,), make)
     if not isinstance(given, Law):
-        raise InputError(f"learners: must be names or laws such as ScalarIRT(), got {shown(given)}")
+        raise InputError(f"learners: must be names or laws such as ScalarIRT(), got {_told(given)}")
     check_single("learners", given)
     kind = name_of(given)
     label = label_of(kind, settings_beside(preset_of(given, kind), given, kind))
-    return Choice(label, kind, (), lambda settings: given)
+    return Choice(label, kind, (), lambda settings: given, (given,))
 
 
 def controller_choice(given: Any, horizon: int) -> Choice:
     """horizon: what fills that of schedules given by name."""
     if isinstance(given, str):
+        check_one_name("controllers", given)
         return Choice(given, given, parts_of(given), lambda settings: make_controller(given, settings, horizon))
     parts = given if isinstance(given, tuple) else (given,)
     rules = [part for part in parts if isinstance(part, Rule)]
     gates = [part for part in parts if isinstance(part, Gate)]
-    if not parts or len(rules) > 1 or len(rules) + len(gates) < len(parts) or (rules and parts[0] is not rules[0]):
+    wrong = next((part for part in parts if not isinstance(part, (Rule, Gate))), None)
+    if isinstance(given, tuple) and any(isinstance(part, str) for part in parts):
+        written = "+".join(part if isinstance(part, str) else name_of(part) if isinstance(part, (Rule, Gate)) else "..."
+                           for part in parts)  # fmt: skip
+        raise InputError("controllers: must be objects in a tuple, one rule first, then gates; names are written "
+                         f"{shown(written)}, or are entries of their own in the list, got {_told(given)}")  # fmt: skip
+    if wrong is not None and (not isinstance(given, tuple) or isinstance(wrong, type)):
         raise InputError("controllers: must be names, rules such as AdaRFT(), gates such as DynamicSampling() or "
-                         f"tuples of a rule and gates, got {shown(given)}")  # fmt: skip
+                         f"tuples of one rule and gates, got {_told(wrong)}")  # fmt: skip
+    if not parts or len(rules) + len(gates) < len(parts) or len(rules) > 1 or (rules and parts[0] is not rules[0]):
+        raise InputError("controllers: must be one rule first, then gates, in a tuple (AdaRFT(), DynamicSampling()), "
+                         f"got {_told(given)}")  # fmt: skip
     for part in parts:
         check_single("controllers", part)
     rule = rules[0] if rules else make_rule(BASELINE)
@@ -451,7 +514,26 @@ def controller_choice(given: Any, horizon: int) -> Choice:
         beside += settings_beside(preset_of(part, name, horizon), part, name)
     label = label_of(kind, beside)
     made: Parts = rule, gates
-    return Choice(label, label if kind == BASELINE else kind, (), lambda settings: made)  # one arm is the baseline
+    kind = label if kind == BASELINE else kind  # one arm is the baseline
+    return Choice(label, kind, (), lambda settings: made, parts)
+
+
+def check_one_name(option: str, given: str) -> None:
+    """InputError for a text that only the command line takes: several names, or all of them."""
+    if "," in given or given == "all":
+        raise InputError(f"{option}: must be one name per entry of a list (a,b and all are for the command line), "
+                         f"got {shown(given)}")  # fmt: skip
+
+
+def _told(given: Any) -> str:
+    """What was given, for an error: a class says how its object is written, a tuple what its parts are."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}, write {given.__name__}()"
+    if isinstance(given, tuple):
+        kinds = ("a rule" if isinstance(part, Rule) else "a gate" if isinstance(part, Gate) else shown(part)
+                 for part in given)  # fmt: skip
+        return f"({', '.join(kinds)})"
+    return shown(given)
 
 
 def check_single(option: str, part: Any) -> None:
