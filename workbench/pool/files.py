@@ -74,7 +74,9 @@ def frame_of(pool: Pool) -> pd.DataFrame:
     """A pandas table of `table_of`; features are one array per row."""
     import pandas as pd
 
-    return pd.DataFrame({name: _cells(values) for name, values in table_of(pool).items()})
+    columns = {name: _cells(values) for name, values in table_of(pool).items()}
+    # as objects: pandas would make NaN of None in a column of text
+    return pd.DataFrame({name: pd.Series(cells, dtype=cells.dtype) for name, cells in columns.items()})
 
 
 def read_table(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -73,6 +74,8 @@ def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iter
                     worker.terminate()
                 for worker in started.values():
                     worker.join()
+                    while worker.is_alive():  # the executor's thread took its exit status, and stores it in a moment
+                        time.sleep(0.001)
                 raise
     except BrokenProcessPool:
         if any(worker.exitcode == NO_GUARD for worker in started.values()):
