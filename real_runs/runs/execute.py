@@ -17,7 +17,6 @@ from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, check_choice
 from workbench.pool import Pool
-from workbench.registry import make_controller
 
 LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
 
@@ -31,7 +30,6 @@ def execute(
     """
     import torch
 
-    from real_runs.rl import ppo
     from real_runs.rl.generate import DECODINGS
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
@@ -41,12 +39,11 @@ def execute(
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    check_choice("--algorithm", run.algorithm, tuple(ppo.ALGORITHMS))
     check_choice("--decoding", run.decoding, DECODINGS)
-    algorithm = ppo.ALGORITHMS[run.algorithm]
+    algorithm = run.make_algorithm()
     if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
         raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
-    rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
+    rule, gates = run.make_controller()
     for gate in gates:
         gate.check_rollouts(run.rollouts)
     task = make_task(run.task, run.scorer)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from real_runs.runs.settings import make_algorithm
 from workbench import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.loop import LONGEST
-from workbench.registry import parts_of
+from workbench.registry import Parts, make_controller, owner_and_field, parts_of
+
+if TYPE_CHECKING:
+    from real_runs.rl.ppo import Algorithm
 
 UNSPENT = "budget not spent"  # how the event begins that says so
 
@@ -41,7 +45,7 @@ class Run:
         "adarft", "NAME", "a rule, a gate (uniform sampling behind it) or RULE+GATE; shipped, an entry point or "
         "package.module:Name",
     )  # fmt: skip
-    settings: tuple[tuple[str, Any], ...] = ()  # by full name, adarft.eta
+    settings: tuple[tuple[str, Any], ...] = ()  # by full name, adarft.eta or ppo.kl_coef
     algorithm: str = _option("ppo", "NAME", "ppo, grpo, rloo or reinforce++")
     steps: int = _option(60, "N", f"updates; with another --budget, at most {LONGEST} times as many")
     batch: int = _option(32, "N", "problems per update")
@@ -90,6 +94,24 @@ class Run:
             raise InputError(f"--updates: must divide batch x rollouts, {total}, got {self.updates}")
 
     @property
+    def controller_settings(self) -> dict[str, Any]:
+        """The settings of the rule and the gates, by full name."""
+        return {name: value for name, value in self.settings if owner_and_field(name)[0] != self.algorithm}
+
+    @property
+    def algorithm_settings(self) -> dict[str, Any]:
+        """The settings of the algorithm, by full name."""
+        return {name: value for name, value in self.settings if owner_and_field(name)[0] == self.algorithm}
+
+    def make_controller(self) -> Parts:
+        """The rule and the gates; InputError for a setting that they do not have or take."""
+        return make_controller(self.controller, self.controller_settings, self.steps)
+
+    def make_algorithm(self) -> Algorithm:
+        """The algorithm; InputError if it is unknown, and for a setting that it does not have or take."""
+        return make_algorithm(self.algorithm, self.algorithm_settings)
+
+    @property
     def most_updates(self) -> int:
         """Updates after which the run ends, spent or not: `steps`, and LONGEST times as many with another budget."""
         return self.steps if self.budget == "steps" else LONGEST * self.steps
@@ -112,16 +134,16 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """Give a command the options of some fields, with their help and defaults."""
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str], **defaults: str) -> None:
+    """Give a command the options of some fields, with their help and defaults, or other defaults by name."""
     for name in names:
-        option = OPTIONS[name]
+        option, default = OPTIONS[name], defaults.get(name, str(OPTIONS[name].default))
         if option.type == "bool":
             parser.add_argument(flag_of(name), action="store_true", help=option.metadata["help"])
             continue
         said = "(default" in option.metadata["help"] or option.default == ""
-        text = option.metadata["help"] + ("" if said else f" (default: {option.default})")
-        parser.add_argument(flag_of(name), metavar=option.metadata["metavar"], default=str(option.default), help=text)
+        text = option.metadata["help"] + ("" if said else f" (default: {default})")
+        parser.add_argument(flag_of(name), metavar=option.metadata["metavar"], default=default, help=text)
 
 
 def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
