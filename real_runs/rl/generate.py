@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from real_runs.rl import ppo
+from real_runs.rl.precision import arithmetic
+from real_runs.rl.stopping import Stop
 from workbench.errors import InputError, check_choice
 
 DECODINGS = ("auto", "eager", "graph")
@@ -55,11 +56,14 @@ def generate(
     temperature: float = 1.0,
     critic: Any = None,
     decoding: str = "auto",
+    dtype: str = "float32",
+    stop: Stop | None = None,
 ) -> Rollouts:
     """`group` completions for each of B prompts.
 
     uniforms: (B group, limit) in [0, 1), one per token: token = first v with cdf(v) > u. A completion uses its own row,
-    whatever else is in the batch. ends: token ids that end a completion. temperature: 0 is greedy.
+    whatever else is in the batch. ends: token ids that end a completion; stop: a text that does, whose
+    last token is the completion's last. temperature: 0 is greedy. dtype: see `arithmetic`.
 
     decoding: "eager": finished sequences are dropped before the next token. "graph": steps of fixed shapes, captured as
     CUDA graphs and replayed on a GPU; finished sequences are dropped when they are half of the batch. "auto": eager on
@@ -69,8 +73,8 @@ def generate(
     """
     check_choice("decoding", decoding, DECODINGS)
     wanted = decoding == "graph" or (decoding == "auto" and model.device.type == "cuda" and limit >= GRAPH_FROM)
-    with arithmetic(model.device):
-        state = _Decode(model, prompts, group, limit, uniforms, ends, pad, temperature, critic, wanted)
+    with arithmetic(model.device, dtype):
+        state = _Decode(model, prompts, group, limit, uniforms, ends, pad, temperature, critic, wanted, stop)
         fixed = state.cache.fixed
         if decoding == "graph" and not fixed:
             raise InputError("decoding: must be eager for a model that keeps more than keys and values, got graph")
@@ -80,17 +84,13 @@ def generate(
                 break
             state.cache.open_column()
             step()
+        state.cut_at_stop()
     used = int(state.mask.sum(1).max())
     groups = [list(prompt) for prompt in prompts for _ in range(group)]
     values = None if state.values is None else state.values[:, :used]
     return Rollouts(
         groups, state.tokens[:, :used], state.mask[:, :used], state.logp[:, :used], values, state.finished
     )
-
-
-def arithmetic(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 on float32 parameters where the device is a GPU."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
 
 
 class _Decode:
@@ -102,22 +102,23 @@ class _Decode:
 
     def __init__(
         self, model: Any, prompts: Sequence[Sequence[int]], group: int, limit: int, uniforms: Tensor,
-        ends: Sequence[int], pad: int, temperature: float, critic: Any, fixed: bool,
+        ends: Sequence[int], pad: int, temperature: float, critic: Any, fixed: bool, stop: Stop | None = None,
     ) -> None:  # fmt: skip
         from real_runs.rl import cache  # not before: transformers loads here
 
         device, total = model.device, len(prompts) * group
         self.model, self.critic, self.temperature, self.pad = model, critic, temperature, pad
-        self.uniforms, self.stop = uniforms.to(device), torch.tensor(list(ends), device=device)
+        self.uniforms, self.ends = uniforms.to(device), torch.tensor(list(ends), device=device)
+        self.stop, self.read = stop, 0  # tokens of each completion in which `stop` was looked for
         self.tokens = torch.full((total, limit), pad, device=device)
         self.mask, self.logp = (torch.zeros(total, limit, device=device) for _ in range(2))
         self.values = torch.zeros(total, limit, device=device) if critic is not None else None
         self.finished = torch.zeros(total, dtype=torch.bool, device=device)
 
-        ids, seen = (x.to(device) for x in _left_padded(prompts, pad))
+        ids, seen = (x.to(device) for x in left_padded(prompts, pad))
         self.keyword = cache.keyword(model)
         self.cache: Any = cache.for_prompts(model.config)
-        logits, hidden = self._forward(ids, seen, _positions(seen))
+        logits, hidden = self._forward(ids, seen, positions_of(seen))
         count, width = ids.shape
         self.cache = cache.for_decode(self.cache, count, width, group, limit, fixed)
         self.seen = torch.nn.functional.pad(seen, (0, limit), value=1).repeat_interleave(group, 0)
@@ -155,14 +156,33 @@ class _Decode:
         if self.values is not None:
             with torch.autocast(logits.device.type, enabled=False):  # a critic is trained in float32
                 self.values[rows, t] = torch.where(going, self.critic(hidden).float(), 0.0)
-        self.finished[rows] |= (token[:, None] == self.stop).any(1)
+        self.finished[rows] |= (token[:, None] == self.ends).any(1)
         self.token.copy_(token)
+
+    def cut_at_stop(self) -> None:
+        """End completions at the token with which their text holds `stop`; what was sampled after it is dropped."""
+        if self.stop is None:
+            return
+        first, self.read = self.read, int(self.t) + 1
+        new = slice(first, self.read)
+        may = self.stop.may_end.to(self.tokens.device)[self.tokens[:, new]] & (self.mask[:, new] > 0)
+        for row in may.any(1).nonzero()[:, 0].tolist():
+            tokens = self.tokens[row, : self.read].tolist()
+            ended = (first + int(t) + 1 for t in may[row].nonzero()[:, 0])
+            end = next((end for end in ended if self.stop.ends(tokens[:end])), None)
+            if end is not None:
+                self.finished[row] = True
+                self.tokens[row, end:] = self.pad
+                for x in (self.mask, self.logp, self.values):
+                    if x is not None:
+                        x[row, end:] = 0.0
 
     def drop_finished(self) -> bool:
         """Drop finished sequences from the batch; whether any sequence goes on.
 
         With fixed shapes they are dropped when they are at least half of the batch.
         """
+        self.cut_at_stop()
         going = ~self.finished[self.rows]
         left = int(going.sum())
         if left in (0, len(going)) or (self.cache.fixed and 2 * left > len(going)):
@@ -249,7 +269,7 @@ _INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.inde
 _COPIES = {torch.ops.aten.copy_, torch.ops.aten._to_copy}
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
     """Token ids (B, width) and which of them count."""
     width = max(map(len, prompts))
     ids, seen = torch.full((len(prompts), width), pad), torch.zeros(len(prompts), width, dtype=torch.long)
@@ -259,7 +279,7 @@ def _left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Te
     return ids, seen
 
 
-def _positions(seen: Tensor) -> Tensor:
+def positions_of(seen: Tensor) -> Tensor:
     return (seen.cumsum(1) - 1).clamp(min=0)
 
 
@@ -274,17 +294,23 @@ def _sample(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
 def forward(model: Any, rollouts: Rollouts, rows: Tensor, pad: int, hidden: bool = False) -> tuple[Tensor, Tensor, Any]:
     """Logits (n, T', V) at the completion tokens of some rows, the tokens (n, T'), and last hidden states (n, T', H).
 
-    Prompts are padded on the left and completions on the right, both only as far as these rows need.
+    The plain pass: each completion behind a prompt of its own.
     """
-    device = model.device
-    left, known = _left_padded([rollouts.prompts[row] for row in rows.tolist()], pad)
-    used = int(rollouts.lengths[rows].max())
-    tokens = rollouts.tokens[rows, :used]
-    ids = torch.cat([left.to(device), tokens], 1)
-    seen = torch.cat([known.to(device), rollouts.mask[rows, :used].long()], 1)
-    out = model(
-        input_ids=ids, attention_mask=seen, position_ids=_positions(seen), use_cache=False,
-        output_hidden_states=hidden, logits_to_keep=used + 1,
-    )  # fmt: skip
+    read, tokens = in_full(rollouts, rows, pad, model.device)
+    used = tokens.shape[1]
+    out = model(**read, output_hidden_states=hidden, logits_to_keep=used + 1)
     last = out.hidden_states[-1][:, -used - 1 : -1] if hidden else None
     return out.logits[:, :-1], tokens, last
+
+
+def in_full(rollouts: Rollouts, rows: Tensor, pad: int, device: torch.device) -> tuple[dict[str, Any], Tensor]:
+    """What a model reads for some rows, each completion behind a prompt of its own, and their tokens (n, T').
+
+    Prompts are padded on the left and completions on the right, both only as far as these rows need.
+    """
+    left, known = left_padded([rollouts.prompts[row] for row in rows.tolist()], pad)
+    used = int(rollouts.lengths[rows].max())
+    tokens = rollouts.tokens[rows, :used]
+    seen = torch.cat([known.to(device), rollouts.mask[rows, :used].long()], 1)
+    ids = torch.cat([left.to(device), tokens], 1)
+    return {"input_ids": ids, "attention_mask": seen, "position_ids": positions_of(seen), "use_cache": False}, tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from real_runs.rl import ppo
-from real_runs.rl.generate import Rollouts, forward, generate
+from real_runs.rl import memory, ppo
+from real_runs.rl.generate import Rollouts, generate
 from real_runs.rl.models import Policy, seeded
+from real_runs.rl.passes import Network
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 Scorer = Callable[[str, str], float]
+STATS = ("kl", "entropy", "policy_loss", "value_loss", "grad_norm", "logp_gap_mean", "logp_gap_max", "trained_share")
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Settings:
     critic_lr: of the value head. warm_up: updates until lr is reached, linearly. grad_clip: largest norm of the
     policy's gradient. updates: optimiser steps per batch, each on an equal part of its sequences (1:
     strictly on-policy). micro_tokens: prompt and completion tokens, padding included, in one forward and backward
-    pass. It bounds the memory of training; on a processor, few enough to stay in its cache are twice as fast.
-    sample_tokens: prompt and completion tokens, padding included, that are sampled at a time. It bounds the memory of
-    sampling; at least one completion is sampled at a time.
+    pass. It bounds the memory of training. sample_tokens: prompt and completion tokens, padding included, that are
+    sampled at a time. It bounds the memory of sampling; at least one completion is sampled at a time. 0: as the model
+    allows, see `memory`.
     """
 
     limit: int = 32
@@ -42,12 +44,14 @@ class Settings:
     warm_up: int = 10
     grad_clip: float = 1.0
     updates: int = 1
-    micro_tokens: int = 1024
-    sample_tokens: int = 2**18
+    micro_tokens: int = 0
+    sample_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("limit", "updates", "micro_tokens", "sample_tokens"):
+        for name in ("limit", "updates"):
             check_count(name, getattr(self, name))
+        for name in ("micro_tokens", "sample_tokens"):
+            check_count(name, getattr(self, name), 0)
         for name in ("temperature", "lr", "critic_lr", "grad_clip"):
             check_number(name, getattr(self, name), 0, open_low=True)
         check_number("warm_up", self.warm_up, 0)
@@ -80,6 +84,22 @@ class Critic(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.outer(torch.tanh(self.inner(hidden.detach().float())))[..., 0]
+
+
+@dataclass(frozen=True)
+class _PerToken:
+    """What the loss needs of each token, (N, T) each; returns with a critic, logp_ref with a KL penalty."""
+
+    batch: Rollouts
+    advantages: Tensor
+    returns: Tensor | None
+    logp_ref: Tensor | None
+
+    def of(self, rows: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """The tokens (M,) of some rows that are there (n, T')."""
+        found = {"logp": self.batch.logp, "advantages": self.advantages, "values": self.batch.values,
+                 "returns": self.returns, "logp_ref": self.logp_ref}  # fmt: skip
+        return {name: x[rows, : there.shape[1]][there] for name, x in found.items() if x is not None}
 
 
 @dataclass
@@ -124,6 +144,10 @@ class PPOLearner:
         self._heldout_answers = list(heldout.answers)
         self._heldout_prompts = policy.encode(heldout.prompts, settings.limit)
         self.model = policy.model
+        self.network = Network.of(policy.model)
+        self._micro_tokens = settings.micro_tokens or memory.micro_tokens(policy.model)
+        self._sample_tokens = settings.sample_tokens or memory.sample_tokens(policy.model, settings.limit)
+        self._piece = memory.piece_tokens(policy.model)
         self._penalised = algorithm.kl_in != "none" and algorithm.kl_coef > 0
         self.reference = policy.frozen_copy() if self._penalised else None
         with seeded(seed):
@@ -131,7 +155,7 @@ class PPOLearner:
         groups = [{"params": policy.trainable, "lr": settings.lr}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "lr": settings.critic_lr})
-        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self._pending: list[_Attempt] = []
         self.updates = 0  # batches learned from
@@ -140,6 +164,7 @@ class PPOLearner:
         self.tokens = 0  # sampled, in training
         self.stats: dict[str, float] = {}  # of the last `learn`; seconds and tokens add up over its attempts
         self._clock = {"seconds_generate": 0.0, "tokens": 0.0}
+        self._cut = np.zeros(2, np.int64)  # completions since the last `learn`: cut at the limit, all
 
     # ------------------------------------------------------------------------------------------- attempts
 
@@ -181,6 +206,7 @@ class PPOLearner:
             tokens = int(sampled.mask.sum())
             self.tokens += tokens
             self._clock["tokens"] += float(tokens)
+            self._cut += [int((~sampled.finished).sum()), len(sampled)]
         self.turn += 1
         self._clock["seconds_generate"] += time.perf_counter() - start
         return rewards
@@ -213,6 +239,7 @@ class PPOLearner:
             generate(
                 self.model, [prompts[i] for i in chosen], size, limit, drawn[rows], self.policy.ends, self.policy.pad,
                 self.settings.temperature, self.critic if role is Role.ROLLOUT else None, self.policy.decoding,
+                self.policy.dtype, self.policy.stop,
             )
             for chosen, size, rows in self._calls(prompts, group)
         ]  # fmt: skip
@@ -220,7 +247,7 @@ class PPOLearner:
 
     def _calls(self, prompts: list[list[int]], group: int) -> Iterator[tuple[range, int, slice]]:
         """Which prompts each call of `generate` takes, how many completions of each, and which rows these are."""
-        most = max(1, self.settings.sample_tokens // (max(map(len, prompts)) + self.settings.limit))
+        most = max(1, self._sample_tokens // (max(map(len, prompts)) + self.settings.limit))
         if most >= group:  # whole groups
             for first in range(0, len(prompts), most // group):
                 chosen = range(first, min(first + most // group, len(prompts)))
@@ -270,7 +297,7 @@ class PPOLearner:
             raise InputError(f"counts: must be those of the attempts since the last update, got {shown(sizes)}")
         rows = np.argsort(groups, kind="stable")  # group by group, as the rewards are
         kept = torch.from_numpy(rows[np.asarray(admitted)[groups[rows]]])
-        self.stats = {"kl": np.nan, "entropy": np.nan, "policy_loss": np.nan, "value_loss": np.nan, "grad_norm": np.nan}
+        self.stats = dict.fromkeys(STATS, np.nan)
         if len(kept):
             sampled = _joined([part for attempt in attempts for part in attempt.rollouts], self.policy.pad)
             there = np.arange(scores.shape[1]) < sizes[:, None]
@@ -279,37 +306,50 @@ class PPOLearner:
         self.updates += 1
         self.turn = 0
         self.stats |= self._clock | {"seconds_update": time.perf_counter() - start}
-        self._clock = dict.fromkeys(self._clock, 0.0)
+        self.stats["cut_share"] = float(self._cut[0] / max(1, self._cut[1]))
+        self._clock, self._cut = dict.fromkeys(self._clock, 0.0), np.zeros(2, np.int64)
 
     def _update(self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64]) -> None:
         """batch and scores (N,): rows group by group, sizes of them each."""
-        algorithm, s = self.algorithm, self.settings
-        mask = batch.mask
+        algorithm = self.algorithm
         logp_ref = self._reference_logp(batch) if self._penalised else None
         advantages, returns = self._advantages(batch, scores, sizes, logp_ref)
-        parts = self._parts(len(batch))
-        totals: dict[str, list[float]] = {name: [] for name in self.stats}
+        taught = ppo.has_gradient(algorithm, advantages).cpu()
+        per_token = _PerToken(batch, advantages, returns, logp_ref)
+        totals: list[dict[str, float]] = []
         self.model.train()
-        for part in parts:
-            weights = torch.zeros_like(mask)
-            weights[part] = ppo.loss_weights(mask[part], algorithm.aggregate)
-            self.optimiser.zero_grad(set_to_none=True)
-            sums = dict.fromkeys(self.stats, 0.0)
-            for rows in self._micro_batches(batch, part):
-                self._accumulate(batch, rows, advantages, returns, logp_ref, weights, sums)
-            sums["grad_norm"] = float(nn.utils.clip_grad_norm_(self.policy.trainable, s.grad_clip))
-            if np.isfinite(sums["grad_norm"]):  # otherwise the parameters stay, and the record shows it
-                warm = min(1.0, (self.updates + 1) / (s.warm_up + 1))
-                for options, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
-                    options["lr"] = rate * warm
-                self.optimiser.step()
-            for name, value in sums.items():
-                totals[name].append(value)
-        self.stats = {name: float(np.mean(values)) for name, values in totals.items()}
-        if logp_ref is None:
-            self.stats["kl"] = np.nan
-        if self.critic is None:
-            self.stats["value_loss"] = np.nan
+        for part in self._parts(len(batch)):
+            weights = torch.zeros_like(batch.mask)
+            weights[part] = ppo.loss_weights(batch.mask[part], algorithm.aggregate)
+            self.optimiser.zero_grad(set_to_none=False)  # gradients keep their memory
+            sums = dict.fromkeys((*STATS, "weight"), 0.0)
+            with self.policy.autocast():  # one context: weights are converted once
+                for rows in self._micro_batches(batch, part[taught[part]]):
+                    self._accumulate(per_token, rows, weights, sums)
+            self._step(sums)
+            for name in ("kl", "entropy", "logp_gap_mean"):  # of the tokens that had a gradient
+                sums[name] /= sums["weight"] or 1.0
+            totals.append(sums)
+        self.stats = {name: float(np.mean([sums[name] for sums in totals])) for name in STATS}
+        first = totals[0]  # later parts were sampled by another policy than they meet
+        self.stats |= {"trained_share": float(taught.float().mean()), "logp_gap_max": first["logp_gap_max"],
+                       "logp_gap_mean": first["logp_gap_mean"]}  # fmt: skip
+        absent = [] if taught.any() else ["entropy", "logp_gap_mean", "logp_gap_max"]
+        absent += ["kl"] if logp_ref is None else []
+        self.stats |= dict.fromkeys(absent + (["value_loss"] if self.critic is None else []), np.nan)
+
+    def _step(self, sums: dict[str, float]) -> None:
+        """One step of the optimiser with the gradient that is there; without any, as with a gradient of zeros."""
+        trainable = self.policy.trainable
+        if all(parameter.grad is None for parameter in trainable):
+            for parameter in trainable:
+                parameter.grad = torch.zeros_like(parameter)
+        sums["grad_norm"] = float(nn.utils.clip_grad_norm_(trainable, self.settings.grad_clip))
+        if np.isfinite(sums["grad_norm"]):  # otherwise the parameters stay, and the record shows it
+            warm = min(1.0, (self.updates + 1) / (self.settings.warm_up + 1))
+            for options, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+                options["lr"] = rate * warm
+            self.optimiser.step()
 
     def _advantages(
         self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64], logp_ref: Tensor | None
@@ -332,52 +372,76 @@ class PPOLearner:
             advantages, returns = ppo.gae(rewards, batch.values, mask, a.gamma, a.lam)
         return (ppo.whiten(advantages, mask) if a.whiten else advantages), returns
 
-    def _accumulate(
-        self,
-        batch: Rollouts,
-        rows: Tensor,
-        advantages: Tensor,
-        returns: Tensor | None,
-        logp_ref: Tensor | None,
-        weights: Tensor,
+    def _accumulate(self, all_of: _PerToken, rows: Tensor, weights: Tensor, sums: dict[str, float]) -> None:
+        """Add the gradient of some rows' share of the loss, and their share of the statistics.
+
+        The loss is a sum over tokens: the gradient with respect to the states is found a piece of the tokens at a
+        time, and then goes through the model in one pass.
+        """
+        states, hidden = self.network.states(all_of.batch, rows, self.policy.pad)
+        there = all_of.batch.mask[rows, : states.shape[1]] > 0
+        reached, hidden = states[there], hidden[there]
+        leaf = reached.detach().requires_grad_()
+        tokens, weight = all_of.batch.tokens[rows, : states.shape[1]][there], weights[rows, : states.shape[1]][there]
+        of = all_of.of(rows, there)
+        for first in range(0, len(leaf), self._piece):
+            piece = slice(first, first + self._piece)
+            loss = self._loss(
+                self.network.head(leaf[piece]), hidden[piece], tokens[piece], weight[piece],
+                {name: x[piece] for name, x in of.items()}, sums,
+            )  # fmt: skip
+            with self.policy.autocast(enabled=False):
+                loss.backward()
+        with self.policy.autocast(enabled=False):
+            reached.backward(leaf.grad)
+
+    def _loss(
+        self, logits: Tensor, hidden: Tensor, tokens: Tensor, weight: Tensor, of: dict[str, Tensor],
         sums: dict[str, float],
-    ) -> None:
-        """Add the gradient of some rows' share of the loss, and their share of the statistics."""
-        a = self.algorithm
-        with self.policy.autocast():
-            logits, tokens, hidden = forward(self.model, batch, rows, self.policy.pad, a.critic)
-        used = tokens.shape[1]
-        mask, weight = batch.mask[rows, :used], weights[rows, :used]
-        logp = ppo.token_logp(logits, tokens, self.settings.temperature) * mask
-        old = batch.logp[rows, :used]
+    ) -> Tensor:  # fmt: skip
+        """The share of the loss of M tokens: logits (M, V), hidden (M, H), the rest (M,)."""
+        a, all_count = self.algorithm, torch.ones_like(weight)
+        logp = ppo.token_logp(logits, tokens, self.settings.temperature)
         clip_high = a.clip if a.clip_high is None else a.clip_high
-        policy_loss = (ppo.policy_loss(logp, old, advantages[rows, :used], mask, a.clip, clip_high) * weight).sum()
+        policy_loss = (ppo.policy_loss(logp, of["logp"], of["advantages"], all_count, a.clip, clip_high) * weight).sum()
         with torch.set_grad_enabled(a.entropy_coef > 0):
             entropy = (ppo.entropy(logits, self.settings.temperature) * weight).sum()
         loss = policy_loss - a.entropy_coef * entropy
-        if logp_ref is not None:
+        if "logp_ref" in of:
             with torch.set_grad_enabled(a.kl_in == "loss"):
-                kl = (ppo.kl_estimate(logp, logp_ref[rows, :used], a.kl_kind) * weight).sum()
+                kl = (ppo.kl_estimate(logp, of["logp_ref"], a.kl_kind) * weight).sum()
             loss = loss + (a.kl_coef * kl if a.kl_in == "loss" else 0.0)
             sums["kl"] += float(kl.detach())
-        if self.critic is not None and returns is not None and batch.values is not None:
-            values = self.critic(hidden)
-            missed = ppo.value_loss(values, batch.values[rows, :used], returns[rows, :used], mask, a.value_clip)
+        if self.critic is not None and "returns" in of:
+            with self.policy.autocast(enabled=False):
+                values = self.critic(hidden)
+            missed = ppo.value_loss(values, of["values"], of["returns"], all_count, a.value_clip)
             value_loss = (missed * weight).sum()
             loss = loss + value_loss  # the critic's parameters are its own: no coefficient is needed
             sums["value_loss"] += float(value_loss.detach())
-        loss.backward()
         sums["policy_loss"] += float(policy_loss.detach())
         sums["entropy"] += float(entropy.detach())
+        sums["weight"] += float(weight.sum())
+        gap = (logp.detach() - of["logp"]).abs()
+        sums["logp_gap_mean"] += float((gap * weight).sum())
+        sums["logp_gap_max"] = max(sums["logp_gap_max"], float(gap.max()))
+        return loss
 
     @torch.no_grad()
     def _reference_logp(self, batch: Rollouts) -> Tensor:
         out = torch.zeros_like(batch.logp)
-        for rows in self._micro_batches(batch, torch.arange(len(batch))):
-            with self.policy.autocast(), self.policy.as_reference(self.reference) as reference:
-                logits, tokens, _ = forward(reference, batch, rows, self.policy.pad)
-            used = tokens.shape[1]
-            out[rows, :used] = ppo.token_logp(logits, tokens, self.settings.temperature) * batch.mask[rows, :used]
+        with self.policy.autocast(), self.policy.as_reference(self.reference) as reference:
+            network = replace(self.network, model=reference) if reference is self.model else Network.of(reference)
+            for rows in self._micro_batches(batch, torch.arange(len(batch))):
+                states, _ = network.states(batch, rows, self.policy.pad)
+                there = batch.mask[rows, : states.shape[1]] > 0
+                found = torch.zeros_like(there, dtype=out.dtype)
+                tokens = batch.tokens[rows, : states.shape[1]]
+                found[there] = torch.cat([
+                    ppo.token_logp(network.head(s), t, self.settings.temperature)
+                    for s, t in zip(states[there].split(self._piece), tokens[there].split(self._piece), strict=True)
+                ])  # fmt: skip
+                out[rows, : states.shape[1]] = found
         return out
 
     def _parts(self, count: int) -> list[Tensor]:
@@ -388,17 +452,21 @@ class PPOLearner:
         return [torch.from_numpy(np.sort(part)) for part in np.array_split(order, self.settings.updates) if len(part)]
 
     def _micro_batches(self, batch: Rollouts, rows: Tensor) -> list[Tensor]:
-        """Rows sorted by length and cut so that none holds more than `micro_tokens`, padding included."""
-        prompt = torch.tensor([len(batch.prompts[row]) for row in rows.tolist()])
-        length = batch.lengths[rows].cpu()
-        order = torch.argsort(prompt + length, stable=True)
-        micro: list[list[int]] = [[]]
-        widest = longest = 0
-        for i in order.tolist():
-            widest, longest = max(widest, int(prompt[i])), max(longest, int(length[i]))
-            if micro[-1] and (len(micro[-1]) + 1) * (widest + longest) > self.settings.micro_tokens:
+        """Rows sorted by length and cut so that none holds more than `micro_tokens`, padding included.
+
+        Rows of one prompt lie side by side, and their prompt counts once where they share its pass.
+        """
+        prompts = [tuple(batch.prompts[row]) for row in rows.tolist()]
+        length = batch.lengths[rows].cpu().tolist()
+        micro: list[list[int]] = []
+        widest = longest = count = 0  # of the prompts, of the completions, and of the prompts that are read
+        for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i], length[i])):
+            again = bool(micro) and self.network.shares and prompts[i] == prompts[micro[-1][-1]]
+            wide, long, read = max(widest, len(prompts[i])), max(longest, length[i]), count + (not again)
+            if not micro or read * wide + (len(micro[-1]) + 1) * long > self._micro_tokens:
                 micro.append([])
-                widest, longest = int(prompt[i]), int(length[i])
+                wide, long, read = len(prompts[i]), length[i], 1
+            widest, longest, count = wide, long, read
             micro[-1].append(i)
         return [rows[part] for part in micro]
 

@@ -15,12 +15,14 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from real_runs.rl.generate import DECODINGS, Rollouts, arithmetic
+from real_runs.rl.generate import DECODINGS, Rollouts
+from real_runs.rl.passes import SAME
+from real_runs.rl.precision import arithmetic, choose
+from real_runs.rl.stopping import Stop
 from workbench.errors import InputError, check_choice
 from workbench.streams import Role, generator
 
 BASE = Path(__file__).parents[1] / "base" / "tiny-llama"  # made by pretrain.py
-SAME = 1e-4  # of the largest logit: passes that differ by more do not differ by rounding alone
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " \n"
 
 
@@ -71,6 +73,8 @@ class Policy:
     tokenizer: Any
     lora: bool = False
     decoding: str = "auto"
+    dtype: str = "float32"
+    stop_text: str = ""
 
     def __post_init__(self) -> None:
         check_choice("decoding", self.decoding, DECODINGS)
@@ -80,6 +84,8 @@ class Policy:
         self.ends = sorted({end for end in [self.tokenizer.eos_token_id, *listed] if end is not None})
         text_config = self.model.config.get_text_config()
         self.width: int = text_config.hidden_size
+        vocabulary = self.model.get_input_embeddings().num_embeddings
+        self.stop = Stop(self.tokenizer, self.stop_text, vocabulary) if self.stop_text else None
         self.context: int = getattr(text_config, "max_position_embeddings", 2**31)
 
     @property
@@ -122,15 +128,15 @@ class Policy:
         return ids
 
     def decode(self, rollouts: Rollouts) -> list[str]:
-        """Completions as text, without the end-of-sequence token."""
+        """Completions as text, without the end-of-sequence token and what ended them."""
         rows = rollouts.tokens.cpu().tolist()
         kept = [row[:length] for row, length in zip(rows, rollouts.lengths.tolist(), strict=True)]
         texts: list[str] = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
-        return texts
+        return texts if self.stop is None else [self.stop.before(text) for text in texts]
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self, enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
         """Of training; that of sampling, too."""
-        return arithmetic(self.model.device)
+        return arithmetic(self.model.device, self.dtype, enabled)
 
     def frozen_copy(self) -> Any:
         """The policy as it is now, for KL penalties; None with adapters, which can be switched off instead."""
@@ -149,11 +155,12 @@ class Policy:
 
 def load(
     source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
-    decoding: str = "auto",
+    decoding: str = "auto", dtype: str = "auto", stop: str = "",
 ) -> Policy:  # fmt: skip
     """A policy from a folder of transformers files or a hub name, with all dropout off, so that ratios start at 1.
 
     lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
+    dtype: see `precision.choose`. stop: text that ends a completion.
 
     Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
     a folder that lacks something, for a tokenizer without an end-of-sequence token, and for a model whose training
@@ -199,7 +206,8 @@ def load(
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
-    return Policy(model, tokenizer, bool(lora), decoding)
+    dtype = choose(dtype, model.device, model.num_parameters())
+    return Policy(model, tokenizer, bool(lora), decoding, dtype, stop)
 
 
 @contextlib.contextmanager

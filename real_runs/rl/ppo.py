@@ -187,6 +187,15 @@ def reinforce_pp_advantages(rewards: Tensor, mask: Tensor, gamma: float) -> Tens
 # ----------------------------------------------------------------------------------------------------- losses
 
 
+def has_gradient(algorithm: Algorithm, advantages: Tensor) -> Tensor:
+    """(N,) bool: False where a sequence's share of the loss has a gradient of exactly zero.
+
+    So it is where all its advantages are 0 and nothing else is in the loss: no critic, no entropy, no KL penalty.
+    """
+    other = algorithm.critic or algorithm.entropy_coef > 0 or (algorithm.kl_in == "loss" and algorithm.kl_coef > 0)
+    return (advantages != 0).any(1) | other
+
+
 def policy_loss(
     logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor, clip_low: float, clip_high: float
 ) -> Tensor:

@@ -62,10 +62,12 @@ class Run:
     limit: int = _option(0, "N", "tokens per completion (default: the task's)")
     temperature: float = _option(1.0, "T", "of sampling")
     updates: int = _option(1, "N", "optimiser steps per batch")
-    micro_tokens: int = _option(1024, "N", "tokens in one forward and backward pass: bounds the memory of training")
+    micro_tokens: int = _option(
+        0, "N", "tokens in one forward and backward pass: bounds the memory of training (default: as the model allows)",
+    )  # fmt: skip
     sample_tokens: int = _option(
-        2**18, "N", "prompt and completion tokens that are sampled at a time: bounds the memory of sampling, and "
-        "changes no sample",
+        0, "N", "prompt and completion tokens that are sampled at a time: bounds the memory of sampling, and "
+        "changes no sample (default: as the model allows)",
     )  # fmt: skip
     heldout: int = _option(24, "N", "held-out problems per difficulty stratum")
     lora: int = _option(0, "RANK", "train adapters of this rank only (default: all parameters)")
@@ -79,9 +81,8 @@ class Run:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates"):
             check_count(flag_of(name), getattr(self, name))
-        for name in ("micro_tokens", "sample_tokens", "heldout"):
-            check_count(flag_of(name), getattr(self, name))
-        for name in ("seed", "limit", "lora", "threads"):
+        check_count("--heldout", self.heldout)
+        for name in ("seed", "limit", "lora", "threads", "micro_tokens", "sample_tokens"):
             check_count(flag_of(name), getattr(self, name), 0)
         for name in ("lr", "temperature"):
             check_number(flag_of(name), getattr(self, name), 0, open_low=True)

@@ -44,10 +44,11 @@ def luck(rows, limit, seed=0):
 
 
 def sample(
-    policy, prompts, group=4, limit=12, u=None, ends=(EOS,), temperature=1.0, critic=None, pad=PAD, decode="auto"
-):
+    policy, prompts, group=4, limit=12, u=None, ends=(EOS,), temperature=1.0, critic=None, pad=PAD, decode="auto",
+    dtype="float32", stop=None,
+):  # fmt: skip
     u = luck(len(prompts) * group, limit) if u is None else u
-    return generate(policy.model, prompts, group, limit, u, ends, pad, temperature, critic, decode)
+    return generate(policy.model, prompts, group, limit, u, ends, pad, temperature, critic, decode, dtype, stop)
 
 
 def prompts_of(policy):
@@ -456,11 +457,10 @@ def test_a_step_that_looks_at_a_value_cannot_be_captured(tmp_path):
 
 
 @pytest.mark.parametrize("decode", ["eager", "graph"])
-def test_in_bfloat16_log_probabilities_are_those_of_training_to_its_precision(policy, monkeypatch, decode):
+def test_in_bfloat16_log_probabilities_are_those_of_training_to_its_precision(policy, decode):
     """As on a GPU: float32 parameters, bfloat16 arithmetic; keys and values are kept in bfloat16."""
     policy = policy()
-    monkeypatch.setattr(sampling, "arithmetic", lambda device: torch.autocast("cpu", torch.bfloat16))
-    rollouts = long(policy, decode, a_critic(policy))
+    rollouts = long(policy, decode, a_critic(policy), dtype="bfloat16")
     assert rollouts.logp.dtype == rollouts.values.dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         assert_as_in_training(policy, rollouts, atol=0.1)

@@ -1,0 +1,137 @@
+"""Training passes over completions: one prompt per group, and logits in pieces.
+
+A pass ends at states (n, T, H), from which `head` makes the logits of each completion token: the largest array of a
+training step, V numbers per token, is there for a piece of the tokens at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from real_runs.rl.generate import Rollouts, forward, in_full, left_padded, positions_of
+
+SAME = 1e-4  # of the largest logit: passes that differ by more do not differ by rounding alone
+
+
+@dataclass(frozen=True)
+class Network:
+    """A causal LM, cut before its head where that is known to be all that follows.
+
+    body: (input ids, ...) -> last hidden states. head: states -> logits. cut: whether states are last hidden states;
+    otherwise they are the logits, and head changes nothing. shares: whether completions can share their prompt's keys
+    and values.
+    """
+
+    model: Any
+    body: Any
+    head: Callable[[Tensor], Tensor]
+    cut: bool
+    shares: bool
+
+    @classmethod
+    def of(cls, model: Any) -> Network:
+        """Try on a few tokens what this model allows: both short cuts must give the logits of the plain pass."""
+        whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+        body, head = whole.base_model, whole.get_output_embeddings()
+        plain = cls(model, model, _unchanged, cut=False, shares=False)
+        if body is whole or head is None:
+            return plain
+        for shares in (_has_keys_and_values(model), False):
+            found = cls(model, body, head, cut=True, shares=shares)
+            if _agree(found, plain):
+                return found
+        return plain
+
+    def states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
+        """States (n, T', .) at the completion tokens of some rows, and last hidden states (n, T', H).
+
+        T': the longest completion among them. Rows of one prompt share its pass.
+        """
+        prompts = [tuple(rollouts.prompts[row]) for row in rows.tolist()]
+        place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        if not self.shares or len(place) == len(prompts) or self._recomputes:
+            return self._plain_states(rollouts, rows, pad)
+        of_row = torch.tensor([place[prompt] for prompt in prompts], device=self.model.device)
+        hidden = self._shared_states(rollouts, rows, list(place), of_row, pad)
+        return hidden, hidden
+
+    @property
+    def _recomputes(self) -> bool:
+        """Whether activations are recomputed in the backward pass: then there are no keys and values to share."""
+        return bool(self.model.training and getattr(self.model, "is_gradient_checkpointing", False))
+
+    def _plain_states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
+        if not self.cut:
+            logits, _, hidden = forward(self.model, rollouts, rows, pad, hidden=True)
+            return logits, hidden
+        read, tokens = in_full(rollouts, rows, pad, self.model.device)
+        hidden = self.body(**read).last_hidden_state[:, -tokens.shape[1] - 1 : -1]
+        return hidden, hidden
+
+    def _shared_states(
+        self, rollouts: Rollouts, rows: Tensor, prompts: list[tuple[int, ...]], of_row: Tensor, pad: int
+    ) -> Tensor:
+        """Each prompt once, then the completions behind its keys and values.
+
+        The state that predicts a completion's first token is its prompt's last; gradients of a prompt's completions add
+        up in its keys, values and last state.
+        """
+        from real_runs.rl import cache  # not before: transformers loads here
+
+        ids, seen = (x.to(self.model.device) for x in left_padded(prompts, pad))
+        used, word = int(rollouts.lengths[rows].max()), cache.keyword(self.model)
+        store = cache.for_prompts(self.model.config)
+        about = {"use_cache": True, word: store}
+        first = self.body(input_ids=ids, attention_mask=seen, position_ids=positions_of(seen), **about)
+        states = first.last_hidden_state[:, -1:][of_row]
+        if used == 1:
+            return states
+        for layer in store.layers:
+            layer.keys, layer.values = layer.keys[of_row], layer.values[of_row]
+        read = rollouts.mask[rows, : used - 1].long()
+        position = seen.sum(1)[of_row, None] + torch.arange(used - 1, device=ids.device)
+        rest = self.body(
+            input_ids=rollouts.tokens[rows, : used - 1], position_ids=position,
+            attention_mask=torch.cat([seen[of_row], read], 1), **about,
+        )  # fmt: skip
+        return torch.cat([states, rest.last_hidden_state], 1)
+
+
+def _unchanged(states: Tensor) -> Tensor:
+    return states
+
+
+def _has_keys_and_values(model: Any) -> bool:
+    """Whether the model's cache holds a key and a value per token, and nothing else."""
+    from transformers.cache_utils import DynamicLayer
+
+    from real_runs.rl import cache
+
+    layers = cache.for_prompts(model.config).layers
+    return all(type(layer) is DynamicLayer for layer in layers)
+
+
+@torch.no_grad()
+def _agree(network: Network, plain: Network) -> bool:
+    """Whether two networks of one model give the same logits for prompts and completions of different lengths."""
+    vocabulary = network.model.get_input_embeddings().num_embeddings
+    token = torch.arange(12, device=network.model.device) % vocabulary
+    prompts = [token[:3].tolist()] * 2 + [token[3:4].tolist()] * 2
+    tokens, mask = token.view(4, 3), torch.ones(4, 3, device=token.device)
+    mask[1, 2], mask[3, 1:] = 0.0, 0.0
+    rollouts = Rollouts(prompts, tokens, mask, mask, None, mask[:, 0] > 0)
+    was_training = network.model.training
+    network.model.eval()
+    try:
+        one, other = (n.head(n.states(rollouts, torch.arange(4), 0)[0]).float() for n in (network, plain))
+    except (TypeError, ValueError, AttributeError, RuntimeError):  # a body that takes or returns other things
+        return False
+    finally:
+        network.model.train(was_training)
+    wrong = (one - other).abs()[mask > 0].max()
+    return one.shape == other.shape and bool(wrong <= SAME * other.abs().max())

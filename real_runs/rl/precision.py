@@ -1,0 +1,44 @@
+"""The type in which a model's matrix products are computed. Parameters and Adam's state are float32 in any case."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+from workbench.errors import InputError, check_choice
+
+DTYPES = ("auto", "float32", "bfloat16")
+WORTH = 2**24  # parameters from which bfloat16 pays on a processor: casts cost a small model more than they save
+
+
+def choose(dtype: str, device: torch.device, parameters: int) -> str:
+    """"float32" or "bfloat16": `dtype` itself, or for "auto" what is faster on this device for a model of this size.
+
+    auto is bfloat16 on a GPU, and on a processor that multiplies bfloat16 numbers (AMX or AVX-512) where the model has
+    at least WORTH parameters. Raises InputError for bfloat16 on a GPU that lacks it.
+    """
+    check_choice("--dtype", dtype, DTYPES)
+    if device.type == "cuda":
+        there = torch.cuda.is_bf16_supported()
+        if dtype == "bfloat16" and not there:
+            raise InputError(f"--dtype: must be float32 or auto on {torch.cuda.get_device_name(device)}, got bfloat16")
+        return dtype if dtype != "auto" else "bfloat16" if there else "float32"
+    if dtype == "auto":
+        return "bfloat16" if parameters >= WORTH and multiplies_bfloat16() else "float32"
+    return dtype
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 numbers."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # releases before it are not asked
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def arithmetic(device: torch.device, dtype: str, enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in `dtype`, "float32" or "bfloat16"; the rest, and the parameters, stay float32.
+
+    In one context a weight is converted once. enabled: False for what must be float32 inside such a context.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and dtype == "bfloat16")
