@@ -18,17 +18,19 @@ from real_runs.comparison.cells import Cell, add_study_options, make_cells, whol
 from real_runs.comparison.tables import codes_of, paired, write_tables
 from real_runs.runs.identity import OTHER_CODE, code_of
 from real_runs.runs.run import Run
+from real_runs.runs.signal import ANYWAY
 from real_runs.tasks.named import make_task
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, WorkerError, check_number
 from workbench.files import check_folder, only_writer
 
 
-def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
+def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool = False) -> None:
     """Run the cells that are not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
 
-    any_code: whether runs of other versions of the code count as finished, and are resumed.
+    any_code: whether runs of other versions of the code count as finished, and are resumed. anyway: as in train.py.
     """
+    flags = [flag for flag, given in ((OTHER_CODE, any_code), (ANYWAY, anyway)) if given]
     task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
 
     def code(run: Run) -> dict[str, str] | None:
@@ -40,7 +42,7 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
     todo = [cell for cell in cells if not cell.finished(code(cell.run))]
 
     def one(cell: Cell) -> None:
-        done = subprocess.run(cell.command(any_code), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(cell.command(*flags), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode == 0:
             shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)  # megabytes that nobody resumes from
         else:
@@ -68,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="take runs that another version of the code made as they are")  # fmt: skip
+    p.add_argument(ANYWAY, action="store_true", help="as in train.py: start where next to no group can teach, too")
     options = p.parse_args(arguments)
     return exit_status(lambda: study(options), SAME_AGAIN)
 
@@ -90,7 +93,7 @@ def study(options: argparse.Namespace) -> None:
             if len(codes := codes_of(cells)) > 1:
                 print(f"{out}: its runs are of different code: {', '.join(codes)}", file=sys.stderr)
         else:
-            execute(cells, whole("--jobs", options.jobs), options.any_code)
+            execute(cells, whole("--jobs", options.jobs), options.any_code, options.anyway)
         print(write_tables(cells, out, threshold))
 
 

@@ -12,6 +12,7 @@ from real_runs.runs.execute import execute  # noqa: E402
 from real_runs.runs.identity import OTHER_CODE  # noqa: E402
 from real_runs.runs.run import OPTIONS, Run, add_options, read_options  # noqa: E402
 from real_runs.runs.settings import read_texts, value_of  # noqa: E402
+from real_runs.runs.signal import ANYWAY, LEAST_SHARE  # noqa: E402
 from workbench.files import check_folder, only_writer  # noqa: E402
 from workbench.registry import GATES, RULES, parts_of  # noqa: E402
 
@@ -26,6 +27,9 @@ def parser() -> Parser:
     p.add_argument("--resume", action="store_true", help="continue from the last sound checkpoint in --out")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="let --resume take what another version of the code computed")  # fmt: skip
+    p.add_argument(ANYWAY, action="store_true",
+                   help=f"start also where fewer than {100 * LEAST_SHARE:g} %% of the groups could be mixed, or where "
+                   "no answer has full score from the scorer")  # fmt: skip
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars")
     p.add_argument("--out", metavar="FOLDER", default="results/real", help="(default: %(default)s)")
     return p
@@ -49,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         run, options = parse(arguments)
         out = check_folder("--out", options.out)
         with only_writer(out):
-            execute(run, out, options.resume, options.tensorboard, options.any_code)
+            execute(run, out, options.resume, options.tensorboard, options.any_code, options.anyway)
         print(f"{out}: steps.csv evals.csv rollouts.parquet manifest.json")
 
     return exit_status(work, "--resume goes on from the last checkpoint")

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from real_runs.runs.identity import OTHER_CODE, as_now, check_code, check_same
+from real_runs.runs.identity import as_now, check_code, check_same
 from real_runs.runs.run import OPTIONS, Run, add_options, command_line, read_options
 from real_runs.runs.settings import read_texts, value_of
 from workbench.errors import InputError, check_count
@@ -62,10 +62,9 @@ class Cell:
             check_code("--out", manifest, {"code": code}, str(self.folder), any_code=False)
         return True
 
-    def command(self, any_code: bool = False) -> list[str]:
-        """The command line of train.py that begins the run or goes on with it."""
-        flags = [*command_line(self.run), *([OTHER_CODE] if any_code else [])]
-        return [sys.executable, str(TRAIN), *flags, "--resume", "--out", str(self.folder)]
+    def command(self, *flags: str) -> list[str]:
+        """The command line of train.py that begins the run or goes on with it; flags: further options."""
+        return [sys.executable, str(TRAIN), *command_line(self.run), *flags, "--resume", "--out", str(self.folder)]
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from real_runs.comparison.cells import Cell
+from real_runs.runs.events import BELOW, CONSTANT, CUT, GAP, fall
 from real_runs.runs.execute import make_pool
 from real_runs.runs.run import UNSPENT, Run
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
-from workbench.analysis.frame import ARM, BLOCK
+from workbench.analysis.frame import ARM, BLOCK, RUN
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
 from workbench.errors import InputError
@@ -25,19 +26,20 @@ from workbench.loop import record_steps
 from workbench.registry import BASELINE
 from workbench.study.identity import git_commit
 
+DIVERGED = "Diverged, and kept in the table"
 
-def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
-    """Records of all runs in the simulation's schema, and a line for each event of a run.
+
+def curves_of(cells: Iterable[Cell]) -> pd.DataFrame:
+    """Records of all runs in the simulation's schema.
 
     step: of the budget, so that a step costs the same in every arm: batch x rollouts completions, as many tokens (their
     share of --budget tokens:N), or an update. What an update cost is read from the record (`rollouts` and `tokens` of
     steps.csv), so rejected groups, screening and probes are charged; an evaluation lies at the cost of its update, and
     is interpolated linearly onto the common steps.
     """
-    tables, events = [], []
+    tables = []
     for cell in cells:
-        run, manifest = cell.run, json.loads((cell.folder / "manifest.json").read_text())
-        events += [f"{cell.folder}: {event}" for event in manifest["events"]]
+        run = cell.run
         steps, evals = pd.read_csv(cell.folder / "steps.csv"), pd.read_csv(cell.folder / "evals.csv")
         success = evals.pivot(index="step", columns="stratum", values="success")
         rollouts = np.concatenate([[0], steps["rollouts"].to_numpy()])  # generated so far, by update, from 0
@@ -60,13 +62,23 @@ def curves_of(cells: Iterable[Cell]) -> tuple[pd.DataFrame, list[str]]:
                              ("silent_share", "zero_variance_share"), ("coverage", "coverage"),
                              ("kl", "kl"), ("entropy", "entropy")):  # fmt: skip
             row[name] = np.interp(grid, cost[1:], steps[column])
-        for name, spent in (
-            ("tokens", steps["tokens"]),
-            ("seconds", (steps["seconds_generate"] + steps["seconds_update"]).cumsum()),
-        ):
-            row[name] = np.interp(grid, cost, np.concatenate([[0.0], spent]))
+        seconds = (steps["seconds_generate"] + steps["seconds_update"]).cumsum()
+        for name, so_far in (("tokens", steps["tokens"]), ("seconds", seconds)):
+            row[name] = np.interp(grid, cost, np.concatenate([[0.0], so_far]))
         tables.append(pd.DataFrame(row))
-    return pd.concat(tables, ignore_index=True), events
+    return pd.concat(tables, ignore_index=True)
+
+
+def events_of(cells: Iterable[Cell]) -> pd.DataFrame:
+    """A row per run: what went wrong, from its manifest and evaluations. below_start: 1 where success fell, else 0."""
+    rows = []
+    for cell in cells:
+        told = json.loads((cell.folder / "manifest.json").read_text())["events"]
+        fell = fall(pd.read_csv(cell.folder / "evals.csv"))  # which earlier versions did not tell
+        events = [event for event in told if not event.startswith(BELOW)] + ([fell] if fell else [])
+        row = dict(zip(RUN, (cell.pool, cell.learner, cell.controller, cell.run.seed), strict=True))
+        rows.append(row | {"below_start": int(bool(fell)), "events": events, "folder": str(cell.folder)})
+    return pd.DataFrame(rows)
 
 
 def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
@@ -95,9 +107,9 @@ def codes_of(cells: Iterable[Cell]) -> list[str]:
 
 def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Tokens and seconds to the threshold beside the steps; NaN where it was not reached."""
-    rows, of_run = [], dict(list(curves.groupby([*ARM, "seed"])))
+    rows, of_run = [], dict(list(curves.groupby(RUN)))
     for row in runs.to_dict("records"):
-        mine = of_run[tuple(row[key] for key in (*ARM, "seed"))]
+        mine = of_run[tuple(row[key] for key in RUN)]
         spent = {
             f"{name}_to_threshold": np.interp(row["steps_to_threshold"], mine["step"], mine[name])
             if row["reached"] else np.nan
@@ -147,17 +159,45 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     return lines
 
 
+def settings_told(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Algorithms and learning rates under uniform, the largest area first; "" where a study has one."""
+    if summary["learner"].nunique() == 1:
+        return ""
+    lines = []
+    for pool, block in summary[summary["controller"] == BASELINE].groupby("pool", sort=False):
+        start = curves[(curves["pool"] == pool) & (curves["step"] == 0)]["success"].mean()
+        lines.append(f"\n\nSettings under {BASELINE} on {pool}, success {start:.3f} at the start, largest area first:")
+        for row in block.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
+            interval = f" [{row['auc_low']:.3f}, {row['auc_high']:.3f}]" if row["seeds"] > 1 else ""
+            lines.append(
+                f"\n  {row['learner']}: area {row['auc']:.3f}{interval}, final {row['final']:.3f}, "
+                f"{row['below_start']:.0%} of {row['seeds']} runs end below their start"
+            )
+    return "".join(lines)
+
+
+def told_by_kind(events: pd.DataFrame) -> dict[str, list[str]]:
+    """The events of all runs, a line each, by kind; what no kind begins is of runs that came apart."""
+    kinds = {BELOW: "Below their start", CONSTANT: "Without signal", CUT: "Cut at the limit", GAP: "Sampled otherwise "
+             "than trained", UNSPENT: "Budget not spent"}  # fmt: skip
+    told: dict[str, list[str]] = {}
+    for folder, found in zip(events["folder"], events["events"], strict=True):
+        for event in found:
+            kind = next((name for start, name in kinds.items() if event.startswith(start)), DIVERGED)
+            told.setdefault(kind, []).append(f"{folder}: {event}")
+    return told
+
+
 def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
     from workbench import figures
 
-    curves, events = curves_of(cells)
-    unspent = [event for event in events if f": {UNSPENT}" in event]
-    diverged = [event for event in events if event not in unspent]
+    curves, events = curves_of(cells), events_of(cells)
     horizon = int(curves["step"].max())
     runs = with_costs(runs_table(curves, threshold), curves)
+    runs = runs.merge(events[[*RUN, "below_start"]], on=RUN)
     summary = summary_table(runs, horizon)
-    for name in ("tokens", "seconds"):
-        summary = summary.join(runs.groupby(ARM)[f"{name}_to_threshold"].mean(), on=ARM)
+    for name in ("tokens_to_threshold", "seconds_to_threshold", "below_start"):
+        summary = summary.join(runs.groupby(ARM)[name].mean(), on=ARM)
     strata = strata_table(curves)
     write_whole(out / "curves.parquet", to_parquet(curves))
     for name, table in (("runs", runs), ("summary", summary), ("strata", strata)):
@@ -173,19 +213,22 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
             figures.save(draw(), out / name)
         except InputError as error:  # more than a page can show: the tables have it
             print(f"{name}: not drawn ({error})", file=sys.stderr)
+    told = told_by_kind(events)
     about = json.loads((cells[0].folder / "manifest.json").read_text())
     seconds = sum(json.loads((cell.folder / "manifest.json").read_text())["seconds"] for cell in cells)
     manifest = {
         "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
         "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
-        "versions": about["versions"], "model": about["model"], "threshold": threshold, "diverged": diverged,
-        "unspent": unspent, "code": codes_of(cells),
+        "versions": about["versions"], "model": about["model"], "threshold": threshold, "code": codes_of(cells),
+        "events": told,
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-    text = report(runs, summary, horizon)
+    text = report(runs, summary, horizon) + settings_told(summary, curves)
     costs = label_costs(cell.run for cell in cells)
     text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
-    text += "\n\nDiverged, and kept in the table:\n  " + "\n  ".join(diverged) if diverged else "\n\nNo run diverged."
-    text += "\n\nBudget not spent:\n  " + "\n  ".join(unspent) if unspent else ""
+    if DIVERGED not in told:
+        text += "\n\nNo run diverged."
+    for kind, lines in told.items():
+        text += f"\n\n{kind}:\n  " + "\n  ".join(lines)
     write_whole(out / "report.txt", (text + "\n").encode())
     return text
