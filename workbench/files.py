@@ -78,19 +78,22 @@ def check_folder(field: str, value: Any) -> Path:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; InputError if another holds it. The system frees it when the holder dies."""
+def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
+    """Hold a folder for this process; InputError, named by `field`, if another holds it or it cannot be written.
+
+    The system frees it when the holder dies.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"--out: must be a folder that can be written, got '{folder}' ({reason})") from None
+        raise InputError(f"{field}: must be a folder that can be written, got '{folder}' ({reason})") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"--out: must be free, but another sweep is writing to '{folder}'") from None
+            raise InputError(f"{field}: must be free, but another process is writing to '{folder}'") from None
         for path in folder.glob(".part-*"):
             path.unlink(missing_ok=True)
         yield

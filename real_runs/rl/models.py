@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from real_runs.rl import smollm2
 from real_runs.rl.generate import DECODINGS, Rollouts
 from real_runs.rl.passes import SAME
 from real_runs.rl.precision import arithmetic, choose
@@ -157,7 +158,7 @@ def load(
     source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
     decoding: str = "auto", dtype: str = "auto", stop: str = "",
 ) -> Policy:  # fmt: skip
-    """A policy from a folder of transformers files or a hub name, with all dropout off, so that ratios start at 1.
+    """A policy from a folder of transformers files, a hub name or smollm2, with all dropout off, so that ratios start at 1.
 
     lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
     dtype: see `precision.choose`. stop: text that ends a completion.
@@ -170,6 +171,10 @@ def load(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    if source == smollm2.NAME:
+        source = smollm2.default_folder()
+        if not smollm2.made(source):
+            raise InputError("model: must be made once with python real_runs/smollm2.py, got smollm2")
     folder = Path(source)
     if not folder.is_dir() and (folder.is_absolute() or str(source).startswith(".")):
         raise InputError(f"model: must be a folder that exists or a hub name, got '{source}'")

@@ -143,7 +143,7 @@ def test_a_sweep_ends_well_and_leaves_these_files_and_no_others(undisturbed):
 def test_a_second_sweep_into_the_same_folder_is_refused_and_harms_nothing(undisturbed):
     assert undisturbed.second.code == 2
     (line,) = said(undisturbed.second)
-    assert line.startswith("error: --out: must be free, but another sweep is writing to 'study'")
+    assert line.startswith("error: --out: must be free, but another process is writing to 'study'")
     assert undisturbed.second.out == ""
     assert undisturbed.untouched
     assert undisturbed.result.code == 0

