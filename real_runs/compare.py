@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from real_runs.runs.execute import make_pool
 from real_runs.runs.identity import OTHER_CODE, as_now, check_code, check_same, code_of
-from real_runs.runs.run import UNSPENT, Run, add_options, command_line, read_options
+from real_runs.runs.run import ASKING, UNSPENT, Run, add_options, command_line, read_options
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
 from workbench.analysis.report import report
@@ -38,7 +38,7 @@ from workbench.study.identity import git_commit
 
 SHARED = (
     "task", "scorer", "model", "algorithm", "steps", "batch", "rollouts", "eval_every", "lr", "heldout", "limit",
-    "sample_tokens",
+    "sample_tokens", *ASKING,
 )  # fmt: skip
 TRAIN = Path(__file__).parent / "train.py"
 
