@@ -35,6 +35,7 @@ def execute(
     from real_runs.rl.generate import DECODINGS
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
+    from real_runs.rl.precision import DTYPES
     from real_runs.runs import checkpoint
     from real_runs.runs.record import RunRecord
     from real_runs.tasks.named import make_task
@@ -42,6 +43,7 @@ def execute(
     if run.threads:
         torch.set_num_threads(run.threads)
     check_choice("--decoding", run.decoding, DECODINGS)
+    check_choice("--dtype", run.dtype, DTYPES)
     algorithm = run.make_algorithm()
     if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
         raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
@@ -55,7 +57,10 @@ def execute(
         updates=run.updates, micro_tokens=run.micro_tokens, sample_tokens=run.sample_tokens,
     )  # fmt: skip
     controller = Timed(rule, pool, gates, seed=run.seed)
-    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding)
+    policy = load(
+        run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding,
+        prompting=run.prompting(),
+    )  # fmt: skip
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)

@@ -77,7 +77,7 @@ def test_every_option_of_a_run_is_one_of_a_study():
     words = [
         word
         for name, option in OPTIONS.items()
-        if name not in ("pool", "controller", "seed", "threads", "task", "algorithm", "budget", "decoding", "updates")
+        if name not in ("pool", "controller", "seed", "threads", "task", "algorithm", "budget", "updates", "plain")
         for word in (
             [f"--{name.replace('_', '-')}"] if isinstance(option.default, bool)
             else [f"--{name.replace('_', '-')}", values.get(type(option.default), option.default)]
