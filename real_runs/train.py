@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from workbench.commands import Parser, exit_status, needs
 
@@ -12,16 +11,10 @@ needs("sweep", "real")
 from real_runs.runs.execute import execute  # noqa: E402
 from real_runs.runs.identity import OTHER_CODE  # noqa: E402
 from real_runs.runs.run import OPTIONS, Run, add_options, read_options  # noqa: E402
-from workbench.errors import InputError  # noqa: E402
+from real_runs.runs.settings import read_texts, value_of  # noqa: E402
+from real_runs.runs.signal import ANYWAY, LEAST_SHARE  # noqa: E402
 from workbench.files import check_folder, only_writer  # noqa: E402
-from workbench.registry import (  # noqa: E402
-    GATES,
-    RULES,
-    make_controller,
-    owner_and_field,
-    parts_of,
-    setting_value,
-)
+from workbench.registry import GATES, RULES, parts_of  # noqa: E402
 
 
 def parser() -> Parser:
@@ -29,10 +22,14 @@ def parser() -> Parser:
     p = Parser(description=__doc__, epilog=names, allow_abbrev=False)
     add_options(p, list(OPTIONS))
     p.add_argument("--set", metavar="NAME.PARAMETER=VALUE", action="append", default=[],
-                   help="a hyper-parameter of the rule or gate, such as adarft.eta=20; may be repeated")  # fmt: skip
+                   help="a hyper-parameter of the rule, a gate or the algorithm, such as adarft.eta=20 or "
+                   "ppo.kl_coef=0; may be repeated")  # fmt: skip
     p.add_argument("--resume", action="store_true", help="continue from the last sound checkpoint in --out")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="let --resume take what another version of the code computed")  # fmt: skip
+    p.add_argument(ANYWAY, action="store_true",
+                   help=f"start also where fewer than {100 * LEAST_SHARE:g} %% of the groups could be mixed, or where "
+                   "no answer has full score from the scorer")  # fmt: skip
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars")
     p.add_argument("--out", metavar="FOLDER", default="results/real", help="(default: %(default)s)")
     return p
@@ -41,19 +38,13 @@ def parser() -> Parser:
 def parse(arguments: list[str] | None = None) -> tuple[Run, argparse.Namespace]:
     options = parser().parse_args(arguments)
     values = read_options(options, list(OPTIONS))
-    controller = Run(**values).controller
-    settings: dict[str, Any] = {}
-    parts = parts_of(controller, "--controller")
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        owner, parameter = owner_and_field(name)
-        if not equals or owner not in parts or not parameter or name in settings:
-            raise InputError(
-                f"--set: must be NAME.PARAMETER=VALUE, each once, NAME among {', '.join(parts)}, got '{text}'"
-            )
-        settings[name] = setting_value(name, value)
+    named = Run(**values)
+    owners = dict.fromkeys([*parts_of(named.controller, "--controller"), named.algorithm])
+    texts = read_texts(options.set, list(owners))
+    settings = {name: value_of(name, text, [named.algorithm]) for name, text in texts.items()}
     run = Run(**values, settings=tuple(settings.items()))
-    make_controller(run.controller, settings, run.steps)
+    run.make_controller()
+    run.make_algorithm()
     return run, options
 
 
@@ -62,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         run, options = parse(arguments)
         out = check_folder("--out", options.out)
         with only_writer(out):
-            execute(run, out, options.resume, options.tensorboard, options.any_code)
+            execute(run, out, options.resume, options.tensorboard, options.any_code, options.anyway)
         print(f"{out}: steps.csv evals.csv rollouts.parquet manifest.json")
 
     return exit_status(work, "--resume goes on from the last checkpoint")

@@ -20,6 +20,7 @@ from real_runs.rl.generate import DECODINGS, Rollouts
 from real_runs.rl.passes import SAME
 from real_runs.rl.precision import arithmetic, choose
 from real_runs.rl.stopping import Stop
+from real_runs.tasks.prompting import AS_IT_IS, Prompting
 from workbench.errors import InputError, check_choice
 from workbench.streams import Role, generator
 
@@ -67,7 +68,7 @@ class Policy:
     """A causal LM, its tokenizer, its trainable parameters, and how it samples.
 
     lora: whether only adapters are trained; the reference is then the model without them, and costs no copy.
-    decoding: "auto", "eager" or "graph", see `generate`.
+    decoding: "auto", "eager" or "graph", see `generate`. prompting: how problems become what the model reads.
     """
 
     model: Any
@@ -75,7 +76,7 @@ class Policy:
     lora: bool = False
     decoding: str = "auto"
     dtype: str = "float32"
-    stop_text: str = ""
+    prompting: Prompting = AS_IT_IS
 
     def __post_init__(self) -> None:
         check_choice("decoding", self.decoding, DECODINGS)
@@ -86,7 +87,7 @@ class Policy:
         text_config = self.model.config.get_text_config()
         self.width: int = text_config.hidden_size
         vocabulary = self.model.get_input_embeddings().num_embeddings
-        self.stop = Stop(self.tokenizer, self.stop_text, vocabulary) if self.stop_text else None
+        self.stop = Stop(self.tokenizer, self.prompting.stop, vocabulary) if self.prompting.stop else None
         self.context: int = getattr(text_config, "max_position_embeddings", 2**31)
 
     @property
@@ -104,19 +105,11 @@ class Policy:
         return digest.hexdigest()[:16]
 
     def encode(self, prompts: Sequence[str], limit: int) -> list[list[int]]:
-        """Token ids of each prompt, as the user's turn where the tokenizer has a chat template.
+        """Token ids of each prompt as `prompting` puts it.
 
         Raises InputError for a prompt that leaves no room for `limit` tokens in the model's context.
         """
-        texts = list(prompts)
-        if self.tokenizer.chat_template:
-            texts = [
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-                )
-                for text in texts
-            ]
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template)["input_ids"]
+        ids = self.prompting.tokens(self.tokenizer, prompts)
         for text, row in zip(prompts, ids, strict=True):
             if not row:
                 raise InputError(f"prompt: must have at least one token, got {text[:40]!r}")
@@ -156,12 +149,12 @@ class Policy:
 
 def load(
     source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
-    decoding: str = "auto", dtype: str = "auto", stop: str = "",
+    decoding: str = "auto", dtype: str = "auto", prompting: Prompting = AS_IT_IS,
 ) -> Policy:  # fmt: skip
     """A policy from a folder of transformers files, a hub name, or smollm2; dropout is off, so that ratios start at 1.
 
     lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
-    dtype: see `precision.choose`. stop: text that ends a completion.
+    dtype: see `precision.choose`. prompting: how it is asked.
 
     Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
     a folder that lacks something, for a tokenizer without an end-of-sequence token, and for a model whose training
@@ -194,6 +187,7 @@ def load(
         raise InputError(f"model: must have an embedding per token, got {rows} for {len(tokenizer)} in '{source}'")
     if tokenizer.eos_token_id is None:
         raise InputError(f"model: must have a tokenizer with an end-of-sequence token, got '{source}'")
+    prompting.is_chat(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks, not token ids, tell padding apart
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -212,7 +206,7 @@ def load(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     dtype = choose(dtype, model.device, model.num_parameters())
-    return Policy(model, tokenizer, bool(lora), decoding, dtype, stop)
+    return Policy(model, tokenizer, bool(lora), decoding, dtype, prompting)
 
 
 @contextlib.contextmanager

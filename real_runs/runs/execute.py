@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from real_runs.runs.events import divergence, early_warnings, warnings
 from real_runs.runs.identity import finished, identity, key_of, restore
 from real_runs.runs.run import Run, spending, unspent
+from real_runs.runs.scorers import check_answers
+from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, check_choice
 from workbench.pool import Pool
-from workbench.registry import make_controller
-
-LARGEST_KL = 5.0  # nats per token between policy and start: beyond it a run has come apart
 
 
 def execute(
-    run: Run, out: Path, resume: bool = False, tensorboard: bool = False, any_code: bool = False
-) -> None:  # fmt: skip
+    run: Run, out: Path, resume: bool = False, tensorboard: bool = False, any_code: bool = False, anyway: bool = False
+) -> None:
     """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there.
 
-    any_code: whether `resume` takes what other versions of the code computed.
+    any_code: whether `resume` takes what other versions of the code computed. anyway: whether a run begins where next
+    to no group can teach, or no answer has full score.
     """
     import torch
 
-    from real_runs.rl import ppo
     from real_runs.rl.generate import DECODINGS
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
+    from real_runs.rl.precision import DTYPES
     from real_runs.runs import checkpoint
     from real_runs.runs.record import RunRecord
     from real_runs.tasks.named import make_task
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    check_choice("--algorithm", run.algorithm, tuple(ppo.ALGORITHMS))
     check_choice("--decoding", run.decoding, DECODINGS)
-    algorithm = ppo.ALGORITHMS[run.algorithm]
+    check_choice("--dtype", run.dtype, DTYPES)
+    algorithm = run.make_algorithm()
     if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
         raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
-    rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
+    rule, gates = run.make_controller()
     for gate in gates:
         gate.check_rollouts(run.rollouts)
     task = make_task(run.task, run.scorer)
@@ -56,7 +57,10 @@ def execute(
         updates=run.updates, micro_tokens=run.micro_tokens, sample_tokens=run.sample_tokens,
     )  # fmt: skip
     controller = Timed(rule, pool, gates, seed=run.seed)
-    policy = load(run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding)
+    policy = load(
+        run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding,
+        prompting=run.prompting(),
+    )  # fmt: skip
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
@@ -64,12 +68,18 @@ def execute(
     about = identity(run, pool, (rule, gates), task, policy)
     folder, key = out / "checkpoints", key_of(about)
     if resume and finished(out, about, any_code):
-        print(f"{out}: this run is complete", file=sys.stderr)
+        say(f"{out}: this run is complete")
         return
     if resume:
         start = restore(folder, about, controller, learner, record, any_code)
     elif any(folder.glob("step-*")):
         raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
+    if not start:
+        check_answers(task, pool, say, anyway)
+        if run.rollouts > 1:  # a group of one is never mixed
+            signal = look(learner, run.batch, run.rollouts, say)
+            check_signal(signal, say, anyway)
+            record.signal = asdict(signal)
     clock = time.perf_counter()
     before = record.seconds
     board = Board(out) if tensorboard else None
@@ -92,6 +102,8 @@ def execute(
             record.add_evaluation(step, np.asarray(success).reshape(-1), counts)
             bar.write(f"step {step:4d}  held-out success {shown(record, step, counts)}", file=sys.stderr)
         if step:
+            for event in early_warnings(record):
+                bar.write(event, file=sys.stderr)
             bar.update(min(spending(run, controller, learner), run.allowed) - bar.n)
             bar.set_postfix_str(f"reward {row['reward']:.2f}, target {row['target_difficulty']:.0f}", refresh=False)
         if step and (step % run.save_every == 0 or step == most or spent()):
@@ -106,11 +118,12 @@ def execute(
                 controller, learner, most, run.batch, run.rollouts, run.eval_every,
                 resume=True, after_step=after_step, until=spent,
             )  # fmt: skip
-    diverged, left = divergence(record), unspent(run, controller, learner)
-    for event in left:
-        print(f"{out}: {event}", file=sys.stderr)
-    status = {"status": "diverged" if diverged else "complete", "events": diverged + left, "seconds": record.seconds}
-    record.write(out, about | status)
+    diverged = divergence(record)
+    events = [*diverged, *warnings(record, policy.dtype), *unspent(run, controller, learner)]
+    for event in events:
+        say(f"{out}: {event}")
+    status = {"status": "diverged" if diverged else "complete", "events": events, "signal": record.signal}
+    record.write(out, about | status | {"seconds": record.seconds})
 
 
 def make_pool(run: Run, task: Any) -> Pool:
@@ -137,18 +150,8 @@ def make_pool(run: Run, task: Any) -> Pool:
     return pool
 
 
-def divergence(record: Any) -> list[str]:
-    """What came apart, and when: in words, for the manifest."""
-    events = []
-    for row in record.steps:
-        if row["admitted"] and not math.isfinite(row["grad_norm"]):
-            events.append(f"gradient not finite at step {row['step']:.0f}")
-        elif row["kl"] > LARGEST_KL:
-            events.append(f"kl {row['kl']:.1f} nats per token at step {row['step']:.0f}")
-    success = list(record.success.values())
-    if record.steps and record.steps[-1]["entropy"] < 0.01 and success[-1] < success[0]:
-        events.append(f"entropy collapsed to {record.steps[-1]['entropy']:.4f} nats while success fell")
-    return events[:1] + ([f"{len(events) - 1} more"] if len(events) > 1 else [])
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def shown(record: Any, step: int, counts: np.ndarray) -> str:

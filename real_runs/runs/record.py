@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ STEP_COLUMNS = (
     "step", "reward", "target_difficulty", "difficulty_mean", "difficulty_min", "difficulty_max",
     "zero_variance_share", "kl", "entropy", "policy_loss", "value_loss", "grad_norm", "rollouts", "tokens", "batches",
     "admitted", "faults", "coverage", "seconds_generate", "seconds_update", "seconds_controller",
-)  # fmt: skip
+    "logp_gap_mean", "logp_gap_max", "cut_share", "trained_share",
+)  # fmt: skip  # new ones at the end: checkpoints of earlier versions lack them
 
 
 class RunRecord:
@@ -26,8 +28,10 @@ class RunRecord:
         self.evals: list[dict[str, float]] = []
         self.groups: list[np.ndarray] = []  # rows of step, item, successes, attempts, admitted
         self.seconds = 0.0
+        self.signal: dict[str, float] | None = None  # of groups drawn before the first update, see `signal`
 
     def add_step(self, row: dict[str, float]) -> None:
+        """row: as `watch.Timed.row` gives it."""
         self.steps.append({name: float(row[name]) for name in STEP_COLUMNS})
 
     def add_evaluation(self, step: int, success: np.ndarray, counts: np.ndarray) -> None:
@@ -65,15 +69,19 @@ class RunRecord:
 
     # ---------------------------------------------------------------------------------------------- checkpoint
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, Any]:
         groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
         steps = np.array([[row[name] for name in STEP_COLUMNS] for row in self.steps]).reshape(-1, len(STEP_COLUMNS))
         evals = np.array([list(row.values()) for row in self.evals]).reshape(-1, 4)
-        return {"steps": steps, "evals": evals, "groups": groups, "seconds": np.array(self.seconds)}
+        state: dict[str, Any] = {"steps": steps, "evals": evals, "groups": groups, "seconds": np.array(self.seconds)}
+        return state if self.signal is None else state | {f"signal.{name}": x for name, x in self.signal.items()}
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        self.steps = [dict(zip(STEP_COLUMNS, map(float, row), strict=True)) for row in state["steps"]]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        blank = dict.fromkeys(STEP_COLUMNS, math.nan)
+        self.steps = [blank | dict(zip(STEP_COLUMNS, map(float, row), strict=False)) for row in state["steps"]]
         names = ("step", "stratum", "success", "n")
         self.evals = [dict(zip(names, map(float, row), strict=True)) for row in state["evals"]]
         self.groups = [state["groups"]] if len(state["groups"]) else []
         self.seconds = float(state["seconds"])
+        signal = {key.partition(".")[2]: value for key, value in state.items() if key.startswith("signal.")}
+        self.signal = signal or None

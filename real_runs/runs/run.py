@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from real_runs.runs.settings import make_algorithm
+from real_runs.tasks.prompting import TEMPLATE, Prompting
 from workbench import Controller
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.loop import LONGEST
-from workbench.registry import parts_of
+from workbench.registry import Parts, make_controller, owner_and_field, parts_of
+
+if TYPE_CHECKING:
+    from real_runs.rl.ppo import Algorithm
 
 UNSPENT = "budget not spent"  # how the event begins that says so
 
@@ -41,7 +48,7 @@ class Run:
         "adarft", "NAME", "a rule, a gate (uniform sampling behind it) or RULE+GATE; shipped, an entry point or "
         "package.module:Name",
     )  # fmt: skip
-    settings: tuple[tuple[str, Any], ...] = ()  # by full name, adarft.eta
+    settings: tuple[tuple[str, Any], ...] = ()  # by full name, adarft.eta or ppo.kl_coef
     algorithm: str = _option("ppo", "NAME", "ppo, grpo, rloo or reinforce++")
     steps: int = _option(60, "N", f"updates; with another --budget, at most {LONGEST} times as many")
     batch: int = _option(32, "N", "problems per update")
@@ -68,6 +75,26 @@ class Run:
     heldout: int = _option(24, "N", "held-out problems per difficulty stratum")
     lora: int = _option(0, "RANK", "train adapters of this rank only (default: all parameters)")
     gradient_checkpointing: bool = _option(False, "", "less memory, more time")
+    shots: int = _option(
+        0, "N", "solved problems before each prompt as examples, of levels 1, 2, 3 .. in turn; none is trained on or "
+        "held out",
+    )  # fmt: skip
+    template: str = _option(
+        "", "TEXT|FILE", "what the model reads of a problem: text with {prompt}, and {shots} where the examples go, or "
+        "a file of such text (default: the examples, then the prompt)",
+    )  # fmt: skip
+    system: str = _option("", "TEXT", "a system's turn before it all; without a chat, a first paragraph")
+    chat: bool = _option(False, "", "ask in turns of a chat (default: where the tokenizer has a template for it)")
+    plain: bool = _option(False, "", "ask in plain text")
+    stop: str = _option(
+        "", "TEXT", "text at which a completion ends, with \\n, \\t and \\\\ for a line break, a tab and a "
+        "backslash (default: none, only the model's end mark)",
+    )  # fmt: skip
+    answer: str = _option(
+        "", "WHERE", "where a completion has its answer: last-line, last-number, boxed, tag:NAME, or a regular "
+        "expression, of whose last match it is the first group (default: what the scorer reads)",
+    )  # fmt: skip
+    dtype: str = _option("auto", "TYPE", "of matrix products: float32, bfloat16 or auto, what is faster here")
     decoding: str = _option(
         "auto", "HOW", "eager, graph (fixed shapes, on a GPU captured and replayed) or auto (graph for long "
         "completions on a GPU)",
@@ -78,17 +105,43 @@ class Run:
         for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates"):
             check_count(flag_of(name), getattr(self, name))
         check_count("--heldout", self.heldout)
-        for name in ("seed", "limit", "lora", "threads", "micro_tokens", "sample_tokens"):
+        for name in ("seed", "limit", "lora", "threads", "micro_tokens", "sample_tokens", "shots"):
             check_count(flag_of(name), getattr(self, name), 0)
         for name in ("lr", "temperature"):
             check_number(flag_of(name), getattr(self, name), 0, open_low=True)
         check_number("--warm-up", self.warm_up, 0)
         check_choice("--budget", self.budget.split(":")[0], ("steps", "rollouts", "tokens"))
         _tokens_allowed(self.budget)
+        if self.chat and self.plain:
+            raise InputError("--chat: must be given without --plain, got both")
+        self.prompting()
         parts_of(self.controller, "--controller")
         if self.batch * self.rollouts % self.updates:
             total = self.batch * self.rollouts
             raise InputError(f"--updates: must divide batch x rollouts, {total}, got {self.updates}")
+
+    def prompting(self, shots: Sequence[tuple[str, str]] = ()) -> Prompting:
+        """How the model is asked; shots: the examples, prompt and answer of each."""
+        chat = True if self.chat else False if self.plain else None
+        return Prompting(tuple(shots), self.template or TEMPLATE, self.system, chat, self.stop)
+
+    @property
+    def controller_settings(self) -> dict[str, Any]:
+        """The settings of the rule and the gates, by full name."""
+        return {name: value for name, value in self.settings if owner_and_field(name)[0] != self.algorithm}
+
+    @property
+    def algorithm_settings(self) -> dict[str, Any]:
+        """The settings of the algorithm, by full name."""
+        return {name: value for name, value in self.settings if owner_and_field(name)[0] == self.algorithm}
+
+    def make_controller(self) -> Parts:
+        """The rule and the gates; InputError for a setting that they do not have or take."""
+        return make_controller(self.controller, self.controller_settings, self.steps)
+
+    def make_algorithm(self) -> Algorithm:
+        """The algorithm; InputError if it is unknown, and for a setting that it does not have or take."""
+        return make_algorithm(self.algorithm, self.algorithm_settings)
 
     @property
     def most_updates(self) -> int:
@@ -106,6 +159,7 @@ class Run:
 # ------------------------------------------------------------------------------------------- as a command line
 
 OPTIONS = {option.name: option for option in fields(Run) if option.metadata}
+ASKING = ("shots", "template", "system", "chat", "plain", "stop", "answer", "dtype")  # what pass counts depend on, too
 
 
 def flag_of(name: str) -> str:
@@ -113,16 +167,16 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """Give a command the options of some fields, with their help and defaults."""
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str], **defaults: str) -> None:
+    """Give a command the options of some fields, with their help and defaults, or other defaults by name."""
     for name in names:
-        option = OPTIONS[name]
+        option, default = OPTIONS[name], defaults.get(name, str(OPTIONS[name].default))
         if option.type == "bool":
             parser.add_argument(flag_of(name), action="store_true", help=option.metadata["help"])
             continue
         said = "(default" in option.metadata["help"] or option.default == ""
-        text = option.metadata["help"] + ("" if said else f" (default: {option.default})")
-        parser.add_argument(flag_of(name), metavar=option.metadata["metavar"], default=str(option.default), help=text)
+        text = option.metadata["help"] + ("" if said else f" (default: {default})")
+        parser.add_argument(flag_of(name), metavar=option.metadata["metavar"], default=default, help=text)
 
 
 def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
@@ -130,6 +184,9 @@ def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, A
     values: dict[str, Any] = {}
     for name in names:
         value, kind = getattr(given, name), _kind_of(name)
+        if name in READ:
+            values[name] = READ[name](value)
+            continue
         try:
             values[name] = kind(value)
         except ValueError:
@@ -152,8 +209,44 @@ def command_line(run: Run) -> list[str]:
         if isinstance(value, bool):
             words += [flag_of(name)] if value else []
         else:
-            words += [flag_of(name), str(value)]
+            words.append(f"{flag_of(name)}={escaped(value) if name == 'stop' else value}")  # a value may begin with -
     return words + [word for name, value in run.settings for word in ("--set", f"{name}={value}")]
+
+
+ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+
+
+def unescaped(text: str) -> str:
+    """A text of a command line with a line break, a tab and a backslash for \\n, \\t and \\\\."""
+    return re.sub(r"\\[nt\\]", lambda found: ESCAPES[found[0]], text)
+
+
+def escaped(text: str) -> str:
+    """What `unescaped` turns into `text`."""
+    names = {meant: written for written, meant in ESCAPES.items()}
+    return "".join(names.get(letter, letter) for letter in text)
+
+
+def read_template(given: str) -> str:
+    """The template that is given, or that the file of this name holds, without the line break at its end.
+
+    Raises InputError unless it has {prompt}.
+    """
+    if not given or "{prompt}" in given:
+        return given
+    path = Path(given)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise InputError(
+            f"--template: must be text with {{prompt}}, or a file of such text, got {shown(given)}"
+        ) from None
+    if "{prompt}" not in text:
+        raise InputError(f"--template: must be a file of text with {{prompt}}, got '{given}' without")
+    return text.removesuffix("\n")
+
+
+READ: dict[str, Callable[[str], str]] = {"stop": unescaped, "template": read_template}
 
 
 # ------------------------------------------------------------------------------------------------------ budgets

@@ -32,7 +32,12 @@ def gym_task(name: str) -> Task:
         raise InputError(f"task: must be reasoning-gym:NAME with a generator of reasoning-gym, got {shown(name)}")
     spec = f"reasoning-gym:{name}"
     source = Generated(spec, len(gym_levels(name)), lambda draw, level: _gym_stream(name, draw, level))
-    return Task(spec, LONG_LIMIT, Isolated("real_runs.tasks.gym:gym_scorer", name), source)
+    return Task(spec, LONG_LIMIT, Isolated("real_runs.tasks.gym:gym_scorer", name), source, solution=gym_solution)
+
+
+def gym_solution(answer: str) -> str:
+    """The answer of an entry in words."""
+    return str(json.loads(answer)["entry"]["answer"])
 
 
 @cache

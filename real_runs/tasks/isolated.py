@@ -49,14 +49,20 @@ class Isolated:
 
     def __call__(self, completion: str, answer: str) -> float:
         with self._lock:
-            if self._connection is None or self._owner != os.getpid():
-                self._start()
+            self._start()
             score = self._ask(json.dumps([completion[-LONGEST:], answer, self.seconds]), self.seconds)
         if not 0.0 <= score <= 1.0:
             raise ScoringError(f"score: must be a number in [0, 1], got {score} from {self.factory}")
         return score
 
+    def start(self) -> None:
+        """Start the process unless it runs; ScoringError where it does not come up with its scorer."""
+        with self._lock:
+            self._start()
+
     def _start(self) -> None:
+        if self._connection is not None and self._owner == os.getpid():
+            return
         mine, theirs = multiprocessing.Pipe()
         code = "import sys; from real_runs.tasks.isolated import serve; serve(int(sys.argv[1]), *sys.argv[2:])"
         command = [sys.executable, "-c", code, str(theirs.fileno()), self.factory, *self.arguments]

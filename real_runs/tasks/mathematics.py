@@ -25,6 +25,10 @@ class MathScorer:
     def __init__(self) -> None:
         self._verify = Isolated("real_runs.tasks.mathematics:math_verifier")
 
+    def start(self) -> None:
+        """Start math-verify's process; ScoringError where it does not come up."""
+        self._verify.start()
+
     def __call__(self, completion: str, answer: str) -> float:
         mine, right = final_expression(completion[-LONGEST_MATH:]), right_expression(answer)
         if not mine or not right:

@@ -48,7 +48,8 @@ class Task:
 
     limit: tokens a completion needs. score: (completion, answer) -> [0, 1]; raises ScoringError for a completion that
     cannot be scored and ScoringTimeout for one that takes too long (`isolated`), from any thread. modules: modules of
-    other people that the problems or the scorer come from; a run depends on their source.
+    other people that the problems or the scorer come from; a run depends on their source. solution: the completion that
+    an answer stands for, where it is not the answer itself.
     """
 
     name: str
@@ -56,6 +57,11 @@ class Task:
     score: Scorer
     source: Source
     modules: tuple[str, ...] = ()
+    solution: Callable[[str], str] = str
+
+    def start(self) -> None:
+        """Start the scorer's process, if it has one; ScoringError where it does not start."""
+        getattr(self.score, "start", lambda: None)()
 
     def pool(self, size: int, seed: int = 0) -> Pool:
         """`size` problems to train on, or all there are where they are fewer.

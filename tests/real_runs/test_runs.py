@@ -187,6 +187,16 @@ def test_hyper_parameters_of_the_rule_reach_it(run):
     assert steps["target_difficulty"][0] == pytest.approx(40 + 20 * np.tanh(2 * (steps["reward"][0] - 0.5)))
 
 
+def test_settings_of_the_algorithm_reach_it(run):
+    """Without a penalty there is no KL to record; the manifest has the settings."""
+    free = ["--set", "grpo.kl_coef=0", "--set", "grpo.entropy_coef=0", "--set", "adarft.eta=20"]
+    out = run(*free, algorithm="grpo", steps=2)
+    assert steps_of(out)["kl"].isna().all()
+    settings = json.loads((out / "manifest.json").read_text())["run"]["settings"]
+    assert settings == {"grpo.kl_coef": 0.0, "grpo.entropy_coef": 0.0, "adarft.eta": 20.0}
+    assert steps_of(run(algorithm="grpo", out="plain", steps=2))["kl"].notna().all()
+
+
 def test_tensorboard_is_an_option(run):
     pytest.importorskip("tensorboard")
     out = run("--tensorboard", steps=1)
@@ -205,7 +215,7 @@ def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
         return replace(make_task(spec), score=score)
 
     monkeypatch.setattr(named, "make_task", hostile)
-    steps = steps_of(run())
+    steps = steps_of(run("--anyway"))
     assert steps["reward"].tolist() == [0.0] * 4
     evaluated = 2 * 10
     assert steps["faults"].tolist() == [evaluated + 16, 2 * evaluated + 32, 2 * evaluated + 48, 3 * evaluated + 64]
@@ -215,7 +225,7 @@ def test_a_run_that_comes_apart_says_so(run):
     manifest = json.loads((run(lr=1e30, steps=3) / "manifest.json").read_text())
     assert manifest["status"] == "diverged"
     assert "step" in manifest["events"][0]
-    assert len(manifest["events"]) <= 2
+    assert len([event for event in manifest["events"] if not event.startswith("completions cut")]) <= 2
 
 
 # ------------------------------------------------------------------------------------------------- exact resume
@@ -524,14 +534,20 @@ BAD = {
 } | {
     f"set {text}": ({"set": text}, expected)
     for text, expected in {
-        "eta=5": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
-        "adarft.eta": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
-        "adarft.=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
-        "uniform.eta=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, got ",
+        "eta=5": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ppo, got ",
+        "adarft.eta": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ppo, got ",
+        "adarft.=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ppo, got ",
+        "uniform.eta=1": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ppo, got ",
         "adarft.eta=fast": "--set adarft.eta: must be a finite number, got 'fast'",
         "adarft.speed=1": "adarft.speed: must be a hyper-parameter of adarft",
         "adarft.eta=-1": "adarft.eta: must be ",
         "adarft.ties=nope": "adarft.ties: must be ",
+        "ppo.speed=1": "ppo.speed: must be a setting of ppo (advantage, kl_in, ",
+        "ppo.clip=0": "ppo.clip: must be a number > 0, got 0.0",
+        "ppo.whiten=yes": "--set ppo.whiten: must be one of true, false, got 'yes'",
+        "ppo.kl_coef=low": "--set ppo.kl_coef: must be a finite number, got 'low'",
+        "ppo.kl_kind=k4": "ppo.kl_kind: must be one of k1, k2, k3, got 'k4'",
+        "grpo.kl_coef=0": "--set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ppo, got ",
     }.items()
 }  # fmt: skip
 
@@ -562,7 +578,8 @@ def test_bad_input_ends_the_command_with_status_2(tmp_path):
 
 def test_a_hyper_parameter_given_twice_is_refused(run, capsys):
     run("--set", "adarft.eta=1", "--set", "adarft.eta=2", code=2)
-    assert error_line(capsys).startswith("error: --set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ")
+    expected = "error: --set: must be NAME.PARAMETER=VALUE, each once, NAME among adarft, ppo, got "
+    assert error_line(capsys).startswith(expected)
 
 
 def test_an_out_that_is_a_file_is_refused(run, capsys, tmp_path):
@@ -877,6 +894,68 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
     assert set(pd.read_csv(out / "runs.csv")["controller"]) == {"uniform", "dapo", "adarft"}
 
 
+def test_arms_of_several_learning_rates_and_settings_are_compared_with_uniform_under_their_own(study, capsys):
+    """One study of two learning rates has the curves of two studies of one each."""
+    arms = {"controllers": "adarft", "seeds": 2, "first-seed": 3, "steps": 2}
+    out = study("--set", "adarft.eta=5,20", lr="0.01,0.001", **arms)
+    assert len(study.commands) == 2 * 3 * 2
+    folders = {str(path.parent.relative_to(out / "runs" / "small")) for path in (out / "runs").rglob("manifest.json")}
+    controllers = ["uniform", "adarft_eta=5", "adarft_eta=20"]
+    assert folders == {f"{name}_lr={lr}/seed-{k}" for name in controllers for lr in ("0.01", "0.001") for k in (3, 4)}
+    curves, summary = pd.read_parquet(out / "curves.parquet"), pd.read_csv(out / "summary.csv")
+    assert set(curves["learner"]) == {"reverse lr=0.01", "reverse lr=0.001"}
+    assert set(curves["controller"]) == {"uniform", "adarft eta=5", "adarft eta=20"}
+    assert (summary["verdict"] == "baseline").sum() == 2
+    strata = pd.read_csv(out / "strata.csv").set_index(["learner", "controller", "stratum"])
+    ends = curves[curves["step"] == 2].set_index(["learner", "controller", "seed"])["success_0"].sort_index()
+    for learner in ("reverse lr=0.01", "reverse lr=0.001"):
+        expected = (ends[learner, "adarft eta=5"] - ends[learner, "uniform"]).mean()
+        assert strata.loc[(learner, "adarft eta=5", 0), "difference"] == pytest.approx(expected, abs=1e-6)
+    report = (out / "report.txt").read_text()
+    settings = report[report.index("Settings under uniform on small, success ") :].splitlines()[1:3]
+    uniform = summary[summary["controller"] == "uniform"].sort_values("auc", ascending=False)
+    assert [line.split(":")[0].strip() for line in settings] == uniform["learner"].tolist()
+    alone = study("--set", "adarft.eta=5,20", lr="0.001", out=out.parent / "alone", **arms)
+    assert {path.name for path in (alone / "runs" / "small").iterdir()} == set(controllers)
+    mine = curves[curves["learner"] == "reverse lr=0.001"].drop(columns=["learner", "seconds"]).reset_index(drop=True)
+    other = pd.read_parquet(alone / "curves.parquet").drop(columns=["learner", "seconds"])
+    keys = ["controller", "seed", "step"]
+    pd.testing.assert_frame_equal(*(table.sort_values(keys, ignore_index=True) for table in (mine, other)))
+
+
+@pytest.mark.parametrize("budget", ["steps", "rollouts", "tokens:200"])
+def test_a_step_of_a_study_is_a_share_of_its_budget(study, budget):
+    out = study(controllers="dapo", budget=budget, seeds=1)
+    curves = pd.read_parquet(out / "curves.parquet").set_index("controller")
+    for name in ("uniform", "dapo"):
+        curve, steps = curves.loc[name], pd.read_csv(out / "runs" / "small" / name / "seed-0" / "steps.csv")
+        assert curve["step"].tolist() == [0, 2, 4]
+        if budget == "steps":
+            assert curve["rollouts"].tolist() == [0, *steps["rollouts"].iloc[[1, 3]]]
+        elif budget == "rollouts":
+            assert curve["rollouts"].tolist() == [0, 32, 64]
+        else:
+            assert curve["tokens"].tolist() == pytest.approx([0, 100, 200])
+
+
+def test_a_run_that_ends_below_its_start_is_marked_in_the_tables_of_a_study(study):
+    """Runs of earlier versions, which did not say so, are marked, too."""
+    out = study(controllers="filter", seeds=2)
+    folder = out / "runs" / "small" / "filter" / "seed-1"
+    evals = pd.read_csv(folder / "evals.csv")
+    evals["success"] = np.where(evals["step"] == 0, 0.9, np.where(evals["step"] == 4, 0.1, 0.5))
+    evals.assign(n=50).to_csv(folder / "evals.csv", index=False)
+    study("--tables-only", controllers="filter", seeds=2)
+    runs = pd.read_csv(out / "runs.csv").set_index(["controller", "seed"])["below_start"]
+    assert runs.to_dict() == {("uniform", 0): 0, ("uniform", 1): 0, ("filter", 0): 0, ("filter", 1): 1}
+    summary = pd.read_csv(out / "summary.csv").set_index("controller")["below_start"]
+    assert summary.to_dict() == {"uniform": 0.0, "filter": 0.5}
+    lines = (out / "report.txt").read_text().splitlines()
+    told = lines[lines.index("Below their start:") + 1]
+    assert told.startswith(f"  {folder}: held-out success fell from 0.900 to 0.100, more than noise (0.")
+    assert json.loads((out / "manifest.json").read_text())["events"]["Below their start"] == [told.strip()]
+
+
 def test_a_study_charges_each_arm_for_the_rollouts_of_its_record(study):
     """sfl probes before it trains, speed screens with a few rollouts: theirs do not cost a full batch."""
     out = study(controllers="uniform,sfl,speed", rollouts=8, steps=6)
@@ -977,17 +1056,25 @@ def test_tables_without_a_run_of_uniform_are_refused_in_one_line(study, capsys):
 
 def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
     """As processes, in earnest."""
-    study(code=1, here=False, controllers="uniform", seeds=1, algorithm="nope")
+    study(code=1, here=False, controllers="uniform", seeds=1, batch=ITEMS + 1)
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: run ")
-    assert "ended with status 2: error: --algorithm: must be one of ppo, grpo, rloo, reinforce++" in error
+    assert f"ended with status 2: error: --batch: must be <= {ITEMS}, the items of pool 'small'" in error
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"controllers": "nope"}, "--controller: must be a rule (uniform, "), ({"seeds": 0}, "--seeds: must be "),
+    [({"controllers": "nope"}, "--controllers: must be a rule (uniform, "), ({"seeds": 0}, "--seeds: must be "),
      ({"steps": "x"}, "--steps: must be a whole number, got 'x'"), ({"threshold": "2"}, "--threshold: must be "),
-     ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be ")],
+     ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be "),
+     ({"lr": "0.01,"}, "--lr: must be a number, got ''"), ({"lr": "0.01,-1"}, "--lr: must be a number > 0, got -1.0"),
+     ({"algorithm": "ppo,nope"}, "--algorithm: must be one of ppo, grpo, rloo, reinforce++, got 'nope'"),
+     ({"first-seed": -1}, "--first-seed: must be a whole number >= 0, got "),
+     ({"set": "eta=1"}, "--set: must be NAME.PARAMETER=VALUE[,VALUE], each once, NAME among uniform, dapo, ppo, got "),
+     ({"set": "adarft.eta=5,10"}, "--set: must be NAME.PARAMETER=VALUE[,VALUE], each once, NAME among uniform, dapo, "),
+     ({"set": "ppo.kl_coef=0,x"}, "--set ppo.kl_coef: must be a finite number, got 'x'"),
+     ({"set": "ppo.kl_coef=0,-1"}, "ppo.kl_coef: must be a number >= 0, got -1.0"),
+     ({"set": "dapo.nope=1"}, "dapo.nope: must be a hyper-parameter of dapo (")],
 )  # fmt: skip
 def test_bad_input_to_a_study_gets_one_line(study, capsys, changes, expected):
     study(code=2, **changes)

@@ -1,0 +1,166 @@
+"""What a study runs: pools x learners x arms x seeds, each a `Run` with a folder of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from real_runs.runs.identity import as_now, check_code, check_same
+from real_runs.runs.run import OPTIONS, Run, add_options, command_line, read_options
+from real_runs.runs.settings import read_texts, value_of
+from workbench.errors import InputError, check_count
+from workbench.labels import Settings, label_of
+from workbench.registry import BASELINE, owner_and_field, parts_of
+
+CROSSED = ("pool", "controller", "algorithm", "lr")  # options of a run of which a study takes several
+FIXED = ("seed", "threads")  # and those that it sets itself
+SHARED = tuple(name for name in OPTIONS if name not in CROSSED + FIXED)
+TRAIN = Path(__file__).parents[1] / "train.py"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    learner: its name in tables: the task, and where a study has several algorithms or learning rates, which.
+    """
+
+    run: Run
+    folder: Path
+    learner: str
+
+    @property
+    def pool(self) -> str:
+        """Its name in tables and folders."""
+        return Path(self.run.pool).stem or "all"
+
+    @property
+    def controller(self) -> str:
+        """Its name in tables: the controller with its settings."""
+        return label_of(self.run.controller, tuple(self.run.controller_settings.items()))
+
+    def finished(self, code: Mapping[str, Any] | None = None) -> bool:
+        """Whether the run ended here with these very settings; InputError if other ones did.
+
+        code: what today's code is (`code_of`), and InputError if other code did; None takes any.
+        """
+        path = self.folder / "manifest.json"
+        if not path.is_file():
+            return False
+        manifest = json.loads(path.read_text())
+        mine = asdict(self.run) | {"settings": dict(self.run.settings)}
+        there = {name: value for name, value in as_now(manifest, "run").items() if name in mine}
+        check_same("--out", "hold runs of the same settings", self.folder, there, mine)
+        if code is not None:
+            check_code("--out", manifest, {"code": code}, str(self.folder), any_code=False)
+        return True
+
+    def command(self, *flags: str) -> list[str]:
+        """The command line of train.py that begins the run or goes on with it; flags: further options."""
+        return [sys.executable, str(TRAIN), *command_line(self.run), *flags, "--resume", "--out", str(self.folder)]
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is run."""
+
+    def add(flag: str, metavar: str, default: str, text: str) -> None:
+        parser.add_argument(flag, metavar=metavar, default=default, help=f"{text} (default: %(default)s)")
+
+    add("--pools", "A,B", "skew-difficult,uniform,skew-easy", "as --pool of train.py, comma-separated")
+    add("--controllers", "A,B", "uniform,filter,band,linear,adarft,dapo",
+        "as in train.py, comma-separated; uniform always runs")  # fmt: skip
+    add("--algorithm", "A,B", Run.algorithm, "as in train.py, comma-separated")
+    add("--lr", "A,B", str(Run.lr), "largest learning rate (Adam), comma-separated")
+    parser.add_argument(
+        "--set", metavar="NAME.PARAMETER=A,B", action="append", default=[],
+        help="a hyper-parameter of a rule, a gate or an algorithm: several values are arms of their own, arms without "
+        "the part stay as they are (repeatable)",
+    )  # fmt: skip
+    add("--seeds", "N", "6", "how many paired seeds")
+    add("--first-seed", "N", "0", "the first of them: settings are chosen on other seeds than they are reported on")
+    add_options(parser, SHARED, budget="rollouts", save_every="20")
+
+
+def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
+    """The cells that the options of `add_study_options` describe, seed by seed: cut off, a study is still paired.
+
+    Every combination of pools, algorithms with their settings, learning rates, and controllers with theirs. The
+    baseline, uniform without settings, always runs. A name or a folder says what differs: folders of a study of one
+    algorithm and learning rate are <pool>/<controller>/seed-<seed>. InputError, in one line, for wrong options.
+    """
+    shared = read_options(options, SHARED) | {"threads": 1}
+    first = whole("--first-seed", options.first_seed, 0)
+    seeds = range(first, first + whole("--seeds", options.seeds))
+    pools = options.pools.split(",")
+    stems = [Path(pool).stem for pool in pools]
+    if len(set(stems)) < len(stems):
+        raise InputError(f"--pools: must have different names, which their folders get, got {', '.join(stems)}")
+    controllers = list(dict.fromkeys([BASELINE, *options.controllers.split(",")]))
+    algorithms = list(dict.fromkeys(options.algorithm.split(",")))
+    rates = [_with(options, "lr", text)["lr"] for text in options.lr.split(",")]
+    parts = [part for name in controllers for part in parts_of(name, "--controllers")]
+    choices = _choices(options.set, parts, algorithms)
+    learners = [
+        (algorithm, settings, rate)
+        for algorithm in algorithms
+        for settings in _settings(choices, [algorithm])
+        for rate in dict.fromkeys(rates)
+    ]
+    arms = [(name, settings) for name in controllers for settings in _settings(choices, parts_of(name))]
+    arms = list(dict.fromkeys([(BASELINE, ()), *arms]))
+    cells = []
+    for pool, learner, (controller, settings), seed in product(pools, learners, arms, seeds):
+        algorithm, its_settings, rate = learner
+        run = Run(
+            pool=pool, controller=controller, seed=seed, algorithm=algorithm, lr=rate,
+            settings=settings + its_settings, **shared,
+        )  # fmt: skip
+        cell = Cell(run, Path(), _what_differs(shared["task"], learner, learners))
+        arm = _what_differs(cell.controller, learner, learners)
+        folder = out / "runs" / cell.pool / re.sub(r"[^\w.+:=-]", "_", arm) / f"seed-{seed}"
+        cells.append(replace(cell, folder=folder))
+    for cell in {(cell.run.controller, cell.run.settings): cell for cell in cells}.values():
+        cell.run.make_controller()
+        cell.run.make_algorithm()
+    return sorted(cells, key=lambda cell: cell.run.seed)
+
+
+def whole(option: str, text: str, low: int = 1) -> int:
+    return check_count(option, int(text) if text.isdecimal() else text, low)
+
+
+def _with(options: argparse.Namespace, name: str, text: str) -> dict[str, Any]:
+    """One field's value from one of the texts that its option lists."""
+    return read_options(argparse.Namespace(**{name: text}), [name])
+
+
+def _choices(given: Sequence[str], parts: Sequence[str], algorithms: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of each setting that `--set` lists, by full name."""
+    owners = list(dict.fromkeys([*parts, *algorithms]))
+    texts = read_texts(given, owners, "NAME.PARAMETER=VALUE[,VALUE]")
+    return {
+        name: list(dict.fromkeys(value_of(name, value, algorithms) for value in text.split(",")))
+        for name, text in texts.items()
+    }
+
+
+def _settings(choices: Mapping[str, list[Any]], owners: Sequence[str]) -> Iterator[Settings]:
+    """Every combination of the values of the settings that some owners have; one without any where they have none."""
+    own = {name: values for name, values in choices.items() if owner_and_field(name)[0] in owners}
+    for values in product(*own.values()):
+        yield tuple(zip(own, values, strict=True))
+
+
+def _what_differs(name: str, learner: tuple[str, Settings, float], learners: Sequence[tuple[Any, ...]]) -> str:
+    """A name with the algorithm, its settings and the learning rate, as far as they differ between learners."""
+    algorithm, settings, rate = learner
+    if len({(other, theirs) for other, theirs, _ in learners}) > 1:
+        name += " " + label_of(algorithm, settings)
+    return label_of(name, (("lr", rate),) if len({other for *_, other in learners}) > 1 else ())

@@ -1,0 +1,234 @@
+"""Tables, figures and the report of a study of real runs, made by the same code as the simulation's."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from real_runs.comparison.cells import Cell
+from real_runs.runs.events import BELOW, CONSTANT, CUT, GAP, fall
+from real_runs.runs.execute import make_pool
+from real_runs.runs.run import UNSPENT, Run
+from real_runs.tasks.named import make_task
+from workbench.analysis import stats
+from workbench.analysis.frame import ARM, BLOCK, RUN
+from workbench.analysis.report import report
+from workbench.analysis.tables import runs_table, summary_table
+from workbench.errors import InputError
+from workbench.files import to_parquet, write_whole
+from workbench.loop import record_steps
+from workbench.registry import BASELINE
+from workbench.study.identity import git_commit
+
+DIVERGED = "Diverged, and kept in the table"
+
+
+def curves_of(cells: Iterable[Cell]) -> pd.DataFrame:
+    """Records of all runs in the simulation's schema.
+
+    step: of the budget, so that a step costs the same in every arm: batch x rollouts completions, as many tokens (their
+    share of --budget tokens:N), or an update. What an update cost is read from the record (`rollouts` and `tokens` of
+    steps.csv), so rejected groups, screening and probes are charged; an evaluation lies at the cost of its update, and
+    is interpolated linearly onto the common steps.
+    """
+    tables = []
+    for cell in cells:
+        run = cell.run
+        steps, evals = pd.read_csv(cell.folder / "steps.csv"), pd.read_csv(cell.folder / "evals.csv")
+        success = evals.pivot(index="step", columns="stratum", values="success")
+        rollouts = np.concatenate([[0], steps["rollouts"].to_numpy()])  # generated so far, by update, from 0
+        unit = run.budget.partition(":")[0]
+        spent = steps["step"] if unit == "steps" else steps[unit]
+        cost = np.concatenate([[0.0], spent]) * run.steps / run.allowed  # in steps
+        at = cost[success.index.to_numpy()]
+        grid = record_steps(run.steps, run.eval_every)
+        row: dict[str, Any] = {
+            "pool": cell.pool, "learner": cell.learner, "controller": cell.controller, "law": run.task,
+            "rule": run.controller, "seed": run.seed, "step": grid,
+            "rollouts": np.rint(np.interp(grid, cost, rollouts)).astype(np.int64),
+        }  # fmt: skip
+        row["success"] = np.interp(grid, at, success.mean(axis=1))
+        for stratum in range(10):
+            known = stratum in success.columns
+            row[f"success_{stratum}"] = np.interp(grid, at, success[stratum]) if known else np.nan
+        row["target"] = np.interp(grid, cost[1:], steps["target_difficulty"])
+        for name, column in (("reward", "reward"), ("batch_difficulty", "difficulty_mean"),
+                             ("silent_share", "zero_variance_share"), ("coverage", "coverage"),
+                             ("kl", "kl"), ("entropy", "entropy")):  # fmt: skip
+            row[name] = np.interp(grid, cost[1:], steps[column])
+        seconds = (steps["seconds_generate"] + steps["seconds_update"]).cumsum()
+        for name, so_far in (("tokens", steps["tokens"]), ("seconds", seconds)):
+            row[name] = np.interp(grid, cost, np.concatenate([[0.0], so_far]))
+        tables.append(pd.DataFrame(row))
+    return pd.concat(tables, ignore_index=True)
+
+
+def events_of(cells: Iterable[Cell]) -> pd.DataFrame:
+    """A row per run: what went wrong, from its manifest and evaluations. below_start: 1 where success fell, else 0."""
+    rows = []
+    for cell in cells:
+        told = json.loads((cell.folder / "manifest.json").read_text())["events"]
+        fell = fall(pd.read_csv(cell.folder / "evals.csv"))  # which earlier versions did not tell
+        events = [event for event in told if not event.startswith(BELOW)] + ([fell] if fell else [])
+        row = dict(zip(RUN, (cell.pool, cell.learner, cell.controller, cell.run.seed), strict=True))
+        rows.append(row | {"below_start": int(bool(fell)), "events": events, "folder": str(cell.folder)})
+    return pd.DataFrame(rows)
+
+
+def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
+    """The runs whose pool, learner and seed uniform has finished, too; `warn` is told in a line how many were left out.
+
+    InputError if no run is left: every table compares with uniform on the same seeds.
+    """
+    base = {(cell.pool, cell.learner, cell.run.seed) for cell in cells if cell.controller == BASELINE}
+    kept = [cell for cell in cells if (cell.pool, cell.learner, cell.run.seed) in base]
+    if not kept:
+        raise InputError(
+            f"--out: must hold finished runs of {BASELINE}, with which the others are compared, got "
+            f"{', '.join(sorted({cell.controller for cell in cells}))}"
+        )
+    if len(kept) < len(cells):
+        gone = next(cell.folder for cell in cells if cell not in kept)
+        warn(f"{len(cells) - len(kept)} runs left out: {BASELINE} has not finished on their seeds (first {gone})")
+    return kept
+
+
+def codes_of(cells: Iterable[Cell]) -> list[str]:
+    """Digests of this project's code that the runs were computed with."""
+    manifests = (json.loads((cell.folder / "manifest.json").read_text()) for cell in cells)
+    return sorted({manifest.get("code", {}).get("project", "an earlier version") for manifest in manifests})
+
+
+def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Tokens and seconds to the threshold beside the steps; NaN where it was not reached."""
+    rows, of_run = [], dict(list(curves.groupby(RUN)))
+    for row in runs.to_dict("records"):
+        mine = of_run[tuple(row[key] for key in RUN)]
+        spent = {
+            f"{name}_to_threshold": np.interp(row["steps_to_threshold"], mine["step"], mine[name])
+            if row["reached"] else np.nan
+            for name in ("tokens", "seconds")
+        }  # fmt: skip
+        rows.append(row | spent)
+    return pd.DataFrame(rows)
+
+
+def strata_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """Final success of each arm by stratum, its change over training, and the paired difference to uniform.
+
+    Every seed of an arm must be there for uniform, too (`paired`).
+    """
+    last, first = curves["step"].max(), curves["step"].min()
+    columns = [f"success_{s}" for s in range(10) if curves[f"success_{s}"].notna().any()]
+    rows = []
+    for (pool, learner), block in curves.groupby(BLOCK, sort=False):
+        ends = block[block["step"] == last].set_index(["controller", "seed"])[columns].sort_index()
+        starts = block[block["step"] == first].set_index(["controller", "seed"])[columns].sort_index()
+        for controller in block["controller"].unique():
+            seeds = ends.loc[controller].index
+            for stratum in columns:
+                mine = ends.loc[controller, stratum].to_numpy()
+                base = ends.loc[BASELINE, stratum].loc[seeds].to_numpy()
+                change = mine - starts.loc[controller, stratum].to_numpy()
+                row: dict[str, Any] = {"pool": pool, "learner": learner, "controller": controller}
+                row["stratum"] = int(stratum.split("_")[1])
+                for name, values in (("final", mine), ("change", change), ("difference", mine - base)):
+                    estimate = stats.interval(values, np.mean)
+                    row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def label_costs(runs: Iterable[Run]) -> list[str]:
+    """What the difficulty labels cost before training, beside what training costs, per pool."""
+    lines = []
+    for run in {run.pool: run for run in runs}.values():
+        pool = make_pool(run, make_task(run.task, run.scorer))
+        if pool.attempts is not None:
+            spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
+            lines.append(
+                f"  {pool.name}: {spent:,} completions for the labels of {len(pool):,} problems, "
+                f"{training:,} in a training run ({spent / training:.1f} times)"
+            )
+    return lines
+
+
+def settings_told(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Algorithms and learning rates under uniform, the largest area first; "" where a study has one."""
+    if summary["learner"].nunique() == 1:
+        return ""
+    lines = []
+    for pool, block in summary[summary["controller"] == BASELINE].groupby("pool", sort=False):
+        start = curves[(curves["pool"] == pool) & (curves["step"] == 0)]["success"].mean()
+        lines.append(f"\n\nSettings under {BASELINE} on {pool}, success {start:.3f} at the start, largest area first:")
+        for row in block.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
+            interval = f" [{row['auc_low']:.3f}, {row['auc_high']:.3f}]" if row["seeds"] > 1 else ""
+            lines.append(
+                f"\n  {row['learner']}: area {row['auc']:.3f}{interval}, final {row['final']:.3f}, "
+                f"{row['below_start']:.0%} of {row['seeds']} runs end below their start"
+            )
+    return "".join(lines)
+
+
+def told_by_kind(events: pd.DataFrame) -> dict[str, list[str]]:
+    """The events of all runs, a line each, by kind; what no kind begins is of runs that came apart."""
+    kinds = {BELOW: "Below their start", CONSTANT: "Without signal", CUT: "Cut at the limit", GAP: "Sampled otherwise "
+             "than trained", UNSPENT: "Budget not spent"}  # fmt: skip
+    told: dict[str, list[str]] = {}
+    for folder, found in zip(events["folder"], events["events"], strict=True):
+        for event in found:
+            kind = next((name for start, name in kinds.items() if event.startswith(start)), DIVERGED)
+            told.setdefault(kind, []).append(f"{folder}: {event}")
+    return told
+
+
+def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
+    from workbench import figures
+
+    curves, events = curves_of(cells), events_of(cells)
+    horizon = int(curves["step"].max())
+    runs = with_costs(runs_table(curves, threshold), curves)
+    runs = runs.merge(events[[*RUN, "below_start"]], on=RUN)
+    summary = summary_table(runs, horizon)
+    for name in ("tokens_to_threshold", "seconds_to_threshold", "below_start"):
+        summary = summary.join(runs.groupby(ARM)[name].mean(), on=ARM)
+    strata = strata_table(curves)
+    write_whole(out / "curves.parquet", to_parquet(curves))
+    for name, table in (("runs", runs), ("summary", summary), ("strata", strata)):
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    looks = figures.controller_looks(summary)
+    drawn = {"learning_curves": lambda: figures.learning_curves(curves, looks)}
+    if curves["target"].notna().any():
+        drawn["target_difficulty"] = lambda: figures.target_trajectories(curves, looks)
+    if (summary["controller"] != BASELINE).any():
+        drawn["speedup"] = lambda: figures.speedup_forest(summary, looks)
+    for name, draw in drawn.items():
+        try:
+            figures.save(draw(), out / name)
+        except InputError as error:  # more than a page can show: the tables have it
+            print(f"{name}: not drawn ({error})", file=sys.stderr)
+    told = told_by_kind(events)
+    about = json.loads((cells[0].folder / "manifest.json").read_text())
+    seconds = sum(json.loads((cell.folder / "manifest.json").read_text())["seconds"] for cell in cells)
+    manifest = {
+        "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
+        "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
+        "versions": about["versions"], "model": about["model"], "threshold": threshold, "code": codes_of(cells),
+        "events": told,
+    }  # fmt: skip
+    write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    text = report(runs, summary, horizon) + settings_told(summary, curves)
+    costs = label_costs(cell.run for cell in cells)
+    text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
+    if DIVERGED not in told:
+        text += "\n\nNo run diverged."
+    for kind, lines in told.items():
+        text += f"\n\n{kind}:\n  " + "\n  ".join(lines)
+    write_whole(out / "report.txt", (text + "\n").encode())
+    return text
