@@ -129,21 +129,29 @@ def execute(
 def make_pool(run: Run, task: Any) -> Pool:
     """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task.
 
-    Held-out problems of the task are left out, and a line says how many.
+    Held-out problems of the task are left out, and a line says how many. InputError where problems have no difficulty
+    labels and the rule reads them.
     """
-    from real_runs.tasks.files import training_pool
+    from real_runs.tasks.files import PromptFile, load_rows, training_pool
     from real_runs.tasks.measured import MEASURED, SHAPES, cut
 
+    labelled = True
     if run.pool in SHAPES:
         measured = MEASURED / f"{run.task}.parquet"
         if not measured.is_file():
             raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
         pool = cut(Pool.load(measured), run.pool)
     elif run.pool:
-        pool = Pool.load(run.pool)
+        pool, labelled = load_rows(run.pool)
     else:
         measured = MEASURED / f"{run.task}.parquet"
         pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)
+        labelled = not isinstance(task.source, PromptFile) or task.source.labelled
+    if not labelled and run.make_controller()[0].labels:
+        raise InputError(
+            f"{'--pool' if run.pool else '--task'}: must have difficulty labels, which --controller {run.controller} "
+            f"reads, got '{run.pool or run.task}' without; measure.py makes them"
+        )
     pool = training_pool(pool, task, run.heldout)
     if run.batch > len(pool):
         raise InputError(f"--batch: must be <= {len(pool)}, the items of pool '{pool.name}', got {run.batch}")

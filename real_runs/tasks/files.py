@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from real_runs.tasks.task import STRATA, Task, _decile, _key
 from workbench.errors import InputError
 from workbench.pool import Pool
+from workbench.pool.files import Unlabelled
 from workbench.streams import Role, generator
+
+UNLABELLED = 50.0  # difficulty of rows without labels, as of a generated task of one level
 
 
 def print_note(line: str) -> None:
@@ -59,19 +62,35 @@ def training_pool(pool: Pool, task: Task, per_stratum: int, say: Callable[[str],
     return pool.take(free)
 
 
+def load_rows(path: str) -> tuple[Pool, bool]:
+    """The rows of a pool file, and whether they have difficulty labels.
+
+    Without labels every row has the difficulty UNLABELLED until measure.py has measured it.
+    """
+    try:
+        return Pool.load(path), True
+    except Unlabelled:
+        return Pool.load(path, UNLABELLED), False
+
+
 @dataclass(frozen=True)
 class PromptFile:
-    """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved."""
+    """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved.
+
+    labelled: whether the rows have difficulty labels.
+    """
 
     rows: Pool
+    labelled: bool = True
 
     @classmethod
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
-        pool = with_texts(Pool.load(path), path)
+        pool, labelled = load_rows(path)
+        pool = with_texts(pool, path)
         if len({prompt.strip() for prompt in (pool.payload or {})["prompt"]}) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
-        return cls(pool)
+        return cls(pool, labelled)
 
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on, and one row of each reserved prompt."""

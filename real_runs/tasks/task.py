@@ -59,10 +59,6 @@ class Task:
     modules: tuple[str, ...] = ()
     solution: Callable[[str], str] = str
 
-    def start(self) -> None:
-        """Start the scorer's process, if it has one; ScoringError where it does not start."""
-        getattr(self.score, "start", lambda: None)()
-
     def pool(self, size: int, seed: int = 0) -> Pool:
         """`size` problems to train on, or all there are where they are fewer.
 
