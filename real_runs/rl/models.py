@@ -151,7 +151,7 @@ def load(
     source: str | Path, lora: int = 0, gradient_checkpointing: bool = False, device: str | None = None, seed: int = 0,
     decoding: str = "auto", dtype: str = "auto", prompting: Prompting = AS_IT_IS,
 ) -> Policy:  # fmt: skip
-    """A policy from a folder of transformers files, a hub name or smollm2, with all dropout off, so that ratios start at 1.
+    """A policy from a folder of transformers files, a hub name, or smollm2; dropout is off, so that ratios start at 1.
 
     lora: rank of adapters, 0 for all parameters; seed: of their start. decoding: see `generate`.
     dtype: see `precision.choose`. prompting: how it is asked.

@@ -31,6 +31,7 @@ WEIGHTS = "model.safetensors"
 MADE = "made.json"  # written last: the SHA-256 of each file of the folder
 TEMPORARY = ".smollm2-"  # how the folder's name begins in which it is made
 CHUNK = 2**24
+ANEW = "remove it and run python real_runs/smollm2.py"
 
 
 def default_folder() -> Path:
@@ -47,10 +48,9 @@ def made(folder: Path) -> bool:
         digests = json.loads((folder / MADE).read_text())["sha256"]
         differ = [name for name, digest in digests.items() if _digest(folder / name) != digest]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--model: must be as it was made, got '{folder}' ({error}); remove it to make it anew") from None
+        raise InputError(f"--model: must be as it was made, got '{folder}' ({error}); {ANEW}") from None
     if differ:
-        raise InputError(f"--model: must be as it was made, got '{folder}' with another {differ[0]}; remove it to make "
-                         "it anew")  # fmt: skip
+        raise InputError(f"--model: must be as it was made, got '{folder}' with another {differ[0]}; {ANEW}")
     return True
 
 
