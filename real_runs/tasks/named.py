@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -40,7 +39,7 @@ def make_task(spec: str, scorer: str = "") -> Task:
     if not scorer:
         return task
     modules = (*task.modules, scorer.partition(":")[0]) if ":" in scorer else task.modules
-    return replace(task, score=make_scorer(scorer), modules=modules)
+    return Task(task.name, task.limit, make_scorer(scorer), task.source, modules, task.solution)
 
 
 def make_scorer(spec: str) -> Scorer:
@@ -91,7 +90,7 @@ def _outside(spec: str, found: Any, module: str) -> Task:
         raise InputError("task: must be a Task (real_runs.tasks.task) or a Family (real_runs.tasks.families), got "
                          f"{spec}, a {_kind(found)}")  # fmt: skip
     modules = tuple(dict.fromkeys((*found.modules, module)))
-    return replace(found, name=spec, score=_apart(found.score), modules=modules)
+    return Task(spec, found.limit, _apart(found.score), found.source, modules, found.solution)
 
 
 def _apart(score: Scorer) -> Scorer:
