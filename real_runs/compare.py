@@ -76,7 +76,7 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False) -> None:
 
     any_code: whether runs of other versions of the code count as finished, and are resumed.
     """
-    task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
+    task = make_task(cells[0].run.task, cells[0].run.scorer, cells[0].run.answer)  # all runs share it
 
     def code(run: Run) -> dict[str, str] | None:
         if any_code:
@@ -220,7 +220,7 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     """What the difficulty labels cost before training, beside what training costs, per pool."""
     lines = []
     for run in {run.pool: run for run in runs}.values():
-        pool = make_pool(run, make_task(run.task, run.scorer))
+        pool = make_pool(run, make_task(run.task, run.scorer, run.answer))
         if pool.attempts is not None:
             spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
             lines.append(

@@ -12,31 +12,41 @@ import numpy as np
 from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
+from real_runs.runs.run import ASKING, Run, add_options, read_options
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
 from workbench.files import only_writer
 from workbench.pool import Pool
 
+ASKED = ("scorer", *ASKING)
+
 
 def measure(
     task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int,
-    scorer: str = "",
+    asking: Run,
 ) -> Pool:  # fmt: skip
-    """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill."""
+    """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill.
+
+    asking: how the model is asked, and how what it writes is scored.
+    """
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
     from real_runs.rl.ppo import Algorithm
     from real_runs.runs import checkpoint
-    from real_runs.tasks.files import with_texts
+    from real_runs.tasks.files import with_texts, without_shots
     from real_runs.tasks.named import make_task
 
-    task = make_task(task_name, scorer)
+    task = make_task(task_name, asking.scorer, asking.answer)
+    prompting = asking.prompting(task.examples(asking.shots))
     pool = with_texts(Pool.load(source), source) if source else task.pool(size, seed=seed)
-    policy = load(model or BASE)
+    pool = without_shots(pool, prompting.shots)
+    policy = load(model or BASE, dtype=asking.dtype, prompting=prompting)
+    print(prompting.said(policy.tokenizer), file=sys.stderr)
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
     about = {
-        "task": task_name, "scorer": scorer, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(),
+        "task": task_name, "scorer": asking.scorer, "answer": asking.answer, "prompting": prompting.as_json(),
+        "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(), "dtype": policy.dtype,
         "attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit,
         "code": code_of((), task),
     }  # fmt: skip
@@ -82,7 +92,6 @@ def summary(pool: Pool) -> str:
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
-    p.add_argument("--scorer", default="", help="as in train.py (default: the task's)")
     p.add_argument("--pool", default="", help="measure the problems of this file, not fresh ones of the task")
     p.add_argument("--model", default="", help="folder or hub name (default: the tiny one of this project)")
     p.add_argument("--size", default="3000", help="fresh problems (default: %(default)s)")
@@ -91,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--chunk", default="8", help="problems at a time (default: %(default)s)")
     p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
+    add_options(p, ASKED)
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
     options = p.parse_args(arguments)
     return exit_status(lambda: measure_to(options), SAME_AGAIN)
@@ -104,6 +114,7 @@ def measure_to(options: argparse.Namespace) -> None:
         numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
     if options.out.suffix != ".parquet":
         raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+    asking = Run(**read_options(options, ASKED))
     if numbers["threads"]:
         import torch
 
@@ -111,7 +122,7 @@ def measure_to(options: argparse.Namespace) -> None:
     with only_writer(options.out.with_suffix(".parts")):
         pool = measure(
             options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-            options.out, numbers["chunk"], numbers["limit"], options.scorer,
+            options.out, numbers["chunk"], numbers["limit"], asking,
         )  # fmt: skip
     print(f"{options.out}: {summary(pool)}")
 

@@ -46,6 +46,7 @@ class Role(IntEnum):
     PROBE = 22  # attempts that are not learned from
     TOPIC = 23  # topics of simulated items
     TOKEN = 24  # which wrong answers a policy gives
+    EXAMPLE = 26  # problems that prompts show as examples
 
 
 def clock(step: int, turn: int = 0) -> int:

@@ -51,7 +51,8 @@ def execute(
     rule, gates = make_controller(run.controller, dict(run.settings), run.steps)
     for gate in gates:
         gate.check_rollouts(run.rollouts)
-    task = make_task(run.task, run.scorer)
+    task = make_task(run.task, run.scorer, run.answer)
+    prompting = run.prompting(task.examples(run.shots))
     pool = make_pool(run, task)
     settings = Settings(
         limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
@@ -60,7 +61,7 @@ def execute(
     controller = Timed(rule, pool, gates, seed=run.seed)
     policy = load(
         run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding,
-        prompting=run.prompting(),
+        prompting=prompting,
     )  # fmt: skip
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
@@ -78,6 +79,7 @@ def execute(
     clock = time.perf_counter()
     before = record.seconds
     board = Board(out) if tensorboard else None
+    print(prompting.said(policy.tokenizer), file=sys.stderr)
     most = run.most_updates
     bar = tqdm(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
 
@@ -121,7 +123,7 @@ def execute(
 def make_pool(run: Run, task: Any) -> Pool:
     """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task.
 
-    Held-out problems of the task are left out, and a line says how many.
+    Held-out problems of the task and those that prompts show are left out, and a line says how many.
     """
     from real_runs.tasks.files import training_pool
     from real_runs.tasks.measured import MEASURED, SHAPES, cut
@@ -136,7 +138,7 @@ def make_pool(run: Run, task: Any) -> Pool:
     else:
         measured = MEASURED / f"{run.task}.parquet"
         pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)
-    pool = training_pool(pool, task, run.heldout)
+    pool = training_pool(pool, task, run.heldout, shots=task.examples(run.shots))
     if run.batch > len(pool):
         raise InputError(f"--batch: must be <= {len(pool)}, the items of pool '{pool.name}', got {run.batch}")
     return pool
