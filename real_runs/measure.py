@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
-from real_runs.runs.run import Run
+from real_runs.runs.run import ASKING, Run, add_options, read_options
 from real_runs.runs.scorers import check_answers
 from real_runs.runs.signal import FULL
 from real_runs.runs.spectrum import table
@@ -29,15 +30,18 @@ from workbench.files import only_writer
 from workbench.pool import Pool
 from workbench.streams import Role, generator
 
+ASKED = ("scorer", *ASKING)
+
 
 def measure(
     task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int,
-    scorer: str = "",
+    asking: Run,
 ) -> tuple[Pool, NDArray[np.int64] | None, float]:  # fmt: skip
     """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill.
 
-    Returns the problems with their counts, the tenth of the difficulty range that each had before (see `problems`), and
-    the mean score of a try, which is more than the share of successes where there is partial credit.
+    asking: how the model is asked, and how what it writes is scored. Returns the problems with their counts, the tenth
+    of the difficulty range that each had before (see `problems`), and the mean score of a try, which is more than the
+    share of successes where there is partial credit.
     """
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
@@ -45,14 +49,17 @@ def measure(
     from real_runs.runs import checkpoint
     from real_runs.tasks.named import make_task
 
-    task = make_task(task_name, scorer)
-    pool, stratum = problems(task, source, size, seed)
+    task = make_task(task_name, asking.scorer, asking.answer)
+    prompting = asking.prompting(task.examples(asking.shots))
+    pool, stratum = problems(task, source, size, seed, prompting.shots)
     check_answers(task, pool, say, anyway=True)
-    policy = load(model or BASE)
+    policy = load(model or BASE, dtype=asking.dtype, prompting=prompting)
+    say(prompting.said(policy.tokenizer))
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
     about = {
-        "task": task_name, "scorer": scorer, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(),
+        "task": task_name, "scorer": asking.scorer, "answer": asking.answer, "prompting": prompting.as_json(),
+        "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(), "dtype": policy.dtype,
         "attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit,
         "code": code_of((), task),
     }  # fmt: skip
@@ -91,12 +98,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def problems(task: Task, source: str, size: int, seed: int) -> tuple[Pool, NDArray[np.int64] | None]:
+def problems(
+    task: Task, source: str, size: int, seed: int, shots: Sequence[tuple[str, str]] = ()
+) -> tuple[Pool, NDArray[np.int64] | None]:
     """What is measured: the rows of a pool file or of a task's file, held-out ones too, or fresh problems of the task.
 
-    Also the tenth of the difficulty range of each before it is measured; None where there are no labels.
+    shots: examples that prompts show, which are left out. Also the tenth of the difficulty range of each problem before
+    it is measured; None where there are no labels.
     """
-    from real_runs.tasks.files import PromptFile, load_rows, with_texts
+    from real_runs.tasks.files import PromptFile, load_rows, with_texts, without_shots
 
     if source:
         pool, labelled = load_rows(source)
@@ -107,6 +117,7 @@ def problems(task: Task, source: str, size: int, seed: int) -> tuple[Pool, NDArr
             pool = pool.take(np.sort(generator(seed, Role.PROBLEM).permutation(len(pool))[:size]))
     else:
         pool, labelled = task.pool(size, seed=seed), True
+    pool = without_shots(pool, shots)
     return pool, np.minimum(pool.difficulty // 10, 9).astype(np.int64) if labelled else None
 
 
@@ -123,7 +134,6 @@ def summary(pool: Pool, score: float) -> str:
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
-    p.add_argument("--scorer", default="", help="as in train.py (default: the task's)")
     p.add_argument("--pool", default="", help="measure the problems of this file, all of them, with the task's scorer")
     p.add_argument("--model", default="", help="folder or hub name (default: the tiny one of this project)")
     p.add_argument("--size", default="3000", help="problems of the task, at most (default: %(default)s)")
@@ -136,6 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
                    help="groups per update in it, at most all problems (default: %(default)s)")  # fmt: skip
     p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
+    add_options(p, ASKED)
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
     options = p.parse_args(arguments)
     return exit_status(lambda: measure_to(options), SAME_AGAIN)
@@ -150,6 +161,7 @@ def measure_to(options: argparse.Namespace) -> None:
         numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
     if options.out.suffix != ".parquet":
         raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+    asking = Run(**read_options(options, ASKED))
     if numbers["threads"]:
         import torch
 
@@ -157,7 +169,7 @@ def measure_to(options: argparse.Namespace) -> None:
     with only_writer(options.out.with_suffix(".parts")):
         pool, stratum, score = measure(
             options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-            options.out, numbers["chunk"], numbers["limit"], options.scorer,
+            options.out, numbers["chunk"], numbers["limit"], asking,
         )  # fmt: skip
     print("\n".join(table(pool, stratum, numbers["rollouts"], numbers["batch"])))
     print(f"{options.out}: {summary(pool, score)}")

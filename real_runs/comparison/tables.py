@@ -149,7 +149,7 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     """What the difficulty labels cost before training, beside what training costs, per pool."""
     lines = []
     for run in {run.pool: run for run in runs}.values():
-        pool = make_pool(run, make_task(run.task, run.scorer))
+        pool = make_pool(run, make_task(run.task, run.scorer, run.answer))
         if pool.attempts is not None:
             spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
             lines.append(

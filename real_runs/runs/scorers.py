@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from real_runs.runs.signal import ANYWAY, FULL
+from real_runs.tasks.answers import ReadScorer
 from real_runs.tasks.isolated import ScoringError
 from real_runs.tasks.task import Scorer, Task
 from workbench.errors import InputError, shown
@@ -21,7 +22,7 @@ def check_answers(task: Task, pool: Pool, say: Callable[[str], object], anyway: 
     say: gets a line where some of them do not have full score. InputError where none has, and where the scorer does not
     start; with `anyway` a line, too.
     """
-    score = getattr(task.score, "score", task.score)  # the scorer itself, where a reader of answers stands before it
+    score = task.score.score if isinstance(task.score, ReadScorer) else task.score  # which reads an answer alone
     try:
         getattr(score, "start", lambda: None)()
     except ScoringError as error:

@@ -30,8 +30,9 @@ SMALL_DESIGN = ["--points", "2"]  # of a sweep whose design has points
 SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
 SMALL_LIMITS = ["--seeds", "2"]  # and for sims/limits.py
 SMALL_ROBUSTNESS = ["--tiny", "--jobs", "1"]  # and for sims/robustness.py
+# and for real_runs/compare.py
 SMALL_RUN = ["--steps", "1", "--batch", "2", "--rollouts", "2", "--heldout", "1", "--limit", "8"]
-SMALL_COMPARISON = [*SMALL_RUN, "--algorithm", "grpo", "--lr", "1e-4,1e-3", "--seeds", "1", "--anyway"]  # and compare.py
+SMALL_COMPARISON = [*SMALL_RUN, "--algorithm", "grpo", "--lr", "1e-4,1e-3", "--seeds", "1", "--anyway"]
 SMALL_MEASUREMENT = ["--size", "24", "--attempts", "4"]  # and for real_runs/measure.py
 PLACEHOLDERS = {"<name>": "frozen"}  # what a reader is to fill in
 OUR_PYTHON = ("python", ".venv/bin/python")

@@ -192,7 +192,8 @@ def options(package, tiny, tmp_path):
         "steps": 3, "eval_every": 3, "save_every": 1, "limit": 2, "threads": 1, "algorithm": "grpo",
         "out": tmp_path / "out",
     }  # fmt: skip
-    return [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    words = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return [*words, "--anyway"]  # the scorer gives an answer itself no full score
 
 
 def test_a_run_with_a_task_a_scorer_and_a_rule_of_your_own_depends_on_their_source(package, options, tmp_path, capsys):

@@ -322,10 +322,10 @@ class Pool:
         Difficulty is the column `difficulty` or `extra_info.difficulty` (the released AdaRFT rows), otherwise
         100 (1 - successes / attempts). Known columns (ids or id, category, level, successes, attempts, features,
         weak_rate, strong_rate) fill the fields of the same name. `prompt`, `answer` (or reward_model.ground_truth) and
-        columns called payload.X go to the payload; other columns are left out. unlabelled: difficulty of all items where
-        the file has no labels. Raises InputError where the file cannot be read or a column is refused, and Unlabelled,
-        an InputError, where it has no labels and `unlabelled` is None. Warns as `Pool` does, and where rows look like
-        the log of a run.
+        columns called payload.X go to the payload; other columns are left out. unlabelled: difficulty of all items
+        where the file has no labels. Raises InputError where the file cannot be read or a column is refused, and
+        Unlabelled, an InputError, where it has no labels and `unlabelled` is None. Warns as `Pool` does, and where rows
+        look like the log of a run.
         """
         path = Path(path)
         table = files.read_table(path)
