@@ -31,7 +31,7 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
     any_code: whether runs of other versions of the code count as finished, and are resumed. anyway: as in train.py.
     """
     flags = [flag for flag, given in ((OTHER_CODE, any_code), (ANYWAY, anyway)) if given]
-    task = make_task(cells[0].run.task, cells[0].run.scorer)  # all runs share it
+    task = make_task(cells[0].run.task, cells[0].run.scorer, cells[0].run.answer)  # all runs share it
 
     def code(run: Run) -> dict[str, str] | None:
         if any_code:

@@ -1,60 +1,84 @@
-"""Measure how often a model solves each problem, and write a pool file: python real_runs/measure.py --help"""
+"""Measure how often a model solves each problem, and write a pool file: python real_runs/measure.py --help
+
+It prints success by level, and which share of groups can teach at the chosen batch and rollouts. A success is a
+completion with full score. Difficulty is 100 (1 - successes / attempts); the problems need none before. Held-out
+problems of a file are measured, too: training leaves them out.
+"""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
+from real_runs.runs.run import ASKING, Run, add_options, read_options
+from real_runs.runs.scorers import check_answers
+from real_runs.runs.signal import FULL
+from real_runs.runs.spectrum import table
+from real_runs.tasks.task import Task
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
 from workbench.files import only_writer
 from workbench.pool import Pool
+from workbench.streams import Role, generator
+
+ASKED = ("scorer", *ASKING)
 
 
 def measure(
     task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int,
-    scorer: str = "",
-) -> Pool:  # fmt: skip
-    """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill."""
+    asking: Run,
+) -> tuple[Pool, NDArray[np.int64] | None, float]:  # fmt: skip
+    """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill.
+
+    asking: how the model is asked, and how what it writes is scored. Returns the problems with their counts, the tenth
+    of the difficulty range that each had before (see `problems`), and the mean score of a try, which is more than the
+    share of successes where there is partial credit.
+    """
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
     from real_runs.rl.ppo import Algorithm
     from real_runs.runs import checkpoint
-    from real_runs.tasks.files import with_texts
     from real_runs.tasks.named import make_task
 
-    task = make_task(task_name, scorer)
-    pool = with_texts(Pool.load(source), source) if source else task.pool(size, seed=seed)
-    policy = load(model or BASE)
+    task = make_task(task_name, asking.scorer, asking.answer)
+    prompting = asking.prompting(task.examples(asking.shots))
+    pool, stratum = problems(task, source, size, seed, prompting.shots)
+    check_answers(task, pool, say, anyway=True)
+    policy = load(model or BASE, dtype=asking.dtype, prompting=prompting)
+    say(prompting.said(policy.tokenizer))
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
     about = {
-        "task": task_name, "scorer": scorer, "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(),
+        "task": task_name, "scorer": asking.scorer, "answer": asking.answer, "prompting": prompting.as_json(),
+        "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(), "dtype": policy.dtype,
         "attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit,
         "code": code_of((), task),
     }  # fmt: skip
-    folder, successes, done = out.with_suffix(".parts"), np.zeros(len(pool), np.int64), 0
+    folder, successes, scores, done = out.with_suffix(".parts"), np.zeros(len(pool), np.int64), np.zeros(len(pool)), 0
     key = checkpoint.run_key(about)
-    found = checkpoint.load(folder, key, lambda line: print(line, file=sys.stderr))
+    found = checkpoint.load(folder, key, say)
     if found:
-        done, successes = found.step, found.state["successes"]
+        done, successes, scores = found.step, found.state["successes"], found.state["scores"]
     with tqdm(total=len(pool), initial=done, unit="problem") as bar:
         for first in range(done, len(pool), chunk):
             items = np.arange(first, min(first + chunk, len(pool)))
             learner.updates = first // chunk  # each chunk has random numbers of its own
-            successes[items] = np.rint(learner.attempt(items, attempts).sum(1)).astype(np.int64)
+            scored = learner.attempt(items, attempts)
+            successes[items], scores[items] = (scored >= FULL).sum(1), scored.sum(1, dtype=np.float64)
             learner.forget()
-            checkpoint.save(folder, int(items[-1]) + 1, {"successes": successes}, about, key)
+            checkpoint.save(folder, int(items[-1]) + 1, {"successes": successes, "scores": scores}, about, key)
             bar.update(len(items))
     if learner.faults:
-        print(f"{learner.faults} answers could not be scored and count as wrong", file=sys.stderr)
+        say(f"{learner.faults} answers could not be scored and count as wrong")
     measured = replace(
         pool, difficulty=100.0 * (1.0 - successes / attempts), successes=successes,
         attempts=np.full(len(pool), attempts), name=out.stem,
@@ -63,18 +87,46 @@ def measure(
     for path in checkpoint.own(folder, key):
         path.unlink()
     if others := checkpoint.others(folder, key):
-        print(f"{folder}: {len(others)} files are not of this measurement and are left as they are "
-              f"(first {others[0].name})", file=sys.stderr)  # fmt: skip
+        say(f"{folder}: {len(others)} files are not of this measurement and are left as they are "
+            f"(first {others[0].name})")  # fmt: skip
     else:
         shutil.rmtree(folder)
-    return measured
+    return measured, stratum, float(scores.sum() / (attempts * len(pool)))
 
 
-def summary(pool: Pool) -> str:
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def problems(
+    task: Task, source: str, size: int, seed: int, shots: Sequence[tuple[str, str]] = ()
+) -> tuple[Pool, NDArray[np.int64] | None]:
+    """What is measured: the rows of a pool file or of a task's file, held-out ones too, or fresh problems of the task.
+
+    shots: examples that prompts show, which are left out. Also the tenth of the difficulty range of each problem before
+    it is measured; None where there are no labels.
+    """
+    from real_runs.tasks.files import PromptFile, load_rows, with_texts, without_shots
+
+    if source:
+        pool, labelled = load_rows(source)
+        pool = with_texts(pool, source)
+    elif isinstance(task.source, PromptFile):
+        pool, labelled = task.source.rows, task.source.labelled
+        if size < len(pool):
+            pool = pool.take(np.sort(generator(seed, Role.PROBLEM).permutation(len(pool))[:size]))
+    else:
+        pool, labelled = task.pool(size, seed=seed), True
+    pool = without_shots(pool, shots)
+    return pool, np.minimum(pool.difficulty // 10, 9).astype(np.int64) if labelled else None
+
+
+def summary(pool: Pool, score: float) -> str:
     counts = np.bincount(np.minimum(pool.difficulty // 10, 9).astype(int), minlength=10)
-    never = int((pool.difficulty == 100).sum())
+    never, rate = int((pool.difficulty == 100).sum()), 1 - pool.difficulty.mean() / 100
+    credit = f" (mean score {score:.3f}: partial credit is no success)" if abs(score - rate) > 5e-4 else ""
     return (
-        f"{len(pool)} problems, mean pass rate {1 - pool.difficulty.mean() / 100:.3f}, {never} never solved; "
+        f"{len(pool)} problems, mean pass rate {rate:.3f}{credit}, {never} never solved; "
         f"per difficulty decile: {' '.join(map(str, counts))}"
     )
 
@@ -82,15 +134,19 @@ def summary(pool: Pool) -> str:
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
-    p.add_argument("--scorer", default="", help="as in train.py (default: the task's)")
-    p.add_argument("--pool", default="", help="measure the problems of this file, not fresh ones of the task")
+    p.add_argument("--pool", default="", help="measure the problems of this file, all of them, with the task's scorer")
     p.add_argument("--model", default="", help="folder or hub name (default: the tiny one of this project)")
-    p.add_argument("--size", default="3000", help="fresh problems (default: %(default)s)")
+    p.add_argument("--size", default="3000", help="problems of the task, at most (default: %(default)s)")
     p.add_argument("--attempts", default="32", help="per problem (default: %(default)s)")
     p.add_argument("--seed", default="0", help="(default: %(default)s)")
     p.add_argument("--chunk", default="8", help="problems at a time (default: %(default)s)")
+    p.add_argument("--rollouts", default=str(Run.rollouts),
+                   help="completions per group in the training that is planned (default: %(default)s)")  # fmt: skip
+    p.add_argument("--batch", default=str(Run.batch),
+                   help="groups per update in it, at most all problems (default: %(default)s)")  # fmt: skip
     p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
+    add_options(p, ASKED)
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
     options = p.parse_args(arguments)
     return exit_status(lambda: measure_to(options), SAME_AGAIN)
@@ -99,21 +155,24 @@ def main(arguments: list[str] | None = None) -> int:
 def measure_to(options: argparse.Namespace) -> None:
     """Check the options, measure, and say what came out."""
     numbers = {}
-    for name, low in {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "limit": 0, "threads": 0}.items():
+    lows = {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "rollouts": 2, "batch": 1, "limit": 0, "threads": 0}
+    for name, low in lows.items():
         text = getattr(options, name)
         numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
     if options.out.suffix != ".parquet":
         raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+    asking = Run(**read_options(options, ASKED))
     if numbers["threads"]:
         import torch
 
         torch.set_num_threads(numbers["threads"])
     with only_writer(options.out.with_suffix(".parts")):
-        pool = measure(
+        pool, stratum, score = measure(
             options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-            options.out, numbers["chunk"], numbers["limit"], options.scorer,
+            options.out, numbers["chunk"], numbers["limit"], asking,
         )  # fmt: skip
-    print(f"{options.out}: {summary(pool)}")
+    print("\n".join(table(pool, stratum, numbers["rollouts"], numbers["batch"])))
+    print(f"{options.out}: {summary(pool, score)}")
 
 
 if __name__ == "__main__":

@@ -48,12 +48,13 @@ def demonstrations(phase: Phase, step: int, count: int, seed: int) -> list[tuple
     """`count` pairs of prompt and demonstrated completion, families in turn, levels at random."""
     before = sum(other.steps for other in PHASES[: PHASES.index(phase)])
     draw = generator(seed, Role.DEMONSTRATION, before + step)
-    families = list(FAMILIES.values())
+    families = [FAMILIES[name] for name in CONSTANT]
     pairs = []
     for i in range(count):
         family = families[i % len(families)]
         level = int(draw.integers(1, family.levels + 1))
         problem = family.make(draw, level)
+        assert family.demonstrate is not None
         pairs.append((problem.prompt, family.demonstrate(draw, problem, phase.slip(family.name, level))))
     return pairs
 

@@ -47,6 +47,7 @@ class Role(IntEnum):
     TOPIC = 23  # topics of simulated items
     TOKEN = 24  # which wrong answers a policy gives
     SIGNAL = 25  # groups that are looked at before a run begins
+    EXAMPLE = 26  # problems that prompts show as examples
 
 
 def clock(step: int, turn: int = 0) -> int:

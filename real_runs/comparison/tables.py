@@ -149,7 +149,7 @@ def label_costs(runs: Iterable[Run]) -> list[str]:
     """What the difficulty labels cost before training, beside what training costs, per pool."""
     lines = []
     for run in {run.pool: run for run in runs}.values():
-        pool = make_pool(run, make_task(run.task, run.scorer))
+        pool = make_pool(run, make_task(run.task, run.scorer, run.answer))
         if pool.attempts is not None:
             spent, training = int(pool.attempts.sum()), run.steps * run.batch * run.rollouts
             lines.append(
@@ -203,14 +203,14 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
     for name, table in (("runs", runs), ("summary", summary), ("strata", strata)):
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     looks = figures.controller_looks(summary)
-    drawn = {"learning_curves": lambda: figures.learning_curves(curves, looks)}
+    drawn: dict[str, tuple[Callable[..., Any], pd.DataFrame]] = {"learning_curves": (figures.learning_curves, curves)}
     if curves["target"].notna().any():
-        drawn["target_difficulty"] = lambda: figures.target_trajectories(curves, looks)
+        drawn["target_difficulty"] = figures.target_trajectories, curves
     if (summary["controller"] != BASELINE).any():
-        drawn["speedup"] = lambda: figures.speedup_forest(summary, looks)
-    for name, draw in drawn.items():
+        drawn["speedup"] = figures.speedup_forest, summary
+    for name, (draw, table) in drawn.items():
         try:
-            figures.save(draw(), out / name)
+            figures.save(draw(table, looks), out / name)
         except InputError as error:  # more than a page can show: the tables have it
             print(f"{name}: not drawn ({error})", file=sys.stderr)
     told = told_by_kind(events)

@@ -50,7 +50,8 @@ def execute(
     rule, gates = run.make_controller()
     for gate in gates:
         gate.check_rollouts(run.rollouts)
-    task = make_task(run.task, run.scorer)
+    task = make_task(run.task, run.scorer, run.answer)
+    prompting = run.prompting(task.examples(run.shots))
     pool = make_pool(run, task)
     settings = Settings(
         limit=run.limit or task.limit, temperature=run.temperature, lr=run.lr, warm_up=run.warm_up,
@@ -59,7 +60,7 @@ def execute(
     controller = Timed(rule, pool, gates, seed=run.seed)
     policy = load(
         run.model or BASE, run.lora, run.gradient_checkpointing, seed=run.seed, decoding=run.decoding,
-        prompting=run.prompting(),
+        dtype=run.dtype, prompting=prompting,
     )  # fmt: skip
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
@@ -74,6 +75,7 @@ def execute(
         start = restore(folder, about, controller, learner, record, any_code)
     elif any(folder.glob("step-*")):
         raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
+    say(prompting.said(policy.tokenizer))
     if not start:
         check_answers(task, pool, say, anyway)
         if run.rollouts > 1:  # a group of one is never mixed
@@ -129,22 +131,30 @@ def execute(
 def make_pool(run: Run, task: Any) -> Pool:
     """The pool to train on: a file, a published shape cut from the shipped pass counts, or fresh from the task.
 
-    Held-out problems of the task are left out, and a line says how many.
+    Held-out problems of the task and those that prompts show are left out, and a line says how many. InputError where
+    problems have no difficulty labels and the rule reads them.
     """
-    from real_runs.tasks.files import training_pool
+    from real_runs.tasks.files import PromptFile, load_rows, training_pool
     from real_runs.tasks.measured import MEASURED, SHAPES, cut
 
+    labelled = True
     if run.pool in SHAPES:
         measured = MEASURED / f"{run.task}.parquet"
         if not measured.is_file():
             raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
         pool = cut(Pool.load(measured), run.pool)
     elif run.pool:
-        pool = Pool.load(run.pool)
+        pool, labelled = load_rows(run.pool)
     else:
         measured = MEASURED / f"{run.task}.parquet"
         pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)
-    pool = training_pool(pool, task, run.heldout)
+        labelled = not isinstance(task.source, PromptFile) or task.source.labelled
+    if not labelled and run.make_controller()[0].labels:
+        raise InputError(
+            f"{'--pool' if run.pool else '--task'}: must have difficulty labels, which --controller {run.controller} "
+            f"reads, got '{run.pool or run.task}' without; measure.py makes them"
+        )
+    pool = training_pool(pool, task, run.heldout, shots=task.examples(run.shots))
     if run.batch > len(pool):
         raise InputError(f"--batch: must be <= {len(pool)}, the items of pool '{pool.name}', got {run.batch}")
     return pool

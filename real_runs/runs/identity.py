@@ -16,6 +16,7 @@ from typing import Any
 
 import workbench
 from real_runs.runs.run import Run
+from real_runs.tasks.prompting import AS_IT_IS
 from real_runs.tasks.task import Task
 from workbench import Controller
 from workbench.errors import InputError, shown
@@ -23,7 +24,7 @@ from workbench.pool import Pool
 from workbench.study.identity import describe, digest_of_files, git_commit, outside_classes, outside_sources
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
-DEPENDS = ("run", "rule", "gates", "pool", "model")  # what two runs must share to be the same; the code apart
+DEPENDS = ("run", "rule", "gates", "pool", "model", "prompting")  # what the same runs share; the code apart
 LIBRARY = ("streams", "lanes", "kernels", "pool", "loop", "registry", "controllers")  # modules and packages
 OURS = ("rl", "tasks", "runs")
 SHIPPED = ("workbench", "real_runs")
@@ -38,6 +39,7 @@ def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], task: Task, pol
         "gates": [describe(gate) for gate in parts[1]],
         "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest, "texts": texts_digest(pool)},
         "model": {"digest": policy.digest(), "trained": sum(p.numel() for p in policy.trainable)},
+        "prompting": policy.prompting.as_json(),
         "code": code_of((parts[0], *parts[1]), task),
         "git_commit": git_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {policy.model.device.type}",
@@ -93,7 +95,9 @@ def same_run(there: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
 
 
 def as_now(there: Mapping[str, Any], name: str) -> Any:
-    """An entry of older notes; options that are newer had their defaults."""
+    """An entry of older notes; options that are newer had their defaults, and prompts were as they are."""
+    if name == "prompting" and name not in there:
+        return AS_IT_IS.as_json()
     value = there.get(name)
     return asdict(Run()) | {"settings": {}} | value if name == "run" and value is not None else value
 

@@ -77,8 +77,8 @@ def all_silent_chance(mixed: Floats, batch: int) -> float:
 class Spectrum:
     """Success and silence of some items, each with its 95 % interval for further items of the kind.
 
-    The intervals are quantiles of the posterior of the items' Beta law (`counts.population`): they hold for few items
-    and where no attempt succeeds, too. One item has those of its own attempts, and none for silence.
+    The intervals are quantiles of the posterior of the items' Beta law (`counts.population`), for few items and where
+    no attempt succeeds, too. One item has those of its own attempts, and none for silence.
     """
 
     items: int
@@ -98,12 +98,10 @@ class Spectrum:
 
 
 def _interval(values: Floats, weight: Floats, estimate: float) -> Estimate:
-    """An estimate with the quantiles .025 and .975 of a weighted sample; an end is 0 or 1 where the estimate is."""
+    """An estimate with the quantiles .025 and .975 of a weighted sample, or itself where it lies beyond them."""
     order = np.argsort(values)
     low, high = np.interp([0.025, 0.975], np.cumsum(weight[order]), values[order])
-    return Estimate(
-        float(estimate), 0.0 if estimate <= 0 else float(low), 1.0 if estimate >= 1 else float(high)
-    )
+    return Estimate(float(estimate), min(float(low), float(estimate)), max(float(high), float(estimate)))
 
 
 # --------------------------------------------------------------------------------------------------- before a run

@@ -15,13 +15,14 @@ class Family:
     """A generator of problems.
 
     make: (draw, level) -> Problem. demonstrate: (draw, problem, slip) -> the text a demonstrator writes, who slips at
-    each step with probability `slip`. final: the part of a completion that is compared with the answer.
+    each step with probability `slip`; None for a family on which no model is trained from nothing (pretrain.py). final:
+    the part of a completion that is compared with the answer.
     """
 
     name: str
     levels: int
     make: Callable[[Draw, int], Problem]
-    demonstrate: Callable[[Draw, Problem, float], str]
+    demonstrate: Callable[[Draw, Problem, float], str] | None = None
     final: Callable[[str], str] = str.strip
 
     def problems(self, count: int, seed: int, level: int | None = None) -> list[Problem]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from real_runs.tasks.prompting import Turn, checked_turns, turns_of
 from real_runs.tasks.task import STRATA, Task, _decile, _key
 from workbench.errors import InputError
 from workbench.pool import Pool
+from workbench.pool.files import Unlabelled
 from workbench.streams import Role, generator
+
+UNLABELLED = 50.0  # difficulty of rows without labels, as of a generated task of one level
 
 
 def print_note(line: str) -> None:
@@ -23,8 +28,9 @@ def print_note(line: str) -> None:
 def with_texts(pool: Pool, where: str) -> Pool:
     """The pool with prompts and answers as text: the one form in which tasks, pools and scorers have them.
 
-    A prompt may be text or a chat of one message (the released AdaRFT rows); an answer text or a number. Text stays as
-    it is. `where` names the pool in errors. Raises InputError unless every row has both, and more than blanks.
+    A prompt may be text or a chat: one message (the released AdaRFT rows) becomes its content, several the JSON text
+    that `prompting.turns_of` reads. An answer may be text or a number. Text stays as it is. `where` names the pool in
+    errors. Raises InputError unless every row has both, and more than blanks.
     """
     texts = {}
     for column, text in (("prompt", _prompt_text), ("answer", _answer_text)):
@@ -41,37 +47,71 @@ def with_texts(pool: Pool, where: str) -> Pool:
     return pool.with_payload({**(pool.payload or {}), **texts})
 
 
-def training_pool(pool: Pool, task: Task, per_stratum: int, say: Callable[[str], None] = print_note) -> Pool:
-    """The pool that a run of `task` may train on: prompts and answers as text, without the held-out problems.
+def training_pool(
+    pool: Pool, task: Task, per_stratum: int, say: Callable[[str], None] = print_note,
+    shots: Sequence[tuple[str, str]] = (),
+) -> Pool:  # fmt: skip
+    """The pool that a run of `task` may train on: prompts and answers as text, without held-out problems and examples.
 
-    per_stratum: of the held-out problems (`Task.heldout`). say: gets one line if problems were left out. Raises
-    InputError where a row has no text, and where nothing but held-out problems is there.
+    per_stratum: of the held-out problems (`Task.heldout`). shots: the examples that prompts show. say: gets one line
+    for each kind of problem that was left out. Raises InputError where a row has no text, and where nothing is left.
     """
     pool = with_texts(pool, f"pool '{pool.name}'")
-    held_out = {prompt.strip() for prompt in task.heldout(per_stratum)[0]}
-    free = np.array([prompt.strip() not in held_out for prompt in (pool.payload or {})["prompt"]])
+    held_out = task.heldout(per_stratum)[0]
+    none = f"must have problems that task {task.name} does not hold out", "held out"
+    pool = _without(pool, held_out, "held out for evaluation", none, say)
+    return without_shots(pool, shots, say)
+
+
+def without_shots(pool: Pool, shots: Sequence[tuple[str, str]], say: Callable[[str], None] = print_note) -> Pool:
+    """The pool without the problems that prompts show as examples; InputError where nothing is left."""
+    none = "must have problems that no prompt shows as an example", "shown"
+    return _without(pool, [prompt for prompt, _ in shots], "shown as examples (--shots)", none, say)
+
+
+def _without(
+    pool: Pool, prompts: Collection[str], why: str, none: tuple[str, str], say: Callable[[str], None]
+) -> Pool:
+    """The pool without some prompts; none: what the error says where that is all of it."""
+    gone = {prompt.strip() for prompt in prompts}
+    free = np.array([prompt.strip() not in gone for prompt in (pool.payload or {})["prompt"]])
     if not free.any():
-        got = f"got {len(pool)} of {len(pool)} held out"
-        raise InputError(f"pool '{pool.name}': must have problems that task {task.name} does not hold out, {got}")
+        raise InputError(f"pool '{pool.name}': {none[0]}, got {len(pool)} of {len(pool)} {none[1]}")
     if free.all():
         return pool
-    say(f"pool '{pool.name}': {(~free).sum()} of {len(pool)} problems are held out for evaluation and are left out")
+    say(f"pool '{pool.name}': {(~free).sum()} of {len(pool)} problems are {why} and are left out")
     return pool.take(free)
+
+
+def load_rows(path: str) -> tuple[Pool, bool]:
+    """The rows of a pool file, and whether they have difficulty labels.
+
+    Without labels every row has the difficulty UNLABELLED until measure.py has measured it.
+    """
+    try:
+        return Pool.load(path), True
+    except Unlabelled:
+        return Pool.load(path, UNLABELLED), False
 
 
 @dataclass(frozen=True)
 class PromptFile:
-    """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved."""
+    """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved.
+
+    labelled: whether the rows have difficulty labels.
+    """
 
     rows: Pool
+    labelled: bool = True
 
     @classmethod
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
-        pool = with_texts(Pool.load(path), path)
+        pool, labelled = load_rows(path)
+        pool = with_texts(pool, path)
         if len({prompt.strip() for prompt in (pool.payload or {})["prompt"]}) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
-        return cls(pool)
+        return cls(pool, labelled)
 
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on, and one row of each reserved prompt."""
@@ -81,6 +121,14 @@ class PromptFile:
         reserved = set(sorted(first, key=_key)[: max(1, len(first) // 10)])
         training = [row for row, prompt in enumerate(prompts) if prompt not in reserved]
         return np.array(training), np.array(sorted(first[prompt] for prompt in reserved))
+
+    def examples(self, count: int) -> list[tuple[str, str]]:
+        """The first different prompts of the training side in the order of their hash."""
+        assert self.rows.payload is not None
+        prompts, answers = self.rows.payload["prompt"], self.rows.payload["answer"]
+        first = {prompts[row].strip(): row for row in self._sides()[0][::-1]}
+        rows = [first[prompt] for prompt in sorted(first, key=_key)[:count]]
+        return [(prompts[row], answers[row]) for row in rows]
 
     def training(self, size: int, seed: int) -> Pool:
         rows, _ = self._sides()
@@ -95,10 +143,22 @@ class PromptFile:
 
 
 def _prompt_text(prompt: Any) -> str:
-    """The text of a prompt, also where it is a chat of one message (the released AdaRFT rows); "" if there is none."""
-    if not isinstance(prompt, str) and isinstance(prompt, (list, np.ndarray)) and len(prompt) == 1:
-        prompt = prompt[0].get("content") if isinstance(prompt[0], Mapping) else None
-    return prompt if isinstance(prompt, str) else ""
+    """The text of a prompt: of a chat of one message its content, of several `turns_of`'s; "" if there is none."""
+    if isinstance(prompt, str):
+        turns = turns_of(prompt)
+        return prompt if turns is None else _chat_text(turns)
+    if not isinstance(prompt, (list, np.ndarray)) or not len(prompt):
+        return ""
+    if len(prompt) == 1:
+        content = prompt[0].get("content") if isinstance(prompt[0], Mapping) else None
+        return content if isinstance(content, str) else ""
+    return _chat_text(checked_turns(list(prompt)) or [])
+
+
+def _chat_text(turns: list[Turn]) -> str:
+    if all(not turn["content"].strip() for turn in turns):
+        return ""
+    return turns[0]["content"] if len(turns) == 1 else json.dumps(turns, ensure_ascii=False)
 
 
 def _answer_text(answer: Any) -> str:

@@ -77,7 +77,8 @@ def _gym_stream(name: str, draw: Draw, level: int) -> Iterator[Problem | None]:
                 yield None
                 continue
             answer = json.dumps({"level": level, "entry": _plain(entry)})
-            yield Problem(entry["question"], answer, level, name)
+            shown = entry["answer"]
+            yield Problem(entry["question"], answer, level, name, "" if shown is None else str(shown))
 
 
 def _plain(value: Any) -> Any:

@@ -11,12 +11,15 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+from workbench.errors import shown
 
 SCORING_SECONDS = 5.0  # for one answer
 START_SECONDS = 120.0  # for a scorer's process to import its package
@@ -32,13 +35,21 @@ class ScoringTimeout(ScoringError):
     """It took too long; the process that tried is gone."""
 
 
+class NoScore(ScoringError):
+    """What a scorer returned is no number in [0, 1]. returned: how it is shown."""
+
+    def __init__(self, returned: str, scorer: str) -> None:
+        super().__init__(f"score: must be a number in [0, 1], got {returned} from {scorer}")
+        self.returned = returned
+
+
 class Isolated:
     """Calls a scorer in a process of its own, started at the first call and again after one that took too long.
 
     factory: "module:function", called there with `arguments`; it returns the scorer. For a scorer that is a function
     itself, it is real_runs.tasks.isolated:function_of with the function's "module:function". seconds: for one call.
     Calls from several threads take turns; after a fork each process has a scorer of its own. Raises ScoringError where
-    the scorer raised, ended or returned a number outside [0, 1], ScoringTimeout where it was too slow.
+    the scorer raised or ended, NoScore where it returned no number in [0, 1], ScoringTimeout where it was too slow.
     """
 
     def __init__(self, factory: str, *arguments: str, seconds: float = SCORING_SECONDS) -> None:
@@ -52,7 +63,7 @@ class Isolated:
             self._start()
             score = self._ask(json.dumps([completion[-LONGEST:], answer, self.seconds]), self.seconds)
         if not 0.0 <= score <= 1.0:
-            raise ScoringError(f"score: must be a number in [0, 1], got {score} from {self.factory}")
+            raise NoScore(f"{score:g}", self.factory)
         return score
 
     def start(self) -> None:
@@ -93,6 +104,8 @@ class Isolated:
             if isinstance(error, (EOFError, OSError)):
                 raise ScoringError(f"score: must be a number in [0, 1], but {self.factory} ended") from None
             raise
+        if isinstance(reply, list):
+            raise NoScore(reply[0], self.factory)
         if isinstance(reply, str):
             raise ScoringError(f"score: must be a number in [0, 1], but {self.factory} raised {reply}")
         return float(reply)
@@ -112,8 +125,13 @@ def _end(process: subprocess.Popen[bytes], connection: Connection, owner: int) -
         process.wait()
 
 
-def _scored(score: Callable[[str, str], float], completion: str, answer: str) -> float:
-    return float(score(completion, answer))
+def _scored(score: Callable[[str, str], float], completion: str, answer: str) -> float | list[str]:
+    """The score; in a list how it is shown where it is no number. Text is none, whatever it says."""
+    returned: Any = score(completion, answer)
+    with suppress(TypeError, ValueError):
+        if not isinstance(returned, (str, bytes)):
+            return float(returned)
+    return [shown(returned)]
 
 
 def serve(descriptor: int, factory: str, *arguments: str) -> None:
@@ -125,9 +143,9 @@ def serve(descriptor: int, factory: str, *arguments: str) -> None:
     module, _, function = factory.partition(":")
     score: Any = None
 
-    def reply_to(attempt: Callable[[], float]) -> None:
+    def reply_to(attempt: Callable[[], float | list[str]]) -> None:
         try:
-            reply: float | str = attempt()
+            reply: float | list[str] | str = attempt()
         except Exception as error:
             reply = f"{type(error).__name__}: {str(error)[:200]}"
         connection.send_bytes(json.dumps(reply).encode())

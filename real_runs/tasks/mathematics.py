@@ -30,7 +30,14 @@ class MathScorer:
         self._verify.start()
 
     def __call__(self, completion: str, answer: str) -> float:
-        mine, right = final_expression(completion[-LONGEST_MATH:]), right_expression(answer)
+        return self._compare(final_expression(completion[-LONGEST_MATH:]), answer)
+
+    def equal(self, expression: str, answer: str) -> float:
+        """The same for an expression that was found already; signs of mathematics around it may be there."""
+        return self._compare(_of_tag(expression[-LONGEST_MATH:]), answer)
+
+    def _compare(self, mine: str, answer: str) -> float:
+        right = right_expression(answer)
         if not mine or not right:
             return 0.0
         mine, right = _ascii(mine), _ascii(right)
@@ -44,6 +51,7 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.]*\d)|\d+)"
 _UNSIGNED = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
 _MINUS = r"(?<![\w.)%])[-\u2212]"  # a hyphen between two numbers is none: 3-4
 _NUMBER = rf"(?:{_MINUS})?(?<![\d.])\$?{_UNSIGNED}"
+_WRITTEN = re.compile(rf"(?:{_MINUS})?(?:(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
 _VALUE = rf"(?:{_NUMBER} \d+/\d+|{_NUMBER}(?:\s?[/^:]\s?[-\u2212]?\d+(?:\.\d+)?)*)(?:\s?\\?%)?"
 _TUPLE = rf"[(\[]\s*{_VALUE}(?:\s*,\s*{_VALUE})+\s*[)\]]"
 _PLAIN = re.compile(rf"{_TUPLE}|{_VALUE}(?:\s+or\s+(?:[a-z]\s*=\s*)?{_VALUE})*")
@@ -94,6 +102,17 @@ def right_expression(answer: str) -> str:
         return _of_announcement(announced[-1]["rest"])
     match = _MATH.fullmatch(answer.strip())
     return (_content(match) if match else answer).strip().strip("$").strip()
+
+
+def last_boxes(text: str) -> str:
+    """The content of the last box, as `final_expression` reads it; "" without any."""
+    return _boxes(text) or ""
+
+
+def last_number(text: str) -> str:
+    """The last number of a text as it is written, without commas and with a plain minus sign; "" without any."""
+    numbers = list(_WRITTEN.finditer(text))
+    return numbers[-1][0].replace(",", "").replace("\N{MINUS SIGN}", "-") if numbers else ""
 
 
 def _boxes(text: str) -> str | None:

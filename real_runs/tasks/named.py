@@ -8,10 +8,11 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from real_runs.tasks.answers import Reader, ReadScorer
 from real_runs.tasks.families import FAMILIES, LIMITS, Family, family_stream
 from real_runs.tasks.files import PromptFile
 from real_runs.tasks.gym import gym_task
-from real_runs.tasks.isolated import Isolated
+from real_runs.tasks.isolated import Isolated, NoScore, ScoringError
 from real_runs.tasks.mathematics import MathScorer
 from real_runs.tasks.task import LONG_LIMIT, Generated, Scorer, Task
 from workbench.errors import InputError, check_choice, shown
@@ -25,7 +26,7 @@ SCORERS: dict[str, Callable[[], Scorer]] = {
 }
 
 
-def make_task(spec: str, scorer: str = "") -> Task:
+def make_task(spec: str, scorer: str = "", answer: str = "") -> Task:
     """The task of a name, with a scorer of your own instead of the task's where `scorer` names one.
 
     spec: a family (reverse, sums, skills), reasoning-gym:NAME, file:PATH or a path that ends in .parquet, .jsonl or
@@ -34,13 +35,30 @@ def make_task(spec: str, scorer: str = "") -> Task:
     a module is scored in a process of its own, too.
     scorer: math, exact, or package.module:function, a function (completion, answer) -> [0, 1], which runs in a process
     of its own with limits on time and memory.
-    Raises InputError, in one line, for a name that is not known or not of that kind.
+    answer: where a completion has its answer (`answers.Reader`); "" where the scorer reads it.
+    Raises InputError, in one line, for a name that is not known or not of that kind, and for a scorer that returns no
+    number in [0, 1] for an answer of the task.
     """
+    reader = Reader(answer) if answer else None
     task = _task(spec)
-    if not scorer:
-        return task
-    modules = (*task.modules, scorer.partition(":")[0]) if ":" in scorer else task.modules
-    return replace(task, score=make_scorer(scorer), modules=modules)
+    if scorer:
+        modules = (*task.modules, scorer.partition(":")[0]) if ":" in scorer else task.modules
+        task = Task(task.name, task.limit, make_scorer(scorer), task.source, modules, task.solution)
+        _check_scorer(scorer, task)
+    if reader:
+        task = replace(task, score=ReadScorer(reader, task.score), reader=reader)
+    return task
+
+
+def _check_scorer(spec: str, task: Task) -> None:
+    """InputError for a scorer that returns no score for a right answer; what it raises is counted when it happens."""
+    (right, *_) = task.heldout(1)[1]
+    try:
+        task.score(right, right)
+    except NoScore as error:
+        raise InputError(f"scorer: must return a number in [0, 1], got {error.returned} from {spec}") from None
+    except ScoringError:
+        pass
 
 
 def make_scorer(spec: str) -> Scorer:
@@ -91,7 +109,7 @@ def _outside(spec: str, found: Any, module: str) -> Task:
         raise InputError("task: must be a Task (real_runs.tasks.task) or a Family (real_runs.tasks.families), got "
                          f"{spec}, a {_kind(found)}")  # fmt: skip
     modules = tuple(dict.fromkeys((*found.modules, module)))
-    return replace(found, name=spec, score=_apart(found.score), modules=modules)
+    return Task(spec, found.limit, _apart(found.score), found.source, modules, found.solution)
 
 
 def _apart(score: Scorer) -> Scorer:

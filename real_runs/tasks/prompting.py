@@ -120,7 +120,7 @@ def turns_of(prompt: str) -> list[Turn] | None:
         return None
     try:
         found = json.loads(prompt)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return checked_turns(found)
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,21 @@ Draw = np.random.Generator
 
 @dataclass(frozen=True)
 class Problem:
-    """prompt: what the model reads. answer: what it should end with. level: 1 .. the family's levels."""
+    """prompt: what the model is asked. answer: what `score` takes. level: 1 .. the family's levels.
+
+    shown: the answer as an example gives it, where that is not `answer`; "" if it cannot be an example.
+    """
 
     prompt: str
     answer: str
     level: int
     category: str
+    shown: str | None = None
+
+    @property
+    def example(self) -> tuple[str, str]:
+        """Prompt and answer as an example shows them."""
+        return self.prompt, self.answer if self.shown is None else self.shown
 
 
 LONG_LIMIT = 1024  # tokens, for reasoning in words
@@ -42,6 +51,15 @@ class Source(Protocol):
     def reserved(self, per_stratum: int, seed: int) -> Pool: ...
 
 
+@runtime_checkable
+class Exemplary(Protocol):
+    """A source that also has examples."""
+
+    def examples(self, count: int) -> list[tuple[str, str]]:
+        """Prompts and answers of at most `count` problems of the training side."""
+        ...
+
+
 @dataclass(frozen=True)
 class Task:
     """Problems and their scorer.
@@ -49,7 +67,8 @@ class Task:
     limit: tokens a completion needs. score: (completion, answer) -> [0, 1]; raises ScoringError for a completion that
     cannot be scored and ScoringTimeout for one that takes too long (`isolated`), from any thread. modules: modules of
     other people that the problems or the scorer come from; a run depends on their source. solution: the completion that
-    an answer stands for, where it is not the answer itself.
+    an answer stands for, where it is not the answer itself. reader: what finds the answer in a completion before it is
+    scored, "" if there is none; None where the scorer reads the completion itself.
     """
 
     name: str
@@ -58,10 +77,28 @@ class Task:
     source: Source
     modules: tuple[str, ...] = ()
     solution: Callable[[str], str] = str
+    reader: Callable[[str], str] | None = None
 
-    def start(self) -> None:
-        """Start the scorer's process, if it has one; ScoringError where it does not start."""
-        getattr(self.score, "start", lambda: None)()
+    def readable(self, completion: str) -> bool:
+        """Whether a completion has an answer at all, right or wrong; True where no reader looks for one."""
+        return self.reader is None or bool(self.reader(completion))
+
+    def examples(self, count: int) -> tuple[tuple[str, str], ...]:
+        """Prompts and answers of `count` problems that a prompt shows; always the same ones, none of them held out.
+
+        InputError if there are not as many.
+        """
+        check_count("--shots", count, 0)
+        if count == 0:
+            return ()
+        if not isinstance(self.source, Exemplary):
+            raise InputError(f"--shots: must be 0 for task {self.name}, whose source has no examples, got {count}")
+        found = self.source.examples(count)
+        if not all(answer.strip() for _, answer in found):
+            raise InputError(f"--shots: must be 0 for task {self.name}, whose answers cannot be shown, got {count}")
+        if len(found) < count:
+            raise InputError(f"--shots: must be <= {len(found)}, the examples of task {self.name}, got {count}")
+        return tuple(found)
 
     def pool(self, size: int, seed: int = 0) -> Pool:
         """`size` problems to train on, or all there are where they are fewer.
@@ -116,14 +153,21 @@ class Generated:
             chosen += [found[i % len(found)] for i in range(per_stratum) if found]
         return self._pool(chosen)
 
+    def examples(self, count: int) -> list[tuple[str, str]]:
+        """Of levels 1, 2, 3 .. in turn."""
+        drawn = self._draw(range(1, self.levels + 1), count, 0, reserved=False, role=Role.EXAMPLE)
+        return [problem.example for problem in drawn]
+
     def _nominal(self, levels: NDArray[Any]) -> NDArray[np.float64]:
         if self.levels == 1:
             return np.full(len(levels), 50.0)
         return 100.0 * (levels - 1) / (self.levels - 1)
 
-    def _draw(self, levels: Sequence[int], count: int, seed: int, reserved: bool) -> list[Problem]:
+    def _draw(
+        self, levels: Sequence[int], count: int, seed: int, reserved: bool, role: Role = Role.PROBLEM
+    ) -> list[Problem]:
         """At most `count` different problems, levels in turn until each is exhausted."""
-        streams = {level: self.stream(generator(seed, Role.PROBLEM, level), level) for level in levels}
+        streams = {level: self.stream(generator(seed, role, level), level) for level in levels}
         found: dict[str, Problem] = {}
         while streams:
             for level, stream in list(streams.items()):

@@ -30,6 +30,10 @@ SMALL_DESIGN = ["--points", "2"]  # of a sweep whose design has points
 SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
 SMALL_LIMITS = ["--seeds", "2"]  # and for sims/limits.py
 SMALL_ROBUSTNESS = ["--tiny", "--jobs", "1"]  # and for sims/robustness.py
+# and for real_runs/compare.py
+SMALL_RUN = ["--steps", "1", "--batch", "2", "--rollouts", "2", "--heldout", "1", "--limit", "8"]
+SMALL_COMPARISON = [*SMALL_RUN, "--algorithm", "grpo", "--lr", "1e-4,1e-3", "--seeds", "1", "--anyway"]
+SMALL_MEASUREMENT = ["--size", "24", "--attempts", "4"]  # and for real_runs/measure.py
 PLACEHOLDERS = {"<name>": "frozen"}  # what a reader is to fill in
 OUR_PYTHON = ("python", ".venv/bin/python")
 
@@ -137,7 +141,8 @@ def check_python(command, reader, environment, capsys):
         exec(words[1], {})
     else:
         small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/limits.py": SMALL_LIMITS,
-                 "sims/robustness.py": SMALL_ROBUSTNESS}  # fmt: skip
+                 "sims/robustness.py": SMALL_ROBUSTNESS, "real_runs/compare.py": SMALL_COMPARISON,
+                 "real_runs/measure.py": SMALL_MEASUREMENT}  # fmt: skip
         points = SMALL_DESIGN if words[0] == "sims/sweep.py" and "--design" in words else []
         reader.setattr(sys, "argv", [*words, *small.get(words[0], []), *points])
         with pytest.raises(SystemExit) as end:

@@ -79,6 +79,18 @@ def raising(completion, answer):
     raise KeyError("no")
 
 
+def text(completion, answer):
+    return "0.5"
+
+
+def nothing(completion, answer):
+    pass
+
+
+def five(completion, answer):
+    return 5
+
+
 SIX = 6
 '''
 
@@ -167,12 +179,22 @@ def test_the_function_that_scores_a_task_of_your_own_runs_in_a_process_of_its_ow
     ("scorer", "expected"),
     [("{0}.scoring:SIX", "scorer: must be a function of a completion and an answer, got {0}.scoring:SIX, a int"),
      ("{0}.scoring:nope", "scorer: must name what {0}.scoring has, "),
-     ("nope", "scorer: must be one of math, exact, ")],
+     ("nope", "scorer: must be one of math, exact, "),
+     ("{0}.nope:score", "scorer: must name a module that can be imported, got '{0}.nope:score' (Module"),
+     ("{0}.scoring:text", "scorer: must return a number in [0, 1], got '0.5' from {0}.scoring:text"),
+     ("{0}.scoring:nothing", "scorer: must return a number in [0, 1], got None from {0}.scoring:nothing"),
+     ("{0}.scoring:five", "scorer: must return a number in [0, 1], got 5 from {0}.scoring:five")],
 )  # fmt: skip
 def test_a_scorer_that_is_none_is_refused_in_one_line(package, scorer, expected):
     with pytest.raises(InputError) as refused:
         make_task("reverse", scorer.format(package.name))
     assert str(refused.value).startswith(expected.format(package.name))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_scorer_that_raises_is_none_to_refuse_for_it_may_score_another_answer(package):
+    with pytest.raises(ScoringError, match="raised KeyError"):
+        make_task("reverse", f"{package.name}.scoring:raising").score("", "")
 
 
 def test_shipped_scorers_have_names():
@@ -192,7 +214,8 @@ def options(package, tiny, tmp_path):
         "steps": 3, "eval_every": 3, "save_every": 1, "limit": 2, "threads": 1, "algorithm": "grpo",
         "out": tmp_path / "out",
     }  # fmt: skip
-    return [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    words = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return [*words, "--anyway"]  # the scorer gives an answer itself no full score
 
 
 def test_a_run_with_a_task_a_scorer_and_a_rule_of_your_own_depends_on_their_source(package, options, tmp_path, capsys):

@@ -553,7 +553,7 @@ def written(tmp_path, rows):
             "must have text in column 'answer' of every row, got none in 2 of 3 rows, the first is row 1",
         ),
         (
-            [{"prompt": [{"role": "user", "content": "a"}] * 2, "answer": "1"}, {"prompt": "b", "answer": "1"}],
+            [{"prompt": [{"role": "user", "text": "a"}] * 2, "answer": "1"}, {"prompt": "b", "answer": "1"}],
             "must have text in column 'prompt' of every row, got none in 1 of 2 rows, the first is row 0",
         ),
         (

@@ -34,6 +34,10 @@ NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 LABEL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[-+]?[0-9]+)?")  # as Python writes numbers
 
 
+class Unlabelled(InputError):
+    """A table of items has no difficulty labels."""
+
+
 def table_of(pool: Pool) -> dict[str, Any]:
     """The columns of a pool under the names they have in a table."""
     known = {name: getattr(pool, name) for name in COLUMNS if getattr(pool, name) is not None}
@@ -42,7 +46,7 @@ def table_of(pool: Pool) -> dict[str, Any]:
 
 
 def columns_of(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Pool` that a table gives; InputError where it has no difficulty."""
+    """The arguments of `Pool` that a table gives; Unlabelled where it has no difficulty."""
     columns = dict(table)
     for parent, child in (("extra_info", "difficulty"), ("reward_model", "ground_truth")):  # the released AdaRFT rows
         rows = columns.get(parent)
@@ -63,7 +67,7 @@ def columns_of(table: Mapping[str, Any]) -> dict[str, Any]:
     payload |= {name.removeprefix(PAYLOAD): columns[name] for name in columns if str(name).startswith(PAYLOAD)}
     out["payload"] = {name: [plain(value) for value in values] for name, values in payload.items()} or None
     if "difficulty" not in out and not {"successes", "attempts"} <= out.keys():
-        raise InputError(
+        raise Unlabelled(
             "difficulty: must be a column 'difficulty' or 'extra_info.difficulty', or 'successes' and 'attempts'; "
             f"the columns are {', '.join(map(str, table))}"
         )

@@ -316,14 +316,16 @@ class Pool:
         return int((self.difficulty != self.difficulty[self._first_seen]).sum())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Pool:
+    def load(cls, path: str | os.PathLike[str], unlabelled: float | None = None) -> Pool:
         """A pool from a .parquet, .jsonl or .csv file, named by the file's stem.
 
         Difficulty is the column `difficulty` or `extra_info.difficulty` (the released AdaRFT rows), otherwise
         100 (1 - successes / attempts). Known columns (ids or id, category, level, successes, attempts, features,
         weak_rate, strong_rate) fill the fields of the same name. `prompt`, `answer` (or reward_model.ground_truth) and
-        columns called payload.X go to the payload; other columns are left out. Raises InputError where the file cannot
-        be read or a column is refused. Warns as `Pool` does, and where rows look like the log of a run.
+        columns called payload.X go to the payload; other columns are left out. unlabelled: difficulty of all items
+        where the file has no labels. Raises InputError where the file cannot be read or a column is refused, and
+        Unlabelled, an InputError, where it has no labels and `unlabelled` is None. Warns as `Pool` does, and where rows
+        look like the log of a run.
         """
         path = Path(path)
         table = files.read_table(path)
@@ -331,6 +333,11 @@ class Pool:
             return cls._of_table(table, path.stem)
         except MissingExtra:
             raise
+        except files.Unlabelled as error:
+            if unlabelled is None:
+                raise files.Unlabelled(f"{path}: {error}") from None
+            rows = len(next(iter(table.values()), ()))
+            return cls._of_table({**table, "difficulty": np.full(rows, float(unlabelled))}, path.stem)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
