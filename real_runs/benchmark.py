@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--model", default=str(BASE), help="folder, hub name or smollm2 (default: %(default)s)")
     p.add_argument("--task", default="reverse", help="(default: %(default)s)")
     p.add_argument("--fixed", metavar="P+C", default="",
-                   help="tokens of each prompt and completion, whatever the model writes (default: the task's)")  # fmt: skip
+                   help="tokens of each prompt and completion, whatever is written (default: the task's)")  # fmt: skip
     p.add_argument("--batch", default="32", help="prompts per step (default: %(default)s)")
     p.add_argument("--rollouts", default="8", help="completions per prompt (default: %(default)s)")
     p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")

@@ -63,7 +63,7 @@ class Network:
     @property
     def _recomputes(self) -> bool:
         """Whether activations are recomputed in the backward pass: then there are no keys and values to share."""
-        return bool(self.model.training and getattr(self.model, "is_gradient_checkpointing", False))
+        return bool(self.model.training) and any(getattr(m, "gradient_checkpointing", 0) for m in self.model.modules())
 
     def _plain_states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
         if not self.cut:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from real_runs.tasks.arithmetic import LEVELS, arithmetic, first_line
 from real_runs.tasks.task import Draw, Problem, Stream
 from workbench.errors import InputError
 from workbench.streams import Role, generator
@@ -112,9 +113,10 @@ FAMILIES = {
         Family("reverse", 24, _reverse, _slip_digits),
         Family("sums", 12, _chain, _running_totals, _last_number),
         Family("skills", 16, _skill, _slip_letters),
+        Family("arithmetic", len(LEVELS), arithmetic, None, first_line),
     )
 }
-LIMITS = {"reverse": 26, "sums": 48, "skills": 18}  # tokens: the longest demonstration, an end mark, hardly more
+LIMITS = {"reverse": 26, "sums": 48, "skills": 18, "arithmetic": 8}  # tokens: the longest answer, hardly more
 
 
 def family_stream(family: Family) -> Stream:
