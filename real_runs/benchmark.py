@@ -1,19 +1,24 @@
 """Seconds per step of the real loop beside its floor and a peer: python real_runs/benchmark.py [--model FOLDER]
 
-Same model, prompts, batch, sampling limit and one optimiser step per batch, without KL penalty, in turn in one run:
+Same model, prompts, batch, sampling limit, type of products and one optimiser step per batch, without KL penalty, in
+turn in one run:
 - floor: a bare decode that drops finished sequences, and one forward and backward pass over the same tokens, with this
   project's cache and with transformers'; ratios are to the faster;
 - GRPO and PPO with a critic through Controller, train's steps and PPOLearner;
 - TRL's GRPOTrainer, where the package is installed.
+Below, where the time of a step goes, and what the machine's bandwidth and matrix rate would allow.
 
-Limits: GRPO takes at most 1.2 of the floor and 0.8 of TRL's GRPO, PPO with a critic at most 1.1 of TRL's GRPO.
+Limits on the tiny model: GRPO takes at most 1.2 of the floor and 0.8 of TRL's GRPO, PPO with a critic at most 1.1 of
+TRL's GRPO. On SmolLM2 (--model smollm2 --batch 8 --fixed 24+12): GRPO at most 0.5 of TRL's, PPO with a critic 0.8; at
+most 4 GiB of memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import tempfile
+import resource
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,180 +27,113 @@ from typing import Any
 import numpy as np
 import torch
 
-from real_runs.rl import cache, ppo
-from real_runs.rl.generate import Rollouts, forward
-from real_runs.rl.learner import HeldOut, PPOLearner, Settings
-from real_runs.rl.models import BASE, load
-from real_runs.runs.watch import Timed
-from real_runs.tasks.named import make_task
-from workbench import Uniform
+from real_runs.rl import ppo
+from real_runs.rl.models import BASE
+from real_runs.rl.precision import DTYPES
+from real_runs.speed.bound import Bound, Machine
+from real_runs.speed.rivals import Floor, Ours, Setting, trl_seconds
+from workbench.commands import Parser, exit_status
+from workbench.errors import InputError, check_choice, check_count
 
 
-class Ours:
-    """A step as train() does it: draw, attempt, observe, learn."""
-
-    def __init__(self, options: argparse.Namespace, algorithm: ppo.Algorithm) -> None:
-        task = make_task(options.task)
-        pool = task.pool(2000, seed=0)
-        self.controller, self.options = Timed(Uniform(), pool), options
-        self.learner = PPOLearner(
-            load(options.model), pool, task.score, HeldOut(*task.heldout(1, seed=0)), algorithm,
-            Settings(limit=options.limit or task.limit, micro_tokens=options.micro_tokens, lr=1e-6),
-        )  # fmt: skip
-        self.parts: dict[str, list[float]] = {"generate": [], "update": [], "controller": []}
-        self.tokens: list[float] = []
-
-    def step(self) -> None:
-        items = self.controller.next_batch(self.options.batch)
-        rewards = self.learner.attempt(items, self.options.rollouts)
-        self.learner.learn(items, rewards, self.controller.observe(items, rewards))
-        row = self.controller.row(1, self.learner)
-        self.controller.take()
-        for name, seconds in self.parts.items():
-            seconds.append(row[f"seconds_{name}"])
-        self.tokens.append(self.learner.stats["tokens"])
+def setting_of(options: argparse.Namespace) -> Setting:
+    fixed = None
+    if options.fixed:
+        parts = options.fixed.split("+")
+        if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+            raise InputError(f"--fixed: must be PROMPT+COMPLETION tokens, such as 24+12, got '{options.fixed}'")
+        fixed = int(parts[0]), int(parts[1])
+    counts = {}
+    for name, low in {"batch": 1, "rollouts": 2, "limit": 0, "micro_tokens": 0, "steps": 1}.items():
+        text = getattr(options, name)
+        flag = f"--{name.replace('_', '-')}"
+        counts[name] = check_count(flag, int(text) if text.isdecimal() else text, low)
+    check_choice("--dtype", options.dtype, DTYPES)
+    return Setting(options.model, options.task, dtype=options.dtype, fixed=fixed, **counts)
 
 
-class Floor:
-    """The least that a step has to do: no scores, no advantages, no clipping, no record, no keyed random numbers."""
-
-    def __init__(self, options: argparse.Namespace, like: Ours, in_place: bool) -> None:
-        self.options, self.like, self.policy, self.in_place = options, like, load(options.model), in_place
-        self.optimiser = torch.optim.Adam(self.policy.trainable, lr=1e-6)
-        self.draw = np.random.default_rng(0)
-
-    def step(self) -> None:
-        prompts = self.like.learner._prompts
-        chosen = [prompts[i] for i in self.draw.choice(len(prompts), self.options.batch, replace=False)]
-        rollouts = self._decode(chosen)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.policy.model.train()
-        for rows in self.like.learner._micro_batches(rollouts, torch.arange(len(rollouts))):
-            logits, tokens, _ = forward(self.policy.model, rollouts, rows, self.policy.pad)
-            (-ppo.token_logp(logits, tokens) * rollouts.mask[rows, : tokens.shape[1]]).sum().backward()
-        self.optimiser.step()
-
-    @torch.no_grad()
-    def _decode(self, prompts: list[list[int]]) -> Rollouts:
-        model, group, limit = self.policy.model.eval(), self.options.rollouts, self.like.learner.settings.limit
-        width, total = max(map(len, prompts)), len(prompts) * group
-        ids = torch.tensor([[self.policy.pad] * (width - len(p)) + p for p in prompts])
-        seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-        of_prompts = cache.for_prompts(model.config)
-        positions = (seen.cumsum(1) - 1).clamp(min=0)
-        name = cache.keyword(model)
-        out = model(input_ids=ids, attention_mask=seen, position_ids=positions, use_cache=True, logits_to_keep=1,
-                    **{name: of_prompts})  # fmt: skip
-        store: Any = (
-            cache.for_decode(of_prompts, len(prompts), width, group, limit, fixed=False) if self.in_place
-            else cache.Grown(of_prompts, len(prompts), width, group)
-        )  # fmt: skip
-        logits, seen = out.logits[:, -1].repeat_interleave(group, 0), seen.repeat_interleave(group, 0)
-        rows, ends = torch.arange(total), torch.tensor(self.policy.ends)
-        tokens, mask = torch.full((total, limit), self.policy.pad), torch.zeros(total, limit)
-        for t in range(limit):
-            token = torch.multinomial(torch.softmax(logits, -1), 1)[:, 0]
-            tokens[rows, t], mask[rows, t] = token, 1.0
-            going = ~torch.isin(token, ends)
-            if t + 1 == limit or not going.any():
-                break
-            if not going.all():
-                order = cache.closed_up(going)
-                store.keep(order)
-                rows, token, seen = rows[order], token[order], seen[order]
-            seen = torch.cat([seen, seen.new_ones(len(seen), 1)], 1)
-            store.open_column()
-            store.advance()
-            logits = model(input_ids=token[:, None], attention_mask=seen, position_ids=seen.sum(1, keepdim=True) - 1,
-                           use_cache=True, **{name: store}).logits[:, -1]  # fmt: skip
-        used = int(mask.sum(1).max())
-        doubled = [prompt for prompt in prompts for _ in range(group)]
-        return Rollouts(doubled, tokens[:, :used], mask[:, :used], mask[:, :used], None, mask[:, 0] > 0)
-
-
-def trl_seconds(options: argparse.Namespace, like: Ours, now: Callable[[], float]) -> tuple[list[float], float]:
-    """Seconds of each step of TRL's GRPOTrainer after the first, and its mean completion length."""
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
-
-    class Clock(TrainerCallback):
-        def __init__(self) -> None:
-            self.begun, self.seconds = 0.0, list[float]()
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.begun = now()
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds.append(now() - self.begun)
-
-    payload = like.learner.pool.payload or {}
-    data = Dataset.from_dict({"prompt": list(payload["prompt"]), "answer": [str(a) for a in payload["answer"]]})
-    score = like.learner.score
-
-    def reward(completions: list[str], answer: list[str], **_: Any) -> list[float]:
-        return [score(text, right) for text, right in zip(completions, answer, strict=True)]
-
-    policy, clock = load(options.model), Clock()
-    total = options.batch * options.rollouts
-    with tempfile.TemporaryDirectory() as folder:
-        config = GRPOConfig(
-            output_dir=folder, per_device_train_batch_size=total, num_generations=options.rollouts,
-            max_steps=options.steps + 1, max_completion_length=like.learner.settings.limit, beta=0.0,
-            learning_rate=1e-6, bf16=False, use_cpu=True, gradient_checkpointing=False, report_to=[],
-            disable_tqdm=True, save_strategy="no", logging_steps=1,
-        )  # fmt: skip
-        trainer = GRPOTrainer(
-            policy.model, [reward], config, train_dataset=data, processing_class=policy.tokenizer, callbacks=[clock]
-        )
-        trainer.train()
-    lengths = [log["completions/mean_length"] for log in trainer.state.log_history if "completions/mean_length" in log]
-    return clock.seconds[1:], float(np.mean(lengths)) if lengths else float("nan")
-
-
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", default=str(BASE), help="folder (default: %(default)s)")
+def main(arguments: list[str] | None = None) -> int:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p.add_argument("--model", default=str(BASE), help="folder, hub name or smollm2 (default: %(default)s)")
     p.add_argument("--task", default="reverse", help="(default: %(default)s)")
-    p.add_argument("--batch", type=int, default=32, help="prompts per step (default: %(default)s)")
-    p.add_argument("--rollouts", type=int, default=8, help="completions per prompt (default: %(default)s)")
-    p.add_argument("--limit", type=int, default=0, help="tokens per completion (default: the task's)")
-    p.add_argument("--micro-tokens", type=int, default=Settings().micro_tokens, help="(default: %(default)s)")
-    p.add_argument("--steps", type=int, default=10, help="timed, after one to warm up (default: %(default)s)")
+    p.add_argument("--fixed", metavar="P+C", default="",
+                   help="tokens of each prompt and completion, whatever the model writes (default: the task's)")  # fmt: skip
+    p.add_argument("--batch", default="32", help="prompts per step (default: %(default)s)")
+    p.add_argument("--rollouts", default="8", help="completions per prompt (default: %(default)s)")
+    p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
+    p.add_argument("--micro-tokens", default="0", help="(default: as the model allows)")
+    p.add_argument("--dtype", default="auto", help="of matrix products: auto, float32 or bfloat16 (default: auto)")
+    p.add_argument("--steps", default="10", help="timed, after one to warm up (default: %(default)s)")
     p.add_argument("--processor-time", action="store_true",
                    help="instead of wall time: for one thread on a machine that others use")  # fmt: skip
-    options = p.parse_args()
+    p.add_argument("--no-peer", action="store_true", help="leave TRL out")
+    options = p.parse_args(arguments)
+    return exit_status(lambda: measure(setting_of(options), options.processor_time, not options.no_peer))
+
+
+def measure(setting: Setting, processor_time: bool, peer: bool) -> None:
     warnings.simplefilter("ignore")  # of the peer
-    grpo, actor_critic = Ours(options, ppo.Algorithm("grpo")), Ours(options, ppo.Algorithm("gae", whiten=True))
-    rivals: dict[str, Any] = {"floor": Floor(options, grpo, True), "floor, transformers": Floor(options, grpo, False)}
-    rivals |= {"GRPO": grpo, "PPO with critic": actor_critic}
-    times: dict[str, list[float]] = {name: [] for name in rivals}
-    now = time.process_time if options.processor_time else time.perf_counter
-    for turn in range(options.steps + 1):  # in turn, so that a change of the machine's speed meets all
-        for name, rival in rivals.items():
-            start = now()
-            rival.step()
-            if turn:
-                times[name].append(now() - start)
+    now = time.process_time if processor_time else time.perf_counter
+    grpo = Ours(setting, ppo.Algorithm("grpo"))
+    typical: dict[str, float] = {}
+    typical["GRPO"] = _seconds(setting, {"GRPO": grpo}, now)["GRPO"]  # alone at first: its memory is its own
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    actor_critic = Ours(setting, ppo.Algorithm("gae", whiten=True))
+    rivals: dict[str, Any] = {"floor": Floor(setting, grpo, True), "floor, transformers": Floor(setting, grpo, False),
+                              "GRPO": grpo, "PPO with critic": actor_critic}  # fmt: skip
+    typical = _seconds(setting, rivals, now)
     note = ""
-    if importlib.util.find_spec("trl"):
-        times["TRL GRPO"], length = trl_seconds(options, grpo, now)
-        mine = np.mean(grpo.tokens) / (options.batch * options.rollouts)
-        note = f"; mean completion {mine:.1f} tokens, TRL's {length:.1f}"
-    typical = {name: float(np.median(seconds)) for name, seconds in times.items()}
+    if peer and importlib.util.find_spec("trl"):
+        seconds, length = trl_seconds(setting, grpo, now)
+        typical["TRL GRPO"] = float(np.median(seconds))
+        note = f"; mean completion {_mean_tokens(grpo):.1f} tokens, TRL's {length:.1f}"
     floor = min(typical["floor"], typical["floor, transformers"])
-    total = options.batch * options.rollouts
-    print(f"{total} completions of up to {grpo.learner.settings.limit} tokens, {torch.get_num_threads()} threads, "
-          f"medians of {options.steps} steps{note}")  # fmt: skip
+    limit, dtype = grpo.learner.settings.limit, grpo.learner.policy.dtype
+    print(f"{setting.batch * setting.rollouts} completions of up to {limit} tokens, {dtype}, {torch.get_num_threads()} "
+          f"threads, medians of {setting.steps} steps{note}")  # fmt: skip
     for name, seconds in typical.items():
         ratios = [f"{seconds / floor:.2f} x floor"]
         ratios += [f"{seconds / typical['TRL GRPO']:.2f} x TRL"] if "TRL GRPO" in typical else []
         print(f"  {name:19s} {seconds:7.3f} s   {'   '.join(ratios)}")
+    print(f"  peak memory of the process with the GRPO learner alone: {peak:.2f} GiB")
     for rival, name in ((grpo, "GRPO"), (actor_critic, "PPO with critic")):
         parts = {part: float(np.median(seconds[1:])) for part, seconds in rival.parts.items()}
         whole = sum(parts.values())
         print(f"  {name}: " + ", ".join(f"{part} {seconds / whole:.1%}" for part, seconds in parts.items()))
         print("    operators: " + ", ".join(f"{name} {share:.0%}" for name, share in operators(rival)))
+    print(allowed(setting, grpo))
+
+
+def _seconds(setting: Setting, rivals: dict[str, Any], now: Callable[[], float]) -> dict[str, float]:
+    """Median seconds of a step of each, in turn, so that a change of the machine's speed meets all."""
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(setting.steps + 1):
+        for name, rival in rivals.items():
+            start = now()
+            rival.step()
+            if turn:
+                times[name].append(now() - start)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def _mean_tokens(rival: Ours) -> float:
+    return float(np.mean(rival.tokens)) / (rival.options.batch * rival.options.rollouts)
+
+
+def allowed(setting: Setting, rival: Ours) -> str:
+    """What the machine would allow, and the share of it that this project reaches."""
+    policy = rival.learner.policy
+    dtype = torch.bfloat16 if policy.dtype == "bfloat16" else torch.float32
+    machine = Machine.measured(policy.model.config.get_text_config(), dtype, policy.model.device)
+    prompt = float(np.mean([len(ids) for ids in rival.learner._prompts]))
+    tokens = prompt, _mean_tokens(rival)
+    bound = Bound.of(machine, policy.model, setting.batch, setting.rollouts, *tokens, dtype.itemsize)
+    decode, update = (float(np.median(rival.parts[name][1:])) for name in ("generate", "update"))
+    return (
+        f"  the machine: {machine.rate / 1e9:.0f} GFLOP/s of products, {machine.bandwidth / 1e9:.1f} GB/s of weights; "
+        f"decode at least {bound.decode:.3f} s ({bound.decode / decode:.0%} of ours), "
+        f"update at least {bound.update:.3f} s ({bound.update / update:.0%} of ours)"
+    )
 
 
 def operators(rival: Ours, count: int = 6) -> list[tuple[str, float]]:
@@ -208,4 +146,4 @@ def operators(rival: Ours, count: int = 6) -> list[tuple[str, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
