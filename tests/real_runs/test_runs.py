@@ -206,7 +206,7 @@ def test_tensorboard_is_an_option(run):
 def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
     make_task = named.make_task
 
-    def hostile(spec, scorer=""):
+    def hostile(spec, scorer="", answer=""):
         def score(completion, answer):
             if completion.startswith("1"):
                 raise ValueError("cannot\nread this")
