@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from real_runs.tasks.task import Draw, Problem
 
 NUMBERS = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()
-THINGS = "apples books cards coins cups eggs keys pens shells toys".split()
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+THINGS = ("apples", "books", "cards", "coins", "cups", "eggs", "keys", "pens", "shells", "toys")
 
 
 @dataclass(frozen=True)
