@@ -32,8 +32,8 @@ class Run:
     """Everything a run depends on. Text fields are those of the command line. Raises InputError, named by option."""
 
     task: str = _option(
-        "reverse", "NAME", "reverse, sums, skills, reasoning-gym:GENERATOR, a file of prompts and answers, an entry "
-        "point of the group workbench.tasks, or package.module:Name",
+        "reverse", "NAME", "reverse, sums, skills, arithmetic, reasoning-gym:GENERATOR, a file of prompts and answers, "
+        "an entry point of the group workbench.tasks, or package.module:Name",
     )  # fmt: skip
     scorer: str = _option(
         "", "NAME", "math, exact, or package.module:function of a completion and an answer, which runs in a process of "

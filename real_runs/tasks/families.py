@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from real_runs.tasks.arithmetic import LEVELS, arithmetic, first_line
+from real_runs.tasks import arithmetic
 from real_runs.tasks.task import Draw, Problem, Stream
 from workbench.errors import InputError
 from workbench.streams import Role, generator
@@ -113,10 +113,11 @@ FAMILIES = {
         Family("reverse", 24, _reverse, _slip_digits),
         Family("sums", 12, _chain, _running_totals, _last_number),
         Family("skills", 16, _skill, _slip_letters),
-        Family("arithmetic", len(LEVELS), arithmetic, None, first_line),
+        Family("arithmetic", len(arithmetic.LEVELS), arithmetic.make, final=arithmetic.first_line),
     )
 }
-LIMITS = {"reverse": 26, "sums": 48, "skills": 18, "arithmetic": 8}  # tokens: the longest answer, hardly more
+# tokens: the longest demonstration, an end mark, hardly more; arithmetic: a number of five digits and a line break
+LIMITS = {"reverse": 26, "sums": 48, "skills": 18, "arithmetic": 8}
 
 
 def family_stream(family: Family) -> Stream:

@@ -29,10 +29,10 @@ SCORERS: dict[str, Callable[[], Scorer]] = {
 def make_task(spec: str, scorer: str = "", answer: str = "") -> Task:
     """The task of a name, with a scorer of your own instead of the task's where `scorer` names one.
 
-    spec: a family (reverse, sums, skills), reasoning-gym:NAME, file:PATH or a path that ends in .parquet, .jsonl or
-    .csv, an entry point of the group workbench.tasks, or package.module:Name. The last two name a `Task`, a `Family`,
-    or a class or function that returns one when it is called without arguments; a `Task` whose score is a function of
-    a module is scored in a process of its own, too.
+    spec: a family (reverse, sums, skills, arithmetic), reasoning-gym:NAME, file:PATH or a path that ends in .parquet,
+    .jsonl or .csv, an entry point of the group workbench.tasks, or package.module:Name. The last two name a `Task`, a
+    `Family`, or a class or function that returns one when it is called without arguments; a `Task` whose score is a
+    function of a module is scored in a process of its own, too.
     scorer: math, exact, or package.module:function, a function (completion, answer) -> [0, 1], which runs in a process
     of its own with limits on time and memory.
     answer: where a completion has its answer (`answers.Reader`); "" where the scorer reads it.

@@ -147,7 +147,7 @@ def test_a_task_is_an_entry_point_a_family_or_what_returns_a_task(package):
                           "{0}.tasks:NUMBER, a int"),
      ("{0}.tasks:Nope", "task: must name what {0}.tasks has, got '{0}.tasks:Nope'"),
      ("{0}.nope:Nope", "task: must name a module that can be imported, got '{0}.nope:Nope' (Module"),
-     ("nope", "task: must be reverse, sums, skills, {0}-letters, reasoning-gym:NAME, package.module:Name, or a ")],
+     ("nope", "task: must be reverse, sums, skills, arithmetic, {0}-letters, reasoning-gym:NAME, package.module:Na")],
 )  # fmt: skip
 def test_a_task_that_is_none_is_refused_in_one_line(package, task, expected):
     with pytest.raises(InputError) as refused:

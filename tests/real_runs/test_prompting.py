@@ -317,7 +317,8 @@ def run(roomy, tmp_path, capsys):
             "eval_every": 2, "save_every": 1, "threads": 1, "out": tmp_path / "out",
         } | changes  # fmt: skip
         arguments = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        assert train.main([*arguments, "--anyway", *map(str, more)]) == code, capsys.readouterr().err
+        arguments += ["--anyway", *map(str, more)]  # the tiny model solves next to nothing of the task
+        assert train.main(arguments) == code, capsys.readouterr().err
         return capsys.readouterr().err
 
     return go

@@ -1,8 +1,10 @@
 """Tasks: right answers, held-out prompts that no pool holds, and scorers that hostile text cannot run, stall or end."""
 
 import json
+import re
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from workbench.errors import InputError
 from workbench.streams import Role, generator
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
+DEMONSTRATED = [family for family in FAMILIES.values() if family.demonstrate]
 GYM = ("chain_sum", "simple_integration", "string_insertion")  # the last two run a model's text as Python
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 AFTER = dict(zip(ALPHABET, ALPHABET[1:] + "a", strict=True))
@@ -40,7 +43,7 @@ def reference(prompt):
     return "".join(reversed(text)) if task in ("rev", "flip", "back") else text
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+@pytest.mark.parametrize("family", DEMONSTRATED, ids=lambda family: family.name)
 def test_answers_are_right_at_every_level(family):
     draw = generator(0, Role.PROBLEM)
     for level in range(1, family.levels + 1):
@@ -50,6 +53,51 @@ def test_answers_are_right_at_every_level(family):
             assert problem.prompt.endswith("=")
 
 
+ENGLISH = (
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+WORDS = dict(zip(ENGLISH, range(1, 21), strict=True))
+FORMS = (
+    (r"(.+?)([+*/-])(\d+)=", lambda a, op, b: {"+": a + b, "-": a - b, "*": a * b, "/": Fraction(a, b)}[op]),
+    (r"(\d+) (times) (\d+) is ", lambda a, _, b: a * b),
+    (r"(\w+) (plus) (\w+)=", lambda a, _, b: a + b),
+    (r"(\d+) \w+ (and|less) (\d+)(?: more)?=", lambda a, op, b: a + b if op == "and" else a - b),
+    (r"(\d+) (bags of) (\d+) \w+=", lambda a, _, b: a * b),
+)
+
+
+def arithmetic(prompt):
+    """The answer of a problem of the family arithmetic, read from its prompt."""
+    if prompt.count("+") > 1:
+        return str(sum(map(int, prompt.rstrip("=").split("+"))))
+    ((match, value),) = ((m, value) for form, value in FORMS if (m := re.fullmatch(form, prompt)))
+    one, other = (WORDS.get(text) or int(text) for text in (match[1], match[3]))
+    return str(value(one, match[2], other))
+
+
+def test_arithmetic_is_right_and_short_and_every_prompt_is_of_one_level():
+    family, level_of, kinds = FAMILIES["arithmetic"], {}, set()
+    draw = generator(0, Role.PROBLEM)
+    for level in range(1, family.levels + 1):
+        for problem in (family.make(draw, level) for _ in range(400)):
+            assert problem.answer == arithmetic(problem.prompt)
+            assert int(problem.answer) > 0
+            assert len(problem.prompt) <= 26
+            assert level_of.setdefault(problem.prompt, level) == problem.level == level
+            kinds.add(problem.category)
+            assert family.score(f" {problem.answer}\n1+1=2", problem.answer) == 1.0
+            assert family.score(f"{problem.answer}0", problem.answer) == 0.0
+    assert kinds == {"words", "product", "sum", "difference", "quotient", "story"}
+
+
+def test_arithmetic_holds_out_24_different_problems_of_each_stratum():
+    task = make_task("arithmetic")
+    prompts, answers, stratum = task.heldout(24)
+    assert [len({p for p, s in zip(prompts, stratum, strict=True) if s == of}) for of in range(10)] == [24] * 10
+    assert all(len(answer) + 1 < task.limit for answer in answers)
+
+
 def test_a_level_is_the_length_of_the_problem():
     for name, length in (("reverse", len), ("sums", lambda text: text.count("+")), ("skills", len)):
         for problem in FAMILIES[name].problems(60, seed=1):
@@ -57,7 +105,7 @@ def test_a_level_is_the_length_of_the_problem():
             assert length(text) == problem.level
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+@pytest.mark.parametrize("family", DEMONSTRATED, ids=lambda family: family.name)
 def test_a_demonstration_without_slips_is_right(family):
     draw = generator(0, Role.DEMONSTRATION)
     for problem in family.problems(200, seed=2):
@@ -99,7 +147,7 @@ def test_only_the_last_running_total_counts():
 @pytest.mark.parametrize("name", [*FAMILIES, "reasoning-gym:chain_sum"])
 def test_every_completion_needs_at_most_the_limit(name):
     task = make_task(name)
-    if name in FAMILIES:
+    if name in FAMILIES and FAMILIES[name].demonstrate:
         draw = generator(0, Role.DEMONSTRATION)
         problems = FAMILIES[name].problems(200, seed=0, level=FAMILIES[name].levels)
         longest = max(len(FAMILIES[name].demonstrate(draw, problem, 0.0)) for problem in problems)
@@ -120,7 +168,8 @@ def test_a_pool_is_what_its_seed_says(name):
     levels = FAMILIES[name].levels
     np.testing.assert_allclose(pool.difficulty, 100 * (pool.level - 1) / (levels - 1))
     assert set(pool.level) == set(range(1, levels + 1))
-    assert all(reference(p) == a for p, a in zip(pool.payload["prompt"], pool.payload["answer"], strict=True))
+    right = arithmetic if name == "arithmetic" else reference
+    assert all(right(p) == a for p, a in zip(pool.payload["prompt"], pool.payload["answer"], strict=True))
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "reasoning-gym:chain_sum"])
@@ -527,7 +576,8 @@ def test_a_scorers_process_ends_with_its_owner():
 def test_an_unknown_task_is_refused(spec):
     with pytest.raises(InputError) as caught:
         make_task(spec)
-    choices = "reverse, sums, skills, reasoning-gym:NAME, package.module:Name, or a .parquet, .jsonl or .csv file"
+    files = "or a .parquet, .jsonl or .csv file"
+    choices = f"{', '.join(FAMILIES)}, reasoning-gym:NAME, package.module:Name, {files}"
     assert str(caught.value) == f"task: must be {choices}, got '{spec}'"
 
 
