@@ -16,6 +16,7 @@ from torch import Tensor
 from real_runs.rl.generate import Rollouts, forward, in_full, left_padded, positions_of
 
 SAME = 1e-4  # of the largest logit: passes that differ by more do not differ by rounding alone
+LARGE = 1e3  # beyond the logits of any model: a cap shows there
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Network:
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
         body, head = whole.base_model, whole.get_output_embeddings()
         plain = cls(model, model, _unchanged, cut=False, shares=False)
-        if body is whole or head is None:
+        if body is whole or head is None or not _comes_last(head, model):
             return plain
         for shares in (_has_keys_and_values(model), False):
             found = cls(model, body, head, cut=True, shares=shares)
@@ -116,11 +117,32 @@ def _has_keys_and_values(model: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in layers)
 
 
+def _tokens(model: Any) -> Tensor:
+    """Twelve of them to try a model on."""
+    return torch.arange(12, device=model.device) % model.get_input_embeddings().num_embeddings
+
+
+@torch.no_grad()
+def _comes_last(head: Any, model: Any) -> bool:
+    """Whether logits are what the head gives, however large: neither scaled nor capped afterwards."""
+    given: list[Tensor] = []
+
+    def enlarge(_head: Any, _states: Any, out: Tensor) -> Tensor:
+        given.append(out * (LARGE / out.abs().max()))
+        return given[-1]
+
+    hook = head.register_forward_hook(enlarge)
+    try:
+        logits = model(input_ids=_tokens(model)[None], use_cache=False).logits
+    finally:
+        hook.remove()
+    return len(given) == 1 and torch.equal(logits, given[0])
+
+
 @torch.no_grad()
 def _agree(network: Network, plain: Network) -> bool:
     """Whether two networks of one model give the same logits for prompts and completions of different lengths."""
-    vocabulary = network.model.get_input_embeddings().num_embeddings
-    token = torch.arange(12, device=network.model.device) % vocabulary
+    token = _tokens(network.model)
     prompts = [token[:3].tolist()] * 2 + [token[3:4].tolist()] * 2
     tokens, mask = token.view(4, 3), torch.ones(4, 3, device=token.device)
     mask[1, 2], mask[3, 1:] = 0.0, 0.0
@@ -133,5 +155,4 @@ def _agree(network: Network, plain: Network) -> bool:
         return False
     finally:
         network.model.train(was_training)
-    wrong = (one - other).abs()[mask > 0].max()
-    return one.shape == other.shape and bool(wrong <= SAME * other.abs().max())
+    return one.shape == other.shape and bool((one - other).abs()[mask > 0].max() <= SAME * other.abs().max())
