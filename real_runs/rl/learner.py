@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,7 @@ class PPOLearner:
         self._piece = memory.piece_tokens(policy.model)
         self._penalised = algorithm.kl_in != "none" and algorithm.kl_coef > 0
         self.reference = policy.frozen_copy() if self._penalised else None
+        self._reference_network = self.network if self.reference is None else Network.of(self.reference)
         with seeded(seed):
             self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
         groups = [{"params": policy.trainable, "lr": settings.lr}]
@@ -324,7 +325,7 @@ class PPOLearner:
             self.optimiser.zero_grad(set_to_none=False)  # gradients keep their memory
             sums = dict.fromkeys((*STATS, "weight"), 0.0)
             with self.policy.autocast():  # one context: weights are converted once
-                for rows in self._micro_batches(batch, part[taught[part]]):
+                for rows in self._micro_batches(self.network, batch, part[taught[part]]):
                     self._accumulate(per_token, rows, weights, sums)
             self._step(sums)
             for name in ("kl", "entropy", "logp_gap_mean"):  # of the tokens that had a gradient
@@ -430,9 +431,9 @@ class PPOLearner:
     @torch.no_grad()
     def _reference_logp(self, batch: Rollouts) -> Tensor:
         out = torch.zeros_like(batch.logp)
-        with self.policy.autocast(), self.policy.as_reference(self.reference) as reference:
-            network = replace(self.network, model=reference) if reference is self.model else Network.of(reference)
-            for rows in self._micro_batches(batch, torch.arange(len(batch))):
+        network = self._reference_network
+        with self.policy.autocast(), self.policy.as_reference(self.reference):
+            for rows in self._micro_batches(network, batch, torch.arange(len(batch))):
                 states, _ = network.states(batch, rows, self.policy.pad)
                 there = batch.mask[rows, : states.shape[1]] > 0
                 found = torch.zeros_like(there, dtype=out.dtype)
@@ -451,17 +452,19 @@ class PPOLearner:
         order = generator(self.seed, Role.SHUFFLE, self.updates).permutation(count)
         return [torch.from_numpy(np.sort(part)) for part in np.array_split(order, self.settings.updates) if len(part)]
 
-    def _micro_batches(self, batch: Rollouts, rows: Tensor) -> list[Tensor]:
+    def _micro_batches(self, network: Network, batch: Rollouts, rows: Tensor) -> list[Tensor]:
         """Rows sorted by length and cut so that none holds more than `micro_tokens`, padding included.
 
-        Rows of one prompt lie side by side, and their prompt counts once where they share its pass.
+        Rows of one prompt lie side by side, and their prompt counts once where the network reads it once. A row that
+        holds more by itself is alone.
         """
         prompts = [tuple(batch.prompts[row]) for row in rows.tolist()]
         length = batch.lengths[rows].cpu().tolist()
         micro: list[list[int]] = []
+        once = network.reads_once
         widest = longest = count = 0  # of the prompts, of the completions, and of the prompts that are read
         for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i], length[i])):
-            again = bool(micro) and self.network.shares and prompts[i] == prompts[micro[-1][-1]]
+            again = bool(micro) and once and prompts[i] == prompts[micro[-1][-1]]
             wide, long, read = max(widest, len(prompts[i])), max(longest, length[i]), count + (not again)
             if not micro or read * wide + (len(micro[-1]) + 1) * long > self._micro_tokens:
                 micro.append([])

@@ -55,16 +55,20 @@ class Network:
         """
         prompts = [tuple(rollouts.prompts[row]) for row in rows.tolist()]
         place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-        if not self.shares or len(place) == len(prompts) or self._recomputes:
+        if not self.reads_once or len(place) == len(prompts):
             return self._plain_states(rollouts, rows, pad)
         of_row = torch.tensor([place[prompt] for prompt in prompts], device=self.model.device)
         hidden = self._shared_states(rollouts, rows, list(place), of_row, pad)
         return hidden, hidden
 
     @property
-    def _recomputes(self) -> bool:
-        """Whether activations are recomputed in the backward pass: then there are no keys and values to share."""
-        return bool(self.model.training and getattr(self.model, "is_gradient_checkpointing", False))
+    def reads_once(self) -> bool:
+        """Whether a prompt is read once for all its completions.
+
+        Not where activations are recomputed in the backward pass: there are no keys and values to share then.
+        """
+        recomputes = any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules())
+        return self.shares and not (self.model.training and recomputes)
 
     def _plain_states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
         if not self.cut:
