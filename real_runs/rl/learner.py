@@ -340,10 +340,10 @@ class PPOLearner:
         self.stats |= dict.fromkeys(absent + (["value_loss"] if self.critic is None else []), np.nan)
 
     def _step(self, sums: dict[str, float]) -> None:
-        """One step of the optimiser with the gradient that is there; without any, as with a gradient of zeros."""
+        """One step of the optimiser with the gradient that is there, which is 0 where no pass has left one."""
         trainable = self.policy.trainable
-        if all(parameter.grad is None for parameter in trainable):
-            for parameter in trainable:
+        for parameter in trainable:
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         sums["grad_norm"] = float(nn.utils.clip_grad_norm_(trainable, self.settings.grad_clip))
         if np.isfinite(sums["grad_norm"]):  # otherwise the parameters stay, and the record shows it
