@@ -332,12 +332,14 @@ class PPOLearner:
                 sums[name] /= sums["weight"] or 1.0
             totals.append(sums)
         self.stats = {name: float(np.mean([sums[name] for sums in totals])) for name in STATS}
-        first = totals[0]  # later parts were sampled by another policy than they meet
-        self.stats |= {"trained_share": float(taught.float().mean()), "logp_gap_max": first["logp_gap_max"],
-                       "logp_gap_mean": first["logp_gap_mean"]}  # fmt: skip
-        absent = [] if taught.any() else ["entropy", "logp_gap_mean", "logp_gap_max"]
-        absent += ["kl"] if logp_ref is None else []
-        self.stats |= dict.fromkeys(absent + (["value_loss"] if self.critic is None else []), np.nan)
+        trained = [sums for sums in totals if sums["weight"]]
+        for name in ("kl", "entropy"):
+            self.stats[name] = float(np.mean([sums[name] for sums in trained])) if trained else np.nan
+        for name in ("logp_gap_mean", "logp_gap_max"):  # later parts were sampled by another policy than they meet
+            self.stats[name] = totals[0][name] if totals[0]["weight"] else np.nan
+        self.stats["trained_share"] = float(taught.float().mean())
+        absent = (["kl"] if logp_ref is None else []) + (["value_loss"] if self.critic is None else [])
+        self.stats |= dict.fromkeys(absent, np.nan)
 
     def _step(self, sums: dict[str, float]) -> None:
         """One step of the optimiser with the gradient that is there, which is 0 where no pass has left one."""
