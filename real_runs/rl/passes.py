@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from real_runs.rl.generate import Rollouts, forward, in_full, left_padded, positions_of
+from real_runs.rl import ppo
+from real_runs.rl.generate import Rollouts, forward, generate, in_full, left_padded, positions_of
 
 SAME = 1e-4  # of the largest logit: passes that differ by more do not differ by rounding alone
 LARGE = 1e3  # beyond the logits of any model: a cap shows there
@@ -105,6 +106,26 @@ class Network:
             attention_mask=torch.cat([seen[of_row], read], 1), **about,
         )  # fmt: skip
         return torch.cat([states, rest.last_hidden_state], 1)
+
+
+@torch.no_grad()
+def samples_as_it_trains(model: Any) -> bool:
+    """Try on a few tokens whether sampled ones have the log-probabilities of a training pass, behind a padded prompt too.
+
+    Not so for a model without a cache, and for one that takes no mask of its padding when it reads token by token.
+    """
+    one, *others = _tokens(model)[:4].tolist()
+    was_training = model.training
+    model.eval()
+    try:
+        rollouts = generate(model, [[one], others], 2, 4, torch.full((4, 4), 0.5), ends=[-1], pad=0)
+        logits, tokens, _ = forward(model, rollouts, torch.arange(4), 0)
+    except Exception:  # transformers raises many kinds
+        return False
+    finally:
+        model.train(was_training)
+    gap = (ppo.token_logp(logits, tokens) - rollouts.logp).abs().max()
+    return bool(gap <= SAME * logits.abs().max())
 
 
 def _unchanged(states: Tensor) -> Tensor:
