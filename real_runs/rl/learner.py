@@ -16,6 +16,7 @@ from real_runs.rl import memory, ppo
 from real_runs.rl.generate import Rollouts, generate
 from real_runs.rl.models import Policy, seeded
 from real_runs.rl.passes import Network
+from real_runs.rl.precision import without_gradient
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
@@ -430,11 +431,10 @@ class PPOLearner:
         sums["logp_gap_max"] = max(sums["logp_gap_max"], float(gap.max()))
         return loss
 
-    @torch.no_grad()
     def _reference_logp(self, batch: Rollouts) -> Tensor:
         out = torch.zeros_like(batch.logp)
         network = self._reference_network
-        with self.policy.autocast(), self.policy.as_reference(self.reference):
+        with self.policy.as_reference(self.reference) as reference, without_gradient(reference, self.policy.dtype):
             for rows in self._micro_batches(network, batch, torch.arange(len(batch))):
                 states, _ = network.states(batch, rows, self.policy.pad)
                 there = batch.mask[rows, : states.shape[1]] > 0

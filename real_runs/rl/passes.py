@@ -158,7 +158,8 @@ def _comes_last(head: Any, model: Any) -> bool:
 
     hook = head.register_forward_hook(enlarge)
     try:
-        logits = model(input_ids=_tokens(model)[None], use_cache=False).logits
+        ids = _tokens(model)[None]
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     finally:
         hook.remove()
     return len(given) == 1 and torch.equal(logits, given[0])
