@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from real_runs.rl import ppo
-from real_runs.rl.precision import arithmetic
+from real_runs.rl.precision import without_gradient
 from real_runs.rl.stopping import Stop
 from workbench.errors import InputError, check_choice
 
@@ -44,7 +44,6 @@ class Rollouts:
         return self.mask.sum(1).long()
 
 
-@torch.no_grad()
 def generate(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -63,7 +62,7 @@ def generate(
 
     uniforms: (B group, limit) in [0, 1), one per token: token = first v with cdf(v) > u. A completion uses its own row,
     whatever else is in the batch. ends: token ids that end a completion; stop: a text that does, whose
-    last token is the completion's last. temperature: 0 is greedy. dtype: see `arithmetic`.
+    last token is the completion's last. temperature: 0 is greedy. dtype: see `without_gradient`.
 
     decoding: "eager": finished sequences are dropped before the next token. "graph": steps of fixed shapes, captured as
     CUDA graphs and replayed on a GPU; finished sequences are dropped when they are half of the batch. "auto": eager on
@@ -73,7 +72,7 @@ def generate(
     """
     check_choice("decoding", decoding, DECODINGS)
     wanted = decoding == "graph" or (decoding == "auto" and model.device.type == "cuda" and limit >= GRAPH_FROM)
-    with arithmetic(model.device, dtype):
+    with without_gradient(model, dtype):
         state = _Decode(model, prompts, group, limit, uniforms, ends, pad, temperature, critic, wanted, stop)
         fixed = state.cache.fixed
         if decoding == "graph" and not fixed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from real_runs.rl import memory, ppo
 from real_runs.rl.generate import Rollouts, generate
 from real_runs.rl.models import Policy, seeded
 from real_runs.rl.passes import Network
+from real_runs.rl.precision import without_gradient
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
@@ -150,6 +151,7 @@ class PPOLearner:
         self._piece = memory.piece_tokens(policy.model)
         self._penalised = algorithm.kl_in != "none" and algorithm.kl_coef > 0
         self.reference = policy.frozen_copy() if self._penalised else None
+        self._reference_network = self.network if self.reference is None else Network.of(self.reference)
         with seeded(seed):
             self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
         groups = [{"params": policy.trainable, "lr": settings.lr}]
@@ -324,25 +326,27 @@ class PPOLearner:
             self.optimiser.zero_grad(set_to_none=False)  # gradients keep their memory
             sums = dict.fromkeys((*STATS, "weight"), 0.0)
             with self.policy.autocast():  # one context: weights are converted once
-                for rows in self._micro_batches(batch, part[taught[part]]):
+                for rows in self._micro_batches(self.network, batch, part[taught[part]]):
                     self._accumulate(per_token, rows, weights, sums)
             self._step(sums)
             for name in ("kl", "entropy", "logp_gap_mean"):  # of the tokens that had a gradient
                 sums[name] /= sums["weight"] or 1.0
             totals.append(sums)
         self.stats = {name: float(np.mean([sums[name] for sums in totals])) for name in STATS}
-        first = totals[0]  # later parts were sampled by another policy than they meet
-        self.stats |= {"trained_share": float(taught.float().mean()), "logp_gap_max": first["logp_gap_max"],
-                       "logp_gap_mean": first["logp_gap_mean"]}  # fmt: skip
-        absent = [] if taught.any() else ["entropy", "logp_gap_mean", "logp_gap_max"]
-        absent += ["kl"] if logp_ref is None else []
-        self.stats |= dict.fromkeys(absent + (["value_loss"] if self.critic is None else []), np.nan)
+        trained = [sums for sums in totals if sums["weight"]]
+        for name in ("kl", "entropy"):
+            self.stats[name] = float(np.mean([sums[name] for sums in trained])) if trained else np.nan
+        for name in ("logp_gap_mean", "logp_gap_max"):  # later parts were sampled by another policy than they meet
+            self.stats[name] = totals[0][name] if totals[0]["weight"] else np.nan
+        self.stats["trained_share"] = float(taught.float().mean())
+        absent = (["kl"] if logp_ref is None else []) + (["value_loss"] if self.critic is None else [])
+        self.stats |= dict.fromkeys(absent, np.nan)
 
     def _step(self, sums: dict[str, float]) -> None:
-        """One step of the optimiser with the gradient that is there; without any, as with a gradient of zeros."""
+        """One step of the optimiser with the gradient that is there, which is 0 where no pass has left one."""
         trainable = self.policy.trainable
-        if all(parameter.grad is None for parameter in trainable):
-            for parameter in trainable:
+        for parameter in trainable:
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         sums["grad_norm"] = float(nn.utils.clip_grad_norm_(trainable, self.settings.grad_clip))
         if np.isfinite(sums["grad_norm"]):  # otherwise the parameters stay, and the record shows it
@@ -427,12 +431,11 @@ class PPOLearner:
         sums["logp_gap_max"] = max(sums["logp_gap_max"], float(gap.max()))
         return loss
 
-    @torch.no_grad()
     def _reference_logp(self, batch: Rollouts) -> Tensor:
         out = torch.zeros_like(batch.logp)
-        with self.policy.autocast(), self.policy.as_reference(self.reference) as reference:
-            network = replace(self.network, model=reference) if reference is self.model else Network.of(reference)
-            for rows in self._micro_batches(batch, torch.arange(len(batch))):
+        network = self._reference_network
+        with self.policy.as_reference(self.reference) as reference, without_gradient(reference, self.policy.dtype):
+            for rows in self._micro_batches(network, batch, torch.arange(len(batch))):
                 states, _ = network.states(batch, rows, self.policy.pad)
                 there = batch.mask[rows, : states.shape[1]] > 0
                 found = torch.zeros_like(there, dtype=out.dtype)
@@ -451,17 +454,19 @@ class PPOLearner:
         order = generator(self.seed, Role.SHUFFLE, self.updates).permutation(count)
         return [torch.from_numpy(np.sort(part)) for part in np.array_split(order, self.settings.updates) if len(part)]
 
-    def _micro_batches(self, batch: Rollouts, rows: Tensor) -> list[Tensor]:
+    def _micro_batches(self, network: Network, batch: Rollouts, rows: Tensor) -> list[Tensor]:
         """Rows sorted by length and cut so that none holds more than `micro_tokens`, padding included.
 
-        Rows of one prompt lie side by side, and their prompt counts once where they share its pass.
+        Rows of one prompt lie side by side, and their prompt counts once where the network reads it once. A row that
+        holds more by itself is alone.
         """
         prompts = [tuple(batch.prompts[row]) for row in rows.tolist()]
         length = batch.lengths[rows].cpu().tolist()
         micro: list[list[int]] = []
+        once = network.reads_once
         widest = longest = count = 0  # of the prompts, of the completions, and of the prompts that are read
         for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i], length[i])):
-            again = bool(micro) and self.network.shares and prompts[i] == prompts[micro[-1][-1]]
+            again = bool(micro) and once and prompts[i] == prompts[micro[-1][-1]]
             wide, long, read = max(widest, len(prompts[i])), max(longest, length[i]), count + (not again)
             if not micro or read * wide + (len(micro[-1]) + 1) * long > self._micro_tokens:
                 micro.append([])

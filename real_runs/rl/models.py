@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from real_runs.rl import smollm2
 from real_runs.rl.generate import DECODINGS, Rollouts
-from real_runs.rl.passes import SAME
+from real_runs.rl.passes import SAME, samples_as_it_trains
 from real_runs.rl.precision import arithmetic, choose
 from real_runs.rl.stopping import Stop
 from real_runs.tasks.prompting import AS_IT_IS, Prompting
@@ -157,8 +157,8 @@ def load(
     dtype: see `precision.choose`. prompting: how it is asked.
 
     Weights are read from safetensors only, and no code of the checkpoint is run. Raises InputError, in one line, for
-    a folder that lacks something, for a tokenizer without an end-of-sequence token, and for a model whose training
-    passes are random although dropout is off.
+    a folder that lacks something, for a tokenizer without an end-of-sequence token, for a model whose training
+    passes are random although dropout is off, and for one that samples tokens as no training pass sees them.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -196,6 +196,11 @@ def load(
         raise InputError(
             f"model: must give the same logits in two training passes once dropout is off, got '{source}' "
             f"({type(model).__name__}), which draws random numbers of its own"
+        )
+    if not samples_as_it_trains(model):
+        raise InputError(
+            "model: must sample tokens with the log-probabilities that they have in a training pass, got "
+            f"'{source}' ({type(model).__name__})"
         )
     if lora:
         from peft import LoraConfig, get_peft_model

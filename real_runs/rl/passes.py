@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from real_runs.rl.generate import Rollouts, forward, in_full, left_padded, positions_of
+from real_runs.rl import ppo
+from real_runs.rl.generate import Rollouts, forward, generate, in_full, left_padded, positions_of
 
 SAME = 1e-4  # of the largest logit: passes that differ by more do not differ by rounding alone
+LARGE = 1e3  # beyond the logits of any model: a cap shows there
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Network:
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
         body, head = whole.base_model, whole.get_output_embeddings()
         plain = cls(model, model, _unchanged, cut=False, shares=False)
-        if body is whole or head is None:
+        if body is whole or head is None or not _comes_last(head, model):
             return plain
         for shares in (_has_keys_and_values(model), False):
             found = cls(model, body, head, cut=True, shares=shares)
@@ -54,16 +56,20 @@ class Network:
         """
         prompts = [tuple(rollouts.prompts[row]) for row in rows.tolist()]
         place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-        if not self.shares or len(place) == len(prompts) or self._recomputes:
+        if not self.reads_once or len(place) == len(prompts):
             return self._plain_states(rollouts, rows, pad)
         of_row = torch.tensor([place[prompt] for prompt in prompts], device=self.model.device)
         hidden = self._shared_states(rollouts, rows, list(place), of_row, pad)
         return hidden, hidden
 
     @property
-    def _recomputes(self) -> bool:
-        """Whether activations are recomputed in the backward pass: then there are no keys and values to share."""
-        return bool(self.model.training) and any(getattr(m, "gradient_checkpointing", 0) for m in self.model.modules())
+    def reads_once(self) -> bool:
+        """Whether a prompt is read once for all its completions.
+
+        Not where activations are recomputed in the backward pass: there are no keys and values to share then.
+        """
+        recomputes = any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules())
+        return self.shares and not (self.model.training and recomputes)
 
     def _plain_states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
         if not self.cut:
@@ -102,6 +108,26 @@ class Network:
         return torch.cat([states, rest.last_hidden_state], 1)
 
 
+@torch.no_grad()
+def samples_as_it_trains(model: Any) -> bool:
+    """Try on a few tokens whether sampled ones have the log-probabilities of a training pass, behind a padded prompt too.
+
+    Not so for a model without a cache, and for one that takes no mask of its padding when it reads token by token.
+    """
+    one, *others = _tokens(model)[:4].tolist()
+    was_training = model.training
+    model.eval()
+    try:
+        rollouts = generate(model, [[one], others], 2, 4, torch.full((4, 4), 0.5), ends=[-1], pad=0)
+        logits, tokens, _ = forward(model, rollouts, torch.arange(4), 0)
+    except Exception:  # transformers raises many kinds
+        return False
+    finally:
+        model.train(was_training)
+    gap = (ppo.token_logp(logits, tokens) - rollouts.logp).abs().max()
+    return bool(gap <= SAME * logits.abs().max())
+
+
 def _unchanged(states: Tensor) -> Tensor:
     return states
 
@@ -116,11 +142,33 @@ def _has_keys_and_values(model: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in layers)
 
 
+def _tokens(model: Any) -> Tensor:
+    """Twelve of them to try a model on."""
+    return torch.arange(12, device=model.device) % model.get_input_embeddings().num_embeddings
+
+
+@torch.no_grad()
+def _comes_last(head: Any, model: Any) -> bool:
+    """Whether logits are what the head gives, however large: neither scaled nor capped afterwards."""
+    given: list[Tensor] = []
+
+    def enlarge(_head: Any, _states: Any, out: Tensor) -> Tensor:
+        given.append(out * (LARGE / out.abs().max()))
+        return given[-1]
+
+    hook = head.register_forward_hook(enlarge)
+    try:
+        ids = _tokens(model)[None]
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    finally:
+        hook.remove()
+    return len(given) == 1 and torch.equal(logits, given[0])
+
+
 @torch.no_grad()
 def _agree(network: Network, plain: Network) -> bool:
     """Whether two networks of one model give the same logits for prompts and completions of different lengths."""
-    vocabulary = network.model.get_input_embeddings().num_embeddings
-    token = torch.arange(12, device=network.model.device) % vocabulary
+    token = _tokens(network.model)
     prompts = [token[:3].tolist()] * 2 + [token[3:4].tolist()] * 2
     tokens, mask = token.view(4, 3), torch.ones(4, 3, device=token.device)
     mask[1, 2], mask[3, 1:] = 0.0, 0.0
@@ -133,5 +181,4 @@ def _agree(network: Network, plain: Network) -> bool:
         return False
     finally:
         network.model.train(was_training)
-    wrong = (one - other).abs()[mask > 0].max()
-    return one.shape == other.shape and bool(wrong <= SAME * other.abs().max())
+    return one.shape == other.shape and bool((one - other).abs()[mask > 0].max() <= SAME * other.abs().max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,6 +40,24 @@ def multiplies_bfloat16() -> bool:
 def arithmetic(device: torch.device, dtype: str, enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
     """Matrix products in `dtype`, "float32" or "bfloat16"; the rest, and the parameters, stay float32.
 
-    In one context a weight is converted once. enabled: False for what must be float32 inside such a context.
+    In one context a trained weight is converted once, a frozen one in each pass. enabled: False for what must be
+    float32 inside such a context.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled and dtype == "bfloat16")
+
+
+@contextlib.contextmanager
+def without_gradient(model: Any, dtype: str) -> Iterator[None]:
+    """Passes of a model in `dtype` that leave no gradient. In one context each weight is converted once.
+
+    Autocast keeps what it has converted of weights that require a gradient only: here, the frozen ones do for a while.
+    """
+    frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+    try:
+        with torch.no_grad(), arithmetic(model.device, dtype):
+            for parameter in frozen if dtype == "bfloat16" else []:
+                parameter.requires_grad_(True)
+            yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)

@@ -17,7 +17,8 @@ class Stop:
 
     def __init__(self, tokenizer: Any, text: str, vocabulary: int) -> None:
         self.text, self._tokenizer = text, tokenizer
-        pieces = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+        # each behind itself: at the start of a text, some tokenizers drop the space of a token
+        pieces = tokenizer.batch_decode([[token, token] for token in range(len(tokenizer))])
         may_end = [text[-1] in piece or "\N{REPLACEMENT CHARACTER}" in piece for piece in pieces]
         self.may_end: Tensor = torch.tensor(may_end + [False] * (vocabulary - len(may_end)))
 
