@@ -84,8 +84,8 @@ def measure(setting: Setting, processor_time: bool, peer: bool) -> None:
     typical = _seconds(setting, rivals, now)
     note = ""
     if peer and importlib.util.find_spec("trl"):
-        seconds, length = trl_seconds(setting, grpo, now)
-        typical["TRL GRPO"] = float(np.median(seconds))
+        of_steps, length = trl_seconds(setting, grpo, now)
+        typical["TRL GRPO"] = float(np.median(of_steps))
         note = f"; mean completion {_mean_tokens(grpo):.1f} tokens, TRL's {length:.1f}"
     floor = min(typical["floor"], typical["floor, transformers"])
     limit, dtype = grpo.learner.settings.limit, grpo.learner.policy.dtype

@@ -22,7 +22,7 @@ def micro_tokens(model: Any) -> int:
         return SMALL_PASS
     hidden, layers = config.hidden_size, config.num_hidden_layers
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden
-    return max(SMALL_PASS // 4, _bytes(model) // (4 * layers * (16 * hidden + 6 * inner)))
+    return max(SMALL_PASS // 4, _bytes(model) // int(4 * layers * (16 * hidden + 6 * inner)))
 
 
 def sample_tokens(model: Any, limit: int) -> int:

@@ -36,11 +36,16 @@ class Network:
     shares: bool
 
     @classmethod
+    def whole(cls, model: Any) -> Network:
+        """The model without a cut: each completion behind a prompt of its own."""
+        return cls(model, model, _unchanged, cut=False, shares=False)
+
+    @classmethod
     def of(cls, model: Any) -> Network:
         """Try on a few tokens what this model allows: both short cuts must give the logits of the plain pass."""
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
         body, head = whole.base_model, whole.get_output_embeddings()
-        plain = cls(model, model, _unchanged, cut=False, shares=False)
+        plain = cls.whole(model)
         if body is whole or head is None or not _comes_last(head, model):
             return plain
         for shares in (_has_keys_and_values(model), False):
@@ -110,7 +115,7 @@ class Network:
 
 @torch.no_grad()
 def samples_as_it_trains(model: Any) -> bool:
-    """Try on a few tokens whether sampled ones have the log-probabilities of a training pass, behind a padded prompt too.
+    """Try on a few tokens whether sampled ones have the log-probabilities of a training pass, also behind padding.
 
     Not so for a model without a cache, and for one that takes no mask of its padding when it reads token by token.
     """

@@ -33,7 +33,8 @@ def choose(dtype: str, device: torch.device, parameters: int) -> str:
 
 def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for products of bfloat16 numbers."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # releases before it are not asked
+    asked: Any = getattr(torch.cpu, "get_capabilities", dict)  # releases without it are not asked
+    capabilities = asked()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
@@ -43,7 +44,9 @@ def arithmetic(device: torch.device, dtype: str, enabled: bool = True) -> contex
     In one context a trained weight is converted once, a frozen one in each pass. enabled: False for what must be
     float32 inside such a context.
     """
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and dtype == "bfloat16")
+    wanted = enabled and dtype == "bfloat16"
+    context: contextlib.AbstractContextManager[Any] = torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+    return context
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from real_runs.rl import cache, ppo
 from real_runs.rl.generate import Rollouts, forward
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 from real_runs.rl.models import Policy, load
+from real_runs.rl.passes import Network
 from real_runs.runs.watch import Timed
 from real_runs.tasks.named import make_task
 from real_runs.tasks.prompting import Prompting
@@ -97,7 +98,8 @@ class Floor:
             rollouts = self._decode(chosen)
         self.optimiser.zero_grad(set_to_none=True)
         self.policy.model.train()
-        for rows in self.like.learner._micro_batches(rollouts, torch.arange(len(rollouts))):
+        plain = Network.whole(self.policy.model)
+        for rows in self.like.learner._micro_batches(plain, rollouts, torch.arange(len(rollouts))):
             with self.policy.autocast():
                 logits, tokens, _ = forward(self.policy.model, rollouts, rows, self.policy.pad)
             (-ppo.token_logp(logits, tokens) * rollouts.mask[rows, : tokens.shape[1]]).sum().backward()
