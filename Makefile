@@ -2,6 +2,7 @@
 PYTHON ?= python3
 OUT ?= results/default
 REAL ?= results/real
+REAL_LM ?= results/real-lm
 ARGS ?=
 
 VENV := .venv
@@ -10,12 +11,13 @@ BIN := $(VENV)/bin
 EXTRAS := sweep,real,notebooks,sensitivity,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help sweep real test check notebooks latest lock clean
+.PHONY: help sweep real real-lm test check notebooks latest lock clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make sweep       compare curricula on simulated learners; tables and figures go to $(OUT)'
 	@echo 'make real        finetune the tiny language model with AdaRFT; the record goes to $(REAL)'
+	@echo 'make real-lm     the same with SmolLM2-135M on arithmetic; the record goes to $(REAL_LM)'
 	@echo 'make test        ruff, mypy and pytest'
 	@echo 'make check       the same without the slow tests'
 	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
@@ -26,7 +28,7 @@ help:
 	@echo 'The first call sets up .venv, later calls reuse it.'
 	@echo 'PYTHON=python3.12  interpreter for .venv, 3.11 or newer (default: python3)'
 	@echo 'OUT=results/mine   where the sweep writes (default: results/default)'
-	@echo 'REAL=results/mine  where the real run writes (default: results/real)'
+	@echo 'REAL=results/mine  where the real run writes (default: results/real); REAL_LM= likewise'
 	@echo 'ARGS="..."         more options for sims/sweep.py, real_runs/train.py or pytest'
 
 sweep: $(VENV)/.sweep
@@ -34,6 +36,13 @@ sweep: $(VENV)/.sweep
 
 real: $(VENV)/.real
 	$(BIN)/python real_runs/train.py --out $(REAL) --resume $(ARGS)
+
+# The model's folder is made once, outside the repository. Then groups of 8 completions, without KL penalty and entropy.
+real-lm: $(VENV)/.real
+	$(BIN)/python real_runs/smollm2.py
+	$(BIN)/python real_runs/train.py --model smollm2 --task arithmetic --plain --shots 4 --stop '\n' \
+		--algorithm grpo --set grpo.kl_coef=0 --set grpo.entropy_coef=0 --lr 1e-5 \
+		--batch 8 --rollouts 8 --steps 40 --save-every 20 --out $(REAL_LM) --resume $(ARGS)
 
 test: $(VENV)/.full
 	$(call tests,$(BIN),$(ARGS))
