@@ -1,7 +1,7 @@
 """Training passes over completions: one prompt per group, and logits in pieces.
 
-A pass ends at states (n, T, H), from which `head` makes the logits of each completion token: the largest array of a
-training step, V numbers per token, is there for a piece of the tokens at a time.
+A pass ends at states (n, T, H), and `head` makes logits of them. Logits are the largest array of a training step, V
+numbers per token; where a model can be cut before its head, they are there for a piece of the tokens at a time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LARGE = 1e3  # beyond the logits of any model: a cap shows there
 class Network:
     """A causal LM, cut before its head where that is known to be all that follows.
 
-    body: (input ids, ...) -> last hidden states. head: states -> logits. cut: whether states are last hidden states;
-    otherwise they are the logits, and head changes nothing. shares: whether completions can share their prompt's keys
-    and values.
+    body: (input ids, ...) -> last hidden states. head: states -> logits. cut: whether states are last hidden states
+    (n, T, H); otherwise they are the logits (n, T, V), and head changes nothing. shares: whether completions can share
+    their prompt's keys and values.
     """
 
     model: Any
@@ -42,7 +42,7 @@ class Network:
 
     @classmethod
     def of(cls, model: Any) -> Network:
-        """Try on a few tokens what this model allows: both short cuts must give the logits of the plain pass."""
+        """Try on a few tokens what this model allows: each short cut must give the logits of the plain pass."""
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
         body, head = whole.base_model, whole.get_output_embeddings()
         plain = cls.whole(model)
@@ -57,7 +57,7 @@ class Network:
     def states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
         """States (n, T', .) at the completion tokens of some rows, and last hidden states (n, T', H).
 
-        T': the longest completion among them. Rows of one prompt share its pass.
+        T': tokens of the longest completion among them. A prompt is read once for its rows where `reads_once`.
         """
         prompts = [tuple(rollouts.prompts[row]) for row in rows.tolist()]
         place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
@@ -115,9 +115,9 @@ class Network:
 
 @torch.no_grad()
 def samples_as_it_trains(model: Any) -> bool:
-    """Try on a few tokens whether sampled ones have the log-probabilities of a training pass, also behind padding.
+    """Try on a few tokens whether sampled ones have the log-probabilities of a training pass.
 
-    Not so for a model without a cache, and for one that takes no mask of its padding when it reads token by token.
+    Not so for a model without a cache, nor for one that reads a mask of padding another way token by token.
     """
     one, *others = _tokens(model)[:4].tolist()
     was_training = model.training

@@ -436,10 +436,11 @@ def through_a_file(state, folder):
     return checkpoint.load(folder, run, pytest.fail).state
 
 
-@pytest.mark.parametrize("stop", [0, 2])
+@pytest.mark.parametrize(("stop", "load"), [(0, {}), (2, {}), (2, {"dtype": "bfloat16"}),
+                                            (1, {"dtype": "bfloat16", "lora": 2})])  # fmt: skip
 @every_algorithm
-def test_a_state_continues_bit_for_bit(make, tmp_path, name, stop):
-    whole, fresh = make(name, updates=2, seed=5), make(name, updates=2, seed=5)
+def test_a_state_continues_bit_for_bit(make, tmp_path, name, stop, load):
+    whole, fresh = make(name, updates=2, seed=5, load=load), make(name, updates=2, seed=5, load=load)
     for _ in range(stop):
         one_update(whole)
     fresh.load_state_dict(through_a_file(whole.state_dict(), tmp_path))
@@ -453,6 +454,25 @@ def test_a_state_continues_bit_for_bit(make, tmp_path, name, stop):
     assert np.array_equal(whole.evaluate(), fresh.evaluate(), equal_nan=True)
     del whole.stats["seconds_generate"], whole.stats["seconds_update"]
     assert {key: fresh.stats[key] for key in whole.stats} == pytest.approx(whole.stats, nan_ok=True, abs=0, rel=0)
+
+
+def test_a_state_continues_bit_for_bit_where_a_batch_or_a_parameter_has_no_gradient(make, tmp_path):
+    """A silent batch after the stop, and a parameter that no pass reaches."""
+    rewards = [None, np.ones((4, 4)), None]
+    whole, fresh = make(PLAIN["grpo"], lr=0.01), make(PLAIN["grpo"], lr=0.01)
+    for learner in (whole, fresh):
+        learner.model.register_parameter("idle", torch.nn.Parameter(torch.ones(2)))
+        learner.optimiser.add_param_group({"params": [learner.model.idle]})
+        learner._rates.append(0.01)
+    one_update(whole, rewards=rewards[0])
+    fresh.load_state_dict(through_a_file(whole.state_dict(), tmp_path))
+    for learner in (whole, fresh):
+        for scores in rewards[1:]:
+            one_update(learner, rewards=scores)
+    ends = whole.state_dict(), fresh.state_dict()
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(torch.as_tensor(value), torch.as_tensor(ends[1][key])) for key, value in ends[0].items())
+    assert whole.model.idle.tolist() == [1.0, 1.0]
 
 
 def test_a_state_in_hand_stays_as_it_was(make):
