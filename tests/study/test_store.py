@@ -228,7 +228,7 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
         with pytest.raises(InputError) as caught, only_writer(folder):
             pass
         assert str(folder) in str(caught.value)
-        assert "another sweep" in str(caught.value)
+        assert "another process" in str(caught.value)
         assert (folder / "work").read_text() == "mine"
     with only_writer(folder):
         pass
