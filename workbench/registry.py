@@ -313,6 +313,19 @@ def part(name: str, field: str = "set") -> Rule | Gate | Law:
     raise InputError(f"{field}: must belong to one of {known} or package.module:Name, got {shown(name)}")
 
 
+def unit_of(full: str) -> str | None:
+    """The unit of a hyper-parameter by its full name, adarft.eta; None where it has none or nobody has the name.
+
+    It is that of the nearest class, from the rule's own upwards, that names one.
+    """
+    owner, field = owner_and_field(full)
+    try:
+        kinds = type(part(owner)).__mro__ if owner else ()
+    except InputError:
+        return None
+    return next((kind.units[field] for kind in kinds if field in vars(kind).get("units", {})), None)
+
+
 def finite_number(field: str, text: str) -> float:
     """The finite number that a text says; InputError for anything else."""
     with suppress(ValueError):

@@ -23,6 +23,7 @@ from workbench import figures
 from workbench import registry as presets
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS
 from workbench.errors import InputError
+from workbench.registry import unit_of
 
 RULES = ("uniform", "linear", "adarft")
 KEY = ["pool", "learner", "controller"]
@@ -439,6 +440,17 @@ def test_names_make_a_grid_in_order_of_appearance_from_the_top():
     figure = figures.heat_map(summary[summary["rule"] == "adarft"], "pool", "learner")
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["z", "a"]
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["grpo", "scalar"]  # bottom to top
+
+
+@pytest.mark.parametrize(
+    ("full", "unit"),
+    [("adarft.eta", "difficulty points"), ("adarft-covering.eta", "difficulty points"), ("adarft.beta", "success rate"),
+     ("plr.beta", None), ("mopps.target", "success rate"), ("greso.target", None), ("sec.start", None),
+     ("scalar.kappa", "logits per update at p = 1/2"), ("policy.kappa", "learning rate"), ("grid.theta0", "logits"),
+     ("nobody.eta", None), ("pool", None), ("pkg.missing:Rule.eta", None)],
+)  # fmt: skip
+def test_a_unit_is_that_of_the_class_that_has_the_hyper_parameter(full, unit):
+    assert unit_of(full) == unit
 
 
 def test_a_scattered_design_is_drawn_as_points():

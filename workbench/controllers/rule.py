@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -134,6 +135,7 @@ class Rule(ByValue):
 
     name: ClassVar[str] = ""  # what command lines, tables and legends call it; a class with its own name is registered
     look: ClassVar[Look | None] = None  # in figures; None: chosen by its name
+    units: ClassVar[Mapping[str, str]] = {}  # of its own hyper-parameters, where they have one
     needs: ClassVar[tuple[str, ...]] = ()  # columns of the pool that it requires, as in `require`
     packages: ClassVar[tuple[str, ...]] = ()  # packages it needs beside NumPy and Numba
     memory: ClassVar[str] = "none"  # its state grows with: "none", "arm" or "item"

@@ -30,6 +30,7 @@ from workbench.figures.page import (
     _shorten,
     _width,
 )
+from workbench.registry import unit_of
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,6 @@ class Value:
             return LogNorm(self.centre * 2.0**-half, self.centre * 2.0**half)
         half = max(np.abs(v - self.centre).max(initial=0.0), 1e-3)
         return Normalize(self.centre - half, self.centre + half)
-
-
-UNITS = {  # of a swept parameter, by its name after the dot; those without an entry have no unit
-    "eta": "difficulty points",
-    "start": "difficulty points",
-    "end": "difficulty points",
-    "target": "difficulty points",
-    "beta": "success rate",
-    "horizon": "steps",
-    "kappa": "logits per update at p = 1/2",
-    "forgetting": "share per update",
-    "theta0": "logits",
-    "length": "logits",
-    "label_noise": "logits",
-}
 
 
 @_style()
@@ -259,5 +245,5 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def _with_unit(column: str, between: str) -> str:
-    unit = UNITS.get(column.rsplit(".", 1)[-1]) if "." in column else None
+    unit = unit_of(column)
     return f"{column}{between}({unit})" if unit else column

@@ -112,6 +112,10 @@ class Law(ByValue):
 
     # Names that command lines and tables know, each with the hyper-parameters in which it differs from the defaults.
     presets: ClassVar[Presets] = {}
+    units: ClassVar[Mapping[str, str]] = {  # of hyper-parameters that have one; a law adds its own
+        "theta0": "logits", "kappa": "logits per update at p = 1/2", "forgetting": "share per update",
+        "label_noise": "logits",
+    }  # fmt: skip
     heldout: ClassVar[bool] = True  # whether skill carries over to items that are never trained on
     per_item: ClassVar[bool] = True  # whether the update needs each item's signal, not only their mean
     trains_model: ClassVar[bool] = False  # whether it trains a model of its own: slow, so a sweep takes few seeds

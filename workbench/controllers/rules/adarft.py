@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ class AdaRFT(Rule):
 
     name = "adarft"
     look = Look("#D55E00", SOLID, "*")
+    units: ClassVar[Mapping[str, str]] = {
+        "eta": "difficulty points", "start": "difficulty points", "beta": "success rate",
+    }  # fmt: skip
 
     beta: Lanes = 0.5
     alpha: Lanes = 2.0

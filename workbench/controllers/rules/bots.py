@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ class BOTS(Rule):
 
     name = "bots"
     look = Look("#117733", (0, (3, 1, 1, 1)), "8")
+    units: ClassVar[Mapping[str, str]] = {"target": "success rate"}
 
     target: Lanes = 0.5
     decay: Lanes = 0.1

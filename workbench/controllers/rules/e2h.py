@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class E2H(ArmRule):
 
     name = "e2h"
     look = Look("#009E73", (0, (1, 1)), "d")
+    units: ClassVar[Mapping[str, str]] = {"horizon": "steps"}
 
     schedule: str = "gaussian"
     horizon: Lanes = 100

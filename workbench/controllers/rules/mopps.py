@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class MoPPS(Rule):
 
     name = "mopps"
     look = Look("#117733", (0, (4, 1.5)), "p")
+    units: ClassVar[Mapping[str, str]] = {"target": "success rate"}
 
     target: Lanes = 0.5
     decay: Lanes = 0.5

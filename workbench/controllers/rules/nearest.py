@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class FrozenTarget(Rule):
 
     name = "frozen"
     look = Look("#0072B2", (0, (1, 1)), "p")
+    units: ClassVar[Mapping[str, str]] = {"target": "difficulty points"}
 
     target: Lanes = 50.0
     ties: str = "random"
@@ -78,6 +80,7 @@ class LinearSchedule(Rule):
 
     name = "linear"
     look = Look("#009E73", (0, (8, 2)), "v")
+    units: ClassVar[Mapping[str, str]] = {"start": "difficulty points", "end": "difficulty points", "horizon": "steps"}
 
     start: Lanes = 0.0
     end: Lanes = 100.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class SortedEasyToHard(Rule):
 
     name = "sorted"
     look = Look("#CC79A7", (0, (6, 1.2, 1, 1.2, 1, 1.2)), "D")
+    units: ClassVar[Mapping[str, str]] = {"horizon": "steps"}
 
     horizon: Lanes = 100
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Staged(Rule):
 
     name = "staged"
     look = Look("#CC79A7", SOLID, "s")
+    units: ClassVar[Mapping[str, str]] = {"horizon": "steps"}
 
     stages: int = 3
     horizon: Lanes = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
@@ -46,6 +47,7 @@ class PrerequisiteGrid(Law):
     """
 
     presets: ClassVar[Presets] = {"grid": {"theta0": -3.0}}  # locked cells; no policy gradient
+    units: ClassVar[Mapping[str, str]] = {"kappa": "points per visit"}
 
     theta0: Lanes = -10.0
     kappa: Lanes = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,6 +33,7 @@ class KernelTransfer(Law):
 
     # local transfer, and forgetting
     presets: ClassVar[Presets] = {"kernel": {"kappa": 0.1, "length": 0.5, "forgetting": 0.01}}
+    units: ClassVar[Mapping[str, str]] = {"length": "logits"}
 
     transfer_all: Lanes = 0.0
     transfer_near: Lanes = 1.0

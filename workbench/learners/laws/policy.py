@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as once
@@ -95,6 +95,7 @@ class TinyPolicy(Law):
     """
 
     presets: ClassVar[Presets] = {"policy": {}}  # a network trained on its own answers; needs torch
+    units: ClassVar[Mapping[str, str]] = {"kappa": "learning rate"}
 
     theta0: Lanes = 0.0
     kappa: Lanes = 0.003

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,6 +43,7 @@ class KnowledgeTracing(Law):
     """
 
     presets: ClassVar[Presets] = {"tracing": {}}  # known or not known; no policy gradient
+    units: ClassVar[Mapping[str, str]] = {"kappa": "chances to learn per update"}
 
     kappa: Lanes = 1.0
     skills: int = 10
