@@ -323,7 +323,8 @@ def unit_of(full: str) -> str | None:
         kinds = type(part(owner)).__mro__ if owner else ()
     except InputError:
         return None
-    return next((kind.units[field] for kind in kinds if field in vars(kind).get("units", {})), None)
+    named = (vars(kind).get("units", {}) for kind in kinds)
+    return next((units[field] for units in named if field in units), None)
 
 
 def finite_number(field: str, text: str) -> float:
