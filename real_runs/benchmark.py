@@ -75,8 +75,8 @@ def measure(setting: Setting, processor_time: bool, peer: bool) -> None:
     warnings.simplefilter("ignore")  # of the peer
     now = time.process_time if processor_time else time.perf_counter
     grpo = Ours(setting, ppo.Algorithm("grpo"))
-    typical: dict[str, float] = {}
-    typical["GRPO"] = _seconds(setting, {"GRPO": grpo}, now)["GRPO"]  # alone at first: its memory is its own
+    grpo.step()  # alone at first: the peak is its own
+    grpo.step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     actor_critic = Ours(setting, ppo.Algorithm("gae", whiten=True))
     rivals: dict[str, Any] = {"floor": Floor(setting, grpo, True), "floor, transformers": Floor(setting, grpo, False),

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,19 @@ def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **options)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def parquet_table(data: bytes, kept: Callable[[list[str]], list[str]] | None = None, **options: Any) -> pa.Table:
+    """The Arrow table of Parquet bytes. kept: of its columns' names, those to read; options: of `ParquetFile`.
+
+    Read by this thread alone: a thread of Arrow that frees `data` while the interpreter ends aborts the process.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, **options) as file:
+        columns = kept(file.schema_arrow.names) if kept else None
+        return file.read(columns, use_threads=False)
 
 
 def check_folder(field: str, value: Any) -> Path:

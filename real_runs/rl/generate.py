@@ -43,6 +43,28 @@ class Rollouts:
     def lengths(self) -> Tensor:
         return self.mask.sum(1).long()
 
+    def take(self, rows: Tensor) -> Rollouts:
+        """Some rows, in this order."""
+        values = None if self.values is None else self.values[rows]
+        prompts = [self.prompts[row] for row in rows.tolist()]
+        return Rollouts(prompts, self.tokens[rows], self.mask[rows], self.logp[rows], values, self.finished[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rollouts], pad: int) -> Rollouts:
+        """Several as one, padded to the longest completion."""
+        if len(parts) == 1:
+            return parts[0]
+        width = max(part.tokens.shape[1] for part in parts)
+
+        def stack(name: str, fill: float) -> Tensor:
+            tensors = [getattr(part, name) for part in parts]
+            return torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1]), value=fill) for x in tensors])
+
+        values = None if parts[0].values is None else stack("values", 0.0)
+        prompts = [prompt for part in parts for prompt in part.prompts]
+        finished = torch.cat([part.finished for part in parts])
+        return cls(prompts, stack("tokens", pad), stack("mask", 0.0), stack("logp", 0.0), values, finished)
+
 
 def generate(
     model: Any,
@@ -87,9 +109,7 @@ def generate(
     used = int(state.mask.sum(1).max())
     groups = [list(prompt) for prompt in prompts for _ in range(group)]
     values = None if state.values is None else state.values[:, :used]
-    return Rollouts(
-        groups, state.tokens[:, :used], state.mask[:, :used], state.logp[:, :used], values, state.finished
-    )
+    return Rollouts(groups, state.tokens[:, :used], state.mask[:, :used], state.logp[:, :used], values, state.finished)
 
 
 class _Decode:
@@ -133,9 +153,7 @@ class _Decode:
         self.t += 1
         self.position += 1
         self.cache.advance()
-        self._choose(
-            *self._forward(self.token[:, None], self.seen[:, : self.cache.shown], self.position[:, None])
-        )
+        self._choose(*self._forward(self.token[:, None], self.seen[:, : self.cache.shown], self.position[:, None]))
 
     def _forward(self, ids: Tensor, seen: Tensor, positions: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits (n, V) after the last token; last hidden states (n, H) where there is a critic."""

@@ -213,6 +213,17 @@ class PPOLearner:
         self._clock["seconds_generate"] += time.perf_counter() - start
         return rewards
 
+    def show(self, items: NDArray[np.int64], rollouts: int, turn: int) -> tuple[NDArray[np.float32], list[str]]:
+        """Rewards (B, G) and texts (B G) of completions that are no part of the run: no count of the learner moves.
+
+        Their random numbers have a role of their own; turn: tells several calls apart.
+        """
+        faults = self.faults
+        sampled = self._sample([self._prompts[item] for item in items], rollouts, Role.SIGNAL, turn)
+        scores = self._score(sampled, [self._answers[item] for item in items for _ in range(rollouts)])
+        self.faults = faults
+        return scores.reshape(len(items), rollouts), self.policy.decode(sampled)
+
     def forget(self) -> None:
         """Drop the attempts since the last update; they will not be learned from."""
         self._pending.clear()
@@ -245,7 +256,7 @@ class PPOLearner:
             )
             for chosen, size, rows in self._calls(prompts, group)
         ]  # fmt: skip
-        return _joined(parts, self.policy.pad)
+        return Rollouts.joined(parts, self.policy.pad)
 
     def _calls(self, prompts: list[list[int]], group: int) -> Iterator[tuple[range, int, slice]]:
         """Which prompts each call of `generate` takes, how many completions of each, and which rows these are."""
@@ -301,10 +312,10 @@ class PPOLearner:
         kept = torch.from_numpy(rows[np.asarray(admitted)[groups[rows]]])
         self.stats = dict.fromkeys(STATS, np.nan)
         if len(kept):
-            sampled = _joined([part for attempt in attempts for part in attempt.rollouts], self.policy.pad)
+            sampled = Rollouts.joined([part for attempt in attempts for part in attempt.rollouts], self.policy.pad)
             there = np.arange(scores.shape[1]) < sizes[:, None]
             of_kept = torch.from_numpy(scores[there & np.asarray(admitted)[:, None]]).to(self.model.device)
-            self._update(_rows(sampled, kept), of_kept, sizes[admitted])
+            self._update(sampled.take(kept), of_kept, sizes[admitted])
         self.updates += 1
         self.turn = 0
         self.stats |= self._clock | {"seconds_update": time.perf_counter() - start}
@@ -326,7 +337,7 @@ class PPOLearner:
             self.optimiser.zero_grad(set_to_none=False)  # gradients keep their memory
             sums = dict.fromkeys((*STATS, "weight"), 0.0)
             with self.policy.autocast():  # one context: weights are converted once
-                for rows in self._micro_batches(self.network, batch, part[taught[part]]):
+                for rows in self.network.micro_batches(batch, part[taught[part]], self._micro_tokens):
                     self._accumulate(per_token, rows, weights, sums)
             self._step(sums)
             for name in ("kl", "entropy", "logp_gap_mean"):  # of the tokens that had a gradient
@@ -367,7 +378,7 @@ class PPOLearner:
             if penalty is not None:
                 scores = scores - a.kl_coef * (penalty * mask).sum(1)
             of_group = ppo.grpo_advantages if a.advantage == "grpo" else ppo.rloo_advantages
-            advantages = _group_by_group(of_group, scores, sizes)[:, None] * mask
+            advantages = ppo.group_by_group(of_group, scores, sizes)[:, None] * mask
         else:
             rewards = ppo.token_rewards(scores, mask, penalty, a.kl_coef)
             if a.advantage == "reinforce++":
@@ -435,7 +446,7 @@ class PPOLearner:
         out = torch.zeros_like(batch.logp)
         network = self._reference_network
         with self.policy.as_reference(self.reference) as reference, without_gradient(reference, self.policy.dtype):
-            for rows in self._micro_batches(network, batch, torch.arange(len(batch))):
+            for rows in network.micro_batches(batch, torch.arange(len(batch)), self._micro_tokens):
                 states, _ = network.states(batch, rows, self.policy.pad)
                 there = batch.mask[rows, : states.shape[1]] > 0
                 found = torch.zeros_like(there, dtype=out.dtype)
@@ -453,27 +464,6 @@ class PPOLearner:
             return [torch.arange(count)]
         order = generator(self.seed, Role.SHUFFLE, self.updates).permutation(count)
         return [torch.from_numpy(np.sort(part)) for part in np.array_split(order, self.settings.updates) if len(part)]
-
-    def _micro_batches(self, network: Network, batch: Rollouts, rows: Tensor) -> list[Tensor]:
-        """Rows sorted by length and cut so that none holds more than `micro_tokens`, padding included.
-
-        Rows of one prompt lie side by side, and their prompt counts once where the network reads it once. A row that
-        holds more by itself is alone.
-        """
-        prompts = [tuple(batch.prompts[row]) for row in rows.tolist()]
-        length = batch.lengths[rows].cpu().tolist()
-        micro: list[list[int]] = []
-        once = network.reads_once
-        widest = longest = count = 0  # of the prompts, of the completions, and of the prompts that are read
-        for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i], length[i])):
-            again = bool(micro) and once and prompts[i] == prompts[micro[-1][-1]]
-            wide, long, read = max(widest, len(prompts[i])), max(longest, length[i]), count + (not again)
-            if not micro or read * wide + (len(micro[-1]) + 1) * long > self._micro_tokens:
-                micro.append([])
-                wide, long, read = len(prompts[i]), length[i], 1
-            widest, longest, count = wide, long, read
-            micro[-1].append(i)
-        return [rows[part] for part in micro]
 
     # ---------------------------------------------------------------------------------------------- state
 
@@ -524,38 +514,3 @@ def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
     if name not in state or tuple(state[name].shape) != tuple(mine.shape):
         got = tuple(state[name].shape) if name in state else "nothing"
         raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
-
-
-def _group_by_group(advantages: Callable[[Tensor], Tensor], scores: Tensor, sizes: NDArray[np.int64]) -> Tensor:
-    """(N,) advantages of scores (N,) in groups of these sizes, side by side; 0 in a group of one."""
-    of_row = torch.from_numpy(np.repeat(sizes, sizes)).to(scores.device)
-    out = torch.zeros_like(scores)
-    for size in np.unique(sizes):
-        if size > 1:
-            mine = of_row == int(size)
-            out[mine] = advantages(scores[mine].view(-1, int(size))).reshape(-1)
-    return out
-
-
-def _rows(sampled: Rollouts, rows: Tensor) -> Rollouts:
-    values = None if sampled.values is None else sampled.values[rows]
-    prompts = [sampled.prompts[row] for row in rows.tolist()]
-    return Rollouts(
-        prompts, sampled.tokens[rows], sampled.mask[rows], sampled.logp[rows], values, sampled.finished[rows]
-    )
-
-
-def _joined(parts: list[Rollouts], pad: int) -> Rollouts:
-    """Several attempts as one, padded to the longest completion."""
-    if len(parts) == 1:
-        return parts[0]
-    width = max(part.tokens.shape[1] for part in parts)
-
-    def stack(name: str, fill: float) -> Tensor:
-        tensors = [getattr(part, name) for part in parts]
-        return torch.cat([nn.functional.pad(x, (0, width - x.shape[1]), value=fill) for x in tensors])
-
-    values = None if parts[0].values is None else stack("values", 0.0)
-    prompts = [prompt for part in parts for prompt in part.prompts]
-    finished = torch.cat([part.finished for part in parts])
-    return Rollouts(prompts, stack("tokens", pad), stack("mask", 0.0), stack("logp", 0.0), values, finished)

@@ -76,6 +76,27 @@ class Network:
         recomputes = any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules())
         return self.shares and not (self.model.training and recomputes)
 
+    def micro_batches(self, rollouts: Rollouts, rows: Tensor, most: int) -> list[Tensor]:
+        """Rows sorted by length and cut so that no pass holds more than `most` tokens, padding included.
+
+        Rows of one prompt lie side by side, and their prompt counts once where it is read once. A row that holds more
+        by itself is alone.
+        """
+        prompts = [tuple(rollouts.prompts[row]) for row in rows.tolist()]
+        length = rollouts.lengths[rows].cpu().tolist()
+        micro: list[list[int]] = []
+        once = self.reads_once
+        widest = longest = count = 0  # of the prompts, of the completions, and of the prompts that are read
+        for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i], length[i])):
+            again = bool(micro) and once and prompts[i] == prompts[micro[-1][-1]]
+            wide, long, read = max(widest, len(prompts[i])), max(longest, length[i]), count + (not again)
+            if not micro or read * wide + (len(micro[-1]) + 1) * long > most:
+                micro.append([])
+                wide, long, read = len(prompts[i]), length[i], 1
+            widest, longest, count = wide, long, read
+            micro[-1].append(i)
+        return [rows[part] for part in micro]
+
     def _plain_states(self, rollouts: Rollouts, rows: Tensor, pad: int) -> tuple[Tensor, Tensor]:
         if not self.cut:
             logits, _, hidden = forward(self.model, rollouts, rows, pad, hidden=True)

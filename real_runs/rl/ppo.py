@@ -7,9 +7,12 @@ included, and 0 for the padding after it. Per-token results are 0 where the mask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import InputError, check_choice, check_number
@@ -173,6 +176,20 @@ def rloo_advantages(scores: Tensor) -> Tensor:
     group = scores.shape[1]
     silent = (scores == scores[:, :1]).all(1, keepdim=True)
     return torch.where(silent, 0.0, (scores - scores.mean(1, keepdim=True)) * (group / (group - 1)))
+
+
+def group_by_group(advantages: Callable[[Tensor], Tensor], scores: Tensor, sizes: NDArray[np.int64]) -> Tensor:
+    """(N,) advantages of scores (N,) in groups of these sizes, side by side; 0 in a group of one.
+
+    advantages: of groups of one size, (B, G) -> (B, G).
+    """
+    of_row = torch.from_numpy(np.repeat(sizes, sizes)).to(scores.device)
+    out = torch.zeros_like(scores)
+    for size in np.unique(sizes):
+        if size > 1:
+            mine = of_row == int(size)
+            out[mine] = advantages(scores[mine].view(-1, int(size))).reshape(-1)
+    return out
 
 
 def reinforce_pp_advantages(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

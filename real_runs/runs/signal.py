@@ -131,7 +131,7 @@ def look(learner: Any, batch: int, rollouts: int, say: Callable[[str], object]) 
     while mixed < ENOUGH and groups < MOST_GROUPS:
         size = min(batch, MOST_GROUPS - groups)
         items = generator(learner.seed, Role.SIGNAL, groups).integers(len(learner.pool), size=size)
-        scores, texts = _attempted(learner, items, rollouts, groups)
+        scores, texts = learner.show(items, rollouts, groups)
         for k in range(min(size, SAMPLES - groups)):
             item, score, text = items[k], scores[k, 0], texts[k * rollouts]
             prompt = learner.pool.payload["prompt"][item]
@@ -142,15 +142,6 @@ def look(learner: Any, batch: int, rollouts: int, say: Callable[[str], object]) 
     found = Signal(groups, mixed, rollouts, float(np.mean(rewards)))
     say(str(found))
     return found
-
-
-def _attempted(learner: Any, items: NDArray[np.int64], rollouts: int, turn: int) -> tuple[Floats, list[str]]:
-    """Scores (B, G) and texts (B G) of completions that are no part of the run."""
-    faults = learner.faults
-    sampled = learner._sample([learner._prompts[item] for item in items], rollouts, Role.SIGNAL, turn)
-    scores = learner._score(sampled, [learner._answers[item] for item in items for _ in range(rollouts)])
-    learner.faults = faults
-    return scores.reshape(len(items), rollouts), learner.policy.decode(sampled)
 
 
 def check_signal(signal: Signal, say: Callable[[str], object], anyway: bool) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from real_runs.rl import cache, ppo
+from real_runs.rl import cache, memory, ppo
 from real_runs.rl.generate import Rollouts, forward
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 from real_runs.rl.models import Policy, load
@@ -99,7 +99,8 @@ class Floor:
         self.optimiser.zero_grad(set_to_none=True)
         self.policy.model.train()
         plain = Network.whole(self.policy.model)
-        for rows in self.like.learner._micro_batches(plain, rollouts, torch.arange(len(rollouts))):
+        most = self.options.micro_tokens or memory.micro_tokens(self.policy.model)
+        for rows in plain.micro_batches(rollouts, torch.arange(len(rollouts)), most):
             with self.policy.autocast():
                 logits, tokens, _ = forward(self.policy.model, rollouts, rows, self.policy.pad)
             (-ppo.token_logp(logits, tokens) * rollouts.mask[rows, : tokens.shape[1]]).sum().backward()
@@ -167,7 +168,7 @@ def trl_seconds(options: Setting, like: Ours, now: Callable[[], float]) -> tuple
         return [score(text, right) for text, right in zip(completions, answer, strict=True)]
 
     policy, clock = options.policy(), Clock()
-    ends = None if options.fixed is None else {"suppress_tokens": load(options.model).ends}
+    ends = None if options.fixed is None else {"suppress_tokens": replace(policy).ends}
     total = options.batch * options.rollouts
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
@@ -183,5 +184,3 @@ def trl_seconds(options: Setting, like: Ours, now: Callable[[], float]) -> tuple
         trainer.train()
     lengths = [log["completions/mean_length"] for log in trainer.state.log_history if "completions/mean_length" in log]
     return clock.seconds[1:], float(np.mean(lengths)) if lengths else float("nan")
-
-

@@ -15,9 +15,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from real_runs.rl import learner as learning
 from real_runs.rl import memory, models, ppo
-from real_runs.rl.generate import forward
+from real_runs.rl.generate import Rollouts, forward
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 from workbench.errors import InputError
 from workbench.streams import Role, generator
@@ -160,10 +159,10 @@ def assert_plain(learner, items, counts, admitted, scores):
     for part in (slice(0, half), slice(half, None)):  # two attempts, with groups of different sizes in each
         if len(items[part]):
             learner.attempt(items[part], int(counts.max()), counts[part])
-    (sampled,) = [learning._joined([part for attempt in learner._pending for part in attempt.rollouts], PAD)]
+    sampled = Rollouts.joined([part for attempt in learner._pending for part in attempt.rollouts], PAD)
     first = np.cumsum([0, *counts])
     kept = torch.cat([torch.arange(first[i], first[i + 1]) for i in range(len(items)) if admitted[i]])
-    rollouts = learning._rows(sampled, kept)
+    rollouts = sampled.take(kept)
     logp_ref = torch.zeros_like(rollouts.logp)
     if a.kl_coef > 0:
         with torch.no_grad(), learner.policy.as_reference(learner.reference) as reference:

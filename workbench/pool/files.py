@@ -19,6 +19,7 @@ import numpy as np
 
 from workbench.errors import InputError, shown
 from workbench.extras import MissingExtra, named_extra
+from workbench.files import parquet_bytes, parquet_table
 from workbench.pool.columns import COLUMNS
 
 if TYPE_CHECKING:
@@ -192,8 +193,6 @@ def _decoded(table: dict[str, Any]) -> dict[str, Any]:
 def _write_parquet(table: dict[str, Any]) -> bytes:
     import pyarrow as pa
 
-    from workbench.files import parquet_bytes
-
     arrow = _encoded(table, lambda name, values: _from_arrow(_to_arrow(values)))
     return parquet_bytes(pa.table({name: _to_arrow(values) for name, values in arrow.items()}), compression="zstd")
 
@@ -227,14 +226,13 @@ def _from_arrow(column: Any) -> Any:
 
 
 def _read_parquet(data: bytes) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     wanted = {*COLUMNS, *TEXTS, *IDS, "extra_info", "reward_model", "step"}
-    with pq.ParquetFile(pa.BufferReader(data)) as file:
-        names = file.schema_arrow.names
-        kept = [n for n in names if n.removesuffix(JSON) in wanted or n.startswith((PAYLOAD, "extra_info."))]
-        table = file.read(columns=kept) if kept else file.read()
+
+    def kept(names: list[str]) -> list[str]:
+        known = [n for n in names if n.removesuffix(JSON) in wanted or n.startswith((PAYLOAD, "extra_info."))]
+        return known or names
+
+    table = parquet_table(data, kept)
     return _decoded({name: _from_arrow(table[name]) for name in table.column_names})
 
 

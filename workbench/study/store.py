@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from workbench.files import parquet_bytes, write_whole
+from workbench.files import parquet_bytes, parquet_table, write_whole
 
 
 class CellStore:
@@ -44,7 +43,7 @@ class CellStore:
                 damaged.append(f"damaged result file {path}: its cells will be computed again")
                 path.unlink()
                 continue
-            table = pq.read_table(pa.BufferReader(data), read_dictionary=["cell"])
+            table = parquet_table(data, read_dictionary=["cell"])
             cells = set(table["cell"].unique().to_pylist())
             fresh = (cells & wanted) - found
             if fresh:
