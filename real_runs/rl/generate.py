@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from real_runs.rl import ppo
 from real_runs.rl.precision import without_gradient
+from real_runs.rl.prompts import common_start, left_padded, positions_of, read
 from real_runs.rl.stopping import Stop
 from workbench.errors import InputError, check_choice
 
@@ -79,12 +80,14 @@ def generate(
     decoding: str = "auto",
     dtype: str = "float32",
     stop: Stop | None = None,
+    worth: int = 0,
 ) -> Rollouts:
     """`group` completions for each of B prompts.
 
     uniforms: (B group, limit) in [0, 1), one per token: token = first v with cdf(v) > u. A completion uses its own row,
     whatever else is in the batch. ends: token ids that end a completion; stop: a text that does, whose
-    last token is the completion's last. temperature: 0 is greedy. dtype: see `without_gradient`.
+    last token is the completion's last. temperature: 0 is greedy. dtype: see `without_gradient`. worth: tokens that
+    must be saved for what all prompts begin with to be read once; 0: it never is.
 
     decoding: "eager": finished sequences are dropped before the next token. "graph": steps of fixed shapes, captured as
     CUDA graphs and replayed on a GPU; finished sequences are dropped when they are half of the batch. "auto": eager on
@@ -95,7 +98,7 @@ def generate(
     check_choice("decoding", decoding, DECODINGS)
     wanted = decoding == "graph" or (decoding == "auto" and model.device.type == "cuda" and limit >= GRAPH_FROM)
     with without_gradient(model, dtype):
-        state = _Decode(model, prompts, group, limit, uniforms, ends, pad, temperature, critic, wanted, stop)
+        state = _Decode(model, prompts, group, limit, uniforms, ends, pad, temperature, critic, wanted, stop, worth)
         fixed = state.cache.fixed
         if decoding == "graph" and not fixed:
             raise InputError("decoding: must be eager for a model that keeps more than keys and values, got graph")
@@ -122,6 +125,7 @@ class _Decode:
     def __init__(
         self, model: Any, prompts: Sequence[Sequence[int]], group: int, limit: int, uniforms: Tensor,
         ends: Sequence[int], pad: int, temperature: float, critic: Any, fixed: bool, stop: Stop | None = None,
+        worth: int = 0,
     ) -> None:  # fmt: skip
         from real_runs.rl import cache  # not before: transformers loads here
 
@@ -134,11 +138,11 @@ class _Decode:
         self.values = torch.zeros(total, limit, device=device) if critic is not None else None
         self.finished = torch.zeros(total, dtype=torch.bool, device=device)
 
-        ids, seen = (x.to(device) for x in left_padded(prompts, pad))
         self.keyword = cache.keyword(model)
         self.cache: Any = cache.for_prompts(model.config)
-        logits, hidden = self._forward(ids, seen, positions_of(seen))
-        count, width = ids.shape
+        start = common_start(prompts, worth)
+        (logits, hidden), seen = read(prompts, start, pad, self.cache, self._forward, device)
+        count, width = seen.shape
         self.cache = cache.for_decode(self.cache, count, width, group, limit, fixed)
         self.seen = torch.nn.functional.pad(seen, (0, limit), value=1).repeat_interleave(group, 0)
         self.rows = torch.arange(total, device=device)
@@ -284,20 +288,6 @@ class _Watch(TorchDispatchMode):
 
 _INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_}
 _COPIES = {torch.ops.aten.copy_, torch.ops.aten._to_copy}
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Token ids (B, width) and which of them count."""
-    width = max(map(len, prompts))
-    ids, seen = torch.full((len(prompts), width), pad), torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        seen[row, width - len(prompt) :] = 1
-    return ids, seen
-
-
-def positions_of(seen: Tensor) -> Tensor:
-    return (seen.cumsum(1) - 1).clamp(min=0)
 
 
 def _sample(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:

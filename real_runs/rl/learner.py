@@ -252,7 +252,7 @@ class PPOLearner:
             generate(
                 self.model, [prompts[i] for i in chosen], size, limit, drawn[rows], self.policy.ends, self.policy.pad,
                 self.settings.temperature, self.critic if role is Role.ROLLOUT else None, self.policy.decoding,
-                self.policy.dtype, self.policy.stop,
+                self.policy.dtype, self.policy.stop, self.network.worth,
             )
             for chosen, size, rows in self._calls(prompts, group)
         ]  # fmt: skip

@@ -99,6 +99,28 @@ def test_log_probabilities_and_values_of_sampling_are_those_of_the_training_layo
 
 
 @every_architecture
+def test_a_common_start_that_is_read_once_changes_no_token(policy, architecture):
+    policy, critic = policy(architecture), a_critic(policy(architecture))
+    prompts = [[9, 8, 7, 6, 5, *prompt] for prompt in prompts_of(policy)]
+    limit, read = 12, []
+    hook = policy.model.register_forward_pre_hook(
+        lambda _module, _args, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    u = luck(len(prompts) * 3, limit)
+    about = policy.model, prompts, 3, limit, u, ENDS, PAD, 1.0, critic, "auto", "float32", None
+    saves = 5 * (len(prompts) - 1)
+    saved = generate(*about, worth=saves)
+    hook.remove()
+    assert read[0] == (1, 5)
+    assert read[1][0] == len(prompts)
+    for other in (generate(*about), generate(*about, worth=saves + 1)):
+        assert torch.equal(saved.tokens, other.tokens)
+        assert torch.equal(saved.mask, other.mask)
+        torch.testing.assert_close(saved.logp, other.logp, atol=1e-4, rtol=0)
+        torch.testing.assert_close(saved.values, other.values, atol=1e-4, rtol=0)
+
+
+@every_architecture
 def test_log_probabilities_are_those_of_the_bare_model_token_by_token(policy, architecture):
     """No padding and no cache: what the model says of prompt and completion by themselves."""
     policy = policy(architecture)

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
-from real_runs.rl import memory, models, ppo
+from real_runs.rl import memory, models, passes, ppo
 from real_runs.rl.generate import Rollouts, forward
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 from workbench.errors import InputError
@@ -31,7 +31,9 @@ pytestmark = [
 PROMPTS = ["7=", "rev 12=", "7=", "copy a=", "3+4=", "rev 12345=", "b=", "next xy="]  # one of them twice
 ENDS = [1, *range(60, 75)]  # for random models, about one token in six ends a completion
 PAD = 0
-POOL = wb.Pool(np.linspace(0, 100, len(PROMPTS)), payload={"prompt": PROMPTS, "answer": ["1"] * len(PROMPTS)})
+LABELS, ANSWERS = np.linspace(0, 100, len(PROMPTS)), ["1"] * len(PROMPTS)
+POOL = wb.Pool(LABELS, payload={"prompt": PROMPTS, "answer": ANSWERS})
+LONG = wb.Pool(LABELS, payload={"prompt": ["copy abc=abc\n" + prompt for prompt in PROMPTS], "answer": ANSWERS})
 BARE = {"kl_in": "none", "kl_coef": 0.0, "entropy_coef": 0.0}
 CLOSE = 1e-5  # of the gradient's norm, in float32
 
@@ -52,11 +54,11 @@ def loaded(tiny):
     return fresh
 
 
-def learner_of(policy, algorithm, seed=0, noise=0.1, **options):
+def learner_of(policy, algorithm, seed=0, noise=0.1, pool=POOL, **options):
     """With a policy that has left its reference, a critic that says something, and a gradient that is not clipped."""
     options = {"limit": 6, "warm_up": 0, "grad_clip": 1e9} | options
     heldout = HeldOut(["7="], ["1"], np.zeros(1, np.int64))
-    made = PPOLearner(policy, POOL, lambda text, answer: 0.0, heldout, algorithm, Settings(**options), seed)
+    made = PPOLearner(policy, pool, lambda text, answer: 0.0, heldout, algorithm, Settings(**options), seed)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in policy.trainable:
@@ -233,16 +235,18 @@ def batches(draw):
     limit=st.sampled_from([1, 3, 8]),
     piece=st.sampled_from([1, 3, 16, 10_000]),
     lr=st.sampled_from([1e-4, 0.02]),
+    pool=st.sampled_from([POOL, LONG]),
+    worth=st.sampled_from([0, 1, 20]),
 )
 def test_gradients_are_those_of_the_plain_pass(
-    loaded, architecture, algorithm, batch, seed, lora, temperature, updates, micro, limit, piece, lr
+    loaded, architecture, algorithm, batch, seed, lora, temperature, updates, micro, limit, piece, lr, pool, worth
 ):
-    with mock.patch.object(memory, "piece_tokens", return_value=piece):
+    with mock.patch.object(memory, "piece_tokens", return_value=piece), mock.patch.object(passes, "WORTH", worth):
         learner = learner_of(
             loaded(architecture, lora=lora), algorithm, seed=seed, temperature=temperature, updates=updates,
-            micro_tokens=micro, limit=limit, lr=lr,
+            micro_tokens=micro, limit=limit, lr=lr, pool=pool,
         )  # fmt: skip
-    assert (learner.network.cut, learner.network.shares) == (True, True)
+    assert (learner.network.cut, learner.network.shares, learner.network.worth) == (True, True, worth)
     assert_plain(learner, *batch)
 
 
@@ -262,6 +266,54 @@ def test_groups_of_different_sizes_silent_and_rejected_ones(loaded, name, change
     assert learner.stats["trained_share"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("micro", [1, 60, 10_000])
+def test_what_all_prompts_begin_with_is_read_once(loaded, micro):
+    """By a pass over it alone, wherever prompts differ, in sampling, training and the reference's pass."""
+    with mock.patch.object(passes, "WORTH", 1):
+        learner = learner_of(loaded(), ppo.ALGORITHMS["grpo"], pool=LONG, micro_tokens=micro)
+    prompts = learner._prompts
+    start = len("copy abc=abc\n")
+    assert prompts[0][:start] == prompts[1][:start]
+    assert prompts[0][start] != prompts[1][start]
+    read = []
+    learner.network.body.register_forward_pre_hook(
+        lambda _module, _args, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    assert min(assert_plain(learner, ITEMS, COUNTS, ADMITTED, SCORES)) > 0.1
+    alone = [shape for shape in read if shape == (1, start)]
+    assert len(alone) >= (2 if micro == 1 else 3)  # sampling twice; training where a micro-batch holds several prompts
+    if micro == 10_000:
+        assert len(alone) == 3
+
+
+@pytest.mark.parametrize("most", [30, 60, 120])
+def test_a_pass_with_a_common_start_reads_no_more_than_its_bound(loaded, most):
+    with mock.patch.object(passes, "WORTH", 1):
+        learner = learner_of(loaded(), ppo.ALGORITHMS["grpo"], pool=LONG)
+    learner.attempt(np.arange(8), 3)
+    (rollouts,) = learner._pending[0].rollouts
+    micro = learner.network.micro_batches(rollouts, torch.arange(24), most)
+    assert sorted(torch.cat(micro).tolist()) == list(range(24))
+    read = []
+    hook = learner.model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: read.append(ids[0].numel()))
+    counts = []
+    for rows in micro:
+        read.clear()
+        learner.network.states(rollouts, rows, PAD)
+        counts.append(sum(read))
+        assert sum(read) <= most or len(rows) == 1
+    hook.remove()
+    alone = sum(len(rollouts.prompts[row]) + int(rollouts.lengths[row]) for row in range(24))
+    assert most < 120 or sum(counts) < 0.4 * alone
+
+
+def test_a_start_that_is_all_of_a_prompt_leaves_its_last_token(loaded):
+    pool = wb.Pool([0, 50, 100], payload={"prompt": ["12=", "12=34", "12=3"], "answer": ["1"] * 3})
+    with mock.patch.object(passes, "WORTH", 1):
+        learner = learner_of(loaded(), ppo.ALGORITHMS["rloo"], pool=pool)
+    assert assert_plain(learner, [0, 1, 2], [2, 2, 2], [True] * 3, [0, 1, 1, 0, 0, 1])[0] > 0.1
+
+
 # model: options, whether its head is cut off, whether prompts are shared
 OTHERS = {
     "gemma2": ({"head_dim": 8, "sliding_window": 5}, False, False),  # logits are capped
@@ -273,6 +325,7 @@ OTHERS = {
     "lfm2": ({"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}, True, False),
     "mamba2": ({"state_size": 4, "num_heads": 4, "head_dim": 8, "n_groups": 1, "chunk_size": 8}, True, False),
     "bloom": ({"n_head": 2, "n_layer": 2}, True, True),
+    "mpt": ({"n_heads": 2, "n_layers": 2, "d_model": 32}, True, True),  # distances in columns: no common start
     "opt": ({"ffn_dim": 32, "word_embed_proj_dim": 16}, True, True),
     "mixtral": ({"num_local_experts": 3}, True, True),
 }
@@ -283,8 +336,10 @@ def test_other_architectures_are_cut_and_shared_where_that_changes_nothing(loade
     options, cut, shares = OTHERS[name]
     policy = loaded(folder=make_checkpoint(tmp_path, name.split(",")[0], **options))
     algorithm = dataclasses.replace(ppo.ALGORITHMS["ppo"], kl_in="loss", kl_coef=0.1)
-    learner = learner_of(policy, algorithm, micro_tokens=80, limit=8)
+    with mock.patch.object(passes, "WORTH", 1):
+        learner = learner_of(policy, algorithm, micro_tokens=80, limit=8, pool=LONG)
     assert (learner.network.cut, learner.network.shares) == (cut, shares)
+    assert learner.network.worth == (shares and name in ("bloom", "opt", "mixtral"))
     before = [p.detach().clone() for p in policy.trainable]
     assert assert_plain(learner, ITEMS, COUNTS, ADMITTED, SCORES)[0] > 0.1
     assert any(not torch.equal(p, q) for p, q in zip(before, policy.trainable, strict=True))
