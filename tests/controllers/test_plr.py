@@ -250,10 +250,72 @@ def test_the_whole_pool_as_a_batch_is_every_item_once():
     assert all(sorted(row) == list(range(6)) for row in items.tolist())
 
 
+# --- the schedule of new items: beside facebookresearch/level-replay, ccecf45, level_sampler.py and arguments.py
+
+
+def seen_of_twenty(rule, seen, lanes=1):
+    """The state after the first `seen` of 20 items had feedback."""
+    pool = pool_of(20)
+    state = rule.init(pool, lanes)
+    return pool, told(rule, state, pool, np.arange(seen), [half(4)] * seen) if seen else state
+
+
+PROPORTIONATE = [(0, 1.0), (5, 0.75), (10, 0.5), (15, 0.25), (19, 0.05), (20, 0.0)]
+
+
+@pytest.mark.parametrize(("seen", "chance"), PROPORTIONATE)
+def test_the_papers_annealing_is_one_minus_the_share_seen(seen, chance):
+    # The released code with rho = 0: it replays where a uniform number is below seen / all. nu is not read.
+    for fresh in (0.0, 0.5, 1.0):
+        rule = PLR(schedule="proportionate", fresh=fresh)
+        _, state = seen_of_twenty(rule, seen)
+        np.testing.assert_allclose(rule.chance_of_new(state), [chance], atol=1e-12)
+
+
+@pytest.mark.parametrize(("seen", "chance"), PROPORTIONATE)
+def test_single_items_are_new_as_often_as_the_annealing_says(seen, chance):
+    rule, lanes = PLR(schedule="proportionate"), 6_000
+    pool, state = seen_of_twenty(rule, seen, lanes)
+    new = int((select(rule, state, pool, 1, 2)[0] >= seen).sum())
+    assert new == chance * lanes if chance in (0, 1) else stats.binomtest(new, lanes, chance).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("schedule", ["fixed", "proportionate"])
+def test_the_released_default_replays_nothing_until_all_are_seen(schedule):
+    # rho = 1, the default of the released arguments, in either schedule.
+    rule = PLR(schedule=schedule, replay_from=1.0, fresh=0.1)
+    got = [rule.chance_of_new(seen_of_twenty(rule, seen)[1])[0] for seen in (0, 5, 10, 15, 19)]
+    assert got == [1.0] * 5
+    pool, state = seen_of_twenty(rule, 15, 500)
+    assert (select(rule, state, pool, 5, 2)[0] >= 15).all()
+
+
+def test_replays_begin_at_the_share_itself():
+    # rho = 0.2, the default of the released class: 3 of 20 are below it, 4 of 20 are not.
+    fixed, annealed = PLR(replay_from=0.2), PLR(replay_from=0.2, schedule="proportionate")
+    assert [fixed.chance_of_new(seen_of_twenty(fixed, seen)[1])[0] for seen in (3, 4, 5)] == [1.0, 0.5, 0.5]
+    got = [annealed.chance_of_new(seen_of_twenty(annealed, seen)[1])[0] for seen in (3, 4, 5)]
+    np.testing.assert_allclose(got, [1.0, 0.8, 0.75])
+
+
+def test_by_default_the_chance_of_a_new_item_is_constant():
+    rule = PLR()
+    assert [rule.chance_of_new(seen_of_twenty(rule, seen)[1])[0] for seen in (0, 5, 19)] == [0.5] * 3
+
+
+def test_lanes_may_begin_to_replay_at_different_shares():
+    rule = PLR(schedule="proportionate", replay_from=np.array([0.0, 0.6]))
+    _, state = seen_of_twenty(rule, 10, 2)
+    np.testing.assert_allclose(rule.chance_of_new(state), [0.5, 1.0])
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("score", "gae"),
+        ("schedule", "linear"),
+        ("replay_from", -0.1),
+        ("replay_from", 1.1),
         ("beta", 0.0),
         ("beta", -1.0),
         ("staleness", -0.1),

@@ -55,6 +55,8 @@ VARIANTS = {
     "procurl by labels": wb.ProCuRL(use_labels=True),
     "greso in a hurry": wb.GRESO(easy=0.2, hard=0.8, target=0.5, step=0.1),
     "cures with equal groups": wb.CurES(adaptive=False),
+    "plr annealed": wb.PLR(schedule="proportionate"),
+    "plr once all are seen": wb.PLR(schedule="proportionate", replay_from=1.0),
     "mastered by its history": wb.DropMastered(back=3, memory_of="history"),
     "mastered for a while": wb.DropMastered(threshold=0.5, back=3, least=2),
     "alp-gmm with a short window": wb.ALPGMM(window=32, buffer=20, components=(1, 2), random=0.5),

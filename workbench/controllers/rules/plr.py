@@ -20,6 +20,7 @@ from workbench.pool import Pool
 from workbench.streams import Role
 
 SCORES = ("l1",)
+SCHEDULES = ("fixed", "proportionate")
 
 
 class ReplayState(NamedTuple):
@@ -33,21 +34,25 @@ class ReplayState(NamedTuple):
 class PLR(Rule):
     """Prioritized level replay.
 
-    each slot:  with probability `fresh` a random item not seen yet, if there are any; otherwise one of those seen:
+    each slot:  with probability P_new a random item not seen yet, if there are any; otherwise one of those seen:
     P(i) = (1 - staleness) P_S(i) + staleness P_C(i)
     P_S(i) proportional to rank(S_i)^(-1 / beta), rank 1 = the largest score;   P_C(i) proportional to c - C_i
 
     S_i: score of the item's latest group, "l1": mean |r - mean r|, here for the value loss |GAE| of the paper, since
     the group's mean plays the critic. c: batches drawn; C_i: those drawn when i was last seen.
-    beta: temperature > 0. staleness: the paper's rho in [0, 1]. fresh: nu in [0, 1].
+    schedule: "fixed", P_new = fresh; "proportionate", P_new = 1 - seen / all.
+    replay_from: share of the pool in [0, 1]; while seen / all is below it, P_new = 1 in both schedules.
+    beta: temperature > 0. staleness: the paper's rho in [0, 1]. fresh: nu in [0, 1], not read by "proportionate".
+
+    Presets: the paper's annealing, PLR(schedule="proportionate"); the schedule that the released code has unless told
+    otherwise, PLR(schedule="proportionate", replay_from=1.0), which draws new items until all are seen.
     Source: Jiang, Grefenstette, Rocktaeschel 2021, arXiv 2010.03934, its prioritization by rank and by staleness; beta
     and staleness as in its Procgen runs.
-    Differs: `fresh` is constant, and its default is ours. The paper anneals the probability of a new item, 1 - seen /
-    all; the released code does so with rho = 0, while by default (schedule "proportionate", rho = 1) it draws new items
-    only until all are seen, and does not read nu. A batch holds no item twice. Each slot chooses between new, score and
-    staleness as above; then score slots are filled, each from the items left, then staleness slots, then new ones.
-    Equal scores, which are frequent for groups of few rollouts, share their ranks at random. Items are seen when their
-    feedback comes.
+    Differs: the defaults of `schedule`, `fresh` and `replay_from` together are ours. The released code calls
+    `replay_from` rho, with default 1. seen / all is that at the start of a batch. A batch holds no item twice. Each
+    slot chooses between new, score and staleness as above; then score slots are filled, each from the items left, then
+    staleness slots, then new ones. Equal scores, which are frequent for groups of few rollouts, share their ranks at
+    random. Items are seen when their feedback comes.
     """
 
     name = "plr"
@@ -57,6 +62,8 @@ class PLR(Rule):
     beta: Lanes = 0.1
     staleness: Lanes = 0.1
     fresh: Lanes = 0.5
+    schedule: str = "fixed"
+    replay_from: Lanes = 0.0
 
     memory = "item"
 
@@ -66,9 +73,11 @@ class PLR(Rule):
         check_number("beta", self.beta, 0, open_low=True)
         check_number("staleness", self.staleness, 0, 1)
         check_number("fresh", self.fresh, 0, 1)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_number("replay_from", self.replay_from, 0, 1)
 
     def init(self, pool: Pool, lanes: int) -> ReplayState:
-        for name in ("beta", "staleness", "fresh"):
+        for name in ("beta", "staleness", "fresh", "replay_from"):
             per_lane(name, getattr(self, name), lanes)
         shape = lanes, len(pool)
         order = np.array(np.broadcast_to(np.arange(len(pool), dtype=np.int32), shape))
@@ -91,12 +100,19 @@ class PLR(Rule):
                 out[r, items] = mixed
         return out
 
+    def chance_of_new(self, state: ReplayState) -> Floats:
+        """(R,) P_new, with which a slot takes an item not seen yet."""
+        lanes, size = state.score.shape
+        share = state.seen / size
+        chance = 1 - share if self.schedule == "proportionate" else per_lane("fresh", self.fresh, lanes)
+        return np.where(share < per_lane("replay_from", self.replay_from, lanes), 1.0, chance)
+
     def select(self, state: ReplayState, draw: Draw, count: int) -> tuple[Items, ReplayState]:
         lanes = len(state.seen)
-        fresh, stale, beta = (per_lane(name, getattr(self, name), lanes) for name in ("fresh", "staleness", "beta"))
+        stale, beta = (per_lane(name, getattr(self, name), lanes) for name in ("staleness", "beta"))
         out = np.empty((lanes, count), np.int64)
         known = state.order, state.seen, state.score, state.last
-        replay(*known, draw.step, fresh, stale, 1 / beta, *draw.stream(Role.SCORE), out)
+        replay(*known, draw.step, self.chance_of_new(state), stale, 1 / beta, *draw.stream(Role.SCORE), out)
         return out, state
 
     def update(self, state: ReplayState, feedback: Feedback) -> ReplayState:
