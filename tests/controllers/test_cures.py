@@ -187,6 +187,68 @@ def test_lanes_allocate_by_their_own_history():
     np.testing.assert_array_equal(counts, [[10, 6], [6, 10]])
 
 
+# --- rollouts by the raw share: beside ZexuSun/CurES, stage_0_init_difficulty_sample_size.py, init_sample_size
+
+# There, with gradients of one size for right and wrong answers, sigma^2 = a b^2 + a^2 b = a b, a = right / all and
+# b = 1 - a; the budget is shared out in proportion to sigma.
+
+
+@pytest.mark.parametrize(
+    ("allocate_by", "expected"),
+    [("share", [0] * 4 + [16] * 4), ("posterior", [7] * 4 + [9] * 4)],
+)
+def test_four_items_always_solved_and_four_solved_by_half_worked_by_hand(allocate_by, expected):
+    # share: 64 x .5 / 2 = 16. posterior: p = 5/6 and 1/2, sigma .373 and .5: 64 x .373 / 3.49 = 6.83, and 9.17.
+    history = [(4, 4)] * 4 + [(2, 4)] * 4
+    np.testing.assert_array_equal(allocated(history, np.arange(8), 8, allocate_by=allocate_by), [expected])
+
+
+def test_shares_that_differ_worked_by_hand():
+    # 0/4, 1/4, 2/4 and 3/4: sigma 0, .4330, .5, .4330, of 32: 0, 10.14, 11.71, 10.14.
+    history = [(0, 4), (1, 4), (2, 4), (3, 4)]
+    np.testing.assert_array_equal(allocated(history, np.arange(4), 8, allocate_by="share"), [[0, 10, 12, 10]])
+
+
+def test_what_mixed_items_cannot_take_goes_to_the_others_alike():
+    # One mixed item of eight may have 4 x 8 = 32 of 64; the other 32 are shared by seven: 5 or 4 each.
+    counts = allocated([(2, 4)] + [(4, 4)] * 7, np.arange(8), 8, allocate_by="share")[0]
+    assert counts[0] == 32
+    assert sorted(counts[1:].tolist()) == [4, 4, 4, 5, 5, 5, 5]
+    np.testing.assert_array_equal(allocated([(4, 4), (0, 4)], [0, 1], 8, allocate_by="share"), [[8, 8]])
+
+
+def test_an_item_not_tried_yet_counts_as_solved_by_half():
+    rule, pool = CurES(allocate_by="share"), pool_of(3)
+    state = counted(rule, pool, [(2, 4), (4, 4)])
+    counts = rule.allocate(state, testing.draw(pool, 1), np.array([[0, 1, 2]]), 8)
+    np.testing.assert_array_equal(counts, [[12, 0, 12]])
+
+
+def test_the_weights_are_by_the_posterior_in_both():
+    pool, history = pool_of(3), [(4, 4), (2, 4), (0, 4)]
+    one, other = (CurES(allocate_by=by) for by in ("posterior", "share"))
+    np.testing.assert_array_equal(logs(one, counted(one, pool, history), pool),
+                                  logs(other, counted(other, pool, history), pool))  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    history=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=20),
+    rollouts=st.integers(2, 16),
+)
+def test_by_the_share_the_budget_is_spent_exactly_and_items_without_spread_come_last(history, rollouts):
+    history = [(min(k, n), n) for k, n in history]
+    counts = allocated(history, np.arange(len(history)), rollouts, allocate_by="share")[0]
+    assert counts.sum() == len(history) * rollouts
+    assert counts.min() >= 0
+    assert counts.max() <= 4 * rollouts
+    mixed = np.array([0 < k < n for k, n in history])
+    if 4 * mixed.sum() >= len(history):
+        assert counts[~mixed].sum() == 0
+    elif mixed.any():
+        assert (counts[mixed] == 4 * rollouts).all()
+
+
 def test_without_adaptive_rollouts_all_items_get_the_same():
     assert allocated([(4, 8), (0, 8)], [0, 1], 8, adaptive=False) is None
 
@@ -195,3 +257,8 @@ def test_without_adaptive_rollouts_all_items_get_the_same():
 def test_a_hyper_parameter_out_of_its_domain_is_refused(field, value):
     with pytest.raises(InputError, match=f"^{field}: must be "):
         CurES(**{field: value})
+
+
+def test_an_unknown_rate_is_refused():
+    with pytest.raises(InputError, match=r"^allocate_by: must be one of posterior, share, got 'raw'"):
+        CurES(allocate_by="raw")

@@ -55,6 +55,7 @@ VARIANTS = {
     "procurl by labels": wb.ProCuRL(use_labels=True),
     "greso in a hurry": wb.GRESO(easy=0.2, hard=0.8, target=0.5, step=0.1),
     "cures with equal groups": wb.CurES(adaptive=False),
+    "cures by the share": wb.CurES(allocate_by="share"),
     "plr annealed": wb.PLR(schedule="proportionate"),
     "plr once all are seen": wb.PLR(schedule="proportionate", replay_from=1.0),
     "mastered by its history": wb.DropMastered(back=3, memory_of="history"),
