@@ -83,6 +83,64 @@ def test_the_last_group_decides_by_default_and_all_rollouts_with_history():
     assert 3 not in batches(rule, state, pool, 2, 6, start=2)[0]
 
 
+# --- by stages: beside ChenxinAn-fdu/POLARIS, 9e4fda2, drop_easy_data.py: mean over the visits of a stage, > 0.9
+
+
+def after_stage(visits, rule=None, sizes=None, pool_size=6):
+    """Whether item 1 is left out after a stage of four steps in which its groups had these successes of 20."""
+    rule, pool = rule or DropMastered(0.9, memory_of="stage", strict=True, stage=4), pool_of(pool_size)
+    state = rule.init(pool, 1)
+    for step, successes in enumerate(visits, 1):
+        count = None if sizes is None else [sizes[step - 1]]
+        state = told(rule, state, pool, [1], [half(successes, 20)], counts=count, step=step)
+    drawn, _ = batches(rule, state, pool, 2, 6, start=4)
+    return 1 not in drawn
+
+
+@pytest.mark.parametrize(
+    ("visits", "dropped"),
+    [
+        ([18], False),  # .9 itself
+        ([19], True),
+        ([20, 16], False),  # mean .9
+        ([20, 17], True),  # .925
+        ([20, 20, 16], True),  # .933, though the last group is .8
+        ([10, 20], False),  # .75, though the last group is perfect
+        ([20, 20, 20, 12], False),  # .9
+        ([20, 20, 20, 13], True),  # .9125
+    ],
+)
+def test_polaris_drops_by_the_mean_over_the_visits_of_a_stage_strictly_above(visits, dropped):
+    assert after_stage(visits) == dropped
+
+
+def test_each_visit_of_a_stage_counts_once_whatever_its_size():
+    # 20 of 20, then 1 of 2: mean .75 over visits, 21 of 22 over rollouts.
+    rewards = [20, 1]
+    assert not after_stage(rewards, sizes=[20, 2])
+    assert after_stage(rewards, DropMastered(0.9, memory_of="history"), sizes=[20, 2])
+
+
+def test_nothing_is_dropped_before_a_stage_ends_and_the_next_begins_with_no_memory():
+    rule, pool = DropMastered(0.9, memory_of="stage", strict=True, stage=4), pool_of(4)
+    state = told(rule, rule.init(pool, 1), pool, [1, 2], [half(10), half(5)])
+    drawn, state = batches(rule, state, pool, 2, 3)  # steps 1 to 3: one epoch and a half
+    assert 1 in drawn
+    _, state = batches(rule, state, pool, 2, 1, start=4)
+    state = told(rule, state, pool, [2], [half(10)], step=5)  # by its history, 15 of 20
+    assert rule.metrics(state)["mastered"][0] == 0.25
+    _, state = batches(rule, state, pool, 2, 4, start=5)
+    assert np.flatnonzero(state.dropped[0]).tolist() == [1, 2]  # item 1 was not met, and stays away
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_strict_is_whether_the_threshold_itself_is_left_in(strict):
+    for memory_of in ("group", "history"):
+        rule, pool = DropMastered(0.9, memory_of=memory_of, strict=strict), pool_of(6)
+        state = told(rule, rule.init(pool, 1), pool, [1, 2], [half(9), half(10)])
+        assert np.flatnonzero(state.dropped[0]).tolist() == ([2] if strict else [1, 2])
+
+
 def test_an_item_mastered_in_the_middle_of_an_epoch_is_dropped_from_the_rest_of_it():
     rule, pool, lanes = DropMastered(), pool_of(12), 30
     items, state = select(rule, rule.init(pool, lanes), pool, 3, 0)
@@ -200,6 +258,8 @@ def test_in_a_closed_loop_effort_moves_to_what_is_not_mastered():
         ("memory_of", "batch"),
         ("back", -1),
         ("back", 1.5),
+        ("strict", 1),
+        ("stage", 0),
         ("least", -1.0),
     ],
 )

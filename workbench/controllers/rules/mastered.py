@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench import kernels
 from workbench.controllers.items import deal_some, new_deck, put_back, take_best, with_counts
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import InputError, check_choice, check_count, check_flag, check_number
 from workbench.pool import Pool
 
-MEMORIES = ("group", "history")
+MEMORIES = ("group", "history", "stage")
 SLACK = 1e-6  # rewards are float32: 0.9 comes as 0.89999998
 
 
@@ -22,27 +23,31 @@ class MasteryState(NamedTuple):
     cursor: NDArray[np.int64]  # (R,) items looked at in this epoch
     epoch: NDArray[np.int64]  # (R,) from 0; -1 before the first
     dropped: NDArray[np.int32]  # (R, I) batches drawn when the item was last found mastered; 0 if it is not
-    successes: NDArray[np.float32]  # (R, I) sums of rewards; (R, 0) where only the last group counts
-    attempts: NDArray[np.float32]  # (R, I) rollouts, likewise
+    successes: NDArray[np.float32]  # (R, I) sums of rewards, "stage": of group means; (R, 0) if the last group counts
+    attempts: NDArray[np.float32]  # (R, I) rollouts, "stage": groups; likewise
 
 
 @dataclass(frozen=True)
 class DropMastered(Rule):
     """Epochs in random order over the items that are not mastered: success rate below the threshold.
 
-    threshold: success rate in [0, 1]. memory_of: "group", the item's last group; "history", all its rollouts so far.
+    threshold: success rate in [0, 1]. strict: True, an item at the threshold itself is not mastered.
+    memory_of: what the rate is of, "group": the item's last group; "history": all its rollouts so far, judged after
+    each group; "stage": the mean of its groups' means in a stage, judged where the stage ends and then forgotten.
+    stage: steps of a stage, >= 1, for "stage" only; feedback counts for the stage in which it comes.
     back: steps after which a dropped item returns, until its next feedback; 0: never. least: >= 1; where fewer than
     least x B items are left, those dropped for longest come back. With floor > 0, an item drawn by exploration, which
     may be a dropped one, counts as dealt in this epoch, and the one whose slot it took is dealt next.
 
-    Presets: Polaris, DropMastered(0.9); open-instruct's no_resampling_pass_rate, DropMastered(0.875); ScaleRL's
-    no-positive-resampling, DropMastered(0.9, memory_of="history").
+    Presets: Polaris, DropMastered(0.9, memory_of="stage", strict=True) with the steps of its stages;
+    open-instruct's no_resampling_pass_rate, DropMastered(0.875); ScaleRL's no-positive-resampling,
+    DropMastered(0.9, memory_of="history").
     Source: An et al. 2025, Polaris; Khatri et al. 2025, ScaleRL, arXiv 2510.13786, figure 6b; open-instruct's code.
-    Differs: Polaris drops between stages and ScaleRL between epochs, here items drop out at once. Polaris drops an item
-    whose mean over its visits in a stage is above 0.9; its preset here looks at the last group alone, and drops at 0.9
-    too. `back` and `least`
-    are ours: a pool that runs empty would end the run. Items dropped in the same step come back in random order. Where
-    an epoch ends within a batch, the next one goes on with items that the batch does not hold yet.
+    Differs: Polaris begins a new run on what is left after a stage, here the epoch goes on without it; its script that
+    drops items reads a name that it never sets, and is taken as it was meant. ScaleRL drops between epochs, here at
+    once. `back` and `least` are ours: a pool that runs empty would end the run. Items dropped in the same step come
+    back in random order. Where an epoch ends within a batch, the next one goes on with items that the batch does not
+    hold yet.
     """
 
     name = "mastered"
@@ -52,6 +57,8 @@ class DropMastered(Rule):
     memory_of: str = "group"
     back: int = 0
     least: Lanes = 1.0
+    strict: bool = False
+    stage: int = 100
 
     memory = "item"
 
@@ -61,12 +68,14 @@ class DropMastered(Rule):
         check_choice("memory_of", self.memory_of, MEMORIES)
         check_count("back", self.back, 0)
         check_number("least", self.least, 1)
+        check_flag("strict", self.strict)
+        check_count("stage", self.stage)
 
     def init(self, pool: Pool, lanes: int) -> MasteryState:
         for name in ("threshold", "least"):
             per_lane(name, getattr(self, name), lanes)
         dropped = np.zeros((lanes, len(pool)), np.int32)
-        counts = np.zeros((2, lanes, len(pool) if self.memory_of == "history" else 0), np.float32)
+        counts = np.zeros((2, lanes, 0 if self.memory_of == "group" else len(pool)), np.float32)
         return MasteryState(*new_deck(pool, lanes), dropped, *counts)
 
     def out(self, state: MasteryState, step: int) -> NDArray[np.bool_]:
@@ -74,7 +83,21 @@ class DropMastered(Rule):
         out = state.dropped > 0
         return out & (step - state.dropped < self.back) if self.back else out
 
+    def mastered(self, rate: Floats) -> NDArray[np.bool_]:
+        """Which rates (R, n) are mastered."""
+        threshold = per_lane("threshold", self.threshold, len(rate))[:, None]
+        return rate > threshold + SLACK if self.strict else rate >= threshold - SLACK
+
+    def judged(self, state: MasteryState, step: int) -> MasteryState:
+        """The state after the end of a stage: of the items met in it, those mastered are dropped."""
+        groups = state.attempts
+        mastered = self.mastered(state.successes.astype(np.float64) / np.maximum(groups, 1))
+        dropped = np.where(groups > 0, np.where(mastered, step, 0), state.dropped).astype(np.int32)
+        return state._replace(dropped=dropped, successes=np.zeros_like(groups), attempts=np.zeros_like(groups))
+
     def select(self, state: MasteryState, draw: Draw, count: int) -> tuple[Items, MasteryState]:
+        if self.memory_of == "stage" and draw.step and draw.step % self.stage == 0 and draw.turn == 0:
+            state = self.judged(state, draw.step)
         out = self.out(state, draw.step)
         left = out.shape[1] - np.count_nonzero(out, axis=1)
         least = np.ceil(per_lane("least", self.least, len(out)) * count - 1e-9)
@@ -101,12 +124,17 @@ class DropMastered(Rule):
     def update(self, state: MasteryState, feedback: Feedback) -> MasteryState:
         counts = state.successes, state.attempts
         there = feedback.rollouts > 0
+        if self.memory_of == "stage":
+            total, groups = (count.copy() for count in counts)
+            kernels.add_to(total, feedback.items, np.where(there, feedback.means, 0).astype(np.float32))
+            kernels.add_to(groups, feedback.items, there.astype(np.float32))
+            return state._replace(successes=total, attempts=groups)
         rate = feedback.means
         if self.memory_of == "history":
             counts = with_counts(*counts, feedback)
             s, n = (np.take_along_axis(x, feedback.items, axis=1).astype(np.float64) for x in counts)
             rate = s / np.maximum(n, 1)
-        mastered = rate >= per_lane("threshold", self.threshold, len(rate))[:, None] - SLACK
+        mastered = self.mastered(rate)
         dropped = state.dropped.copy()
         lanes = np.broadcast_to(np.arange(len(dropped))[:, None], there.shape)
         dropped[lanes[there], feedback.items[there]] = np.where(mastered, max(feedback.step, 1), 0)[there]
