@@ -64,6 +64,27 @@ def test_learning_progress_is_the_change_since_the_nearest_earlier_task_by_hand(
     np.testing.assert_allclose(state.task[0, -6:], [0.2, 0.3, 0.8, 0.2, 0.2, 0.7])
 
 
+def test_while_five_or_fewer_episodes_are_stored_progress_is_0_as_in_the_released_code():
+    # flowersteam/TeachMyAgent, ce15344, alp_gmm.py: compared where len(alp_knn) > 5. One item, rewards 0, 1, 0, ..:
+    # every change is 1; the seventh episode is the first with six before it.
+    pool, rewards = pool_of(11), [0.0, 1.0] * 4
+    for start, expected in [(5, [0] * 6 + [1, 1]), (0, [0] + [1] * 7)]:
+        rule = ALPGMM(start=start)
+        state = rule.init(pool, 1)
+        for step, reward in enumerate(rewards):
+            state = rule.update(state, testing.feedback(pool, [4], [[reward] * 4], step + 1))
+        np.testing.assert_array_equal(state.alp[0, -8:], expected)
+
+
+def test_episodes_of_one_batch_are_stored_together():
+    # Three and three episodes: the third batch is the first with six stored.
+    rule, pool = ALPGMM(start=5), pool_of(11)
+    state = rule.init(pool, 1)
+    for step, reward in enumerate([0.0, 1.0, 0.0]):
+        state = rule.update(state, testing.feedback(pool, [4, 5, 6], [[reward] * 4] * 3, step + 1))
+    np.testing.assert_array_equal(state.alp[0, -9:], [0] * 6 + [1] * 3)
+
+
 def test_only_so_many_earlier_tasks_are_remembered():
     rule, pool = ALPGMM(buffer=2), pool_of(11)
     state = rule.init(pool, 1)
@@ -224,6 +245,8 @@ def test_no_item_starves():
         ("random", 1.1),
         ("components", (0, 3)),
         ("components", (5, 2)),
+        ("start", -1),
+        ("start", 500),  # the buffer never holds more
     ],
 )
 def test_a_hyper_parameter_out_of_its_domain_is_refused(field, value):

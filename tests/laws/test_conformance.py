@@ -61,7 +61,7 @@ VARIANTS = {
     "mastered by its history": wb.DropMastered(back=3, memory_of="history"),
     "mastered by stages": wb.DropMastered(threshold=0.6, memory_of="stage", strict=True, stage=3),
     "mastered for a while": wb.DropMastered(threshold=0.5, back=3, least=2),
-    "alp-gmm with a short window": wb.ALPGMM(window=32, buffer=20, components=(1, 2), random=0.5),
+    "alp-gmm with a short window": wb.ALPGMM(window=32, buffer=20, components=(1, 2), random=0.5, start=5),
 }
 LEARNERS = LAWS | {
     "critic": wb.ScalarIRT(signal=wb.Critic(), forgetting=0.01),

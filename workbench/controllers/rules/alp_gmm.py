@@ -32,18 +32,19 @@ class MixtureState(NamedTuple):
 class ALPGMM(Rule):
     """Absolute learning progress by Gaussian mixtures: a task is an item's difficulty, an episode one group on it.
 
-    ALP = |r - r'|, r' the reward of the nearest earlier task
+    ALP = |r - r'|, r' the reward of the nearest earlier task; 0 while `start` or fewer episodes are stored
     every N episodes: mixtures of k Gaussians are fitted to the last N pairs (task, ALP), the least AIC wins
     each slot of a batch: with probability `random` any item, else a Gaussian in proportion to its mean ALP, a task from
     it, and the item nearest to that; of equally near ones any, and no item twice
 
     window: N, >= 2. buffer: latest episodes among which the nearest earlier task is looked for, >= 1. random: in
-    [0, 1]. components: least and largest k, 1 <= k <= window. Until the first fit every slot is random.
+    [0, 1]. components: least and largest k, 1 <= k <= window. start: >= 0, below buffer; 5 in its code. Until the first
+    fit every slot is random.
     Source: Portelas, Colas, Hofmann, Oudeyer 2019, arXiv 1910.07224, Algorithm 1, and its code in TeachMyAgent.
     Differs: r' is of an earlier batch, the latest where several are equally near, since groups of one batch come from
-    one policy; the code looks through all earlier episodes (there, 500 is the buffer size of its k-d tree), and sets
-    ALP to 0 while five or fewer are stored. "Random" is uniform over the items, not over the difficulties. Tasks are
-    difficulty / 100, so that both axes run from 0 to 1.
+    one policy, and `start` counts the episodes of earlier batches; its default, 0, is ours. The code looks through all
+    earlier episodes (there, 500 is the buffer size of its k-d tree). "Random" is uniform over the items, not over the
+    difficulties. Tasks are difficulty / 100, so that both axes run from 0 to 1.
     """
 
     name = "alp-gmm"
@@ -53,6 +54,7 @@ class ALPGMM(Rule):
     buffer: int = 500
     random: Lanes = 0.2
     components: tuple[int, int] = (2, 10)
+    start: int = 0
 
     needs = ("difficulty",)
     fits_model = True
@@ -69,6 +71,7 @@ class ALPGMM(Rule):
             raise InputError(f"components: must be a pair, the least and the largest number, got {shown(given)}")
         least = check_count("components", given[0], 1, self.window)
         check_count("components", given[1], least, self.window)
+        check_count("start", self.start, 0, self.buffer - 1)
 
     def init(self, pool: Pool, lanes: int) -> MixtureState:
         require("sweep")  # before a run begins, not at its first fit
@@ -99,7 +102,8 @@ class ALPGMM(Rule):
             there = feedback.rollouts[lane] > 0
             task = feedback.pool.difficulty[feedback.items[lane, there]] / 100
             reward = feedback.means[lane, there]
-            alp = _progress(task, reward, state.task[lane, -self.buffer :], state.reward[lane, -self.buffer :])
+            earlier, earned = state.task[lane, -self.buffer :], state.reward[lane, -self.buffer :]
+            alp = _progress(task, reward, earlier, earned, self.start)
             for past, latest in ((new.task, task), (new.reward, reward), (new.alp, alp)):
                 past[lane] = np.concatenate([past[lane], latest])[-past.shape[1] :]
             new.unfitted[lane] += len(task)
@@ -122,10 +126,10 @@ class ALPGMM(Rule):
         return {"gaussians": state.gaussians.astype(np.float64), "fits": state.fits.astype(np.float64)}
 
 
-def _progress(task: Floats, reward: Floats, earlier: Floats, earned: Floats) -> Floats:
-    """(N,) |reward - that of the nearest earlier task|, the latest of several; 0 where there is none."""
+def _progress(task: Floats, reward: Floats, earlier: Floats, earned: Floats, start: int) -> Floats:
+    """(N,) |reward - that of the nearest earlier task|, the latest of several; 0 where there are `start` or fewer."""
     known = ~np.isnan(earlier)
-    if not known.any():
+    if np.count_nonzero(known) <= start:
         return np.zeros(len(task))
     earlier, earned = earlier[known][::-1], earned[known][::-1]
     nearest = np.abs(task[:, None] - earlier).argmin(axis=1)
