@@ -17,7 +17,7 @@ from workbench.controllers.rules.tscl import TSCL
 from workbench.errors import InputError
 from workbench.testing import draw, feedback
 
-ESTIMATORS = ("online", "naive", "window", "sampling")
+ESTIMATORS = ("online", "naive", "window", "sampling", "mean")
 EACH = 10
 
 
@@ -225,6 +225,7 @@ def test_sampling_forgets_changes_that_are_older_than_its_window():
         ("naive", {"lr": 1.0, "period": 2}),
         ("window", {"window": 2}),
         ("sampling", {"window": 2}),
+        ("mean", {"window": 2}),
     ],
 )
 def test_absolute_comes_back_to_what_is_being_forgotten(estimator, hyper):
@@ -296,6 +297,23 @@ def test_boltzmann_at_the_published_temperature_neither_overflows_nor_loses_the_
 def test_the_published_defaults():
     rule = TSCL()
     assert (rule.epsilon, rule.tau, rule.lr, rule.window, rule.absolute) == (0.1, 4e-4, 0.1, 10, False)
+
+
+def test_the_released_default_is_thompson_sampling_and_ours_the_papers_first_algorithm():
+    # tambetm/TSCL, ec41eea, addition_rnn_teacher.py: --teacher sampling --policy thompson --epsilon 0.1. Arms that
+    # change by .1, .2 and 0 each time: the second is best whatever is drawn, .9 + .1 / 3.
+    assert (TSCL().estimator, TSCL().policy) == ("online", "egreedy")
+    pool, rule = level_pool(), TSCL(by="level", estimator="sampling")
+    state = teach(rule, pool, {0: 0.1, 1: 0.2, 2: 0}, {0: 0.2, 1: 0.4, 2: 0}, {0: 0.3, 1: 0.6, 2: 0})
+    np.testing.assert_allclose(rule.shares(state, draw(pool, 3))[0], [0.1 / 3, 0.9 + 0.1 / 3, 0.1 / 3], atol=1e-7)
+
+
+def test_the_mean_of_the_remembered_changes_by_hand():
+    # Changes of arm 0: 0, .5, -.25; of arm 1: .25, .25, 0; arm 2 has none yet: Q = 1. The last two: .125 and .125.
+    pool, history = level_pool(), ({0: 0.0, 1: 0.25}, {0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.5})
+    for window, q in [(10, [0.25 / 3, 0.5 / 3]), (2, [0.125, 0.125])]:
+        rule = by_softmax("mean", window=window)
+        np.testing.assert_allclose(estimates(rule, teach(rule, pool, *history), pool)[:2], np.array(q) - 1, atol=1e-6)
 
 
 # --- traps
@@ -392,7 +410,7 @@ def test_hyper_parameters_may_differ_between_lanes(estimator):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("estimator", "mean"),
+        ("estimator", "median"),
         ("policy", "ucb"),
         ("lr", -0.1),
         ("lr", 1.5),

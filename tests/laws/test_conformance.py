@@ -44,7 +44,7 @@ VARIANTS = {
     "progress by level": wb.LearningProgress(by="level", reversion=0.2),
     "rlve by level": wb.RLVE(by="level", tau=0.3, least=2),
     **{f"e2h {form}": wb.E2H(schedule=form, horizon=6) for form in ("gaussian", "cosine", "balanced", "classic")},
-    **{f"tscl {kind}": wb.TSCL(estimator=kind, window=4, period=3) for kind in ("naive", "window", "sampling")},
+    **{f"tscl {kind}": wb.TSCL(estimator=kind, window=4, period=3) for kind in ("naive", "window", "sampling", "mean")},
     "tscl boltzmann": wb.TSCL(policy="boltzmann", absolute=True, by="category"),
     "sfl with a small buffer": wb.SFL(period=3, keep=10, candidates=16),
     "dots with few references": wb.DOTS(reference=12),

@@ -14,7 +14,7 @@ from workbench.errors import InputError, check_choice, check_count, check_flag, 
 from workbench.pool import Pool
 from workbench.streams import Role, uniforms
 
-ESTIMATORS = ("online", "naive", "window", "sampling")
+ESTIMATORS = ("online", "naive", "window", "sampling", "mean")
 POLICIES = ("egreedy", "boltzmann")
 
 
@@ -38,6 +38,7 @@ class TSCL(ArmRule):
                   this period over their number 0, 1, ..
       "window":   Q_k = least-squares slope of the arm's last `window` scores over the updates they came from
       "sampling": Q_k = one of the arm's last `window` changes D_k, drawn anew for every batch (Thompson sampling)
+      "mean":     Q_k = the mean of the arm's last `window` changes D_k
     policy: "egreedy", P(k) = (1 - epsilon) [k has the largest Q] + epsilon / K, the first part shared among ties; or
     "boltzmann", P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau). Items are uniform inside an arm.
 
@@ -46,10 +47,11 @@ class TSCL(ArmRule):
     Q before there is a slope: 0 for "online" and "naive"; 1, so that every arm is tried, for the others.
     Source: Matiisen, Oliver, Cohen, Schulman 2017, arXiv 1707.00183, its four algorithms in their batch form; numbers
     of its released code.
-    Differs: the released code's default is Thompson sampling, estimator "sampling" here; the default here is the
-    paper's first algorithm, "online". There scores come from a validation set, here from the groups trained on. An arm
-    without feedback keeps its Q unless there is reversion, and its next change counts from its last score; the released
-    code takes the change of such arms as 0, and their next one too. "naive" leaves an arm with fewer than two scores in
+    Differs: the released code's default is Thompson sampling, TSCL(estimator="sampling") here; the default here is the
+    paper's first algorithm, "online". "mean" is of that code alone, its teacher "sampling" with the policies egreedy
+    and boltzmann. There scores come from a validation set, here from the groups trained on. An arm without feedback
+    keeps its Q unless there is reversion, and its next change counts from its last score; the released code, online,
+    takes the change of such arms as 0, and their next one too. "naive" leaves an arm with fewer than two scores in
     a period as it is, where that code assumes a slope of 1. Ties share where that code draws one.
     """
 
@@ -79,7 +81,7 @@ class TSCL(ArmRule):
     @property
     def first(self) -> float:
         """Q before there is a slope."""
-        return 1.0 if self.estimator in ("window", "sampling") else 0.0
+        return 0.0 if self.estimator in ("online", "naive") else 1.0
 
     def init(self, pool: Pool, lanes: int) -> TeacherState:
         for name in ("lr", "epsilon", "tau", "reversion"):
@@ -119,7 +121,7 @@ class TSCL(ArmRule):
         if self.estimator == "online":
             value = np.where(there, value + lr * (change - value), value)
         else:
-            entry = change if self.estimator == "sampling" else score
+            entry = change if self.estimator in ("sampling", "mean") else score
             when = count if self.estimator == "naive" else np.broadcast_to(updates[:, None], count.shape)
             slot = np.arange(history.shape[2]) == (count % history.shape[2])[:, :, None]
             slot = slot & there[:, :, None]
@@ -133,7 +135,7 @@ class TSCL(ArmRule):
         elif self.estimator == "window":
             slope, known = _slopes(history, times, count)
             value = np.where(there & known, slope, value)
-        elif self.estimator == "sampling":
+        elif self.estimator in ("sampling", "mean"):
             fade = np.where(there, 0.0, back)[:, :, None]
             history = history + fade * (self.first - history)
             filled = np.minimum(count, self.window)
