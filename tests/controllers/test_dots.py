@@ -115,6 +115,19 @@ def test_the_draw_is_the_exponential_of_the_distance_to_alpha():
     assert stats.binomtest(near, lanes, 1 / (1 + np.exp(-1))).pvalue > 1e-3
 
 
+def test_only_the_slope_of_the_calibration_is_bounded_below_worked_by_hand():
+    # Two groups of six, of rates 1/4 and 3/4, all of them references. Standardised, the groups are sqrt(8) apart in two
+    # features: with width^2 = 2 / ln 2 the other group's weight is e = 1/2. From the others, u = (5/4 + 9/4) / 8 = 7/16
+    # and 9/16: slope 4, offset -3/2. Among all, u = (6/4 + 9/4) / 9 = 5/12 and 7/12: p = 1/6 and 5/6.
+    pool = wb.Pool(difficulty=np.linspace(0, 100, 12), features=np.repeat([[1.0, 0.0], [0.0, 1.0]], 6, axis=0))
+    rates = np.repeat([0.25, 0.75], 6)
+    state = probed(DOTS(reference=12, width=np.sqrt(2 / np.log(2))), pool, rates)
+    np.testing.assert_allclose(state.guess[0], np.repeat([1 / 6, 5 / 6], 6), atol=1e-5)
+    # With a width that tells nothing apart, e = 1: u = 23/44 and 21/44, a falling line. The slope is 0, p the mean.
+    state = probed(DOTS(reference=12, width=1e4), pool, rates)
+    np.testing.assert_allclose(state.guess[0], 0.5, atol=1e-5)
+
+
 def test_a_high_temperature_is_a_uniform_draw():
     (pool, which), lanes = clusters(4, 4), 4_000
     rule = DOTS(reference=8, tau=1e4)

@@ -48,6 +48,17 @@ def test_gaussian_at_the_start_the_middle_and_the_end_worked_by_hand():
     np.testing.assert_allclose(share(rule, 1), [0.105396, 0.394604, 0.394604, 0.105396], atol=1e-5)
 
 
+def test_the_default_is_the_example_of_the_released_readme_and_the_configuration_is_cosine():
+    # divelab/E2H-Reasoning, 381e500: gaussian, mu_exp 0.5, sigma 0.5 in README.md, cosine in grpo.yaml.
+    rule = E2H()
+    assert (rule.schedule, rule.beta, rule.width, rule.min_prob) == ("gaussian", 0.5, 0.5, True)
+    # Half way, K = 3: gaussian mu = 2^(-1/2) 2 = 1.4142, floor 1/6; cosine gives all alike.
+    bell = [math.exp(-2 * (k - math.sqrt(2)) ** 2) for k in range(3)]
+    gaussian = [1 / 6 + b / sum(bell) / 2 for b in bell]
+    np.testing.assert_allclose(share(E2H(by="level", horizon=10), 5, 3), gaussian, atol=1e-9)
+    np.testing.assert_allclose(share(E2H(by="level", schedule="cosine", horizon=10), 5, 3), [1 / 3] * 3)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     levels=st.integers(1, 8),

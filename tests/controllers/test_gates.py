@@ -119,6 +119,16 @@ def test_dynamic_sampling_looks_only_at_the_rollouts_that_were_made():
     assert admitted(DynamicSampling(), groups, counts=[2, 2, 1, 0]) == [False, True, False, False]
 
 
+def test_dynamic_sampling_rejects_a_group_of_one_rollout_which_the_recipe_keeps():
+    # The recipe of DAPO keeps a group if its standard deviation is above 0 or it has one rollout.
+    assert admitted(DynamicSampling(), [[1, 0], [1, 0], [0, 0]], counts=[1, 2, 1]) == [False, True, False]
+
+
+def test_dynamic_sampling_takes_equal_rewards_for_silent_where_rounding_gives_them_a_deviation():
+    assert np.std([0.1] * 3) > 0
+    assert admitted(DynamicSampling(), [[0.1] * 3, [0.7] * 3, [0.1, 0.1, 0.2]]) == [False, False, True]
+
+
 def silent(p, n):
     return p**n + (1 - p) ** n
 

@@ -57,9 +57,18 @@ def test_two_updates_of_one_item_by_hand():
     np.testing.assert_allclose([a[0], b[0]], [[1, 6.5, 1], [1, 1.5, 1]])
 
 
-def test_the_default_forgets_half():
-    assert MoPPS().decay == 0.5
-    assert MoPPS().target == 0.5
+def test_the_defaults_are_those_of_the_released_scripts_for_countdown_and_geometry():
+    # thu-rllab/MoPPS, a883f51, recipe/ours: ts_ratio=8, bandit_decay_ratio=0.5; target 0.5 and prior (1, 1).
+    rule = MoPPS()
+    assert (rule.candidates, rule.decay, rule.target, rule.prior, rule.band) == (8, 0.5, 0.5, 1.0, None)
+
+
+def test_the_setting_of_the_released_math_scripts_forgets_nothing():
+    # ts_ratio=16 and decay 1: 3 of 4 and 4 of 4 add up to Beta(1 + 7, 1 + 1).
+    rule, pool = MoPPS(decay=1.0, candidates=16), pool_of(3)
+    state = told(rule, rule.init(pool, 1), pool, [1], [[1, 0, 1, 1]])
+    a, b = posterior(told(rule, state, pool, [1], [[1, 1, 1, 1]], step=2))
+    np.testing.assert_allclose([a[0], b[0]], [[1, 8, 1], [1, 2, 1]])
 
 
 @settings(deadline=None, max_examples=60)

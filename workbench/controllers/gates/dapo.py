@@ -18,7 +18,8 @@ class DynamicSampling(Gate):
     max_batches: 10, as in its recipe.
     Source: DAPO, Yu et al. 2025, arXiv 2503.14476, equation 11.
     Differs: a batch that stays short is trained on, where the recipe ends the run. A group of one rollout, which a rule
-    may allocate, counts as silent and is rejected; the recipe keeps it.
+    may allocate, counts as silent and is rejected; the recipe keeps it. Equal rewards are silent whatever they are; the
+    recipe asks for a standard deviation above 0, which rounding makes of three times 0.1.
     """
 
     name = "dapo"

@@ -34,7 +34,8 @@ class DOTS(Rule):
 
     Every `every` steps, K random reference items are tried `rollouts` times; with their rates y_k and features x,
     u_i = sum_k w_ik y_k,   w_ik = softmax over k of -|x_i - x_k|^2 / (2 F width^2)
-    p_i = a + b u_i, cut to [0, 1]: a and b >= 0 by least squares of y_k on its guess u_k from the other references
+    p_i = a + b u_i, cut to [0, 1]: a, of any sign, and b >= 0 by least squares of y_k on its guess u_k from the other
+    references
 
     reference: K, >= 2; at most the pool. rollouts: >= 1. every: steps from probe to probe, >= 1. Items drawn
     since the last probe are left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: > 0.
@@ -43,8 +44,9 @@ class DOTS(Rule):
     Source: Sun et al. 2025, arXiv 2506.05316; settings of its released script.
     Differs: the paper's attention has projections, and its calibration a small network, both trained beforehand on the
     difficulty of other models' training runs; here the attention is a kernel of one width, learned as the run goes, and
-    the calibration linear, as the release applies on top. Its rollout replay, a share of each batch out of a buffer of
-    earlier rollouts, is the trainer's and not part of a rule.
+    the calibration linear, as the release applies on top. The release fits its line to guesses that include the
+    reference's own rate, does not bound the slope, and does not cut p_i. Its rollout replay, a share of each batch out
+    of a buffer of earlier rollouts, is the trainer's and not part of a rule.
     """
 
     name = "dots"

@@ -34,9 +34,9 @@ class E2H(ArmRule):
     min_prob: whether p_min is 2 / (K (K + 1)) or 0; for "gaussian" only.
     by: "difficulty" or "level", whose arms come in order. reversion: must be 0, as nothing is estimated.
     A level with fewer items than it is asked for is filled up from the others.
+    Presets: the released configuration, E2H(schedule="cosine"); the example of its README, E2H().
     Source: Parashar et al. 2025, arXiv 2506.06632; schedules and numbers of its released code.
-    Differs: the schedule is cosine in that code's configuration, and gaussian, the default here, in the example of its
-    README. That code walks through shuffled items of a level, here a batch draws them at random; its cosine schedule
+    Differs: that code walks through shuffled items of a level, here a batch draws them at random; its cosine schedule
     has a floor of p_min, which its probabilities never reach, so there is none here.
     """
 

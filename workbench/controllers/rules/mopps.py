@@ -35,11 +35,11 @@ class MoPPS(Rule):
     band: (low, high) success rates; then the B are random ones among those drawn inside, filled up with the nearest to
     it, and the target plays no part.
 
+    Presets: its run scripts on Countdown and Geometry3k, MoPPS(); on MATH, MoPPS(decay=1.0, candidates=16).
     Source: Qu et al. 2025, arXiv 2507.04632, its posterior update with temporal discounting and its top-k selection;
     the band is the second way of its code, with (0.3, 0.7).
-    Differs: its run scripts take 16 batches of candidates on MATH, and 8 on Countdown and Geometry3k, as the default
-    here; decay is 0.5 in the latter two only, and 1 in its configuration. n is the group's own size,
-    where the code takes the configured one and, if that is 1, sets a and b to 8.
+    Differs: its configuration, which the scripts change, has decay 1 and one batch of candidates. n is the group's own
+    size, where the code takes the configured one and, if that is 1, sets a and b to 8.
     """
 
     name = "mopps"
