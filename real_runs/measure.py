@@ -59,7 +59,7 @@ def measure(
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
     about = {
         "task": task_name, "scorer": asking.scorer, "answer": asking.answer, "prompting": prompting.as_json(),
-        "pool": pool.digest, "texts": texts_digest(pool), "model": policy.digest(), "dtype": policy.dtype,
+        "pool": pool.digest, "texts": texts_digest(pool.payload), "model": policy.digest(), "dtype": policy.dtype,
         "attempts": attempts, "seed": seed, "chunk": chunk, "items": len(pool), "limit": limit or task.limit,
         "code": code_of((), task),
     }  # fmt: skip
@@ -109,16 +109,15 @@ def problems(
     from real_runs.tasks.files import PromptFile, load_rows, with_texts, without_shots
 
     if source:
-        pool, labelled = load_rows(source)
-        pool = with_texts(pool, source)
+        pool = with_texts(load_rows(source, say), source)
     elif isinstance(task.source, PromptFile):
-        pool, labelled = task.source.rows, task.source.labelled
+        pool = task.source.rows
         if size < len(pool):
             pool = pool.take(np.sort(generator(seed, Role.PROBLEM).permutation(len(pool))[:size]))
     else:
-        pool, labelled = task.pool(size, seed=seed), True
+        pool = task.pool(size, seed=seed)
     pool = without_shots(pool, shots)
-    return pool, np.minimum(pool.difficulty // 10, 9).astype(np.int64) if labelled else None
+    return pool, np.minimum(pool.difficulty // 10, 9).astype(np.int64) if pool.labelled else None
 
 
 def summary(pool: Pool, score: float) -> str:

@@ -25,6 +25,7 @@ from workbench.files import check_folder, only_writer, write_whole
 from workbench.pool import PRESETS, Pool
 from workbench.registry import BASELINE, make_controller
 from workbench.study.study import BUDGETS
+from workbench.tables.formats import SOURCES
 
 Outcome = tuple[str, list[str]]  # the report, and the files written
 Work = Callable[[Path, int], Outcome]  # (folder, jobs): what is left to do once all input is checked
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         return option
 
     option = study("matrix", "every rule and gate x every learner, over draws of the learners' parameters", plan_matrix)
-    option("pools", "A,B", "preset names or .parquet, .jsonl or .csv files", str)
+    option("pools", "A,B", f"preset names, or {SOURCES}", str)
     option("learners", "A,B", "members of the family, or all", str)
     option("draws", "N", "draws of each learner's parameters")
     option("steps", "N", "training updates per run")
@@ -87,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     text = "which parameters AdaRFT's speed-up depends on: Morris screening, then Sobol indices"
     option = study("sensitivity", text, plan_sensitivity)
     option("learners", "A,B", f"among {', '.join(sensitivity.LEARNERS)}", str)
-    option("pool", "A", "preset name or a .parquet, .jsonl or .csv file", str)
+    option("pool", "A", f"preset name, or {SOURCES}", str)
     option("seeds", "N", "common seeds at every point")
     option("steps", "N", "training updates per run")
     option("batch", "N", "items per update")

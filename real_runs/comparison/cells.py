@@ -17,6 +17,7 @@ from real_runs.runs.run import OPTIONS, Run, add_options, command_line, read_opt
 from real_runs.runs.settings import read_texts, value_of
 from workbench.errors import InputError, check_count
 from workbench.labels import Settings, label_of
+from workbench.pool.layouts import name_of, split_sources
 from workbench.registry import BASELINE, owner_and_field, parts_of
 
 CROSSED = ("pool", "controller", "algorithm", "lr")  # options of a run of which a study takes several
@@ -39,7 +40,7 @@ class Cell:
     @property
     def pool(self) -> str:
         """Its name in tables and folders."""
-        return Path(self.run.pool).stem or "all"
+        return name_of(self.run.pool) or "all"
 
     @property
     def controller(self) -> str:
@@ -98,8 +99,8 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
     shared = read_options(options, SHARED) | {"threads": 1}
     first = whole("--first-seed", options.first_seed, 0)
     seeds = range(first, first + whole("--seeds", options.seeds))
-    pools = options.pools.split(",")
-    stems = [Path(pool).stem for pool in pools]
+    pools = split_sources(options.pools)
+    stems = [name_of(pool) for pool in pools]
     if len(set(stems)) < len(stems):
         raise InputError(f"--pools: must have different names, which their folders get, got {', '.join(stems)}")
     controllers = list(dict.fromkeys([BASELINE, *options.controllers.split(",")]))

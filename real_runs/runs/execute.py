@@ -66,7 +66,7 @@ def execute(
     learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
     record, start = RunRecord(), 0
-    about = identity(run, pool, (rule, gates), task, policy)
+    about = identity(run, pool, heldout, (rule, gates), task, policy)
     folder, key = out / "checkpoints", key_of(about)
     if resume and finished(out, about, any_code):
         say(f"{out}: this run is complete")
@@ -134,25 +134,23 @@ def make_pool(run: Run, task: Any) -> Pool:
     Held-out problems of the task and those that prompts show are left out, and a line says how many. InputError where
     problems have no difficulty labels and the rule reads them.
     """
-    from real_runs.tasks.files import PromptFile, load_rows, training_pool
+    from real_runs.tasks.files import load_rows, training_pool
     from real_runs.tasks.measured import MEASURED, SHAPES, cut
 
-    labelled = True
     if run.pool in SHAPES:
         measured = MEASURED / f"{run.task}.parquet"
         if not measured.is_file():
             raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
         pool = cut(Pool.load(measured), run.pool)
     elif run.pool:
-        pool, labelled = load_rows(run.pool)
+        pool = load_rows(run.pool)
     else:
         measured = MEASURED / f"{run.task}.parquet"
         pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)
-        labelled = not isinstance(task.source, PromptFile) or task.source.labelled
-    if not labelled and run.make_controller()[0].labels:
+    if not pool.labelled and run.make_controller()[0].labels:
         raise InputError(
             f"{'--pool' if run.pool else '--task'}: must have difficulty labels, which --controller {run.controller} "
-            f"reads, got '{run.pool or run.task}' without; measure.py makes them"
+            f"reads, got {np.isnan(pool.difficulty).sum()} of {len(pool)} problems without; measure.py makes them"
         )
     pool = training_pool(pool, task, run.heldout, shots=task.examples(run.shots))
     if run.batch > len(pool):

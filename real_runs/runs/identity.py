@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import workbench
 from real_runs.runs.run import Run
@@ -23,21 +23,27 @@ from workbench.errors import InputError, shown
 from workbench.pool import Pool
 from workbench.study.identity import describe, digest_of_files, git_commit, outside_classes, outside_sources
 
+if TYPE_CHECKING:
+    from real_runs.rl.learner import HeldOut
+
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
-DEPENDS = ("run", "rule", "gates", "pool", "model", "prompting")  # what the same runs share; the code apart
-LIBRARY = ("streams", "lanes", "kernels", "pool", "loop", "registry", "controllers")  # modules and packages
+DEPENDS = ("run", "rule", "gates", "pool", "heldout", "model", "prompting")  # what the same runs share; the code apart
+LIBRARY = ("streams", "lanes", "kernels", "tables", "pool", "loop", "registry", "controllers")  # modules and packages
 OURS = ("rl", "tasks", "runs")
 SHIPPED = ("workbench", "real_runs")
 OTHER_CODE = "--any-code"  # the option that takes results of other code
 
 
-def identity(run: Run, pool: Pool, parts: tuple[Any, list[Any]], task: Task, policy: Any) -> dict[str, Any]:
+def identity(
+    run: Run, pool: Pool, heldout: HeldOut, parts: tuple[Any, list[Any]], task: Task, policy: Any
+) -> dict[str, Any]:
     """All that a run depends on, as JSON values."""
     return {
         "run": asdict(run) | {"settings": dict(run.settings)},
         "rule": describe(parts[0]),
         "gates": [describe(gate) for gate in parts[1]],
-        "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest, "texts": texts_digest(pool)},
+        "pool": {"name": pool.name, "items": len(pool), "digest": pool.digest, "texts": texts_digest(pool.payload)},
+        "heldout": {"items": len(heldout.prompts), "texts": texts_digest(vars(heldout))},
         "model": {"digest": policy.digest(), "trained": sum(p.numel() for p in policy.trainable)},
         "prompting": policy.prompting.as_json(),
         "code": code_of((parts[0], *parts[1]), task),
@@ -75,10 +81,10 @@ def project_digest() -> str:
     return digest_of_files(files)
 
 
-def texts_digest(pool: Pool) -> str:
-    """Identity of the prompts and answers, which `Pool.digest` leaves out."""
-    payload = pool.payload or {}
-    text = json.dumps({name: [str(value) for value in payload[name]] for name in sorted(payload)})
+def texts_digest(payload: Mapping[str, Any] | None) -> str:
+    """Identity of columns of prompts and answers, which `Pool.digest` leaves out."""
+    columns = payload or {}
+    text = json.dumps({name: [str(value) for value in columns[name]] for name in sorted(columns)})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -91,11 +97,16 @@ def key_of(about: Mapping[str, Any]) -> str:
 
 def same_run(there: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether the notes of a checkpoint or a manifest are of this run, whatever code computed it."""
-    return all(as_now(there, name) == about[name] for name in DEPENDS)
+    return all(as_now(there, name, about) == about[name] for name in DEPENDS)
 
 
-def as_now(there: Mapping[str, Any], name: str) -> Any:
-    """An entry of older notes; options that are newer had their defaults, and prompts were as they are."""
+def as_now(there: Mapping[str, Any], name: str, about: Mapping[str, Any] | None = None) -> Any:
+    """An entry of older notes; options that are newer had their defaults, and prompts were as they are.
+
+    about: of this run, whose held-out problems older notes, which do not name them, are taken to have had.
+    """
+    if name == "heldout" and name not in there and about is not None:
+        return about[name]
     if name == "prompting" and name not in there:
         return AS_IT_IS.as_json()
     value = there.get(name)
@@ -168,7 +179,7 @@ def restore(
         for path in others:
             if notes := checkpoint.notes_of(path):
                 for name in DEPENDS:
-                    check_same("--resume", f"continue the same {name}", path, as_now(notes, name), about[name])
+                    check_same("--resume", f"continue the same {name}", path, as_now(notes, name, about), about[name])
                 raise InputError(f"--resume: must find the checkpoints of this run by their names, got {path}")
     if others:
         warn(f"{folder}: {len(others)} files are not of this run and are left as they are (first {others[0].name})")

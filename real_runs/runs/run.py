@@ -15,6 +15,7 @@ from workbench import Controller
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.loop import LONGEST
 from workbench.registry import Parts, make_controller, owner_and_field, parts_of
+from workbench.tables.formats import SOURCES
 
 if TYPE_CHECKING:
     from real_runs.rl.ppo import Algorithm
@@ -41,8 +42,8 @@ class Run:
     )  # fmt: skip
     model: str = _option("", "MODEL", "folder or hub name of a causal LM (default: the tiny one of this project)")
     pool: str = _option(
-        "", "POOL", "skew-difficult, uniform or skew-easy, cut from the task's measured pass counts; or a pool file "
-        "with prompts and answers (default: all measured items of the task)",
+        "", "POOL", "skew-difficult, uniform or skew-easy, cut from the task's measured pass counts; or prompts and "
+        f"answers from {SOURCES}; FILE:ROLE=COLUMN says what columns mean (default: all measured items of the task)",
     )  # fmt: skip
     controller: str = _option(
         "adarft", "NAME", "a rule, a gate (uniform sampling behind it) or RULE+GATE; shipped, an entry point or "

@@ -40,7 +40,8 @@ class Timed(Controller):
     def row(self, step: int, learner: Any) -> dict[str, float]:
         """The step's row of steps.csv. reward, difficulty and zero-variance share are over all groups generated."""
         items, rewards, admitted, sizes = map(np.concatenate, zip(*self._groups, strict=True))
-        difficulty = self.pool.difficulty[items]
+        labels = self.pool.difficulty[items]
+        difficulty = labels[~np.isnan(labels)] if not np.isnan(labels).all() else labels
         alike = ((rewards == rewards[:, :1]) | (np.arange(rewards.shape[1]) >= sizes[:, None])).all(axis=1)
         silent = alike[sizes > 1].mean() if (sizes > 1).any() else math.nan
         row: dict[str, float] = learner.stats | {

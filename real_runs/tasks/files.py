@@ -15,10 +15,7 @@ from real_runs.tasks.prompting import Turn, checked_turns, turns_of
 from real_runs.tasks.task import STRATA, Task, _decile, _key
 from workbench.errors import InputError
 from workbench.pool import Pool
-from workbench.pool.files import Unlabelled
 from workbench.streams import Role, generator
-
-UNLABELLED = 50.0  # difficulty of rows without labels, as of a generated task of one level
 
 
 def print_note(line: str) -> None:
@@ -83,35 +80,26 @@ def _without(
     return pool.take(free)
 
 
-def load_rows(path: str) -> tuple[Pool, bool]:
-    """The rows of a pool file, and whether they have difficulty labels.
-
-    Without labels every row has the difficulty UNLABELLED until measure.py has measured it.
-    """
-    try:
-        return Pool.load(path), True
-    except Unlabelled:
-        return Pool.load(path, UNLABELLED), False
+def load_rows(source: str, say: Callable[[str], None] = print_note) -> Pool:
+    """The pool of a file, a folder or a data set, as `Pool.load` reads it; say gets the line on what was understood."""
+    pool = Pool.load(source)
+    say(pool.understood)
+    return pool
 
 
 @dataclass(frozen=True)
 class PromptFile:
-    """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved.
-
-    labelled: whether the rows have difficulty labels.
-    """
+    """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved."""
 
     rows: Pool
-    labelled: bool = True
 
     @classmethod
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
-        pool, labelled = load_rows(path)
-        pool = with_texts(pool, path)
+        pool = with_texts(load_rows(path), path)
         if len({prompt.strip() for prompt in (pool.payload or {})["prompt"]}) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
-        return cls(pool, labelled)
+        return cls(pool)
 
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on, and one row of each reserved prompt."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -16,10 +15,11 @@ from real_runs.tasks.isolated import Isolated, NoScore, ScoringError
 from real_runs.tasks.mathematics import MathScorer
 from real_runs.tasks.task import LONG_LIMIT, Generated, Scorer, Task
 from workbench.errors import InputError, check_choice, shown
+from workbench.pool.layouts import split_mapping
 from workbench.registry import entry_names, load_entry, load_object
+from workbench.tables.formats import SOURCES, is_table
 
 GROUP = "workbench.tasks"  # of entry points
-FILES = (".parquet", ".jsonl", ".csv")
 SCORERS: dict[str, Callable[[], Scorer]] = {
     "math": MathScorer,
     "exact": lambda: lambda completion, answer: float(completion.strip() == answer.strip()),
@@ -80,7 +80,7 @@ def _task(spec: str) -> Task:
         return gym_task(rest)
     if kind == "file" and colon:
         return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(rest))
-    if Path(spec).suffix in FILES:
+    if is_table(split_mapping(spec)[0]):
         return Task(spec, LONG_LIMIT, MathScorer(), PromptFile.load(spec))
     if spec in entry_names(GROUP):
         return _outside(spec, load_entry("task", GROUP, spec), entry_names(GROUP)[spec].module)
@@ -88,7 +88,7 @@ def _task(spec: str) -> Task:
         return _outside(spec, load_object("task", spec), kind)
     known = ", ".join([*FAMILIES, *sorted(entry_names(GROUP))])
     raise InputError(
-        f"task: must be {known}, reasoning-gym:NAME, package.module:Name, or a .parquet, .jsonl or .csv file, "
+        f"task: must be {known}, reasoning-gym:NAME, package.module:Name, or {SOURCES}, "
         f"got {shown(spec)}"
     )
 

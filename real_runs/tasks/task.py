@@ -122,7 +122,8 @@ class Task:
 
 
 def _decile(difficulty: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.minimum(difficulty * STRATA / 100.0, STRATA - 1).astype(np.int64)
+    """The tenth of the difficulty range; without a label the middle one, as of a generated task of one level."""
+    return np.minimum(np.nan_to_num(difficulty, nan=50.0) * STRATA / 100.0, STRATA - 1).astype(np.int64)
 
 
 def _key(prompt: str) -> int:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Literal
 
 from sims.comparison.grids import DEFAULT, TINY
@@ -18,6 +17,7 @@ from workbench.controllers import Controller, Gate, Rule
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
+from workbench.pool.layouts import split_sources
 from workbench.registry import (
     BASELINE,
     SIGNALS,
@@ -31,6 +31,7 @@ from workbench.registry import (
 from workbench.registry import names as names_of
 from workbench.study.design import grid_points, space_filling_points
 from workbench.study.study import BUDGETS, Study
+from workbench.tables.formats import SOURCES, is_source
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +49,11 @@ def parser() -> argparse.ArgumentParser:
     def add(flag: str, metavar: str, text: str, **how: Any) -> None:
         p.add_argument(flag, metavar=metavar, help=text, **how)
 
-    add("--pools", "A,B", f"presets, all, or .parquet, .jsonl or .csv files (default: {joined('pools')})")
+    add(
+        "--pools",
+        "A,B",
+        f"presets, all, or {SOURCES}; FILE:ROLE=COLUMN says what columns mean (default: {joined('pools')})",
+    )
     add(
         "--controllers",
         "A,B",
@@ -179,9 +184,11 @@ def all_learners() -> list[str]:
 def make_pool(name: str) -> Pool:
     if name in PRESETS:
         return Pool.synthetic(name)
-    if Path(name).suffix or os.sep in name:
-        return Pool.load(name)
-    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or a .parquet, .jsonl or .csv file, got '{name}'")
+    if is_source(name):
+        pool = Pool.load(name)
+        print(pool.understood, file=sys.stderr)
+        return pool
+    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or {SOURCES}, got '{name}'")
 
 
 def design(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -229,7 +236,7 @@ def whole(option: str, text: str | None, default: int) -> int:
 def names(option: str, text: str | None, default: list[str]) -> list[str]:
     if text is None:
         return list(default)
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in split_sources(text)]
     if not all(parts):
         raise InputError(f"{option}: must be names separated by commas, got '{text}'")
     return parts

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"errors", "extras"},
     {"streams", "lanes", "files", "kernels", "commands", "progress", "display"},
+    {"tables"},
     {"pool"},
     {"controllers", "learners", "difficulty"},
     {"registry"},

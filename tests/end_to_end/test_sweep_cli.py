@@ -813,7 +813,7 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--seeds", "--seeds", "expected one argument", ""),
     ("--pools foo", "--pools", "skew-difficult, uniform", "'foo'"),
     ("--pools nowhere.parquet", "pool file", "file that exists", "'nowhere.parquet'"),
-    ("--pools pool.txt", "pool file", ".parquet, .jsonl or .csv", "'pool.txt'"),
+    ("--pools pool.txt", "pool", ".parquet, .csv, .tsv, .json or .jsonl", "'pool.txt'"),
     ("--pools items.csv,items.csv", "--pools", "different", "items.csv, items.csv"),
     ("--pools empty.csv", "empty.csv: difficulty", ">= 1 items", "(0,)"),
     ("--pools nothing.csv", "pool file", "readable .csv", "'nothing.csv'"),

@@ -252,3 +252,24 @@ def test_parts_of_a_measurement_with_another_setting_are_left_and_its_own_kept_u
     assert go(3) == 0  # goes on from what was left
     assert (Pool.load(out).attempts == 3).all()
     assert not folder.exists()
+
+
+def test_a_run_does_not_go_on_with_other_held_out_answers(run, tmp_path, capsys):
+    """Those of the task's file; the pool that it trains on is another file, and stays."""
+    task = tmp_path / "task.jsonl"
+
+    def write(answer):
+        rows = [{"prompt": f"rev {i}=", "answer": answer, "difficulty": 5.0 * i} for i in range(20)]
+        task.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    write("0")
+    out = run(task=task, steps=2)
+    about = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").unlink()
+    write("1")
+    capsys.readouterr()
+    run("--resume", task=task, steps=2, code=2)
+    assert "error: --resume: must continue the same heldout, but " in error_line(capsys)
+    write("0")
+    run("--resume", task=task, steps=2)
+    assert json.loads((out / "manifest.json").read_text())["heldout"] == about["heldout"]

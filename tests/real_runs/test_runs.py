@@ -517,8 +517,8 @@ BAD = {
     "one rollout, rloo": ({"rollouts": 1, "algorithm": "rloo"}, "--rollouts: must be >= 2 for --algorithm rloo"),
     "updates that do not divide": ({"updates": 3}, "--updates: must divide batch x rollouts, 16, got 3"),
     "model that is missing": ({"model": "/nowhere/model"}, "model: must be a folder that exists"),
-    "pool that is missing": ({"pool": "/nowhere/pool.parquet"}, "pool file: must be a file that exists"),
-    "pool of another kind": ({"pool": "pool.txt"}, "pool file: must end in "),
+    "pool that is missing": ({"pool": "/nowhere/pool.parquet"}, "pool: must be a file that exists"),
+    "pool of another kind": ({"pool": "pool.txt"}, "pool: must be a file (.parquet, "),
     "prompt longer than the context": ({"limit": 40}, "prompt: must have at most 8 tokens"),
     "steps": ({"steps": 0}, "--steps: must be a whole number >= 1, got 0"),
     "steps in words": ({"steps": "many"}, "--steps: must be a whole number, got 'many'"),
@@ -739,7 +739,7 @@ def test_what_a_killed_measurement_left_is_not_mixed_with_other_settings(
     [({"out": "pool.csv"}, "--out: must be a .parquet file"), ({"size": 0}, "--size: must be "),
      ({"attempts": "many"}, "--attempts: must be "), ({"chunk": "²"}, "--chunk: must be "),
      ({"seed": -1}, "--seed: must be "), ({"model": "/nowhere/model"}, "model: must be "),
-     ({"task": "nope"}, "task: must be "), ({"pool": "/nowhere/p.csv"}, "pool file: must be ")],
+     ({"task": "nope"}, "task: must be "), ({"pool": "/nowhere/p.csv"}, "pool: must be ")],
 )  # fmt: skip
 def test_bad_input_to_difficulty_gets_one_line(measure, capsys, changes, expected):
     measure(code=2, **changes)

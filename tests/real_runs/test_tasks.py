@@ -19,6 +19,7 @@ from real_runs.tasks.named import make_task
 from real_runs.tasks.task import Generated, Problem
 from workbench.errors import InputError
 from workbench.streams import Role, generator
+from workbench.tables.formats import SOURCES
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepscaler"
 DEMONSTRATED = [family for family in FAMILIES.values() if family.demonstrate]
@@ -576,7 +577,7 @@ def test_a_scorers_process_ends_with_its_owner():
 def test_an_unknown_task_is_refused(spec):
     with pytest.raises(InputError) as caught:
         make_task(spec)
-    files = "or a .parquet, .jsonl or .csv file"
+    files = f"or {SOURCES}"
     choices = f"{', '.join(FAMILIES)}, reasoning-gym:NAME, package.module:Name, {files}"
     assert str(caught.value) == f"task: must be {choices}, got '{spec}'"
 
@@ -613,14 +614,14 @@ def written(tmp_path, rows):
     ],
 )
 def test_a_file_with_gaps_is_refused(tmp_path, rows, message):
-    path = written(tmp_path, [row | {"difficulty": 1} for row in rows])
+    path = written(tmp_path, [row | {"difficulty": 50} for row in rows])
     with pytest.raises(InputError) as caught:
         make_task(path)
     assert str(caught.value) == f"{path}: {message}"
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"^pool file: must be a file that exists, got"):
+    with pytest.raises(InputError, match=r"^pool: must be a file that exists, got"):
         make_task(f"file:{tmp_path}/none.csv")
 
 

@@ -462,7 +462,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
         (["matrix", "--controllers", "uniform"], "--controllers: must name another than uniform"),
         (["matrix", "--controllers", "adarft,adarft"], "--controllers: must be different"),
         (["matrix", "--pools", "nowhere"], "--pools: must be among"),
-        (["matrix", "--pools", "nowhere.csv"], "pool file: must be a file"),
+        (["matrix", "--pools", "nowhere.csv"], "pool: must be a file"),
         (["matrix", "--draws", "1"], "--draws: must be a whole number >= 2, got 1"),
         (["matrix", "--draws", "many"], "argument --draws: invalid int value"),
         (["matrix", "--rollouts", "1"], "rollouts: must be >= 2"),

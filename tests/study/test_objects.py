@@ -186,7 +186,7 @@ def test_pools_come_as_objects_presets_and_files(tmp_path):
         ({"learners": [wb.ScalarIRT]}, r"learners: must be names or laws such as ScalarIRT\(\), got the class "
          r"ScalarIRT, write ScalarIRT\(\)$"),
         ({"learners": [wb.AdaRFT()]}, r"learners: must be names or laws .*, got AdaRFT\("),
-        ({"pools": [1.0]}, r"pools: must be Pool objects, presets \(.*\) or .*, got 1\.0"),
+        ({"pools": [1.0]}, r"pools: must be Pool objects, presets \(.*\), or .*, got 1\.0"),
         ({"pools": ["nowhere"]}, r"pools: must be Pool objects, presets .*, got 'nowhere'"),
         ({"points": 3}, r"points: must be a list, got 3"),
         ({"points": ["adarft.eta"]}, r"points: must be dicts of settings, got 'adarft\.eta'"),

@@ -66,6 +66,8 @@ class Controller:
         count = len(self.seeds)
         floor = per_lane("floor", rule.floor, count)
         self._floor = floor if floor.any() else None
+        if rule.labels:
+            pool.check_labels(type(rule).__name__)
         self.state = rule.init(pool, count)
         self.gate_states = [gate.init(pool, count) for gate in self.gates]
         _check_new_state("rule", rule, self.state, count)
@@ -141,7 +143,8 @@ class Controller:
         if not kernels.watch(items, self.pool.whole_difficulty, seen, total):
             odd = items[(items < 0) | (items >= len(self.pool))][0]
             raise InputError(f"{type(self.rule).__name__}.select: must return {want}, got {odd}")
-        difficulty, before = total / (batch * WHOLE), self._batch
+        difficulty = total / (batch * WHOLE) if self.pool.labelled else np.full(self.lanes, np.nan)
+        before = self._batch
         if not everyone:  # resting lanes stay as they are
             items = np.where(active[:, None], items, self._batch)
             before = _beside(active, self._batch, self._batch_before)

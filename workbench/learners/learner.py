@@ -341,6 +341,7 @@ class SimLearner:
 
 def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | None) -> ItemBank:
     """True difficulties of the pool's items and of the held-out ones; one row per distinct draw."""
+    pool.check_labels("a simulated learner")
     if b is None:
         label = difficulty_to_logit(pool.difficulty, GRID if pool.attempts is None else pool.attempts)
     else:

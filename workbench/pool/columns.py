@@ -40,15 +40,19 @@ COLUMNS: dict[str, Kind] = {
 
 
 def checked_columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every column of `COLUMNS` as an array of ours, None where there is none but difficulty: that comes from counts.
+    """Every column of `COLUMNS` as an array of ours, None where there is none but difficulty.
 
-    Raises InputError with the column, its domain, and the first value out of it.
+    That comes from counts, or is NaN: no label. Raises InputError with the column, its domain, and the first value out
+    of it, and where no column says how many items there are.
     """
-    counted = given["successes"] is not None and given["attempts"] is not None
-    main = "successes" if given["difficulty"] is None and counted else "difficulty"
-    if given[main] is None:
-        raise InputError("difficulty: must be one number in [0, 100] per item, or come from counts, got none")
-    size = len(_column(main, given[main]))
+    payload = {f"payload.{name}": values for name, values in (given.get("payload") or {}).items()}
+    named = {**{name: given[name] for name in COLUMNS}, **payload}
+    main = next((name for name, values in named.items() if values is not None), "")
+    if not main:
+        raise InputError("difficulty: must be one number in [0, 100] per item, or another column be given, got none")
+    size = len(_column(main, named[main]))
+    if not size:
+        raise InputError(f"{main}: must have a row for each of >= 1 items, got none")
     out: dict[str, Any] = dict.fromkeys(COLUMNS)
     for name, kind in COLUMNS.items():
         if (values := given[name]) is not None:
@@ -56,7 +60,8 @@ def checked_columns(given: Mapping[str, Any]) -> dict[str, Any]:
             out[name] = labels(name, values) if kind.what == "labels" else _checked_numbers(name, values, kind)
     _check_counts(out["successes"], out["attempts"])
     if out["difficulty"] is None:
-        out["difficulty"] = 100.0 * (1.0 - out["successes"] / out["attempts"])
+        counted = out["successes"] is not None
+        out["difficulty"] = 100.0 * (1.0 - out["successes"] / out["attempts"]) if counted else np.full(size, np.nan)
     return out
 
 
@@ -133,6 +138,8 @@ def _checked_numbers(name: str, values: Any, kind: Kind) -> NDArray[Any]:
         shape = "one per item" if kind.axes == 1 else "of shape (I, F), as many in each row"
         raise InputError(f"{name}: must be {domain}, {shape}, for >= 1 items, got shape {array.shape}")
     bad = ~(np.isfinite(array) & (array >= kind.low) & (array <= kind.high))
+    if name == "difficulty":
+        bad &= ~np.isnan(array)  # no label
     if bad.any():
         bad_rows = bad.reshape(len(bad), -1).any(axis=1)
         raise InputError(

@@ -1,4 +1,4 @@
-"""Pools as tables and as files: .parquet, .jsonl and .csv.
+"""Pools as tables, and files of them: .parquet, .jsonl and .csv.
 
 A table has one row per item: the columns of `COLUMNS`, the payload columns `prompt` and `answer` by their names, and
 any other payload column X as `payload.X`. In a .parquet or .csv file a column that the format would not give back
@@ -10,33 +10,39 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.errors import InputError, shown
-from workbench.extras import MissingExtra, named_extra
-from workbench.files import parquet_bytes, parquet_table
+from workbench.extras import MissingExtra
+from workbench.files import parquet_bytes
 from workbench.pool.columns import COLUMNS
+from workbench.pool.layouts import (
+    IDS,
+    JSON,
+    KNOWN,
+    PAYLOAD,
+    PERCENT,
+    RATE,
+    ROLES,
+    TEXTS,
+    Understood,
+    check_mapping,
+    decoded,
+    plain,
+    split_mapping,
+    understand,
+    understood_cells,
+)
+from workbench.tables.formats import Table, from_arrow, read_csv, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.pool.items import Pool
-
-TEXTS = ("prompt", "answer")  # payload columns that keep their names in a table
-PAYLOAD, JSON = "payload.", ".json"
-IDS = ("ids", "id", "prompt_id", "item")  # columns whose values name the item of a row
-WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")  # 007 is text
-NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
-LABEL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[-+]?[0-9]+)?")  # as Python writes numbers
-
-
-class Unlabelled(InputError):
-    """A table of items has no difficulty labels."""
 
 
 def table_of(pool: Pool) -> dict[str, Any]:
@@ -44,35 +50,6 @@ def table_of(pool: Pool) -> dict[str, Any]:
     known = {name: getattr(pool, name) for name in COLUMNS if getattr(pool, name) is not None}
     payload = {name if name in TEXTS else PAYLOAD + name: values for name, values in (pool.payload or {}).items()}
     return known | payload
-
-
-def columns_of(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Pool` that a table gives; Unlabelled where it has no difficulty."""
-    columns = dict(table)
-    for parent, child in (("extra_info", "difficulty"), ("reward_model", "ground_truth")):  # the released AdaRFT rows
-        rows = columns.get(parent)
-        if rows is not None and all(isinstance(row, Mapping) for row in rows):
-            values = [row.get(child) for row in rows]
-            if any(value is not None for value in values):
-                columns[f"{parent}.{child}"] = values
-    out = {name: columns[name] for name in COLUMNS if name in columns}
-    if "ids" not in out and "id" in columns:
-        out["ids"] = columns["id"]
-    if "features" in out:
-        out["features"] = _stacked(out["features"])
-    if "difficulty" not in out and "extra_info.difficulty" in columns:
-        out["difficulty"] = columns["extra_info.difficulty"]
-    payload = {name: columns[name] for name in TEXTS if name in columns}
-    if "answer" not in payload and "reward_model.ground_truth" in columns:
-        payload["answer"] = columns["reward_model.ground_truth"]
-    payload |= {name.removeprefix(PAYLOAD): columns[name] for name in columns if str(name).startswith(PAYLOAD)}
-    out["payload"] = {name: [plain(value) for value in values] for name, values in payload.items()} or None
-    if "difficulty" not in out and not {"successes", "attempts"} <= out.keys():
-        raise Unlabelled(
-            "difficulty: must be a column 'difficulty' or 'extra_info.difficulty', or 'successes' and 'attempts'; "
-            f"the columns are {', '.join(map(str, table))}"
-        )
-    return out
 
 
 def frame_of(pool: Pool) -> pd.DataFrame:
@@ -84,20 +61,28 @@ def frame_of(pool: Pool) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(cells, dtype=cells.dtype) for name, cells in columns.items()})
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """The columns of a pool file. Raises InputError for a file that cannot be read, with the reason."""
-    if path.suffix not in READERS:
-        raise InputError(f"pool file: must end in .parquet, .jsonl or .csv, got '{path}'")
-    if not path.is_file():
-        raise InputError(f"pool file: must be a file that exists, got '{path}'")
+def read(source: str | os.PathLike[str], mapping: Mapping[str, str]) -> Understood:
+    """The arguments of `Pool` that a file, folder or data set gives. Raises InputError that names the source."""
+    named, path = dict(check_mapping(mapping)), str(source)
+    if isinstance(source, str):
+        path, inside = split_mapping(source)
+        named = inside | named
+    asked = {*named.values(), *(column.split(".")[0] for column in named.values())}
+    table = read_table(path, "pool", lambda name: name in asked or _may_matter(name))
     try:
-        with named_extra():
-            return READERS[path.suffix](path.read_bytes())
+        return understand(decoded(table), named)
     except MissingExtra:
         raise
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"pool file: must be a readable {path.suffix} file, got '{path}' ({reason})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _may_matter(name: str) -> bool:
+    """Whether a column of a .parquet file is read."""
+    name = name.removesuffix(JSON)
+    nested = "extra_info", "reward_model"
+    known = {*ROLES, *IDS, *nested, "step", *PERCENT, *(name for names in KNOWN.values() for name in names)}
+    return name in known or name.startswith((PAYLOAD, *(f"{n}." for n in nested))) or RATE.fullmatch(name) is not None
 
 
 def file_bytes(pool: Pool, suffix: str) -> bytes:
@@ -105,6 +90,8 @@ def file_bytes(pool: Pool, suffix: str) -> bytes:
     if suffix not in WRITERS:
         raise InputError(f"pool file: must end in .parquet, .jsonl or .csv, got '{suffix}'")
     table = table_of(pool)
+    if not pool.labelled:
+        table["difficulty"] = [None if np.isnan(value) else value for value in pool.difficulty.tolist()]
     for name in table.keys() - COLUMNS.keys():
         table[name] = [plain(value) for value in table[name]]
         for row, value in enumerate(table[name]):
@@ -112,19 +99,6 @@ def file_bytes(pool: Pool, suffix: str) -> bytes:
                 domain = "text, numbers, or lists and mappings of them"
                 raise InputError(f"{name}: must be {domain} to be saved, got {shown(value)} at row {row}")
     return WRITERS[suffix](table)
-
-
-def plain(value: Any) -> Any:
-    """A payload value in Python's own types: arrays are lists."""
-    if isinstance(value, np.ndarray):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    return value
 
 
 def _has_json_form(value: Any) -> bool:
@@ -145,11 +119,6 @@ def _cells(values: Any) -> Any:
         for row in range(len(values)):
             cells[row] = values[row]
     return cells
-
-
-def _stacked(features: Any) -> Any:
-    """Features as lists where each cell of a column is an array."""
-    return list(features) if isinstance(features, np.ndarray) and features.dtype == object else features
 
 
 def _listed(values: Any) -> list[Any]:
@@ -179,21 +148,13 @@ def _as_json(values: list[Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _decoded(table: dict[str, Any]) -> dict[str, Any]:
-    """The columns with JSON texts read."""
-    return {
-        name.removesuffix(JSON): [json.loads(text) for text in values] if name.endswith(JSON) else values
-        for name, values in table.items()
-    }
-
-
 # ---------------------------------------------------------------------------------------------------------- Parquet
 
 
 def _write_parquet(table: dict[str, Any]) -> bytes:
     import pyarrow as pa
 
-    arrow = _encoded(table, lambda name, values: _from_arrow(_to_arrow(values)))
+    arrow = _encoded(table, lambda name, values: from_arrow(_to_arrow(values)))
     return parquet_bytes(pa.table({name: _to_arrow(values) for name, values in arrow.items()}), compression="zstd")
 
 
@@ -207,35 +168,6 @@ def _to_arrow(values: Any) -> Any:
     return pa.chunked_array([array])
 
 
-def _from_arrow(column: Any) -> Any:
-    """A column of an Arrow table: an array of numbers, (I,) or (I, F), or a list."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_decimal(kind):
-        column, kind = column.cast(pa.float64()), pa.float64()
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return column.to_numpy()
-    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type):
-        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
-        flat = pc.list_flatten(column)
-        if len(lengths) == 1 and lengths[0] and not flat.null_count:
-            return flat.to_numpy().reshape(len(column), lengths[0])
-    return column.to_pylist()
-
-
-def _read_parquet(data: bytes) -> dict[str, Any]:
-    wanted = {*COLUMNS, *TEXTS, *IDS, "extra_info", "reward_model", "step"}
-
-    def kept(names: list[str]) -> list[str]:
-        known = [n for n in names if n.removesuffix(JSON) in wanted or n.startswith((PAYLOAD, "extra_info."))]
-        return known or names
-
-    table = parquet_table(data, kept)
-    return _decoded({name: _from_arrow(table[name]) for name in table.column_names})
-
-
 # ------------------------------------------------------------------------------------------------------- JSON lines
 
 
@@ -244,20 +176,11 @@ def _write_jsonl(table: dict[str, Any]) -> bytes:
     return "".join(json.dumps(dict(zip(table, row, strict=True))) + "\n" for row in rows).encode()
 
 
-def _read_jsonl(data: bytes) -> dict[str, Any]:
-    rows = [json.loads(line) for line in data.decode("utf-8-sig").split("\n") if line.strip()]
-    odd = [row for row in rows if not isinstance(row, dict)]
-    if odd or not rows:
-        raise ValueError(f"every line must be a JSON object, got {odd[0]!r}" if odd else "it has no lines")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
 # -------------------------------------------------------------------------------------------------------------- CSV
 
 
 def _write_csv(table: dict[str, Any]) -> bytes:
-    return _csv_bytes(_encoded(table, lambda name, values: _csv_columns(_csv_bytes({name: values}))[name]))
+    return _csv_bytes(_encoded(table, _as_read))
 
 
 def _csv_bytes(table: Mapping[str, Any]) -> bytes:
@@ -268,45 +191,10 @@ def _csv_bytes(table: Mapping[str, Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def _csv_columns(data: bytes) -> dict[str, Any]:
-    """Columns of text, but of numbers, or True and False, where a column of `COLUMNS` holds nothing else."""
-    limit = csv.field_size_limit(2**31 - 1)  # features and long prompts go beyond the usual 2^17 characters
-    try:
-        lines = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True) if row]
-    except csv.Error as error:
-        raise ValueError(str(error)) from None
-    finally:
-        csv.field_size_limit(limit)
-    if not lines:
-        raise ValueError("it has no lines")
-    names, *rows = lines
-    for number, row in enumerate(rows):
-        if len(row) != len(names):
-            raise ValueError(f"row {number} has {len(row)} cells, the header {len(names)}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"the column {next(n for n in names if names.count(n) > 1)!r} comes twice")
-    cells = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
-    return {name: _inferred(name, list(column)) for name, column in cells.items()}
+def _as_read(name: str, values: Any) -> list[Any]:
+    """The cells of a column as they come back from a .csv file."""
+    table = Table(read_csv(_csv_bytes({name: values})), frozenset({name}))
+    return list(understood_cells(table, name))
 
 
-def _inferred(name: str, cells: list[str]) -> list[Any]:
-    """The cells as numbers or truth values where a column can hold them and all cells are such; no value if empty."""
-    if name not in COLUMNS and name not in IDS and not name.startswith("extra_info."):
-        return cells
-    numeric = name.startswith("extra_info.") or (name in COLUMNS and COLUMNS[name].what != "labels")
-    number = NUMBER if numeric else LABEL
-    if all(cell in ("True", "False") for cell in cells):
-        return [cell == "True" for cell in cells]
-    if all(WHOLE_NUMBER.fullmatch(cell) for cell in cells):
-        return [int(cell) for cell in cells]
-    if all(number.fullmatch(cell) or not cell for cell in cells):
-        return [float(cell) if cell else None for cell in cells]
-    return [cell or None for cell in cells]
-
-
-def _read_csv(data: bytes) -> dict[str, Any]:
-    return _decoded(_csv_columns(data))
-
-
-READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}
 WRITERS = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}

@@ -20,7 +20,9 @@ from workbench.errors import InputError, check_choice, check_count, shown
 from workbench.extras import MissingExtra
 from workbench.pool import files
 from workbench.pool.columns import COLUMNS, checked_columns, checked_payload
+from workbench.pool.layouts import Understood, name_of, split_mapping, understand
 from workbench.pool.synthetic import PRESETS, synthetic_columns
+from workbench.tables.formats import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +45,11 @@ class Arms(NamedTuple):
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Pool:
-    """I items with a known difficulty label.
+    """I items, most of them with a difficulty label.
 
     difficulty: (I,) in [0, 100]; 100 (1 - pass rate) of a reference model where it comes from attempts. By default it
-    is 100 (1 - successes / attempts).
+    is 100 (1 - successes / attempts), and NaN, no label, without counts. Simulated learners need labels of all items,
+    and so do rules that read them (`Rule.labels`).
     ids, category, level: (I,) text or numbers, optional. category may also be True and False.
     successes, attempts: (I,) pass counts behind the labels, optional.
     features: (I, F) numbers that describe the items, such as embeddings of prompts, optional.
@@ -95,7 +98,7 @@ class Pool:
         }  # fmt: skip
         if not isinstance(name, str):
             raise InputError(f"name: must be text, got {shown(name)}")
-        columns = checked_columns(given)
+        columns = checked_columns(given | {"payload": payload if isinstance(payload, Mapping) else None})
         size = len(columns["difficulty"])
         self._fill(columns | {"payload": checked_payload(payload, size), "name": name})
         self._warn()
@@ -116,8 +119,8 @@ class Pool:
         return pool
 
     def _warn(self) -> None:
-        d = self.difficulty
-        if d.max() <= 1 and len(np.unique(d)) > FEW:
+        d = self.difficulty[~np.isnan(self.difficulty)]
+        if d.size and d.max() <= 1 and len(np.unique(d)) > FEW:
             warnings.warn(
                 f"difficulty: all {len(d):,} labels of pool {self.name!r} lie in [0, 1], but the scale is [0, 100]. "
                 "A pass rate p has the difficulty 100 (1 - p).",
@@ -125,22 +128,55 @@ class Pool:
             )
         different = len(self) if self.ids is None else len(set(self.ids.tolist()))
         if different < len(self):
-            warnings.warn(repeated(self.name, "ids", len(self), different), stacklevel=3)
+            warnings.warn(
+                f"ids: the {len(self):,} rows of pool {self.name!r} name {different:,} different items. A pool has one "
+                "row per item; a log of a run has more.",
+                stacklevel=3,
+            )
 
     def __len__(self) -> int:
         return len(self.difficulty)
 
     def __repr__(self) -> str:
-        d = self.difficulty
-        return f"Pool({self.name!r}, {len(self):,} items, difficulty {d.min():g} to {d.max():g}, mean {d.mean():.1f})"
+        return f"Pool({self.name!r}, {len(self):,} items, {self._labels_told()})"
+
+    def _labels_told(self) -> str:
+        d = self.difficulty[~np.isnan(self.difficulty)]
+        if not d.size:
+            return "no difficulty"
+        without = f", {len(self) - len(d):,} without" if len(d) < len(self) else ""
+        return f"difficulty {d.min():g} to {d.max():g}, mean {d.mean():.1f}{without}"
+
+    @property
+    def understood(self) -> str:
+        """What `load` or `from_frame` took the table for, in one line: rows, columns used and not; else ""."""
+        return str(self.__dict__.get("_understood", ""))
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether every item has a difficulty."""
+        return not np.isnan(self.difficulty).any()
+
+    def check_labels(self, reader: str) -> None:
+        """InputError, which names who reads the labels, unless every item has a difficulty."""
+        if not self.labelled:
+            gaps = np.flatnonzero(np.isnan(self.difficulty))
+            raise InputError(
+                f"pool: must have a difficulty for every item for {reader}, got none for {len(gaps):,} of "
+                f"{len(self):,} in '{self.name}', the first is item {gaps[0]}"
+            )
 
     def _repr_html_(self) -> str:
         """A table for Jupyter: name, number of items, quantiles of difficulty, columns."""
-        low, lower, median, upper, high = np.quantile(self.difficulty, [0, 0.25, 0.5, 0.75, 1])
+        known = self.difficulty[~np.isnan(self.difficulty)]
+        low, lower, median, upper, high = np.quantile(known, [0, 0.25, 0.5, 0.75, 1]) if known.size else [np.nan] * 5
         columns = [name for name in COLUMNS if name != "difficulty" and getattr(self, name) is not None]
         rows = {
             "items": f"{len(self):,}",
-            "difficulty": f"{low:.1f} to {high:.1f}, quartiles {lower:.1f}, {median:.1f}, {upper:.1f}",
+            "difficulty": f"{low:.1f} to {high:.1f}, quartiles {lower:.1f}, {median:.1f}, {upper:.1f}"
+            if known.size
+            else "none",
+            "without difficulty": f"{len(self) - known.size:,}",
             "columns": ", ".join(columns) or "none besides difficulty",
             "payload": ", ".join(self.payload or ()) or "none",
         }
@@ -232,8 +268,8 @@ class Pool:
 
     @cached_property
     def whole_difficulty(self) -> NDArray[np.int64]:
-        """(I,) difficulty in units of 1 / WHOLE, for exact sums in any order."""
-        return np.rint(self.difficulty * WHOLE).astype(np.int64)
+        """(I,) difficulty in units of 1 / WHOLE, for exact sums in any order; 0 without a label."""
+        return np.rint(np.nan_to_num(self.difficulty) * WHOLE).astype(np.int64)
 
     @property
     def pass_rate(self) -> NDArray[np.float64]:
@@ -271,6 +307,7 @@ class Pool:
 
     def _make_arms(self, by: str, bins: int) -> Arms:
         if by == "difficulty":
+            self.check_labels("arms by difficulty")
             values: NDArray[Any] = np.minimum(self.difficulty * bins // 100, bins - 1)
         elif (column := getattr(self, by)) is None:
             raise InputError(
@@ -313,48 +350,49 @@ class Pool:
     @property
     def conflicts(self) -> int:
         """Rows whose prompt text first appears in an earlier row with another difficulty."""
-        return int((self.difficulty != self.difficulty[self._first_seen]).sum())
+        first = self.difficulty[self._first_seen]
+        return int(((self.difficulty != first) & ~(np.isnan(self.difficulty) & np.isnan(first))).sum())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], unlabelled: float | None = None) -> Pool:
-        """A pool from a .parquet, .jsonl or .csv file, named by the file's stem.
+    def load(cls, source: str | os.PathLike[str], columns: Mapping[str, str] | None = None) -> Pool:
+        """A pool from a file, a folder of files of one kind, or a data set hf:NAME, named by the file's stem.
 
-        Difficulty is the column `difficulty` or `extra_info.difficulty` (the released AdaRFT rows), otherwise
-        100 (1 - successes / attempts). Known columns (ids or id, category, level, successes, attempts, features,
-        weak_rate, strong_rate) fill the fields of the same name. `prompt`, `answer` (or reward_model.ground_truth) and
-        columns called payload.X go to the payload; other columns are left out. unlabelled: difficulty of all items
-        where the file has no labels. Raises InputError where the file cannot be read or a column is refused, and
-        Unlabelled, an InputError, where it has no labels and `unlabelled` is None. Warns as `Pool` does, and where rows
-        look like the log of a run.
+        Files: .parquet, .csv, .tsv, .json, .jsonl, each of the texts as .gz too. hf:NAME/CONFIG@SPLIT needs the package
+        datasets. columns: ROLE -> COLUMN, also written behind the source, as in "a.jsonl:pass_rate=solved,prompt=text".
+        Roles are the columns of a pool, prompt, answer, pass_rate (in [0, 1]), failures (of `attempts`, a column or a
+        number) and scale, EASIEST:HARDEST of the difficulty. A column inside nested rows is named with dots. An empty
+        name leaves a role out.
+
+        What is not mapped is looked for under the names that known data sets use: the released AdaRFT rows and tables,
+        verl, Big-Math, Polaris ("3/8"), Skywork, DAPO, GSM8K. Items without a label have the difficulty NaN. Columns
+        called payload.X go to the payload; other columns are left out. `understood` says in one line what was used.
+
+        Raises InputError where the source cannot be read, a mapped column is missing or a column is refused; where
+        counts and difficulty disagree; where labels look like another scale (none above 10, without counts); and where
+        rows repeat ids, as those of a log do.
         """
-        path = Path(path)
-        table = files.read_table(path)
+        found = files.read(source, {} if columns is None else columns)
         try:
-            return cls._of_table(table, path.stem)
+            return cls._of(found, name_of(source))
         except MissingExtra:
             raise
-        except files.Unlabelled as error:
-            if unlabelled is None:
-                raise files.Unlabelled(f"{path}: {error}") from None
-            rows = len(next(iter(table.values()), ()))
-            return cls._of_table({**table, "difficulty": np.full(rows, float(unlabelled))}, path.stem)
         except InputError as error:
+            path = split_mapping(source)[0] if isinstance(source, str) else source
             raise InputError(f"{path}: {error}") from None
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, name: str = "pool") -> Pool:
-        """A pool from a pandas table with the columns described in `load` (a Hugging Face dataset: `.to_pandas()`)."""
-        return cls._of_table({column: frame[column].to_numpy() for column in frame.columns}, name)
+    def from_frame(cls, frame: pd.DataFrame, name: str = "pool", columns: Mapping[str, str] | None = None) -> Pool:
+        """A pool from a pandas table, as `load` reads a file (a Hugging Face dataset: `.to_pandas()`)."""
+        table = Table({column: frame[column].to_numpy() for column in frame.columns})
+        return cls._of(understand(table, {} if columns is None else columns), name)
 
     @classmethod
-    def _of_table(cls, table: Mapping[str, Any], name: str) -> Pool:
-        pool = cls(**files.columns_of(table), name=name)
-        log = next((column for column in files.IDS if column in table), None)
-        if pool.ids is None and log is not None:
-            different = len({str(value) for value in table[log]})
-            if different < len(pool):
-                warnings.warn(repeated(name, log, len(pool), different), stacklevel=3)
-        return pool
+    def _of(cls, found: Understood, name: str) -> Pool:
+        pool = cls(**found.columns, name=name)
+        gaps, repeated = int(np.isnan(pool.difficulty).sum()), pool.duplicates
+        notes = [f"{gaps:,} without difficulty"] * (0 < gaps < len(pool)) + ["no difficulty"] * (gaps == len(pool))
+        notes += [f"{repeated:,} prompts repeated"] * (repeated > 0)
+        return pool._with(_understood="; ".join([f"pool '{name}': {found}", *notes]))
 
     def to_frame(self) -> pd.DataFrame:
         """A pandas table with one row per item, which `from_frame` reads back.
@@ -367,6 +405,7 @@ class Pool:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a .parquet, .jsonl or .csv file, whole or not at all; `Pool.load(pool.save(path))` is the same pool.
 
+        Not so where its difficulty alone looks like that of another table (`load`): a file does not say its scale.
         Returns the path. Raises InputError for another kind of file and for a payload not made of text, numbers, lists
         and mappings; StorageError where the disk refuses.
         """
@@ -390,14 +429,6 @@ class Pool:
         check_choice("pool", name, tuple(PRESETS))
         check_count("size", size)
         return cls(**synthetic_columns(name, size, seed), name=name)
-
-
-def repeated(name: str, column: str, rows: int, different: int) -> str:
-    """The warning about a pool whose rows repeat items."""
-    return (
-        f"{column}: the {rows:,} rows of pool {name!r} name {different:,} different items. A pool has one row per "
-        "item; a log of a run has more."
-    )
 
 
 __all__ = ["PRESETS", "WHOLE", "Arms", "Pool"]

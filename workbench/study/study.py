@@ -42,6 +42,7 @@ from workbench.study.execute import refuse_unguarded_script
 from workbench.study.identity import as_text, cell_key, content_of, describe, versions_of
 from workbench.study.program import Program, compute, shape_of
 from workbench.study.store import CellStore, Records
+from workbench.tables.formats import SOURCES, is_source
 
 if TYPE_CHECKING:
     from workbench.study.result import Result
@@ -461,10 +462,9 @@ def as_pool(given: Any) -> Pool:
         return Pool.synthetic(given)
     if isinstance(given, str) and not os.path.exists(given):
         check_one_name("pools", given)
-    if isinstance(given, os.PathLike) or (isinstance(given, str) and (Path(given).suffix or os.sep in given)):
+    if isinstance(given, os.PathLike) or (isinstance(given, str) and is_source(given)):
         return Pool.load(given)
-    raise InputError(f"pools: must be Pool objects, presets ({', '.join(PRESETS)}) or .parquet, .jsonl or .csv files, "
-                     f"got {shown(given)}")  # fmt: skip
+    raise InputError(f"pools: must be Pool objects, presets ({', '.join(PRESETS)}), or {SOURCES}, got {shown(given)}")
 
 
 def learner_choice(given: Any) -> Choice:
