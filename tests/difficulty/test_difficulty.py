@@ -481,8 +481,8 @@ OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
         ("person,a,b\nm0,1,2\nm1,0,1\n", "TRUE, FALSE or missing (blank, NA, nan), got '2' in row 1, column 'b'"),
         ("person,a,b\nm0,1,x\nm1,0,1\n", "got 'x'"),
         ("person,a,b\nm0,1,-9\nm1,0,1\n", "got '-9'"),
-        ("person,a,b\nm0,1,0\nm0,0,1\n", "person: must come once each, got 'm0' again, number 2\n"),
-        ("a,b,c\n1,0,1\n2,0,1\n1,1,0\n", "got '1' again, number 3: a first column without names of persons has only 0,"),
+        ("person,a,b\nm0,1,0\nm0,0,1\n", "person: must come once each, got 'm0' again in row 2, column 'person'\n"),
+        ("a,b,c\n1,0,1\n2,0,1\n1,1,0\n", "got '1' again in row 3, column 'a': a first column that names nobody"),
         ("a,b\n1,0\n0,x\n1,1\n", "got 'x' in row 2, column 'b'"),
         ("person,a,a\n" + OK, "columns: must come once each, got 'a' again"),
         ("person,a,b\nm0,1\nm1,0,1\n", "responses: must have 3 cells in each row, got 2 in row 1"),
@@ -504,7 +504,7 @@ OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
         (HEAD + "m0,a,one,2\nm1,a,1,2\n", "successes: must be whole numbers in [0, attempts], got 'one' of '2'"),
         (HEAD + "m0,a,,2\nm1,a,1,2\n", "successes: must be whole numbers in [0, attempts], got '' of '2' in row 1"),
         (HEAD + "m0,a,1,2\nm0,a,1,2\n", "person, item: must come once each, got person 'm0', item 'a' again"),
-        ("person,item,successes\nm0,a,1\n", "item, successes and attempts for a long table, got no attempts among 'person',"),
+        ("person,item,successes\nm0,a,1\n", "and attempts for a long table, got no attempts among 'person',"),
     ],
 )
 def test_a_wrong_table_is_one_line(tmp_path, text, message, capsys):

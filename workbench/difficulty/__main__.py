@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,7 +136,7 @@ def estimate(options: argparse.Namespace) -> int:
     check_choice("--model", options.model, irt.MODELS)
     out = check_folder("--out", options.out)
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-        responses = read_responses(Path(options.responses), options.weights)
+        responses = read_responses(options.responses, options.weights)
     for note in notes:
         print(f"note: {note.message}", file=sys.stderr)
     groups = irt.apart(responses)

@@ -49,7 +49,7 @@ class _Table:
     wide: bool = False
 
 
-def read_responses(path: Path, weights: str | None = None) -> irt.Responses:
+def read_responses(path: str | Path, weights: str | None = None) -> irt.Responses:
     """Responses from a file: separated by tabs, semicolons or commas, JSON lines, or Parquet; gzip or not.
 
     An answer is 1, TRUE, 0 or FALSE (1.0 and 0.0 count, and so do small letters) or missing: blank, NA, nan, null.
@@ -65,14 +65,15 @@ def read_responses(path: Path, weights: str | None = None) -> irt.Responses:
 
     Persons and items without an answer are left out, with a warning. Raises InputError for any other file.
     """
-    table = _read(path)
+    table = _read(Path(path))
     if not table.rows:
         raise InputError(f"responses: must have rows below the header, got none in '{path}'")
-    _once("columns", table.names)
+    _once("columns", table.names, kind="column")
     roles = {} if table.wide else {role: at for role in ROLES if (at := _role(table.names, role)) is not None}
     if len(roles) >= 2 and {"item", "successes", "attempts"} & roles.keys():
         if weights is not None:
-            raise InputError(f"weights: must be None for a long table (successes, attempts), got {shown(weights)}")
+            got = f"got {shown(weights)} for a long one, which has successes and attempts"
+            raise InputError(f"weights: must be a column of a wide table, {got}")
         return _answered(*_long(table, roles))
     return _answered(*_wide(table, weights))
 
@@ -129,7 +130,8 @@ def _from_cells(text: str) -> _Table:
 
 
 def _cells(text: str, separator: str) -> Iterable[list[str]]:
-    return (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return (row for row in rows if len(row) > 1 or "".join(row).strip())
 
 
 def _is_header(first: list[str], rows: list[list[str]]) -> bool:
@@ -160,13 +162,15 @@ def _from_json(text: str) -> _Table:
     load = json.JSONDecoder(object_pairs_hook=_record, parse_int=str, parse_float=str, parse_constant=str).decode
     whole = text.lstrip().startswith("[")
     records: list[Any] = []
-    for number, line in enumerate([text.strip()] if whole else text.splitlines(), 1):
+    for number, line in enumerate([text.strip()] if whole else text.split("\n"), 1):
         try:
             records += load(line) if whole else [load(line)] if line.strip() else []
         except json.JSONDecodeError as error:
             raise InputError(
                 f"responses: must have a JSON object in each line, got {shown(line)} in line {number} ({error.msg})"
             ) from None
+        except InputError as error:
+            raise InputError(f"{error} of line {number}") from None
     py_irt = any(isinstance(record, dict) and "responses" in record for record in records)
     shape = '{"subject_id": .., "responses": {item: answer, ..}}' if py_irt else "a JSON object"
     for number, record in enumerate(records, 1):
@@ -186,7 +190,7 @@ def _from_json(text: str) -> _Table:
 
 
 def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _once("columns", [name for name, _ in pairs])
+    _once("columns", [name for name, _ in pairs], kind="key")
     return dict(pairs)
 
 
@@ -286,7 +290,7 @@ def _wide(table: _Table, weights: str | None) -> tuple[Floats, Floats, list[str]
     table, times = _weighted(table, weights)
     _check_size(len(table.rows), len(table.names))
     answers, rows = _answers(table.rows), len(table.rows)
-    at = _naming(table, answers)
+    at = _naming(table, answers) if table.names else None
     items = [column for column in range(len(table.names)) if column != at]
     if not items:
         raise InputError(
@@ -311,8 +315,9 @@ def _wide(table: _Table, weights: str | None) -> tuple[Floats, Floats, list[str]
 def _persons(rows: list[list[str]], at: int, names: list[str]) -> list[str]:
     persons = [row[at] for row in rows]
     _named("person", persons, names[at])
-    guess = f": a first column without names of persons has only {ANSWERS}; a long table has the columns {LONG}"
-    _once("person", persons, "" if _role(names, "person") is not None else guess)
+    guess = f": a first column that names nobody has only {ANSWERS}; a long table has the columns {LONG}"
+    place = f", column {shown(names[at])}"
+    _once("person", persons, place if _role(names, "person") is not None else place + guess)
     return persons
 
 
@@ -365,9 +370,9 @@ def _weighted(table: _Table, weights: str | None) -> tuple[_Table, NDArray[np.in
 def _spelt(table: _Table) -> _Table:
     """A table of one column of patterns, 01101, with a column for each item."""
     patterns = [row[0].strip() for row in table.rows if row]
-    if len(table.names) != 1 or not all(re.fullmatch("[01]{2,}", pattern) for pattern in patterns):
-        return table
     widths = [len(pattern) for pattern in patterns]
+    if len(table.names) != 1 or max(widths) < 2 or not all(re.fullmatch("[01]+", pattern) for pattern in patterns):
+        return table
     odd = next((row for row, width in enumerate(widths) if width != widths[0]), None)
     if odd is not None:
         got = f"got {shown(patterns[odd])} in row {odd + 1}, column {shown(table.names[0])}"
@@ -404,12 +409,12 @@ def _check_size(persons: float, items: int) -> None:
         )
 
 
-def _once(field: str, names: list[str], hint: str = "") -> None:
+def _once(field: str, names: list[str], hint: str = "", kind: str = "row") -> None:
     """Raise InputError where a name comes twice."""
     seen: set[str] = set()
     for number, name in enumerate(names, 1):
         if name in seen:
-            raise InputError(f"{field}: must come once each, got {shown(name)} again, number {number}{hint}")
+            raise InputError(f"{field}: must come once each, got {shown(name)} again in {kind} {number}{hint}")
         seen.add(name)
 
 
