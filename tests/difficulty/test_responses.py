@@ -114,7 +114,8 @@ def test_separators_names_and_packing(tmp_path, naming, separator, end, packed):
     assert sum(note.startswith("the first row is read as answers") for note in notes) == (not heads)
 
 
-IDS = [["0001", "0010", "0100"], ["1e3", "1E4", "inf"], ["1.50", "2.50", "-0"], ["NA", "nan", "None"], ["é", "漢字", "a'b"]]
+IDS = [["0001", "0010", "0100"], ["1e3", "1E4", "inf"]]
+IDS += [["1.50", "2.50", "-0"], ["NA", "nan", "None"], ["é", "漢字", "a'b"]]
 IDS += [["9007199254740993", "9007199254740992", "1"], ["TRUE", "FALSE", "T"], ["2024-01-02", "1/2", "5%"]]
 
 
@@ -516,6 +517,9 @@ REFUSED = [
     (f"{IRW}p,a,1\nq, ,1\n", "item: must have a name, got ' ' in row 2, column 'item'"),
     (f"{WIDE},1,0\n{OK}", "person: must have a name, got '' in row 1, column 'person'"),
     (f"{WIDE}{OK}m1,1,0\n", "person: must come once each, got 'm1' again in row 4, column 'person'"),
+    ("item,m1,m2\nq1,1,0\nq2,0,1\nq3,1,1\n", "got 'item' with a row per item: exchange rows and columns; a long table"),
+    ("problem_id,m1,m2\n7,1,0\n8,0,1\n", "columns: must be persons or items of answers in a wide table, got 'problem"),
+    ("student,item,points\ns1,q1,1\ns2,q1,0\n", LONG),
     ("0,1\n1,0\n1,1\n", "must have a first row that can be told from answers, got '0', '1': put a row of names above"),
     ("1,0,NA\n1,0,1\n1,1,0\n", "must have a first row that can be told from answers, got '1', '0', 'NA'"),
     ("m0,1,0\nm1,0,1\nm2,1,1\n", "must have a first row that can be told from answers, got 'm0', '1', '0'"),
@@ -566,6 +570,42 @@ def test_a_table_that_cannot_be_read_is_one_line_of_status_2(tmp_path, content, 
     assert message in error
     assert error.startswith("error: ")
     assert all(note.startswith("note: ") for note in notes)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_damaged_file_is_a_table_or_one_line(tmp_path, seed):
+    """Bytes of a good file are changed, cut, doubled or moved."""
+    luck = np.random.default_rng(seed)
+    x = drawn(6, 4, seed)
+    rows = [["person", *"abcd"], *([f"m{p}", *row] for p, row in enumerate(cells(x)))]
+    wide = joined(rows, luck.choice(list("\t;,")))
+    long = joined([["id", "item", "resp"], *long_rows(x, "uvwxyz", "abcd", "NA")])
+    records = [{"subject_id": p, "responses": dict(zip("abcd", row, strict=True))} for p, row in enumerate(cells(x))]
+    data = bytearray([wide, long, "\n".join(map(json.dumps, records))][seed % 3].encode())
+    data = bytearray(gzip.compress(data)) if seed % 5 == 4 else data
+    for _ in range(luck.integers(1, 4)):
+        begin, end = sorted(luck.integers(0, len(data), 2))
+        match luck.integers(4):
+            case 0:
+                data[begin] = luck.choice(list(b'\x00\xff\r\n",;\t{}[]01 xN'))
+            case 1:
+                del data[begin : begin + luck.integers(1, 9)]
+            case 2:
+                data[begin:begin] = data[begin:end]
+            case 3:
+                data = data[end:] + data[begin:end]
+        data = data or bytearray(b"x")
+    try:
+        found, persons, items, _ = read(tmp_path, bytes(data))
+    except InputError as error:
+        said = str(error)
+    else:
+        assert found.shape == (len(persons), len(items))
+        assert not np.isnan(found).all(axis=0).any()
+        assert not np.isnan(found).all(axis=1).any()
+        return
+    assert "\n" not in said
+    assert said.split(":")[0] in ("responses", "columns", "person", "item", "resp", "person, item", "successes")
 
 
 PATTERN = "pattern,n\n00,3\n01,2\n11,4\n"

@@ -144,8 +144,8 @@ def estimate(options: argparse.Namespace) -> int:
         print(f"note: the persons are in {groups}: b of two groups compare if these are equally able", file=sys.stderr)
     if min(responses.attempts.shape) > LARGE:
         persons, items = responses.attempts.shape
-        print(f"note: this takes minutes or more: each step solves for {min(persons, items)} numbers at once or more, "
-              f"with {persons} persons and {items} items", file=sys.stderr)  # fmt: skip
+        print(f"note: this may take minutes: with {persons} persons and {items} items, each step of the fit solves for "
+              f"{min(persons, items)} unknowns or more", file=sys.stderr)  # fmt: skip
     fit = irt.fit(responses, options.model)
     facts = about(fit, responses)
     made = tables(fit, responses) if fit.converged else {}

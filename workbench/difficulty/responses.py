@@ -183,6 +183,7 @@ def _from_json(text: str) -> _Table:
         persons = [_text(record["subject_id"]) for record in records]
         records = [record["responses"] for record in records]
     names = list(dict.fromkeys(name for record in records for name in record))
+    _check_size(len(records), len(names))
     rows = [[_text(record.get(name)) for name in names] for record in records]
     if py_irt:
         names, rows = ["person", *names], [[person, *row] for person, row in zip(persons, rows, strict=True)]
@@ -326,6 +327,12 @@ def _naming(table: _Table, answers: Floats) -> int | None:
     called = _role(table.names, "person")
     if called is not None or table.wide:
         return called
+    item = _role(table.names, "item")
+    if item is not None and (answers[:, item] == WRONG).any():
+        raise InputError(
+            f"columns: must be persons or items of answers in a wide table, got {shown(table.names[item])} with a row "
+            f"per item: exchange rows and columns; a long table has the columns {LONG}"
+        )
     name, first = table.names[0], [row[0].strip() for row in table.rows]
     given = np.isin(answers[:, 0], (0, 1))
     named = bool((answers[:, 0] == WRONG).any())

@@ -82,7 +82,7 @@ def _posterior(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, grid: _Gri
         log_wrong = np.log1p(-c[some])[:, None] - np.maximum(z, 0) - np.log(1 + np.exp(-np.abs(z)))  # ln (1 - P)
         if guessing:
             log_right = np.log(np.clip(-np.expm1(log_wrong), 1e-300, 1.0))
-            joint += s[:, some] @ log_right + (n - s)[:, some] @ log_wrong
+            joint += s[:, some] @ log_right + (n[:, some] - s[:, some]) @ log_wrong
         else:
             joint += n[:, some] @ log_wrong
     total = logsumexp(joint, axis=1)

@@ -280,7 +280,7 @@ class _Marginal:
                 step = variance * (score[:, 0].sum() - slope @ score[:, 1])
                 return np.concatenate([[step], rest.solve(score[:, 1:])[:, 0] - slope * step])
             return information.solve(score).T.ravel()
-        return np.asarray(cho_solve(cho_factor(information), score))
+        return np.asarray(cho_solve(cho_factor(information, check_finite=False), score))
 
     def _common(self, information: _Information) -> tuple[float, Floats, _Information]:
         """Of the 1PL: variance of the common a, -cov(d, a) / var(a) (I,), and the information on d with a known."""
@@ -337,4 +337,4 @@ def _climb(problem: _Marginal, x: Floats, most: int = 500, tolerance: float = 1e
 def _newton(information: Floats | _Information, gradient: Floats) -> Floats:
     if isinstance(information, _Information):
         return information.solve(gradient[:, None])[:, 0]
-    return np.asarray(cho_solve(cho_factor(information), gradient))
+    return np.asarray(cho_solve(cho_factor(information, check_finite=False), gradient))
