@@ -83,6 +83,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def few(names: list[str], most: int = 5) -> str:
+    """The first `most` names as an error shows them, and how many more there are."""
+    return ", ".join(map(shown, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
     if np.isinf(low) and np.isinf(high):
         return "a finite number"

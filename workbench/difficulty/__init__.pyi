@@ -6,3 +6,4 @@ from .counts import population as population
 from .counts import share_within as share_within
 from .ratings import from_ratings as from_ratings
 from .ratings import matching_eta as matching_eta
+from .responses import read_responses as read_responses

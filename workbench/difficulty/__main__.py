@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +17,15 @@ needs("sweep")
 from workbench.difficulty import irt  # noqa: E402
 from workbench.difficulty.irt.marginal import GUESSING  # noqa: E402
 from workbench.difficulty.responses import read_responses  # noqa: E402
-from workbench.errors import check_choice, shown  # noqa: E402
+from workbench.errors import check_choice, few, shown  # noqa: E402
 from workbench.files import check_folder, write_whole  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("items", "persons", "item_fit")
+LARGE = 4000  # persons and items, of which both must be many for a fit to take more than a minute
+SIMPLER = {"rasch": "1pl, which takes abilities to be normal,", "1pl": "rasch", "2pl": "1pl", "3pl": "2pl"}
 
 
 def tables(fit: irt.Fit, responses: irt.Responses) -> dict[str, pd.DataFrame]:
@@ -64,29 +65,38 @@ def about(fit: irt.Fit, responses: irt.Responses) -> dict[str, Any]:
         "missing": int((responses.attempts == 0).sum()),
         "extreme_items": _named(responses, fit.extreme),
         "flat_items": _named(responses, fit.flat),
+        "runaway_items": _named(responses, fit.runaway),
         "overdispersion": irt.overdispersion(fit, responses) if fit.converged else None,
     }
 
 
 def trouble(fit: irt.Fit, responses: irt.Responses) -> str:
     """The reason why a fit has no estimates, and a remedy."""
-    if not fit.flat.any():
-        value = "" if np.isnan(fit.log_likelihood) else f" (log likelihood {fit.log_likelihood:.3f})"
-        return (
-            f"the {fit.model} fit did not converge in {fit.iterations} iterations{value}: a smaller model or more "
-            "persons may help"
-        )
-    if fit.model == "1pl":
+    if fit.flat.any() and fit.model == "1pl":
         return (
             f"the 1pl fit did not converge to difficulties: success does not vary with ability "
             f"(a = {fit.a[fit.flat][0]:.3g}, standard error {fit.se_a[fit.flat][0]:.3g}), so b = -d / a may be "
             "anything: rasch or more persons may help"
         )
-    return (
-        f"the {fit.model} fit did not converge to a difficulty of all items: success does not vary with ability at "
-        f"{flat_ones(fit, responses)}, so b = -d / a may be anything there: leaving them out, a smaller model or more "
-        "persons may help"
-    )
+    if fit.flat.any():
+        return (
+            f"the {fit.model} fit did not converge to a difficulty of all items: success does not vary with ability at "
+            f"{flat_ones(fit, responses)}, so b = -d / a may be anything there: leaving them out, 1pl or more persons "
+            "may help"
+        )
+    value = "" if np.isnan(fit.log_likelihood) else f" (log likelihood {fit.log_likelihood:.3f})"
+    said = f"the {fit.model} fit did not converge in {fit.iterations} iterations{value}"
+    away, kept = _named(responses, fit.runaway), ~fit.extreme & ~fit.runaway
+    if not away:
+        return f"{said}: {SIMPLER[fit.model]} or more persons may help"
+    if not kept.any():
+        where = f"estimates run away at all {len(away)} items"
+        why = "their answers have an order with hardly an exception"
+        return f"{said}: {where}, as {why}: more persons may help"
+    where = f"estimates run away at {few(away)} ({len(away)} of {len(away) + kept.sum()} items)"
+    if fit.model == "rasch":
+        where += ", which no chain of answers, right here and wrong there, compares with the others both ways"
+    return f"{said}: {where}: leaving them out, {SIMPLER[fit.model]} or more persons may help"
 
 
 def flat_ones(fit: irt.Fit, responses: irt.Responses, most: int = 5) -> str:
@@ -109,10 +119,13 @@ def _known(value: float) -> float | None:
 
 def main(arguments: list[str] | None = None) -> int:
     p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
-    p.add_argument("responses", help="a .csv: wide (a row per person, a column per item: 0, 1, blank; before them "
-                   "a column person of names, or none) or long (person, item, successes, attempts); one person is "
-                   "enough for rasch and 1pl")  # fmt: skip
+    p.add_argument("responses", help="a table: wide (a row per person, a column per item: 0, 1, TRUE, FALSE, blank, "
+                   "NA; a column person of names, or none), long (person or id, item, resp; or person, item, "
+                   "successes, attempts) or py-irt's lines; apart by commas, semicolons or tabs, as JSON lines or "
+                   "Parquet, gzip or not; one person is enough for rasch and 1pl")  # fmt: skip
     p.add_argument("--model", default="2pl", help="rasch (conditional), 1pl, 2pl or 3pl (default: %(default)s)")
+    p.add_argument("--weights", metavar="COLUMN", help="of a wide table: how many persons gave the answers of a row; "
+                   "the answers may then be one column of patterns, 01101")  # fmt: skip
     p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
     options = p.parse_args(arguments)
     return exit_status(lambda: estimate(options))
@@ -123,9 +136,16 @@ def estimate(options: argparse.Namespace) -> int:
     check_choice("--model", options.model, irt.MODELS)
     out = check_folder("--out", options.out)
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-        responses = read_responses(Path(options.responses))
+        responses = read_responses(options.responses, options.weights)
     for note in notes:
         print(f"note: {note.message}", file=sys.stderr)
+    groups = irt.apart(responses)
+    if groups and options.model != "rasch":
+        print(f"note: the persons are in {groups}: b of two groups compare if these are equally able", file=sys.stderr)
+    if min(responses.attempts.shape) > LARGE:
+        persons, items = responses.attempts.shape
+        print(f"note: this may take minutes: with {persons} persons and {items} items, each step of the fit solves for "
+              f"{min(persons, items)} unknowns or more", file=sys.stderr)  # fmt: skip
     fit = irt.fit(responses, options.model)
     facts = about(fit, responses)
     made = tables(fit, responses) if fit.converged else {}
@@ -140,13 +160,13 @@ def estimate(options: argparse.Namespace) -> int:
               "their b is hardly known, see se_b", file=sys.stderr)  # fmt: skip
     for name, table in made.items():
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-    print(report(made, facts))
+    print(report(made, facts, irt.extremes(responses)))
     print(f"\n{options.out}: items.csv persons.csv item_fit.csv fit.json")
     return 0
 
 
-def report(made: dict[str, pd.DataFrame], facts: dict[str, Any], most: int = 20) -> str:
-    """The estimates as text, the first `most` items."""
+def report(made: dict[str, pd.DataFrame], facts: dict[str, Any], extremes: str, most: int = 20) -> str:
+    """The estimates as text, the first `most` items. extremes: `irt.extremes`."""
     items = made["items"].merge(made["item_fit"], on="item")
     lines = [
         f"{facts['model']}: {facts['items']} items, {facts['persons']} persons, log likelihood "
@@ -156,8 +176,8 @@ def report(made: dict[str, pd.DataFrame], facts: dict[str, Any], most: int = 20)
     ]
     if len(items) > most:
         lines.append(f".. and {len(items) - most} more in items.csv")
-    if facts["extreme_items"]:
-        lines.append(f"{len(facts['extreme_items'])} items solved by nobody or everybody: see `irt.Fit` on their b")
+    if extremes:
+        lines.append(f"not in the fit, see `irt.Fit` on their b: items {extremes}")
     if facts["overdispersion"]:
         lines.append(f"overdispersion: rho = {facts['overdispersion']:.3f}")
     return "\n".join(lines)

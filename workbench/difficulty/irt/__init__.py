@@ -14,6 +14,8 @@ Roland 2008). Newton steps with the observed information (Louis 1982) finish it 
 from workbench.difficulty.irt.checks import item_fit, overdispersion
 from workbench.difficulty.irt.estimates import MODELS, NOWHERE, Fit, fit
 from workbench.difficulty.irt.persons import map_theta
-from workbench.difficulty.irt.responses import Responses
+from workbench.difficulty.irt.responses import Responses, apart, extremes
 
-__all__ = ["MODELS", "NOWHERE", "Fit", "Responses", "fit", "item_fit", "map_theta", "overdispersion"]
+__all__ = [
+    "MODELS", "NOWHERE", "Fit", "Responses", "apart", "extremes", "fit", "item_fit", "map_theta", "overdispersion",
+]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.special import expit, logit
 
 from workbench.difficulty.irt.core import _Core
@@ -18,7 +20,11 @@ def _conditional(s: Floats, n: Floats) -> _Core:
     the pattern does not depend on ability. A person with missing items is conditioned on the items answered. n attempts
     at an item count as n items of the same b.
     """
-    groups = _equals(s, n) if _comparable(s, n) else []
+    of_item = _sets(s, n)
+    runaway = of_item != np.bincount(of_item).argmax()
+    if runaway.sum() == len(runaway) - 1:  # no two items are compared
+        runaway[:] = True
+    groups = [] if runaway.any() else _equals(s, n)
     b = -logit((s.sum(axis=0) + 0.5) / (n.sum(axis=0) + 1))
     b -= b.mean()
     converged, iterations, items = False, 0, s.shape[1]
@@ -39,20 +45,22 @@ def _conditional(s: Floats, n: Floats) -> _Core:
         if isinstance(information, _Information):
             variance = information.inverse_blocks()[:, 0, 0]
         else:
-            variance = np.diag(np.linalg.inv(information))
+            root = np.linalg.cholesky(information)
+            variance = (solve_triangular(root, np.eye(items), lower=True) ** 2).sum(axis=0)  # of its inverse
         covariance = np.zeros((items, 3, 3))
         covariance[:, 1, 1] = variance - 1 / items  # the part that 11' / I added
         mean, sd = _ability(s, n, b)
-    ones = np.ones(items)
-    return _Core(ones, -b, 0 * ones, covariance, value, items - 1, converged, iterations, mean, sd)
+    ones, runaway = np.ones(items), runaway | (np.abs(b) >= FARTHEST)
+    return _Core(ones, -b, 0 * ones, covariance, value, items - 1, converged, iterations, mean, sd, runaway)
 
 
-def _comparable(s: Floats, n: Floats) -> bool:
-    """Whether the conditional likelihood has a maximum at finite b, the only one (Fischer 1981).
+def _sets(s: Floats, n: Floats) -> NDArray[np.int32]:
+    """(I,) numbers of the sets of items that the answers compare with each other.
 
-    It has none if the items fall into two sets such that nobody who solved an item of the first failed one of the
-    second: the likelihood then grows with the distance between the sets. Equivalently, the graph with an edge from
-    each item solved to each item failed by the same person has more than one strongly connected component.
+    The conditional likelihood has a maximum at finite b, the only one, if there is one set (Fischer 1981). It has none
+    if the items fall into two sets such that nobody who solved an item of the first failed one of the second: the
+    likelihood then grows with the distance between the sets. Equivalently, the graph with an edge from each item solved
+    to each item failed by the same person has more than one strongly connected component.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -61,8 +69,7 @@ def _comparable(s: Floats, n: Floats) -> bool:
     (winner, solved), (loser, failed) = np.nonzero(s > 0), np.nonzero(s < n)
     begin, end = np.append(solved, items + loser), np.append(items + winner, failed)  # item -> person -> item
     graph = coo_array((np.ones(len(begin), bool), (begin, end)), shape=(items + persons,) * 2)
-    component = connected_components(graph, connection="strong")[1][:items]
-    return bool((component == component[0]).all())
+    return np.asarray(connected_components(graph, connection="strong")[1][:items])
 
 
 def _equals(s: Floats, n: Floats) -> list[tuple[Floats, int, Floats]]:
@@ -83,8 +90,11 @@ def _equals(s: Floats, n: Floats) -> list[tuple[Floats, int, Floats]]:
 def _conditional_parts(
     b: Floats, groups: list[tuple[Floats, int, Floats]]
 ) -> tuple[float, Floats, Floats | _Information]:
-    """Conditional log likelihood, its gradient by b, and its information plus 11' / I, as b sum to 0."""
-    items, many = len(b), len(b) > MOST_PARAMETERS
+    """Conditional log likelihood, its gradient by b, and its information plus 11' / I, as b sum to 0.
+
+    Beyond MOST_PARAMETERS, the part of the information that varies with the score alone, if that is the smaller matrix.
+    """
+    items, many = len(b), len(groups) < len(b) > MOST_PARAMETERS
     value, gradient = 0.0, np.zeros(items)
     information = np.ones((items, items)) / items if not many else np.zeros((0, 0))
     diagonal, columns = np.zeros(items), []

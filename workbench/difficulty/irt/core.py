@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.difficulty.irt.responses import Floats
 
 
 @dataclass
 class _Core:
-    """Estimates for the items that are not extreme. covariance: (I, 3, 3), of (a, d, c) of each item."""
+    """Estimates for the items that are not extreme. covariance: (I, 3, 3), of (a, d, c) of each item.
+
+    runaway: (I,) items whose estimates had no end where the fit stopped.
+    """
 
     a: Floats
     d: Floats
@@ -21,3 +27,4 @@ class _Core:
     iterations: int
     theta_mean: float = 0.0
     theta_sd: float = 1.0
+    runaway: NDArray[np.bool_] | bool = False

@@ -12,7 +12,7 @@ from workbench.difficulty.irt.conditional import _conditional
 from workbench.difficulty.irt.core import _Core
 from workbench.difficulty.irt.grid import COARSE, _moments, _settled
 from workbench.difficulty.irt.marginal import _marginal
-from workbench.difficulty.irt.responses import Floats, Responses
+from workbench.difficulty.irt.responses import Floats, Responses, apart, extremes
 from workbench.errors import InputError, check_choice
 
 MODELS = ("rasch", "1pl", "2pl", "3pl")
@@ -32,6 +32,9 @@ class Fit:
     others, and their b is where the model expects the success rate (s + 1/2) / (n + 1) (Haldane-Anscombe).
     flat: (I,) items whose success does not vary with ability as far as the data show: a is within its standard error
     of 0, and se_b is not below 1 (`_difficulty`). se_b may then be a hundred times b.
+    runaway: (I,) items whose estimates have no end where the fit did not converge. For "rasch" these are the items that
+    the answers do not compare with the largest set of the others (`conditional._sets`), and for the other models those
+    whose slope or intercept grew beyond bounds. None may be found.
     converged: whether the likelihood has a maximum here, at least one item discriminates (1PL: the common slope does),
     and |b| and the standard error of b are below `NOWHERE`. Without a maximum all estimates are NaN; without the rest,
     b and se_b are.
@@ -55,6 +58,7 @@ class Fit:
     iterations: int
     extreme: NDArray[np.bool_]
     flat: NDArray[np.bool_]
+    runaway: NDArray[np.bool_]
     theta_mean: float = 0.0
     theta_sd: float = 1.0
     sample: int = 0
@@ -75,16 +79,21 @@ class Fit:
 def fit(responses: Responses, model: str) -> Fit:
     """Fit one of MODELS to responses. `Fit.converged` says whether there are estimates.
 
-    Raises InputError for another model, for fewer than 2 items that some and not all attempts solve, and for one person
-    with a model other than rasch and 1pl.
+    Raises InputError for another model, for fewer than 2 items that some and not all attempts solve, for one person
+    with a model other than rasch and 1pl, and for rasch where groups of persons share no item (`apart`).
     """
     check_choice("model", model, MODELS)
     if len(responses.persons) == 1:
         return _alone(responses, model)
     extreme = responses.extreme
     if (~extreme).sum() < 2:
+        got = f"got {(~extreme).sum()} of {len(extreme)} ({extremes(responses)})"
+        raise InputError(f"items: must be at least 2 that some and not all attempts solve, {got}")
+    groups = apart(responses) if model == "rasch" else ""
+    if groups:
         raise InputError(
-            f"items: must be at least 2 that some and not all attempts solve, got {(~extreme).sum()} of {len(extreme)}"
+            f"persons: must share items, all with all by way of others, for rasch, got {groups}: fit each group alone, "
+            "or 1pl, which takes abilities of all groups to have the same distribution"
         )
     answered = (responses.attempts[:, ~extreme].sum(axis=1) > 0).nonzero()[0]
     s, n = (table[answered][:, ~extreme] for table in (responses.successes, responses.attempts))
@@ -106,16 +115,18 @@ def _alone(responses: Responses, model: str) -> Fit:
     zero, value = np.zeros(len(b)), float((-s * np.logaddexp(0, b) - (n - s) * np.logaddexp(0, -b)).sum())
     return Fit(
         model, zero + 1, b, zero, zero, se, zero, np.zeros(1), np.zeros(1), value, len(b), True, 0, responses.extreme,
-        responses.extreme & False, theta_sd=0.0, sample=int(n.sum()),
+        responses.extreme & False, responses.extreme & False, theta_sd=0.0, sample=int(n.sum()),
     )  # fmt: skip
 
 
 def _unfinished(core: _Core, model: str, responses: Responses) -> Fit:
     """A fit without a maximum: its last point is not an estimate, so estimates are NaN."""
     person, item = (np.full(size, np.nan) for size in responses.attempts.shape)
+    runaway = responses.extreme & False
+    runaway[~responses.extreme] = core.runaway
     return Fit(
         model, item, item, item, item, item, item, person, person, core.log_likelihood, core.parameters, False,
-        core.iterations, responses.extreme, responses.extreme & False, np.nan, np.nan, len(person),
+        core.iterations, responses.extreme, responses.extreme & False, runaway, np.nan, np.nan, len(person),
     )  # fmt: skip
 
 
@@ -146,7 +157,7 @@ def _completed(core: _Core, model: str, responses: Responses) -> Fit:
     theta, theta_se = _moments(weight, mean + sd * grid.nodes)
     return Fit(
         model, a, b, c, se_a, se_b, se_c, theta, theta_se, core.log_likelihood, core.parameters, not lost.any(),
-        core.iterations, extreme, flat, mean, sd, len(theta),
+        core.iterations, extreme, flat, extreme & False, mean, sd, len(theta),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from workbench.difficulty.irt.responses import Floats
 REACH, SPACING = 6.0, 0.2  # of the coarsest grid of abilities, in sds
 WHOLE = 200  # points up to which a grid is not thinned to where persons are
 NEGLIGIBLE = 1e-12  # posterior weight of a node
+BLOCK = 50_000  # numbers that are worked on at a time: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,18 @@ def _settled(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, grid: _Grid 
 
 def _posterior(s: Floats, n: Floats, a: Floats, d: Floats, c: Floats, grid: _Grid) -> tuple[Floats, Floats]:
     """Log marginal likelihood (P,) and weights (P, Q) of the nodes, with a standard normal prior."""
-    z = a[:, None] * grid.nodes + d[:, None]
-    log_wrong = np.log1p(-c)[:, None] - np.maximum(z, 0) - np.log(1 + np.exp(-np.abs(z)))  # ln (1 - P), (I, Q)
-    if c.any():
-        log_right = np.log(np.clip(-np.expm1(log_wrong), 1e-300, 1.0))
-        joint = s @ log_right + (n - s) @ log_wrong
-    else:
-        joint = np.outer(s @ a, grid.nodes) + (s @ d)[:, None] + n @ log_wrong
-    joint += grid.log_prior
+    guessing = c.any()
+    joint = grid.log_prior + (0.0 if guessing else np.outer(s @ a, grid.nodes) + (s @ d)[:, None])
+    joint = np.broadcast_to(joint, (len(s), grid.place.size)).copy()
+    size = max(1, BLOCK // grid.place.size)
+    for begin in range(0, len(a), size):
+        some = slice(begin, begin + size)
+        z = a[some, None] * grid.nodes + d[some, None]
+        log_wrong = np.log1p(-c[some])[:, None] - np.maximum(z, 0) - np.log(1 + np.exp(-np.abs(z)))  # ln (1 - P)
+        if guessing:
+            log_right = np.log(np.clip(-np.expm1(log_wrong), 1e-300, 1.0))
+            joint += s[:, some] @ log_right + (n[:, some] - s[:, some]) @ log_wrong
+        else:
+            joint += n[:, some] @ log_wrong
     total = logsumexp(joint, axis=1)
     return total, np.exp(joint - total[:, None])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit, logit
 
 from workbench.difficulty.irt.core import _Core
@@ -45,10 +47,11 @@ def _marginal(s: Floats, n: Floats, model: str) -> _Core:
     if converged:
         covariance = problem.covariance(information)
     a, d, c = problem.unpacked(x)
+    runaway = problem.runaway(x)
     if a.sum() < 0:  # -a with -theta is the same model: the more able are those who solve more
         turn = np.array([-1.0, 1.0, 1.0])
         a, covariance = -a, covariance * np.outer(turn, turn)
-    return _Core(a, d, c, covariance, problem.log_likelihood(x), x.size, converged, iterations)
+    return _Core(a, d, c, covariance, problem.log_likelihood(x), x.size, converged, iterations, runaway=runaway)
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,13 @@ class _Marginal:
         a, d = x[: self.items], x[self.items : 2 * self.items]
         return a, d, expit(x[2 * self.items :]) if self.model == "3pl" else np.zeros(self.items)
 
-    def inside(self, x: Floats) -> bool:
-        """Whether no item has run away to infinite slope or intercept."""
+    def runaway(self, x: Floats) -> NDArray[np.bool_]:
+        """(I,) items that have run away to infinite slope or intercept."""
         a, d, _ = self.unpacked(x)
-        return bool((np.abs(a) < STEEPEST).all() and (np.abs(d) < FARTHEST).all())
+        return ~((np.abs(a) < STEEPEST) & (np.abs(d) < FARTHEST))
+
+    def inside(self, x: Floats) -> bool:
+        return not self.runaway(x).any()
 
     def posterior(self, x: Floats) -> tuple[Floats, Floats]:
         """Log marginal likelihood of each person (P,) and posterior weights (P, Q) of the nodes."""
@@ -274,8 +280,7 @@ class _Marginal:
                 step = variance * (score[:, 0].sum() - slope @ score[:, 1])
                 return np.concatenate([[step], rest.solve(score[:, 1:])[:, 0] - slope * step])
             return information.solve(score).T.ravel()
-        np.linalg.cholesky(information)
-        return np.asarray(np.linalg.solve(information, score))
+        return np.asarray(cho_solve(cho_factor(information, check_finite=False), score))
 
     def _common(self, information: _Information) -> tuple[float, Floats, _Information]:
         """Of the 1PL: variance of the common a, -cov(d, a) / var(a) (I,), and the information on d with a known."""
@@ -332,5 +337,4 @@ def _climb(problem: _Marginal, x: Floats, most: int = 500, tolerance: float = 1e
 def _newton(information: Floats | _Information, gradient: Floats) -> Floats:
     if isinstance(information, _Information):
         return information.solve(gradient[:, None])[:, 0]
-    np.linalg.cholesky(information)
-    return np.asarray(np.linalg.solve(information, gradient))
+    return np.asarray(cho_solve(cho_factor(information, check_finite=False), gradient))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError
+from workbench.errors import InputError, few
 
 Floats = NDArray[np.float64]
 
@@ -48,3 +48,37 @@ class Responses:
         """(I,) items that nobody or everybody solved: their likelihood is largest at infinite b."""
         total = self.successes.sum(axis=0)
         return np.asarray((total == 0) | (total == self.attempts.sum(axis=0)))
+
+
+def extremes(responses: Responses) -> str:
+    """The items that nobody or everybody solved, by name; empty where there are none."""
+    right = responses.successes.any(axis=0)
+    kinds = (("solved by nobody", ~right), ("solved by everybody", responses.extreme & right))
+    named = [(words, [responses.items[k] for k in np.flatnonzero(which)]) for words, which in kinds]
+    return "; ".join(f"{words}: {few(names)}" for words, names in named if names)
+
+
+def apart(responses: Responses, most: int = 3) -> str:
+    """The groups of persons that share no item, in words, the first `most`; empty where all are connected.
+
+    Items that nobody or everybody solved are left out, as no fit has them. Difficulties of two groups are comparable
+    only as far as the abilities of their persons are.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    items, persons = np.flatnonzero(~responses.extreme), len(responses.persons)
+    who, what = np.nonzero(responses.attempts[:, items])
+    size = persons + len(items)
+    graph = coo_array((np.ones(len(who), bool), (who, persons + what)), shape=(size, size))
+    of = connected_components(graph, directed=False)[1]
+    groups = list(dict.fromkeys(of[persons:].tolist()))
+    if len(groups) < 2:
+        return ""
+    words = [
+        f"items {few([responses.items[k] for k in items[of[persons:] == group]])} with persons "
+        f"{few([responses.persons[k] for k in np.flatnonzero(of[:persons] == group)])}"
+        for group in groups[:most]
+    ]
+    more = f"; and {len(groups) - most} more" if len(groups) > most else ""
+    return f"{len(groups)} groups that share no item ({'; '.join(words)}{more})"
