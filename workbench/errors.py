@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+MOST = 10**9  # of anything that is counted: beyond it, time and memory end first
 
 
 class InputError(ValueError):
@@ -31,7 +33,7 @@ def check_number(
     domain = domain.replace("a ", "a whole ", 1) if whole else domain
     if isinstance(value, (list, tuple)):
         raise InputError(f"{field}: must be {domain}, or a NumPy array with one per lane, got {shown(value)}")
-    given = np.asarray(value)
+    given = as_array(field, value, domain)
     if given.dtype.kind not in "iuf":
         raise InputError(f"{field}: must be {domain}, got {shown(value)}")
     x = given.astype(np.float64)
@@ -44,11 +46,29 @@ def check_number(
         raise InputError(f"{field}: must be {domain}, got {np.atleast_1d(x)[bad][0]}")
 
 
-def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -> int:
-    """`value` as int, or InputError unless it is a whole number in [low, high]."""
-    domain = f"a whole number >= {low}" if high is None else f"a whole number in [{low}, {high}]"
+def check_one_number(field: str, value: Any, low: float = -np.inf, high: float = np.inf, **how: bool) -> None:
+    """`check_number` for a value that is one number, not an array of them."""
+    if np.ndim(as_array(field, value, _interval(low, high, False, False))):
+        raise InputError(f"{field}: must be one number, got {shown(value)}")
+    check_number(field, value, low, high, **how)
+
+
+def as_array(field: str, value: Any, domain: str) -> NDArray[Any]:
+    """`value` as an array; InputError for masked arrays, for lists of different lengths, and for what none can hold."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise InputError(f"{field}: must be {domain}, got a masked array: fill it or drop what is masked")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{field}: must be {domain}, got {shown(value)}") from None
+
+
+def check_count(field: str, value: Any, low: int = 1, high: int = MOST) -> int:
+    """`value` as int, or InputError unless it is a whole number in [low, high]; by default at most MOST."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
+    if not whole or not low <= value <= high:
+        far = high < MOST or (whole and value > high)
+        domain = f"a whole number in [{low}, {high}]" if far else f"a whole number >= {low}"
         raise InputError(f"{field}: must be {domain}, got {shown(value)}")
     return int(value)
 
@@ -77,10 +97,18 @@ def check_kind(field: str, value: Any, kind: type, example: str) -> None:
     raise InputError(f"{field}: must be {instead}")
 
 
-def shown(value: object) -> str:
-    """A value as an error shows it: its repr on one line, cut after 80 characters."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
+def shown(value: object, most: int = 80) -> str:
+    """A value as an error shows it: its repr on one line, cut after `most` characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python does not write out numbers of thousands of digits; an object's own repr may fail
+        text = f"a {type(value).__name__} that cannot be written out"
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def shown_path(path: object) -> str:
+    """A path as an error shows it, whole unless it is longer than paths are."""
+    return shown(str(path), 300)
 
 
 def few(names: list[str], most: int = 5) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -17,8 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, check_count, shown
+from workbench.errors import InputError, as_array, check_count, shown
 from workbench.streams import seed_array
+
+MOST_LANES = 2**24  # runs side by side: each has a state of its own
 
 Floats: TypeAlias = NDArray[np.float64]
 Items: TypeAlias = NDArray[np.int64]
@@ -117,7 +120,7 @@ def lane_seeds(seed: ArrayLike, lanes: int | None) -> tuple[NDArray[np.uint64], 
     """Seeds (R,) and whether there is no lane axis: one seed and no `lanes`."""
     seeds = seed_array(seed)
     if np.ndim(seed) == 0 and lanes is not None:
-        seeds = np.repeat(seeds, check_count("lanes", lanes))
+        seeds = np.repeat(seeds, check_count("lanes", lanes, high=MOST_LANES))
     if lanes is not None and lanes != len(seeds):
         raise InputError(f"lanes: must equal the number of seeds, {len(seeds)}, got {lanes}")
     if len(seeds) == 0:
@@ -147,7 +150,7 @@ def raise_bad_position(positions: Items, size: int) -> None:
 
 def shape_items(items: ArrayLike, lanes: int, single: bool) -> Items:
     """Positions as (R, B) int64; InputError unless whole numbers of the right shape. Their range is not checked."""
-    array = np.asarray(items)
+    array = as_array("items", items, "whole numbers, positions in the pool")
     shape = "(B,)" if single else f"({lanes}, B)"
     if array.ndim != (1 if single else 2) or array.size == 0 or (not single and len(array) != lanes):
         raise InputError(f"items: must have shape {shape} with B >= 1, got {array.shape}")
@@ -159,7 +162,7 @@ def shape_items(items: ArrayLike, lanes: int, single: bool) -> Items:
 
 def check_rewards(rewards: ArrayLike, shape: tuple[int, ...], single: bool) -> NDArray[np.float32]:
     """Rewards as (R, B, G) float32; InputError if the shape does not fit the items (R, B)."""
-    array = np.asarray(rewards)
+    array = as_array("rewards", rewards, "numbers in [0, 1]")
     if array.dtype.kind not in "fiub":
         raise InputError(f"rewards: must be numbers in [0, 1], got {array.dtype}")
     want = shape[1:] if single else shape
@@ -176,7 +179,7 @@ def check_counts(counts: ArrayLike | None, shape: tuple[int, ...], single: bool)
     """Rollouts of each group as (R, B) int64 for rewards (R, B, G), (0, 0) where all have G; InputError otherwise."""
     if counts is None:
         return np.empty((0, 0), np.int64)
-    array = np.asarray(counts)
+    array = as_array("counts", counts, "whole numbers, one per group")
     want = shape[1:2] if single else shape[:2]
     if array.dtype.kind not in "iu" or array.shape != want or not ((array >= 0) & (array <= shape[2])).all():
         raise InputError(f"counts: must be whole numbers in [0, {shape[2]}] of shape {want}, got {shown(counts)}")
@@ -193,6 +196,8 @@ def raise_bad_reward(rewards: NDArray[np.float32], counts: NDArray[np.int64]) ->
 
 def check_state(given: dict[str, Any], mine: dict[str, Any], free: set[str]) -> None:
     """InputError unless a state dict has my fields and, apart from `free` ones, my shapes."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"state: must be what state_dict returns, got {shown(given)}")
     if given.keys() != mine.keys():
         odd = sorted(given.keys() ^ mine.keys())
         raise InputError(f"state: must have the fields {', '.join(sorted(mine))}; differs in {', '.join(odd)}")

@@ -245,8 +245,8 @@ def train(
         check_kind("controller", controller, Controller, "a Controller such as Controller(AdaRFT(), pool)")
     if not all(hasattr(learner, method) for method in ("attempt", "learn", "evaluate")):
         raise InputError(f"learner: must have attempt(), learn() and evaluate(), as a SimLearner, got {shown(learner)}")
-    check_count("steps", steps)
-    check_count("eval_every", eval_every)
+    for name, count in (("steps", steps), ("batch", batch), ("rollouts", rollouts), ("eval_every", eval_every)):
+        check_count(name, count)
     check_flag("resume", resume)
     check_flag("progress", progress)
     done = controller.step if resume else 0

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, check_count, shown
 
 
 class Role(IntEnum):
@@ -57,8 +57,11 @@ def clock(step: int, turn: int = 0) -> int:
 
 def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
     """A NumPy generator for the stream (seed, role, step), for draws outside the compiled loops; step: or a clock."""
-    (checked,) = seed_array(seed)
-    key = np.array([checked, role], np.uint64)
+    seeds = seed_array(seed)
+    if len(seeds) != 1:
+        raise InputError(f"seed: must be one whole number in [0, 2^64), got {shown(seed)}")
+    _check_time(role, step)
+    key = np.array([seeds[0], role], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, 0], np.uint64)))
 
 
@@ -74,13 +77,22 @@ def uniforms(seeds: ArrayLike, role: Role, step: int, count: int) -> NDArray[np.
     Entry e is word e % 4 of block e // 4, its upper 24 bits times 2^-24: every value is exact in float32.
     """
     keys = seed_array(seeds)
+    check_count("count", count, 0)
+    _check_time(role, step)
     out = np.empty((len(keys), count), np.float32)
     kernels.fill_uniforms(keys, int(role), int(step), out)
     return out
 
 
+def _check_time(role: Role, step: int) -> None:
+    for name, value in (("role", role), ("step", step)):
+        check_count(name, value, 0, 2**64 - 1)
+
+
 def seed_array(seeds: ArrayLike) -> NDArray[np.uint64]:
     """Seeds as (R,) uint64; InputError unless whole numbers in [0, 2^64)."""
+    if isinstance(seeds, np.ma.MaskedArray):
+        raise InputError("seed: must be whole numbers in [0, 2^64), got a masked array")
     values = np.atleast_1d(np.asarray(seeds) if isinstance(seeds, np.ndarray) else np.asarray(seeds, dtype=object))
     whole = values.ndim == 1 and all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values)
     if not whole or any(not 0 <= v < 2**64 for v in values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -391,7 +391,8 @@ class Controller:
         version without "settings" is taken, and its hyper-parameters are not compared.
         """
         mine = self.state_dict()
-        state = {"settings": mine["settings"]} | state
+        if isinstance(state, Mapping):
+            state = {"settings": mine["settings"], **state}
         check_state(state, mine, free={"batch", "batch_before"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:

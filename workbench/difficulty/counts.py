@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, expit, gammaln
 
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, check_count, check_one_number
 from workbench.kernels.binomial import chance_of_next, chance_of_none
 from workbench.lanes import distinct_rows
 from workbench.pool.columns import numbers
@@ -71,7 +71,7 @@ def from_counts(
     Raises InputError for counts out of their domain, and for shrink with a single item.
     """
     s, n = _counts(successes, attempts)
-    check_number("level", level, 0, 1, open_low=True, open_high=True)
+    check_one_number("level", level, 0, 1, open_low=True, open_high=True)
     from scipy.stats import beta as beta_law
 
     alpha, beta = _shrunk(s, n) if shrink else (s + 0.5, n - s + 0.5)
@@ -157,6 +157,7 @@ def share_within(successes: ArrayLike, attempts: ArrayLike, fewer: int, margin: 
 
     s, n = _counts(successes, attempts)
     check_count("fewer", fewer, 1, int(n.min()))
+    check_one_number("margin", margin, 0, 1)
     low, high = np.ceil((s / n - margin) * fewer - 1e-9), np.floor((s / n + margin) * fewer + 1e-9)
     inside = hypergeom.cdf(high, n, s, fewer) - hypergeom.cdf(low - 1, n, s, fewer)
     return float(inside.mean())
@@ -165,7 +166,7 @@ def share_within(successes: ArrayLike, attempts: ArrayLike, fewer: int, margin: 
 def attempts_needed(successes: ArrayLike, attempts: ArrayLike, share: float, margin: float = 0.05) -> int:
     """The fewest attempts m at which, and beyond which, `share_within` is at least `share`."""
     _, n = _counts(successes, attempts)
-    check_number("share", share, 0, 1)
+    check_one_number("share", share, 0, 1)
     most = int(n.min())
     enough = [share_within(successes, attempts, m, margin) >= share for m in range(1, most + 1)]
     if not enough[-1]:

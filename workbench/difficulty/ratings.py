@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from workbench.difficulty.counts import Floats
-from workbench.errors import InputError, check_number
+from workbench.errors import InputError, check_number, check_one_number
+from workbench.pool.columns import numbers
 
 
 def from_ratings(ratings: ArrayLike, low: float = 1, high: float = 5) -> Floats:
@@ -14,11 +14,10 @@ def from_ratings(ratings: ArrayLike, low: float = 1, high: float = 5) -> Floats:
 
     ratings: r, of judges, in [low, high], low for the easiest. Raises InputError for ratings off the scale.
     """
-    check_number("low, high", np.array([low, high]))
-    if low >= high:
-        raise InputError(f"low, high: must have low < high, got {low} and {high}")
-    check_number("ratings", np.ravel(ratings), low, high)
-    return 100.0 * (np.asarray(ratings, dtype=np.float64) - low) / (high - low)
+    _check_scale(low, high)
+    judged = numbers("ratings", ratings)
+    check_number("ratings", judged.ravel(), low, high)
+    return 100.0 * (judged - low) / (high - low)
 
 
 def matching_eta(eta: float, low: float = 1, high: float = 5) -> float:
@@ -26,5 +25,13 @@ def matching_eta(eta: float, low: float = 1, high: float = 5) -> float:
 
     For its eta of 50 this is 2.0 on a scale from 1 to 5, where the paper uses 2.5. Raises InputError for eta < 0.
     """
-    check_number("eta", eta, 0)
+    check_one_number("eta", eta, 0)
+    _check_scale(low, high)
     return eta * (high - low) / 100.0
+
+
+def _check_scale(low: float, high: float) -> None:
+    check_one_number("low", low)
+    check_one_number("high", high)
+    if low >= high:
+        raise InputError(f"low, high: must have low < high, got {low} and {high}")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
 from workbench.display import as_html, brief, seeds_told
-from workbench.errors import InputError, check_count, check_kind, check_number
+from workbench.errors import MOST, InputError, check_count, check_kind, check_number
 from workbench.lanes import (
     Floats,
     check_counts,
@@ -24,6 +24,7 @@ from workbench.lanes import (
 )
 from workbench.learners.law import UNSOLVABLE, Gradient, Groups, ItemBank, Law
 from workbench.pool import GRID, Pool
+from workbench.pool.columns import numbers
 from workbench.streams import Role, clock, generator, uniforms
 
 STRATA = 10  # difficulty deciles that `evaluate` reports
@@ -145,6 +146,7 @@ class SimLearner:
     ) -> NDArray[np.float32]:
         check_count("rollouts", rollouts)
         positions = shape_items(items, self.lanes, self._single)
+        check_count("rollouts", rollouts, high=MOST // positions.size)  # their rewards must fit into memory
         rewards = np.empty((*positions.shape, rollouts), np.float32)
         sizes = check_counts(counts, rewards.shape, self._single)
         if not sizes.size and role is Role.ROLLOUT:
@@ -345,7 +347,7 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
     if b is None:
         label = difficulty_to_logit(pool.difficulty, GRID if pool.attempts is None else pool.attempts)
     else:
-        label = np.asarray(b, dtype=np.float64)
+        label = numbers("b", b)
         check_number("b", label)
         if label.shape != (len(pool),):
             raise InputError(f"b: must be one number per item, shape ({len(pool)},), got {label.shape}")
@@ -378,7 +380,7 @@ def _verified(law: Law, curve: list[Floats], lanes: int) -> list[Floats]:
 def lengths(law: Law, pool: Pool, length: ArrayLike | None = None) -> NDArray[np.int64]:
     """(I,) whole tokens of one attempt at each item: as given, or as the law has it."""
     line = law.tokens_easy + (law.tokens_hard - law.tokens_easy) * pool.difficulty / 100
-    tokens = line if length is None else np.asarray(length, dtype=np.float64)
+    tokens = line if length is None else numbers("length", length)
     check_number("length", tokens, 0, 2**31)
     if tokens.shape != (len(pool),):
         raise InputError(f"length: must be one number per item, shape ({len(pool)},), got {tokens.shape}")

@@ -74,7 +74,7 @@ def read(source: str | os.PathLike[str], mapping: Mapping[str, str]) -> Understo
     except MissingExtra:
         raise
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path[:300]}: {error}") from None
 
 
 def _may_matter(name: str) -> bool:

@@ -383,6 +383,8 @@ class Pool:
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, name: str = "pool", columns: Mapping[str, str] | None = None) -> Pool:
         """A pool from a pandas table, as `load` reads a file (a Hugging Face dataset: `.to_pandas()`)."""
+        if not hasattr(frame, "columns") or not hasattr(frame, "to_numpy"):
+            raise InputError(f"frame: must be a pandas table, got {shown(frame)}")
         table = Table({column: frame[column].to_numpy() for column in frame.columns})
         return cls._of(understand(table, {} if columns is None else columns), name)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.errors import InputError, check_count, check_number, shown
+from workbench.errors import InputError, check_choice, check_count, check_one_number, shown
 from workbench.streams import Role, generator
 
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
@@ -47,11 +47,16 @@ def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: s
     from scipy.stats import qmc
 
     check_count("points", points)
+    check_choice("design", design, ("sobol", "lhs"))
+    given: Any = ranges
+    if not isinstance(given, Mapping) or not all(isinstance(r, tuple) and len(r) == 3 for r in given.values()):
+        raise InputError(f"ranges: must map names to (low, high, logarithmic), got {shown(ranges)}")
     if design == "sobol" and points & (points - 1):
         raise InputError(f"points: must be a power of two for a sobol design, got {points}")
     engine = {"sobol": qmc.Sobol, "lhs": qmc.LatinHypercube}[design]
     for name, (low, high, logarithmic) in ranges.items():
-        check_number(f"set {name}", np.array([low, high]))
+        check_one_number(f"set {name}", low)
+        check_one_number(f"set {name}", high)
         if low >= high or (logarithmic and low <= 0):
             raise InputError(f"set {name}: must be low:high with low < high, low > 0 for log, got {low:g}:{high:g}")
     seed = int(generator(0, Role.DESIGN).integers(2**63))  # scipy wants a generator that it can split

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, shown, shown_path
 from workbench.extras import MissingExtra, named_extra
 from workbench.files import parquet_table
 
@@ -60,6 +60,8 @@ def read_table(source: str | Path, what: str = "file", wanted: Callable[[str], b
     """
     if str(source).startswith(HUB):
         return _data_set(str(source).removeprefix(HUB), what)
+    if not isinstance(source, (str, Path)):
+        raise InputError(f"{what}: must be {SOURCES}, got {shown(source)}")
     path = Path(source)
     try:
         if path.is_dir():
@@ -67,11 +69,11 @@ def read_table(source: str | Path, what: str = "file", wanted: Callable[[str], b
         return _file(path, what, wanted)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{what}: must be {SOURCES} that can be read, got '{path}' ({reason})") from None
+        raise InputError(f"{what}: must be {SOURCES} that can be read, got {shown_path(path)} ({reason})") from None
     except ValueError as error:  # a NUL in the path
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{what}: must be {SOURCES}, got {shown(str(source))} ({error})") from None
+        raise InputError(f"{what}: must be {SOURCES}, got {shown_path(source)} ({error})") from None
 
 
 def kind_of(path: Path) -> str:
@@ -85,9 +87,9 @@ def kind_of(path: Path) -> str:
 def _file(path: Path, what: str, wanted: Callable[[str], bool] | None) -> Table:
     kind = kind_of(path)
     if kind not in READERS:
-        raise InputError(f"{what}: must be {SOURCES}, got '{path}'")
+        raise InputError(f"{what}: must be {SOURCES}, got {shown_path(path)}")
     if not path.is_file():
-        raise InputError(f"{what}: must be a file that exists, got '{path}'")
+        raise InputError(f"{what}: must be a file that exists, got {shown_path(path)}")
     data = path.read_bytes()
     try:
         if path.suffix.lower() == ".gz":
@@ -98,7 +100,7 @@ def _file(path: Path, what: str, wanted: Callable[[str], bool] | None) -> Table:
         raise
     except (OSError, ValueError, EOFError, zlib.error, RecursionError, MemoryError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{what}: must be a readable {kind} file, got '{path}' ({reason})") from None
+        raise InputError(f"{what}: must be a readable {kind} file, got {shown_path(path)} ({reason})") from None
     return Table(columns, frozenset(columns if kind in (".csv", ".tsv") else ()), kind)
 
 
@@ -109,12 +111,14 @@ def _shards(folder: Path, what: str, wanted: Callable[[str], bool] | None) -> Ta
     kinds = {kind_of(path) for path in paths}
     if len(kinds) != 1:
         got = ", ".join(sorted(kinds)) or "none"
-        raise InputError(f"{what}: must be a folder with files of one kind ({KINDS}), got {got} in '{folder}'")
+        where = shown_path(folder)
+        raise InputError(f"{what}: must be a folder with files of one kind ({KINDS}), got {got} in {where}")
     tables = [_file(path, what, wanted) for path in paths]
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
     for path, table in zip(paths, tables, strict=True):
         if odd := [name for name in names if name not in table.columns]:
-            raise InputError(f"{what}: must have the same columns in each file, got no {odd[0]!r} in '{path}'")
+            where = shown_path(path)
+            raise InputError(f"{what}: must have the same columns in each file, got no {odd[0]!r} in {where}")
     return tables[0]._replace(columns={name: _joined([table.columns[name] for table in tables]) for name in names})
 
 
@@ -132,12 +136,12 @@ def _data_set(name: str, what: str) -> Table:
     try:
         import datasets
     except ModuleNotFoundError:
-        raise InputError(f"{what}: needs the package datasets for '{HUB}{name}', which is not installed") from None
+        raise InputError(f"{what}: needs the package datasets, which is not installed, for '{HUB}{name}'") from None
     try:
         rows = datasets.load_dataset(path, config, split=split or "train")
     except Exception as error:  # `datasets` raises many kinds, some with pages of text
         reason = str(error).strip().split("\n")[0][:200]
-        raise InputError(f"{what}: must be a data set that can be loaded, got '{HUB}{name}' ({reason})") from None
+        raise InputError(f"{what}: must be a data set that can be loaded, got {shown_path(HUB + name)} ({reason})") from None
     return Table({column: from_arrow(rows.data[column]) for column in rows.column_names})
 
 

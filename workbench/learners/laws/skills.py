@@ -92,8 +92,8 @@ class MultiSkill(Law):
         if self.matrix is not None:
             try:
                 return np.array(self.matrix, dtype=np.float64)[None]
-            except ValueError:
-                raise InputError(f"matrix: must be rows of equal length, got {shown(self.matrix)}") from None
+            except (TypeError, ValueError, OverflowError):
+                raise InputError(f"matrix: must be rows of numbers of equal length, got {shown(self.matrix)}") from None
         names = ("transfer", "interference", "interfering")
         lanes = max(np.size(getattr(self, name)) for name in names)
         transfer, less, share = (per_lane(name, getattr(self, name), lanes) for name in names)
