@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from real_runs.tasks.expressions import final_expression
 from real_runs.tasks.families import FAMILIES
 from real_runs.tasks.gym import _plain, _restored, gym_levels, is_arithmetic
 from real_runs.tasks.isolated import Isolated, ScoringError, ScoringTimeout
-from real_runs.tasks.mathematics import MathScorer, final_expression
+from real_runs.tasks.mathematics import MathScorer
 from real_runs.tasks.named import make_task
 from real_runs.tasks.task import Generated, Problem
 from workbench.errors import InputError
@@ -411,7 +412,7 @@ COMPLETIONS = [
     ("The answer is (B).", "C", 0),
     ("2 of them? <answer>17</answer> checked 3 times", "17", 1),
     ("<think>Perhaps \\boxed{9}.</think> It is \\boxed{8}.", "8", 1),
-    ("<think>Perhaps \\boxed{9}.", "9", 1),
+    ("<think>Perhaps \\boxed{9}.", "9", 0),
     # mathematics in the text
     (r"The area is $12\pi$ cm in all.", r"12\pi", 1),
     (r"The area is $12\pi$ cm in all.", "12", 0),
@@ -463,7 +464,8 @@ def test_nearly_all_pairs_of_completion_and_answer_are_judged_right(score):
         ("$x$ and $y$ 3", "y"),
         ("Let $x$ be the price. Then it is 3.", "3"),
         ("from -1 to 2,500.5,", "2,500.5"),
-        ("words", ""),
+        ("Tuesday.", "Tuesday"),
+        ("words\nin lines", ""),
     ],
 )
 def test_the_final_expression(text, final):
