@@ -32,7 +32,8 @@ _SYMBOL = (
 _POWER = rf"\s?(?:\^|\*\*)\s?(?:{_EXPONENT}|{_LETTER})"
 _BRACKET = r"\((?:[^()\nA-Za-z]|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+\)"
 _FACTOR = rf"(?:{_SYMBOL}|(?<![\d.^_A-Za-z]){UNSIGNED}|{_BRACKET})(?:{_POWER})?"
-_RUN = re.compile(rf"(?:{_MINUS})?{_FACTOR}(?:(?:\s?(?:\*\*|[-+*/\u00d7\u00b7\u00f7\u2212])\s?)?{_FACTOR})*")
+_BETWEEN = r"(?:\s?(?:\*\*|[-+*/\u00d7\u00b7\u00f7\u2212])\s?|\s(?=\u03c0|pi\b|\u221a|sqrt\b|\\(?:pi|sqrt)\b))?"
+_RUN = re.compile(rf"(?:{_MINUS})?{_FACTOR}(?:{_BETWEEN}{_FACTOR})*")
 _MEMBER = rf"[-+\u2212]?(?:\u221e|\\infty|{_VALUE}|(?:\d+\s?)?(?:\u03c0|\u221a\d+)|{_LETTER})"
 _ONE_TUPLE = rf"\\?[(\[{{]\s*{_MEMBER}(?:\s*,\s*{_MEMBER})+\s*\\?[)\]}}]"
 _TUPLE = re.compile(rf"{_ONE_TUPLE}(?:\s*(?:,|and|or|\u222a|U|\\cup)\s*{_ONE_TUPLE})*")
@@ -49,7 +50,8 @@ _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _ANNOUNCED = re.compile(
     r"(?:\banswers?(?:\s+(?:to|of|for)\b[^.!?:\n]{0,80}?)?\s*(?:(?:\b(?:is|are|would\s+be|must\s+be|should\s+be))?\s*[:=]"
     r"|\b(?:is|are|would\s+be|must\s+be|should\s+be)\b)|\b(?:solutions|roots|zeros)\s+are\b\s*:?"
-    r"|\b(?:correct|right|best)\s+(?:option|choice)\s*(?:\bis\b|:)|####)\**\s*(?=(?P<rest>[^\n]+))",
+    r"|\b(?:correct|right|best)\s+(?:option|choice)\s*(?:\bis\b|:)"
+    r"|\b(?:option|choice)\s+(?=\(?[A-J]\)?(?:[.\s]*$|\.\s|\s+is\s+(?:correct|right|true)\b))|####)\**\s*(?=(?P<rest>[^\n]+))",
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
@@ -61,7 +63,8 @@ _LABEL = re.compile(r"(?i)\b(?:steps?|parts?|cases?|examples?|equations?|problem
 _LETTERS = re.compile(
     r"\(?[A-J]\)?(?:\s*(?:,\s*and\b|,|\band\b|&)\s*\(?[A-J]\)?(?![A-Za-z]))*(?=[,.;:]|\s*$|\s+(?:as|because|since|is)\b)"
 )
-_LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:]\s*(?P<rest>\S.*)", re.DOTALL)
+_LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:]\s*(?P<rest>\S.*)")
+_NAME = re.compile(r"(?!Therefore|Thus|Hence|Then|So\b)[A-Z][a-z]+(?=,\s)")
 
 # ------------------------------------------------------------------------------------------------ what it gives
 
@@ -84,6 +87,9 @@ def final_expression(text: str) -> str:
     if marked:
         _, found, whole = max(marked)
         return of_tag(found) if whole else _of_announcement(found)
+    letter, after = lettered(text.strip())
+    if letter:
+        return f"{letter}) {final_expression(after)}"
     math = [match for match in MATH.finditer(text) if _is_math(match)]
     plain = [match for match in _values(text) if not any(_overlap(match, other) for other in math)]
     plain = [match for match in plain if not _LABEL.search(text[max(0, match.start() - 20) : match.start()])]
@@ -261,10 +267,14 @@ def _of_announcement(rest: str) -> str:
         return f"{letter}) {_of_announcement(after)}"
     math = [match for match in MATH.finditer(rest) if _is_math(match)]
     if math:
-        return _content(math[0])
+        _, end = _joined(rest, math)[0]
+        return ", ".join(_content(match) for match in math if match.end() <= end)
     sentence = re.split(r"[.!?](?:\s|$)", rest)[0].strip()
     if "\\" in sentence:
         return re.split(r"\s+(?=(?!or\b|and\b)[A-Za-z]{2,}(?:\s|$))", sentence)[0]
+    name = _NAME.match(sentence)
+    if name:
+        return name[0]
     groups = _joined(sentence, _values(sentence, announced=True))
     if groups:
         equals = sentence.rfind("=")

@@ -108,6 +108,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"\s*\bpercent\b", "%", text)
     text = re.sub(r"(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0)\s*$", "", text)
     text = re.sub(r"^[$\u20ac\u00a3]\s*(?=[\d.-])|(?<=\d)\s*[$\u20ac\u00a3]$", "", text)
+    text = re.sub(r"\s?\b(?:dollars?|euros?|USD)$", "", text.strip())
     return re.sub(r"\s+", " ", text).strip().rstrip(".").strip()
 
 
@@ -132,13 +133,18 @@ _SIGNS = {
     "\N{ELEMENT OF}": "\\in ", "\N{EMPTY SET}": "\\emptyset ", "\\varnothing": "\\emptyset ", "**": "^",
 }  # fmt: skip
 _ROOT = re.compile(r"(?:\N{SQUARE ROOT}|(?<![A-Za-z\\])sqrt)\s*(?:\(([^()]*)\)|(\w+))")
-_TYPED = (  # what is typed without a backslash
+_TYPED: tuple[tuple[re.Pattern[str], str], ...] = (  # what is typed without a backslash
     (re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi "),
     (re.compile(r"(?<![A-Za-z\\])(sin|cos|tan|cot|sec|csc|log|ln|exp)(?=\s*\(|\s*\d|\s+[a-z](?![a-z]))"), r"\\\1"),
     (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])"), r"\\infty "),
     (re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])"), r"\\cup "),
     (re.compile(r"^\{([^{}\\]*,[^{}]*)\}$"), r"\\{\1\\}"),
     (re.compile(r"(?<=\d)\s?x\s?(?=10\s?\^)"), r"\\times "),
+    (re.compile(r"\^(-\d+|\d{2,})"), r"^{\1}"),
+    (re.compile(r"^\\\{\s*[a-z]\s*(?:\\mid|:|\|)(.+)\\\}$"), r"\1"),  # {x | x > 2}
+    (re.compile(r"\\langle"), "("),
+    (re.compile(r"\\rangle"), ")"),
+    (re.compile(r"\{,\}|\\!"), ""),
 )
 
 
@@ -157,7 +163,7 @@ _UNITS = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
     "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram", "kg": "kilogram", "lb": "pound",
     "s": "sec second", "min": "minute", "h": "hr hour", "l": "L liter litre", "ml": "mL milliliter millilitre",
-    "mi/h": "mph", "km/h": "kph kmh", "": "dollar euro usd degree",
+    "mi/h": "mph", "km/h": "kph kmh", "": "degree",
 }  # fmt: skip
 _UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in [unit, *names.split()]}
 _MEASURE = re.compile(
@@ -174,7 +180,7 @@ def _measure(text: str) -> tuple[str, str]:
     unit = re.sub(r"\s?(?:/|\bper\b)\s?", "/", match["unit"])
     unit = re.sub(r"^(square|sq|cubic|cu) (.+)", lambda m: f"{m[2]}^{2 if m[1].startswith('s') else 3}", unit)
     words = re.findall(r"[A-Za-z]+", unit)
-    if not all(len(word) > 2 or word in _UNIT_OF for word in words):
+    if not all(len(word) > 2 or word in _UNIT_OF for word in words) or words[0] in SCALES:
         return text, ""
     if len(match["unit"]) == 1 and not match["space"]:
         return text, ""  # 5m may be a product
@@ -195,8 +201,7 @@ def _bracket(text: str) -> str:
 
 def _value(text: str) -> set[Fraction]:
     """The values that a text can have as one number; those of its members where a list says the same one again."""
-    parts = _parts(text) if not _bracket(text) else None
-    return _numbers(text) or (set.intersection(*map(_numbers, parts)) if parts else set())
+    return _numbers(text) or set.intersection(*map(_numbers, re.split(r"\s*(?:,|\bor\b|\band\b)\s*", text)))
 
 
 def _numbers(text: str) -> set[Fraction]:
@@ -230,6 +235,10 @@ def _number(text: str) -> Fraction | None:
     if match := _TIMES_TEN.fullmatch(text):
         value, exponent = _number(match[1]), int(match[2] or match[3])
         return None if value is None or abs(exponent) > MOST_DIGITS else sign * value * Fraction(10) ** exponent
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s?\^\s?(?:\{([-+]?\d{1,3})\}|(\d))", text):
+        base, exponent = Fraction(match[1]), int(match[2] or match[3])
+        known = len(match[1]) * abs(exponent) <= MOST_DIGITS and (base or exponent > 0)
+        return sign * base**exponent if known else None
     if match := re.fullmatch(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?", text):  # 1.2\overline{3}
         steady, period = Fraction(f"{match[1] or 0}.{match[2]}0"), len(match[3])
         return sign * (steady + Fraction(int(match[3]), (10**period - 1) * 10 ** len(match[2])))
@@ -283,7 +292,7 @@ def math_verifier() -> Callable[[str, str], float]:
     Only math-verify's LaTeX grammar reads the text: its reader of plain expressions calls Python's eval.
     """
     from math_verify import LatexExtractionConfig, parse, verify
-    from sympy import Expr
+    from sympy import Expr, I, Symbol
 
     def read(expression: str) -> list[Any]:
         text = f"\\boxed{{{expression}}}"
@@ -292,6 +301,7 @@ def math_verifier() -> Callable[[str, str], float]:
     def score(expression: str, answer: str) -> float:
         one, other = read(expression), read(answer)
         values = [next((value for value in read_as if not isinstance(value, str)), None) for read_as in (one, other)]
+        values = [value.subs(Symbol("i"), I) if isinstance(value, Expr) else value for value in values]
         if all(isinstance(value, Expr) and value.is_number for value in values):
             return float(_same_number(*values))
         return float(verify(other, one, allow_set_relation_comp=True, timeout_seconds=None))
