@@ -11,7 +11,7 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.]*\d)|\d+)"
 UNSIGNED = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
 SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MINUS = r"(?<![\w.)%])[-\u2212\u2013]"  # a hyphen between two numbers is none: 3-4
-_NUMBER = rf"(?:{_MINUS})?(?<![\d.^_])[$\u20ac\u00a3]?{UNSIGNED}"
+_NUMBER = rf"(?:{_MINUS}|\u00b1\s?)?(?<![\d.^_])[$\u20ac\u00a3]?{UNSIGNED}"
 _WRITTEN = re.compile(rf"(?:{_MINUS})?(?:(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
 _EXPONENT = r"(?:[-\u2212]?\d+(?:\.\d+)?|\{[-\u2212]?[\w./+-]+\}|\([-\u2212]?[\w./+-]+\))"
 _OPERATION = rf"(?:\s?(?:\*\*|[/^:*\u00d7\u00b7\u00f7])\s?{_EXPONENT}|\sx\s?10\^{_EXPONENT})"
@@ -38,6 +38,9 @@ _MEMBER = rf"[-+\u2212]?(?:\u221e|\\infty|{_VALUE}|(?:\d+\s?)?(?:\u03c0|\u221a\d
 _ONE_TUPLE = rf"\\?[(\[{{]\s*{_MEMBER}(?:\s*,\s*{_MEMBER})+\s*\\?[)\]}}]"
 _TUPLE = re.compile(rf"{_ONE_TUPLE}(?:\s*(?:,|and|or|\u222a|U|\\cup)\s*{_ONE_TUPLE})*")
 
+_SIGN = r"\s?(?:[<>]=?|[\u2264\u2265\u2260])\s?"
+_RELATION = re.compile(rf"(?:{_VALUE}{_SIGN})?{_LETTER}{_SIGN}{_VALUE}")  # 1 < x < 2
+
 MATH = re.compile(
     r"\$\$(?P<a>[^$]+)\$\$"
     r"|\\\[(?P<b>(?:[^\\]|\\[^\[\]])+)\\\]"
@@ -49,7 +52,8 @@ _THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought)>", re.IGNORECASE)
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _ANNOUNCED = re.compile(
     r"(?:\banswers?(?:\s+(?:to|of|for)\b[^.!?:\n]{0,80}?)?\s*(?:(?:\b(?:is|are|would\s+be|must\s+be|should\s+be))?\s*[:=]"
-    r"|\b(?:is|are|would\s+be|must\s+be|should\s+be)\b)|\b(?:solutions|roots|zeros)\s+are\b\s*:?"
+    r"|\b(?:is|are|would\s+be|must\s+be|should\s+be)\b|(?P<denied>\bisn['\u2019]t\b|\b(?:cannot|can['\u2019]t)\s+be\b))"
+    r"|\bit(?:['\u2019]s|\s+is)\s+(?=\(?[A-J]\)?[.\s]*$)|\b(?:solutions|roots|zeros)\s+are\b\s*:?"
     r"|\b(?:correct|right|best)\s+(?:option|choice)\s*(?:\bis\b|:)"
     r"|\b(?:option|choice)\s+(?=\(?[A-J]\)?(?:[.\s]*$|\.\s|\s+is\s+(?:correct|right|true)\b))|####)\**\s*(?=(?P<rest>[^\n]+))",
     re.IGNORECASE,
@@ -80,25 +84,19 @@ def final_expression(text: str) -> str:
     text = without_thoughts(text)
     boxes = _boxes(text)
     if boxes is not None:
-        return boxes
+        sentence = _ANNOUNCED.search(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", boxes))
+        return _of_announcement(sentence["rest"]) if sentence else boxes
     text = _spelt(text)
     marked = [(match.start(), match[1], True) for match in _TAGGED.finditer(text)]
-    marked += [(match.start(), match["rest"], False) for match in _ANNOUNCED.finditer(text)]
+    for match in _ANNOUNCED.finditer(text):
+        displayed = MATH.match(text, match.start("rest"))
+        rest = displayed[0] if displayed and "\n" in displayed[0] else match["rest"]
+        marked.append((match.start(), f"not {rest}" if match["denied"] else rest, False))
     if marked:
         _, found, whole = max(marked)
         return of_tag(found) if whole else _of_announcement(found)
     letter, after = lettered(text.strip())
-    if letter:
-        return f"{letter}) {final_expression(after)}"
-    math = [match for match in MATH.finditer(text) if _is_math(match)]
-    plain = [match for match in _values(text) if not any(_overlap(match, other) for other in math)]
-    plain = [match for match in plain if not _LABEL.search(text[max(0, match.start() - 20) : match.start()])]
-    if math and (not plain or not re.search(r"[.!?]\s", text[math[-1].end() : plain[-1].start()])):
-        return _content(math[-1])
-    if plain:
-        return "" if re.fullmatch(r"\s*=[\s?]*", text[plain[-1].end() :]) else plain[-1][0].strip()
-    alone = text.strip().strip("*").rstrip(".").strip()
-    return "" if "\n" in alone or re.search(r"\d", alone) else alone
+    return f"{letter}) {_last(after)}" if letter else _last(text)
 
 
 def right_expression(answer: str) -> str:
@@ -197,7 +195,7 @@ def _closing(text: str, start: int) -> int | None:
 
 def _spelt(text: str) -> str:
     """A text with its superscripts, halves and words of sign as they are read further: 10^2, 2 1/2, -7."""
-    text = powers_and_halves(text)
+    text = re.sub(r"__([^_\n]+)__", r"\1", powers_and_halves(text))
     return re.sub(r"(?i)(?<![\w)] )\b(?:negative|minus)\s+(?=[\d.$])|\bnegative\s+(?=[\d.$])", "-", text)
 
 
@@ -217,13 +215,11 @@ def _raised(match: re.Match[str]) -> str:
 
 
 def _values(text: str, announced: bool = False) -> list[re.Match[str]]:
-    """Tuples, terms with letters or roots, and numbers, in their order; `announced`: sums of numbers, too."""
-    found = list(_TUPLE.finditer(text))
-    for pattern in (_RUN, _PLAIN):
-        for match in pattern.finditer(text):
-            wanted = pattern is _PLAIN or _is_term(match, announced)
-            if wanted and not any(_overlap(match, other) for other in found):
-                found.append(match)
+    """Tuples, inequalities, terms with letters and numbers, in their order; `announced`: sums of numbers, too."""
+    found: list[re.Match[str]] = []
+    for pattern in (_TUPLE, _RELATION, _RUN, _PLAIN):
+        wanted = [match for match in pattern.finditer(text) if pattern is not _RUN or _is_term(match, announced)]
+        found += _apart(wanted, found, text)
     return sorted(found, key=lambda match: match.start())
 
 
@@ -251,20 +247,40 @@ def _content(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group is not None).strip()
 
 
-def _overlap(one: re.Match[str], other: re.Match[str]) -> bool:
-    return one.start() < other.end() and other.start() < one.end()
+def _apart(matches: list[re.Match[str]], others: list[re.Match[str]], text: str) -> list[re.Match[str]]:
+    """The matches in a text that overlap none of the others."""
+    taken = bytearray(len(text))
+    for other in others:
+        taken[other.start() : other.end()] = b"\1" * (other.end() - other.start())
+    return [match for match in matches if not any(taken[match.start() : match.end()])]
+
+
+def _last(text: str) -> str:
+    """The last mathematics or value of a text without any mark."""
+    math = [match for match in MATH.finditer(text) if _is_math(match)]
+    plain = _apart(_values(text), math, text)
+    plain = [match for match in plain if not _LABEL.search(text[max(0, match.start() - 20) : match.start()])]
+    if math and (not plain or not re.search(r"[.!?]\s", text[math[-1].end() : plain[-1].start()])):
+        return _content(math[-1])
+    if plain:
+        return "" if re.fullmatch(r"\s*=[\s?]*", text[plain[-1].end() :]) else plain[-1][0].strip()
+    alone = text.strip().strip("*").rstrip(".").strip()
+    return "" if "\n" in alone or re.search(r"\d", alone) else alone
 
 
 def _of_announcement(rest: str) -> str:
-    """The answer in the rest of the line after "answer is": its choice, mathematics, first values, or first words."""
+    """The answer in the rest of the line after "answer is", a choice with its text as B) 12."""
     rest = rest.strip().strip("*").strip("\"\u201c\u201d ")
     rest = re.sub(r"(?i)^(?:option|choice)\s+", "", re.sub(r"^[-\u2212\u2013]\s+(?=[\d.])", "-", _spelt(rest)))
     letters = _LETTERS.match(rest)
     if letters and not _LETTERED.match(rest):
         return letters[0]
     letter, after = lettered(rest)
-    if letter:
-        return f"{letter}) {_of_announcement(after)}"
+    return f"{letter}) {_of_sentence(after)}" if letter else _of_sentence(rest)
+
+
+def _of_sentence(rest: str) -> str:
+    """The mathematics, first values, or first words of what is announced."""
     math = [match for match in MATH.finditer(rest) if _is_math(match)]
     if math:
         _, end = _joined(rest, math)[0]

@@ -41,6 +41,10 @@ class MathScorer:
     def __call__(self, completion: str, answer: str) -> float:
         return self._compare(final_expression(without_thoughts(completion[-LONGEST:])[-LONGEST_MATH:]), answer)
 
+    def solution(self, answer: str) -> str:
+        """A completion that gives an answer of a data set."""
+        return f"\\boxed{{{right_expression(answer)}}}"
+
     def equal(self, expression: str, answer: str) -> float:
         """The same for an expression that was found already; signs of mathematics around it may be there."""
         return self._compare(of_tag(expression[-LONGEST_MATH:]), answer)
@@ -50,7 +54,9 @@ class MathScorer:
         if not mine or not right:
             return 0.0
         mine, right = _ascii(mine), _ascii(right)
-        letter, rest = lettered(_plain(mine))
+        (letter, rest), (right_letter, right_rest) = lettered(_plain(mine)), lettered(_plain(right))
+        if right_letter:
+            right = right_letter if letter or _choices(_plain(mine)) else right_rest
         if letter:
             mine = letter if _choices(_plain(right)) else rest
         known = compared(mine, right)
@@ -105,7 +111,7 @@ def _plain(text: str) -> str:
     text = _WRAPPED.sub(lambda match: match[1], text)
     text = re.sub(r"\\(?:\$|!|pounds(?![a-z]))", "", re.sub(r"\\[,;: ]", " ", text))
     text = text.replace("{,}", ",").replace("\\%", "%").replace("\\left", "").replace("\\right", "")
-    text = re.sub(r"\s*\bpercent\b", "%", text)
+    text = re.sub(r"^(?:\\approx|\u2248)\s*|(?<=\d)\^\s*\{?o\}?$", "", re.sub(r"\s*\bpercent\b", "%", text))
     text = re.sub(r"(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0)\s*$", "", text)
     text = re.sub(r"^[$\u20ac\u00a3]\s*(?=[\d.-])|(?<=\d)\s*[$\u20ac\u00a3]$", "", text)
     text = re.sub(r"\s?\b(?:dollars?|euros?|USD)$", "", text.strip())
@@ -292,7 +298,7 @@ def math_verifier() -> Callable[[str, str], float]:
     Only math-verify's LaTeX grammar reads the text: its reader of plain expressions calls Python's eval.
     """
     from math_verify import LatexExtractionConfig, parse, verify
-    from sympy import Expr, I, Symbol
+    from sympy import Expr
 
     def read(expression: str) -> list[Any]:
         text = f"\\boxed{{{expression}}}"
@@ -301,12 +307,19 @@ def math_verifier() -> Callable[[str, str], float]:
     def score(expression: str, answer: str) -> float:
         one, other = read(expression), read(answer)
         values = [next((value for value in read_as if not isinstance(value, str)), None) for read_as in (one, other)]
-        values = [value.subs(Symbol("i"), I) if isinstance(value, Expr) else value for value in values]
+        values = [_with_unit(value) if isinstance(value, Expr) else value for value in values]
         if all(isinstance(value, Expr) and value.is_number for value in values):
             return float(_same_number(*values))
         return float(verify(other, one, allow_set_relation_comp=True, timeout_seconds=None))
 
     return score
+
+
+def _with_unit(value: Any) -> Any:
+    """An expression whose letter i is the imaginary unit."""
+    from sympy import I
+
+    return value.subs({letter: I for letter in value.free_symbols if letter.name == "i"})
 
 
 def _same_number(one: Any, other: Any) -> bool:
