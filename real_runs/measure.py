@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
 from real_runs.runs.run import ASKING, Run, add_options, read_options
-from real_runs.runs.scorers import check_answers
-from real_runs.runs.signal import FULL
+from real_runs.runs.scorers import check_answers, check_sound
+from real_runs.runs.signal import ANYWAY
 from real_runs.runs.spectrum import table
-from real_runs.tasks.task import Task
+from real_runs.tasks.task import FULL, Task
 from workbench.commands import SAME_AGAIN, Parser, exit_status
 from workbench.errors import InputError, check_count
 from workbench.files import only_writer
@@ -35,11 +35,12 @@ ASKED = ("scorer", *ASKING)
 
 def measure(
     task_name: str, source: str, model: str, size: int, attempts: int, seed: int, out: Path, chunk: int, limit: int,
-    asking: Run,
+    asking: Run, anyway: bool = False,
 ) -> tuple[Pool, NDArray[np.int64] | None, float]:  # fmt: skip
     """Pass counts of `attempts` tries at each of `size` problems, chunk by chunk; finished chunks survive a kill.
 
-    asking: how the model is asked, and how what it writes is scored. Returns the problems with their counts, the tenth
+    asking: how the model is asked, and how what it writes is scored. anyway: whether a scorer is taken that is known to
+    be unsound. Returns the problems with their counts, the tenth
     of the difficulty range that each had before (see `problems`), and the mean score of a try, which is more than the
     share of successes where there is partial credit.
     """
@@ -50,6 +51,7 @@ def measure(
     from real_runs.tasks.named import make_task
 
     task = make_task(task_name, asking.scorer, asking.answer)
+    check_sound(task, say, anyway)
     prompting = asking.prompting(task.examples(asking.shots))
     pool, stratum = problems(task, source, size, seed, prompting.shots)
     check_answers(task, pool, say, anyway=True)
@@ -146,6 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--limit", default="0", help="tokens per completion (default: the task's)")
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
     add_options(p, ASKED)
+    p.add_argument(ANYWAY, action="store_true", help="measure also with a scorer that is known to be unsound")
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
     options = p.parse_args(arguments)
     return exit_status(lambda: measure_to(options), SAME_AGAIN)
@@ -168,7 +171,7 @@ def measure_to(options: argparse.Namespace) -> None:
     with only_writer(options.out.with_suffix(".parts")):
         pool, stratum, score = measure(
             options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-            options.out, numbers["chunk"], numbers["limit"], asking,
+            options.out, numbers["chunk"], numbers["limit"], asking, options.anyway,
         )  # fmt: skip
     print("\n".join(table(pool, stratum, numbers["rollouts"], numbers["batch"])))
     print(f"{options.out}: {summary(pool, score)}")

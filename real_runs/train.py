@@ -29,7 +29,7 @@ def parser() -> Parser:
                    help="let --resume take what another version of the code computed")  # fmt: skip
     p.add_argument(ANYWAY, action="store_true",
                    help=f"start also where fewer than {100 * LEAST_SHARE:g} %% of the groups could be mixed, or where "
-                   "no answer has full score from the scorer")  # fmt: skip
+                   "no answer has full score from the scorer, or the scorer is known to be unsound")  # fmt: skip
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars")
     p.add_argument("--out", metavar="FOLDER", default="results/real", help="(default: %(default)s)")
     return p

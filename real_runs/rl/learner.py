@@ -17,6 +17,7 @@ from real_runs.rl.generate import Rollouts, generate
 from real_runs.rl.models import Policy, seeded
 from real_runs.rl.passes import Network
 from real_runs.rl.precision import without_gradient
+from real_runs.tasks.task import FULL
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
@@ -230,14 +231,14 @@ class PPOLearner:
         self.turn = 0
 
     def evaluate(self) -> NDArray[np.float64]:
-        """(S,) mean success on the held-out problems by stratum, with the same random numbers whenever it is called and
-        whatever the seed."""
+        """(S,) share of the held-out problems of each stratum that are solved, with full score; with the same random
+        numbers whenever it is called and whatever the seed."""
         sampled = self._sample(self._heldout_prompts, 1, Role.EVALUATION, 0, seed=0)
         scores = self._score(sampled, self._heldout_answers)
         stratum, strata = self.heldout.stratum, self.heldout.strata
         counts = np.bincount(stratum, minlength=strata)
         with np.errstate(invalid="ignore"):
-            return np.bincount(stratum, scores, strata) / counts
+            return np.bincount(stratum, scores >= FULL, strata) / counts
 
     def _sample(self, prompts: list[list[int]], group: int, role: Role, step: int, seed: int | None = None) -> Rollouts:
         """`group` completions of each prompt, no more than `sample_tokens` at a time.

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from real_runs.runs.events import divergence, early_warnings, warnings
 from real_runs.runs.identity import finished, identity, key_of, restore
 from real_runs.runs.run import Run, spending, unspent
-from real_runs.runs.scorers import check_answers
+from real_runs.runs.scorers import check_answers, check_sound
 from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
@@ -28,7 +28,7 @@ def execute(
     """Run to the end and write the record into `out`; with `resume`, from the last sound checkpoint there.
 
     any_code: whether `resume` takes what other versions of the code computed. anyway: whether a run begins where next
-    to no group can teach, or no answer has full score.
+    to no group can teach, no answer has full score, or the scorer is known to be unsound.
     """
     import torch
 
@@ -51,6 +51,7 @@ def execute(
     for gate in gates:
         gate.check_rollouts(run.rollouts)
     task = make_task(run.task, run.scorer, run.answer)
+    check_sound(task, say, anyway)
     prompting = run.prompting(task.examples(run.shots))
     pool = make_pool(run, task)
     settings = Settings(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from real_runs.tasks.task import FULL
 from workbench.files import to_parquet, write_whole
 
 STEP_COLUMNS = (
@@ -43,7 +44,7 @@ class RunRecord:
     def add_groups(
         self, step: int, items: np.ndarray, rewards: np.ndarray, admitted: np.ndarray, sizes: np.ndarray
     ) -> None:
-        columns = (np.full(len(items), step), items, rewards.sum(1), sizes, admitted)
+        columns = (np.full(len(items), step), items, (rewards >= FULL).sum(1), sizes, admitted)
         self.groups.append(np.stack([np.asarray(column, np.float64) for column in columns], axis=1))
 
     @property

@@ -17,7 +17,6 @@ from workbench.difficulty.counts import from_counts, log_sequence, population
 from workbench.errors import InputError, check_count
 from workbench.streams import Role, generator
 
-FULL = 1 - 1e-9  # a score from here on is full, and a success
 LEAST_SHARE = 0.02  # of groups that can teach: with fewer a run is refused
 ENOUGH = 3  # mixed groups after which no more are drawn
 MOST_GROUPS = round(ENOUGH / LEAST_SHARE)  # drawn at most: with fewer than ENOUGH mixed among them the share is less

@@ -9,8 +9,9 @@ from functools import partial
 
 import regex
 
+from real_runs.tasks.expressions import last_boxes, last_number, without_thoughts
 from real_runs.tasks.isolated import LONGEST
-from real_runs.tasks.mathematics import MathScorer, last_boxes, last_number
+from real_runs.tasks.mathematics import MathScorer
 from real_runs.tasks.task import Scorer
 from workbench.errors import InputError, shown
 
@@ -24,8 +25,9 @@ class Reader:
 
     form: last-line, the last line that is not blank; last-number, the last number without commas; boxed, the content
     of the last \\boxed{}; tag:NAME, what the last <NAME></NAME> holds; or a regular expression: its last match, or the
-    first group of that. Text longer than LONGEST characters is read from its end; an expression that takes more than
-    READING_SECONDS finds nothing. Raises InputError for a form that is none of these.
+    first group of that. All but an expression leave thoughts out (`without_thoughts`). Text longer than LONGEST
+    characters is read from its end; an expression that takes more than READING_SECONDS finds nothing. Raises InputError
+    for a form that is none of these.
     """
 
     form: str
@@ -62,12 +64,12 @@ def _finder(form: str) -> Callable[[str], str]:
         "last-line": _last_line, "last-number": last_number, "boxed": last_boxes,
     }  # fmt: skip
     if form in named:
-        return named[form]
+        return partial(_after_thoughts, named[form])
     if form.startswith("tag:"):
         name = form.removeprefix("tag:")
         if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
             raise InputError(f"--answer: must have a name of letters, digits, _ and - after tag:, got {shown(form)}")
-        return partial(_last_tagged, name)
+        return partial(_after_thoughts, partial(_last_tagged, name))
     if not SPECIAL & set(form):
         raise InputError(
             f"--answer: must be {', '.join(named)}, tag:NAME or a regular expression, which has one of "
@@ -78,6 +80,10 @@ def _finder(form: str) -> Callable[[str], str]:
     except regex.error as error:
         raise InputError(f"--answer: must be a regular expression that compiles, got {shown(form)} ({error})") from None
     return partial(_last_match, pattern)
+
+
+def _after_thoughts(find: Callable[[str], str], text: str) -> str:
+    return find(without_thoughts(text))
 
 
 def _last_line(text: str) -> str:

@@ -20,19 +20,42 @@ CALLS_EVAL = (
 )  # fmt: skip
 CALLS_PARSER = ("games.countdown", "games.puzzle24")
 FUNCTIONS = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "Abs", "pi"}
+# scorers that do not tell right from wrong, by what real_runs/try_generators.py found in reasoning-gym 0.1.25
+_NO_ANSWER = "has no answer of its own that it gives full score to"
+UNSOUND = {
+    "boxnet": _NO_ANSWER,
+    "coin_flip": "gives full score to 0 whatever the answer",
+    "game_of_life_halting": "gives full score to any text",
+    "graph_color": _NO_ANSWER,
+    "intermediate_integration": "gives no full score to answers of level 5, which are integrals as they stood",
+    "jugs": "gives no full score to its own answer where there is no solution",
+    "propositional_logic": _NO_ANSWER,
+    "puzzle24": "gives full score to 24 made of any four numbers, such as 4*3*2*1",
+    "rubiks_cube": _NO_ANSWER,
+    "rush_hour": _NO_ANSWER,
+    "tower_of_hanoi": "gives no full score to some of its own answers",
+}
 CHUNK = 50  # problems of one seed: some generators read whole files when they are made
 
 
 def gym_task(name: str) -> Task:
     try:
-        from reasoning_gym.factory import DATASETS
+        names = gym_names()
     except ImportError:
         raise InputError(f"task: must be installed with pip install reasoning-gym, got reasoning-gym:{name}") from None
-    if name not in DATASETS or name == "composite":  # which is made of others
+    if name not in names:
         raise InputError(f"task: must be reasoning-gym:NAME with a generator of reasoning-gym, got {shown(name)}")
     spec = f"reasoning-gym:{name}"
     source = Generated(spec, len(gym_levels(name)), lambda draw, level: _gym_stream(name, draw, level))
-    return Task(spec, LONG_LIMIT, Isolated("real_runs.tasks.gym:gym_scorer", name), source, solution=gym_solution)
+    score = Isolated("real_runs.tasks.gym:gym_scorer", name)
+    return Task(spec, LONG_LIMIT, score, source, solution=gym_solution, unsound=UNSOUND.get(name, ""))
+
+
+def gym_names() -> list[str]:
+    """All generators but the one that is made of others."""
+    from reasoning_gym.factory import DATASETS
+
+    return sorted(set(DATASETS) - {"composite"})
 
 
 def gym_solution(answer: str) -> str:

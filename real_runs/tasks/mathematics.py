@@ -1,19 +1,28 @@
-"""Scoring of mathematical answers: which part of a completion is its answer, and whether that equals the right one.
+"""Scoring of mathematical answers: whether the answer that a completion gives equals the right one.
 
-The last answer that a completion marks is read (`final_expression`). Numbers are compared exactly, as fractions; words
-as words; everything else by math-verify, in a process of its own and by its LaTeX grammar alone.
+`expressions` says which part of a completion is its answer. Numbers are compared exactly, as fractions; words as words;
+everything else by math-verify, in a process of its own and by its LaTeX grammar alone.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-from real_runs.tasks.isolated import Isolated
+from real_runs.tasks.expressions import (
+    SCALES,
+    UNSIGNED,
+    final_expression,
+    lettered,
+    of_tag,
+    powers_and_halves,
+    right_expression,
+    without_thoughts,
+)
+from real_runs.tasks.isolated import LONGEST, Isolated
 
 LONGEST_MATH = 4000  # characters of a completion, from its end, in which an answer is looked for
 MOST_DIGITS = 400  # of a number that is compared exactly: longer ones are compared as texts
@@ -30,163 +39,28 @@ class MathScorer:
         self._verify.start()
 
     def __call__(self, completion: str, answer: str) -> float:
-        return self._compare(final_expression(completion[-LONGEST_MATH:]), answer)
+        return self._compare(final_expression(without_thoughts(completion[-LONGEST:])[-LONGEST_MATH:]), answer)
+
+    def solution(self, answer: str) -> str:
+        """A completion that gives an answer of a data set."""
+        return f"\\boxed{{{right_expression(answer)}}}"
 
     def equal(self, expression: str, answer: str) -> float:
         """The same for an expression that was found already; signs of mathematics around it may be there."""
-        return self._compare(_of_tag(expression[-LONGEST_MATH:]), answer)
+        return self._compare(of_tag(expression[-LONGEST_MATH:]), answer)
 
     def _compare(self, mine: str, answer: str) -> float:
         right = right_expression(answer)
         if not mine or not right:
             return 0.0
         mine, right = _ascii(mine), _ascii(right)
+        (letter, rest), (right_letter, right_rest) = lettered(_plain(mine)), lettered(_plain(right))
+        if right_letter:
+            right = right_letter if letter or _choices(_plain(mine)) else right_rest
+        if letter:
+            mine = letter if _choices(_plain(right)) else rest
         known = compared(mine, right)
         return self._verify(mine, right) if known is None else float(known)
-
-
-# ------------------------------------------------------------------------------------------- which expression
-
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d.]*\d)|\d+)"
-_UNSIGNED = rf"(?:{_DIGITS}(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
-_MINUS = r"(?<![\w.)%])[-\u2212]"  # a hyphen between two numbers is none: 3-4
-_NUMBER = rf"(?:{_MINUS})?(?<![\d.])\$?{_UNSIGNED}"
-_WRITTEN = re.compile(rf"(?:{_MINUS})?(?:(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
-_VALUE = rf"(?:{_NUMBER} \d+/\d+|{_NUMBER}(?:\s?[/^:]\s?[-\u2212]?\d+(?:\.\d+)?)*)(?:\s?\\?%)?"
-_TUPLE = rf"[(\[]\s*{_VALUE}(?:\s*,\s*{_VALUE})+\s*[)\]]"
-_PLAIN = re.compile(rf"{_TUPLE}|{_VALUE}(?:\s+or\s+(?:[a-z]\s*=\s*)?{_VALUE})*")
-_MATH = re.compile(
-    r"\$\$(?P<a>[^$]+)\$\$"
-    r"|\\\[(?P<b>(?:[^\\]|\\[^\[\]])+)\\\]"
-    r"|\\\((?P<c>(?:[^\\]|\\[^()])+)\\\)"
-    r"|(?<!\\)\$(?P<d>(?![\s\d,.]*\s)[^$\n]*?[^$\s\\])\$(?!\d)",
-    re.DOTALL,
-)
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-_ANNOUNCED = re.compile(r"(?:\banswer(?:\s+is)?\s*[:=]|\banswer\s+is\b|####)\**\s*(?P<rest>[^\n]+)", re.IGNORECASE)
-_WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
-
-
-def final_expression(text: str) -> str:
-    """What a text gives as its answer, "" if nothing.
-
-    The first of these that there is, and of it the last: \\boxed{}, several of them joined by "and" together; what
-    stands in <answer></answer>, after "answer is", "answer:" or "####"; mathematics between $ $, \\( \\) or \\[ \\] in
-    the last sentence that has a number or mathematics; a number, fraction, power, tuple or "a or b". Dollar signs of
-    amounts are no mathematics: $5 and $7. What stands before </think> is left out.
-    """
-    text = text.rsplit("</think>", 1)[-1]
-    boxes = _boxes(text)
-    if boxes is not None:
-        return boxes
-    marked = [(match.start(), match[1], True) for match in _TAGGED.finditer(text)]
-    marked += [(match.start(), match["rest"], False) for match in _ANNOUNCED.finditer(text)]
-    if marked:
-        _, found, whole = max(marked)
-        return _of_tag(found) if whole else _of_announcement(found)
-    math = [match for match in _MATH.finditer(text) if _is_math(match)]
-    plain = [match for match in _PLAIN.finditer(text) if not any(_overlap(match, other) for other in math)]
-    if math and (not plain or not re.search(r"[.!?]\s", text[math[-1].end() : plain[-1].start()])):
-        return _content(math[-1])
-    return plain[-1][0].strip() if plain else ""
-
-
-def right_expression(answer: str) -> str:
-    """The answer of a data set as an expression: without a worked solution, a box, a sentence or dollar signs."""
-    if "####" in answer:
-        answer = answer.rsplit("####", 1)[-1]
-    if "\\boxed" in answer:
-        return _boxes(answer) or ""
-    announced = list(_ANNOUNCED.finditer(answer))
-    if announced:
-        return _of_announcement(announced[-1]["rest"])
-    match = _MATH.fullmatch(answer.strip())
-    return (_content(match) if match else answer).strip().strip("$").strip()
-
-
-def last_boxes(text: str) -> str:
-    """The content of the last box, as `final_expression` reads it; "" without any."""
-    return _boxes(text) or ""
-
-
-def last_number(text: str) -> str:
-    """The last number of a text as it is written, without commas and with a plain minus sign; "" without any."""
-    numbers = list(_WRITTEN.finditer(text))
-    return numbers[-1][0].replace(",", "").replace("\N{MINUS SIGN}", "-") if numbers else ""
-
-
-def _boxes(text: str) -> str | None:
-    """The content of the last box, "" if it is empty or cut off; of several joined by "and", ", "; None without any."""
-    found: list[tuple[int, int, str]] = []
-    for match in re.finditer(r"\\(?:boxed|fbox)\s*", text):
-        if found and match.start() < found[-1][1]:
-            continue  # in the one before
-        start = match.end()
-        if text[start : start + 1] != "{":
-            short = re.match(r"[-\w.]+", text[start:])
-            found.append((match.start(), start + (short.end() if short else 0), short[0] if short else ""))
-            continue
-        end = _closing(text, start)
-        if end is None:
-            found.append((match.start(), len(text), ""))
-            break
-        found.append((match.start(), end + 1, text[start + 1 : end].strip()))
-    if not found:
-        return None
-    joined = [found[-1][2]]
-    for one, other in zip(found[-2::-1], found[:0:-1], strict=False):
-        if not re.fullmatch(r"[\s$]*(?:,|and|or|,\s*and)[\s$]*", text[one[1] : other[0]]):
-            break
-        joined.insert(0, one[2])
-    return ", ".join(joined) if all(joined) else ""
-
-
-def _closing(text: str, start: int) -> int | None:
-    """Where the brace that opens at `start` closes."""
-    depth = 0
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if depth == 0:
-            return end
-    return None
-
-
-def _is_math(match: re.Match[str]) -> bool:
-    """Whether what stands between two signs is mathematics, not the text between two amounts of money."""
-    if match["d"] is None:
-        return True
-    bare = re.sub(r"\\(?:text|mathrm|mbox|textbf)\s*\{[^{}]*\}", "", match["d"])
-    return not (_WORDS.search(bare) and re.search(r"\s", bare))
-
-
-def _content(match: re.Match[str]) -> str:
-    return next(group for group in match.groups() if group is not None).strip()
-
-
-def _overlap(one: re.Match[str], other: re.Match[str]) -> bool:
-    return one.start() < other.end() and other.start() < one.end()
-
-
-def _of_tag(text: str) -> str:
-    text = text.strip()
-    match = _MATH.fullmatch(text)
-    return _content(match) if match else text
-
-
-def _of_announcement(rest: str) -> str:
-    """The answer in the rest of the line after "answer is": its mathematics, its first value, or its first words."""
-    rest = rest.strip().strip("*").strip()
-    math = [match for match in _MATH.finditer(rest) if _is_math(match)]
-    if math:
-        return _content(math[0])
-    sentence = re.split(r"[.!?](?:\s|$)", rest)[0].strip()
-    if "\\" in sentence:
-        return sentence
-    values = list(_PLAIN.finditer(sentence))
-    if values:
-        after_equals = sentence.rfind("=")
-        return next((value[0] for value in values if value.start() > after_equals), values[0][0]).strip()
-    return sentence.rstrip(".,;")
 
 
 # ---------------------------------------------------------------------------------------------- equal or not
@@ -206,13 +80,18 @@ def compared(mine: str, right: str) -> bool | None:
     choices = _choices(one), _choices(other)
     if choices[0] and choices[1]:
         return choices[0] == choices[1]
-    units = [re.fullmatch(rf"(?P<value>-?{_UNSIGNED})\s?(?P<unit>[A-Za-z]+)", text) for text in (one, other)]
-    if units[0] and units[1] and units[0]["unit"].lower() != units[1]["unit"].lower():
+    (one, unit), (other, other_unit) = _measure(one), _measure(other)
+    if unit and other_unit and unit != other_unit:
         return False
+    named = [re.fullmatch(r"([A-Za-z])\s*=\s*([^=]+)", text) for text in (one, other)]
+    if named[0] and named[1] and named[0][1] != named[1][1] and _numbers(named[0][2]) and _numbers(named[1][2]):
+        return False  # x = 2 is no y = 2
+    if {_bracket(one), _bracket(other)} == {"{", "("}:
+        return False  # a set is no tuple and no interval
     sides = one.split("=")
     if len(sides) > 1 and all(map(_numbers, sides)) and len({min(_numbers(side)) for side in sides}) > 1:
         return False  # 5 = 7 says nothing
-    values = _numbers(one), _numbers(other)
+    values = _value(one), _value(other)
     if values[0] and values[1]:
         return bool(values[0] & values[1])
     if len(one) > MOST_DIGITS or len(other) > MOST_DIGITS:
@@ -227,12 +106,15 @@ def compared(mine: str, right: str) -> bool | None:
 
 def _plain(text: str) -> str:
     """An expression without spacing, wrapped words, currency, degrees and a final full stop."""
-    text = text.strip().strip("$").strip()
+    text = re.sub(r"\\[hv]?(?:phantom|space)\*?\s*\{[^{}]*\}", " ", text).replace("~", " ")
+    text = text.strip().strip("$").strip().removesuffix("\\")
     text = _WRAPPED.sub(lambda match: match[1], text)
-    text = text.replace("\\$", "").replace("\\!", "").replace("\\,", " ").replace("\\;", " ").replace("\\ ", " ")
+    text = re.sub(r"\\(?:\$|!|pounds(?![a-z]))", "", re.sub(r"\\[,;: ]", " ", text))
     text = text.replace("{,}", ",").replace("\\%", "%").replace("\\left", "").replace("\\right", "")
+    text = re.sub(r"^(?:\\approx|\u2248)\s*|(?<=\d)\^\s*\{?o\}?$", "", re.sub(r"\s*\bpercent\b", "%", text))
     text = re.sub(r"(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0)\s*$", "", text)
     text = re.sub(r"^[$\u20ac\u00a3]\s*(?=[\d.-])|(?<=\d)\s*[$\u20ac\u00a3]$", "", text)
+    text = re.sub(r"\s?\b(?:dollars?|euros?|USD)$", "", text.strip())
     return re.sub(r"\s+", " ", text).strip().rstrip(".").strip()
 
 
@@ -250,29 +132,87 @@ def _choices(text: str) -> frozenset[str]:
 
 
 _SIGNS = {
-    "\N{MINUS SIGN}": "-", "\N{FRACTION SLASH}": "/", "\N{MULTIPLICATION SIGN}": "\\times ",
-    "\N{MIDDLE DOT}": "\\cdot ", "\N{INFINITY}": "\\infty ", "\N{GREEK SMALL LETTER PI}": "\\pi ",
-    "\N{PLUS-MINUS SIGN}": "\\pm ",
-    "\N{LESS-THAN OR EQUAL TO}": "\\le ", "\N{GREATER-THAN OR EQUAL TO}": "\\ge ", "\N{UNION}": "\\cup ",
-    "\N{SUPERSCRIPT TWO}": "^2", "\N{SUPERSCRIPT THREE}": "^3", "\N{EMPTY SET}": "\\emptyset ",
-    "\\varnothing": "\\emptyset ",
+    "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{FRACTION SLASH}": "/", "\N{MULTIPLICATION SIGN}": "\\times ",
+    "\N{MIDDLE DOT}": "\\cdot ", "\N{DIVISION SIGN}": "\\div ", "\N{INFINITY}": "\\infty ",
+    "\N{GREEK SMALL LETTER PI}": "\\pi ", "\N{PLUS-MINUS SIGN}": "\\pm ", "\N{LESS-THAN OR EQUAL TO}": "\\le ",
+    "\N{GREATER-THAN OR EQUAL TO}": "\\ge ", "\N{NOT EQUAL TO}": "\\ne ", "\N{UNION}": "\\cup ",
+    "\N{ELEMENT OF}": "\\in ", "\N{EMPTY SET}": "\\emptyset ", "\\varnothing": "\\emptyset ", "**": "^",
 }  # fmt: skip
-_HALVES = re.compile(r"(\d?)([\N{VULGAR FRACTION ONE QUARTER}-\N{VULGAR FRACTION THREE QUARTERS}\u2150-\u215e])")
-_ROOT = re.compile(r"\N{SQUARE ROOT}\s*(?:\(([^()]*)\)|(\w+))")
+_ROOT = re.compile(r"(?:\N{SQUARE ROOT}|(?<![A-Za-z\\])sqrt)\s*(?:\(([^()]*)\)|(\w+))")
+_TYPED: tuple[tuple[re.Pattern[str], str], ...] = (  # what is typed without a backslash
+    (re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])"), r"\\pi "),
+    (re.compile(r"(?<![A-Za-z\\])(sin|cos|tan|cot|sec|csc|log|ln|exp)(?=\s*\(|\s*\d|\s+[a-z](?![a-z]))"), r"\\\1"),
+    (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf)(?![A-Za-z])"), r"\\infty "),
+    (re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])"), r"\\cup "),
+    (re.compile(r"^\{([^{}\\]*,[^{}]*)\}$"), r"\\{\1\\}"),
+    (re.compile(r"(?<=\d)\s?x\s?(?=10\s?\^)"), r"\\times "),
+    (re.compile(r"\^(-\d+|\d{2,})"), r"^{\1}"),
+    (re.compile(r"^\\\{\s*[a-z]\s*(?:\\mid|:|\|)(.+)\\\}$"), r"\1"),  # {x | x > 2}
+    (re.compile(r"\\langle"), "("),
+    (re.compile(r"\\rangle"), ")"),
+    (re.compile(r"\{,\}|\\!"), ""),
+)
 
 
 def _ascii(text: str) -> str:
-    """Signs beyond ASCII by their names in LaTeX: a root, pi, a half."""
-    text = _HALVES.sub(lambda match: f"{match[1]} {unicodedata.normalize('NFKC', match[2])}", text)
+    """Signs beyond ASCII and typed names by their names in LaTeX: a root, pi, a half."""
+    text = powers_and_halves(text.strip())
     text = _ROOT.sub(lambda match: f"\\sqrt{{{match[1] or match[2]}}}", text)
     for sign, name in _SIGNS.items():
         text = text.replace(sign, name)
+    for typed, name in _TYPED:
+        text = typed.sub(name, text)
     return text.strip()
+
+
+_UNITS = {
+    "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
+    "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram", "kg": "kilogram", "lb": "pound",
+    "s": "sec second", "min": "minute", "h": "hr hour", "l": "L liter litre", "ml": "mL milliliter millilitre",
+    "mi/h": "mph", "km/h": "kph kmh", "": "degree",
+}  # fmt: skip
+_UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in [unit, *names.split()]}
+_MEASURE = re.compile(
+    rf"(?P<value>-?{UNSIGNED})(?P<space>\s?)(?P<unit>[A-Za-z]+(?:\s?/\s?|\s|\^)?(?:[A-Za-z]+|[23])?(?:\^[23])?"
+    r"|[A-Za-z]+ [A-Za-z]+ [A-Za-z]+)"
+)
+
+
+def _measure(text: str) -> tuple[str, str]:
+    """A number and its unit, by one name: 10 square meters is 10, m^2; the text itself and "" where there is none."""
+    match = _MEASURE.fullmatch(re.sub(r"\^\{([23])\}", r"^\1", text))
+    if not match:
+        return text, ""
+    unit = re.sub(r"\s?(?:/|\bper\b)\s?", "/", match["unit"])
+    unit = re.sub(r"^(square|sq|cubic|cu) (.+)", lambda m: f"{m[2]}^{2 if m[1].startswith('s') else 3}", unit)
+    words = re.findall(r"[A-Za-z]+", unit)
+    if not all(len(word) > 2 or word in _UNIT_OF for word in words) or words[0] in SCALES:
+        return text, ""
+    if len(match["unit"]) == 1 and not match["space"]:
+        return text, ""  # 5m may be a product
+    return match["value"], re.sub(r"[A-Za-z]+", lambda word: _unit_name(word[0]), unit)
+
+
+def _unit_name(word: str) -> str:
+    lone = word.lower().removesuffix("s")
+    return _UNIT_OF.get(word, _UNIT_OF.get(lone, lone))
+
+
+def _bracket(text: str) -> str:
+    """How a list is enclosed: { for a set, ( for a tuple or an interval, "" for anything else."""
+    if re.fullmatch(r"\\\{[^{}]*,[^{}]*\\\}", text):
+        return "{"
+    return "(" if re.fullmatch(r"[(\[][^()\[\]]*,[^()\[\]]*[)\]]", text) else ""
+
+
+def _value(text: str) -> set[Fraction]:
+    """The values that a text can have as one number; those of its members where a list says the same one again."""
+    return _numbers(text) or set.intersection(*map(_numbers, re.split(r"\s*(?:,|\bor\b|\band\b)\s*", text)))
 
 
 def _numbers(text: str) -> set[Fraction]:
     """The values that a text can have as one number: none if it is no number, two if it ends in a percent sign."""
-    text = re.sub(r"^[A-Za-z]\w*\s*=\s*", "", text)  # x = 5
+    text = re.sub(r"^[A-Za-z]\w*\s*=\s*|\s*=\s*[A-Za-z]\w*$", "", text)  # x = 5
     percent = text.endswith("%")
     value = _number(text.rstrip("%").strip())
     if value is None:
@@ -280,10 +220,20 @@ def _numbers(text: str) -> set[Fraction]:
     return {value, value / 100} if percent else {value}
 
 
+_COUNTED = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
+
+
 def _number(text: str) -> Fraction | None:
     """The exact value of a number as people write it: 1,234 .5 6.02e23 3\\times10^{5} 3/4 \\frac{3}{4} 2 1/2."""
     if not text or len(text) > MOST_DIGITS:
         return None
+    if text.lower() in _COUNTED:
+        return Fraction(_COUNTED.index(text.lower()))
+    if match := re.fullmatch(rf"(.+) ({'|'.join(SCALES)})", text):  # 5 million
+        times = _number(match[1])
+        return None if times is None else times * SCALES[match[2]]
     sign = -1 if text.startswith("-") else 1
     text = text[1:].strip() if sign < 0 else text.removeprefix("+")
     if match := _FRACTION.fullmatch(text):
@@ -291,6 +241,10 @@ def _number(text: str) -> Fraction | None:
     if match := _TIMES_TEN.fullmatch(text):
         value, exponent = _number(match[1]), int(match[2] or match[3])
         return None if value is None or abs(exponent) > MOST_DIGITS else sign * value * Fraction(10) ** exponent
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s?\^\s?(?:\{([-+]?\d{1,3})\}|(\d))", text):
+        base, exponent = Fraction(match[1]), int(match[2] or match[3])
+        known = len(match[1]) * abs(exponent) <= MOST_DIGITS and (base or exponent > 0)
+        return sign * base**exponent if known else None
     if match := re.fullmatch(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?", text):  # 1.2\overline{3}
         steady, period = Fraction(f"{match[1] or 0}.{match[2]}0"), len(match[3])
         return sign * (steady + Fraction(int(match[3]), (10**period - 1) * 10 ** len(match[2])))
@@ -303,7 +257,7 @@ def _number(text: str) -> Fraction | None:
         return None if part is None else sign * (int(match[1]) + part)
     if match := re.fullmatch(r"([\d.]+)\s*/\s*([\d.]+)", text):
         return _divided(match[1], match[2], sign)
-    if re.fullmatch(_UNSIGNED, text) or re.fullmatch(r"\d+\.", text):
+    if re.fullmatch(UNSIGNED, text) or re.fullmatch(r"\d+\.", text):
         return _decimal(text.replace(",", "").replace(" ", ""), sign)
     return None
 
@@ -353,11 +307,19 @@ def math_verifier() -> Callable[[str, str], float]:
     def score(expression: str, answer: str) -> float:
         one, other = read(expression), read(answer)
         values = [next((value for value in read_as if not isinstance(value, str)), None) for read_as in (one, other)]
+        values = [_with_unit(value) if isinstance(value, Expr) else value for value in values]
         if all(isinstance(value, Expr) and value.is_number for value in values):
             return float(_same_number(*values))
         return float(verify(other, one, allow_set_relation_comp=True, timeout_seconds=None))
 
     return score
+
+
+def _with_unit(value: Any) -> Any:
+    """An expression whose letter i is the imaginary unit."""
+    from sympy import I
+
+    return value.subs({letter: I for letter in value.free_symbols if letter.name == "i"})
 
 
 def _same_number(one: Any, other: Any) -> bool:

@@ -16,6 +16,7 @@ from workbench.pool import Pool
 from workbench.streams import Role, generator
 
 STRATA = 10  # of the held-out problems: equal parts of the difficulty range
+FULL = 1 - 1e-9  # a score from here on is full, and a success: partial credit is none
 PATIENCE = 200  # draws in a row without a new problem after which a level counts as exhausted
 Draw = np.random.Generator
 
@@ -68,7 +69,8 @@ class Task:
     cannot be scored and ScoringTimeout for one that takes too long (`isolated`), from any thread. modules: modules of
     other people that the problems or the scorer come from; a run depends on their source. solution: the completion that
     an answer stands for, where it is not the answer itself. reader: what finds the answer in a completion before it is
-    scored, "" if there is none; None where the scorer reads the completion itself.
+    scored, "" if there is none; None where the scorer reads the completion itself. unsound: what is known to be wrong
+    with the scorer, "" for nothing.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Task:
     modules: tuple[str, ...] = ()
     solution: Callable[[str], str] = str
     reader: Callable[[str], str] | None = None
+    unsound: str = ""
 
     def readable(self, completion: str) -> bool:
         """Whether a completion has an answer at all, right or wrong; True where no reader looks for one."""

@@ -32,6 +32,10 @@ from workbench.errors import InputError
         (r"\d+", "1 22 x", "22"),
         (r"(x)?y", "xy y", ""),
         (r"\d+", "none", ""),
+        ("last-number", "<think>1</think> 2 <think>3", "2"),
+        ("boxed", r"<think>\boxed{1}", ""),
+        ("tag:answer", "<answer>1</answer></think><answer>2</answer>", "2"),
+        (r"<think>(\d)", "<think>1", "1"),
     ],
 )
 def test_a_reader_finds_the_last_answer_of_its_form(form, completion, found):

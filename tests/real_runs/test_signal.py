@@ -11,6 +11,7 @@ import pytest
 from real_runs.rl import models, ppo
 from real_runs.rl.learner import HeldOut, PPOLearner, Settings
 from real_runs.runs import scorers, signal
+from real_runs.runs.record import RunRecord
 from real_runs.tasks import named
 from real_runs.tasks.isolated import Isolated
 from workbench.errors import InputError
@@ -221,3 +222,39 @@ def test_a_scorer_that_raises_is_refused_with_what_it_raised():
     broken = replace(named.make_task("reverse"), score=lambda completion, answer: json.loads("{"))
     with pytest.raises(InputError, match=r"got less for 2 of 2 answers, the first is '1' in row 0 .*Expecting prop"):
         scorers.check_answers(broken, pool_of(["1", "2"]), pytest.fail)
+
+
+def test_every_answer_is_tried_and_the_first_that_is_not_met_is_said():
+    task = replace(named.make_task("reverse"), score=lambda completion, answer: float(completion != "3"))
+    answers, lines = [str(number) for number in range(200)], []
+    pool = Pool(np.zeros(200), payload={"prompt": answers, "answer": answers})
+    scorers.check_answers(task, pool, lines.append)
+    assert lines == [
+        "--scorer: must give full score to an answer itself, got less for 1 of 200 answers, the first is '3' in row 3 "
+        "of the pool: 0"
+    ]
+
+
+def test_answers_are_tried_as_long_as_there_is_time(monkeypatch):
+    monkeypatch.setattr(scorers, "TRYING_SECONDS", 0.0)
+    tried = []
+    task = replace(named.make_task("reverse"), score=lambda completion, answer: float(tried.append(answer) is None))
+    answers = [str(number) for number in range(200)]
+    scorers.check_answers(task, Pool(np.zeros(200), payload={"prompt": answers, "answer": answers}), pytest.fail)
+    assert len(tried) == scorers.TRIED
+    assert {tried[0], tried[-1]} == {"0", "199"}
+
+
+@pytest.mark.parametrize("answer", [r"\frac{3}{4}", r"\text{Tuesday}", "x^2 + 1", "It is 7.\n#### 7", "B) 12", "$5$"])
+def test_an_answer_for_the_math_scorer_is_met_by_itself(answer):
+    scorers.check_answers(named.make_task("reverse", "math"), pool_of([answer]), pytest.fail)
+
+
+def test_partial_credit_is_no_success_in_a_run(learner):
+    half = learner(["0", "1"], lambda text, answer: 0.5)
+    assert half.evaluate().max() == 0.0
+    full = learner(["0", "1"], lambda text, answer: 1.0)
+    assert full.evaluate().min() == 1.0
+    record = RunRecord()
+    record.add_groups(1, np.array([3]), np.array([[1.0, 0.5, 0.0, 1.0]], np.float32), np.ones(1, bool), np.array([4]))
+    assert record.groups[0].tolist() == [[1.0, 3.0, 2.0, 4.0, 1.0]]
