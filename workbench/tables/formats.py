@@ -141,7 +141,8 @@ def _data_set(name: str, what: str) -> Table:
         rows = datasets.load_dataset(path, config, split=split or "train")
     except Exception as error:  # `datasets` raises many kinds, some with pages of text
         reason = str(error).strip().split("\n")[0][:200]
-        raise InputError(f"{what}: must be a data set that can be loaded, got {shown_path(HUB + name)} ({reason})") from None
+        got = shown_path(HUB + name)
+        raise InputError(f"{what}: must be a data set that can be loaded, got {got} ({reason})") from None
     return Table({column: from_arrow(rows.data[column]) for column in rows.column_names})
 
 
