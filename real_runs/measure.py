@@ -56,6 +56,8 @@ def measure(
     pool, stratum = problems(task, source, size, seed, prompting.shots)
     check_answers(task, pool, say, anyway=True)
     policy = load(model or BASE, dtype=asking.dtype, prompting=prompting)
+    if pool.understood:
+        say(pool.understood)
     say(prompting.said(policy.tokenizer))
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
@@ -108,10 +110,10 @@ def problems(
     shots: examples that prompts show, which are left out. Also the tenth of the difficulty range of each problem before
     it is measured; None where there are no labels.
     """
-    from real_runs.tasks.files import PromptFile, load_rows, with_texts, without_shots
+    from real_runs.tasks.files import PromptFile, with_texts, without_shots
 
     if source:
-        pool = with_texts(load_rows(source, say), source)
+        pool = with_texts(Pool.load(source), source)
     elif isinstance(task.source, PromptFile):
         pool = task.source.rows
         if size < len(pool):

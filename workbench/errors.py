@@ -63,12 +63,13 @@ def as_array(field: str, value: Any, domain: str) -> NDArray[Any]:
         raise InputError(f"{field}: must be {domain}, got {shown(value)}") from None
 
 
-def check_count(field: str, value: Any, low: int = 1, high: int = MOST) -> int:
-    """`value` as int, or InputError unless it is a whole number in [low, high]; by default at most MOST."""
+def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """`value` as int, or InputError unless it is a whole number in [low, high]; without high, in [low, MOST]."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not low <= value <= high:
-        far = high < MOST or (whole and value > high)
-        domain = f"a whole number in [{low}, {high}]" if far else f"a whole number >= {low}"
+    most = MOST if high is None else high
+    if not whole or not low <= value <= most:
+        open_end = high is None and not (whole and value > most)
+        domain = f"a whole number >= {low}" if open_end else f"a whole number in [{low}, {most}]"
         raise InputError(f"{field}: must be {domain}, got {shown(value)}")
     return int(value)
 

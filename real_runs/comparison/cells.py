@@ -134,7 +134,7 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
 
 
 def whole(option: str, text: str, low: int = 1) -> int:
-    return check_count(option, int(text) if text.isdecimal() else text, low)
+    return check_count(option, int(text) if text.isdecimal() and len(text) < 100 else text, low)
 
 
 def _with(options: argparse.Namespace, name: str, text: str) -> dict[str, Any]:

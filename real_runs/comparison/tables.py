@@ -57,6 +57,9 @@ def curves_of(cells: Iterable[Cell]) -> pd.DataFrame:
         for stratum in range(10):
             known = stratum in success.columns
             row[f"success_{stratum}"] = np.interp(grid, at, success[stratum]) if known else np.nan
+        if "readable" in evals:  # which earlier versions did not note
+            read = evals.pivot(index="step", columns="stratum", values="readable").mean(axis=1)
+            row["readable"] = np.interp(grid, at, read)
         row["target"] = np.interp(grid, cost[1:], steps["target_difficulty"])
         for name, column in (("reward", "reward"), ("batch_difficulty", "difficulty_mean"),
                              ("silent_share", "zero_variance_share"), ("coverage", "coverage"),
@@ -176,6 +179,26 @@ def settings_told(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
     return "".join(lines)
 
 
+def answers_told(curves: pd.DataFrame) -> str:
+    """Of each arm the share of held-out completions with an answer, right or wrong, and the share of those that are
+    right, before and after training; "" where no run noted it.
+
+    Success is their product: what grows by the first is format, by the second skill.
+    """
+    if "readable" not in curves or curves["readable"].isna().all():
+        return ""
+    first, last = (curves[curves["step"] == step] for step in (curves["step"].min(), curves["step"].max()))
+    lines = ["\n\nHeld-out completions with an answer, and right ones among them, before and after training:"]
+    for arm in curves[ARM].drop_duplicates().itertuples(index=False):
+        told = []
+        for ends in (first, last):
+            mine = ends[(ends[ARM] == list(arm)).all(axis=1) & ends["readable"].notna()]
+            read, success = mine["readable"].mean(), mine["success"].mean()
+            told.append(f"{read:.3f}, {success / read if read else np.nan:.3f}")
+        lines.append(f"  {' / '.join(arm)}: {told[0]}; {told[1]}")
+    return "\n".join(lines)
+
+
 def told_by_kind(events: pd.DataFrame) -> dict[str, list[str]]:
     """The events of all runs, a line each, by kind; what no kind begins is of runs that came apart."""
     kinds = {BELOW: "Below their start", CONSTANT: "Without signal", CUT: "Cut at the limit", GAP: "Sampled otherwise "
@@ -223,7 +246,7 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
         "events": told,
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-    text = report(runs, summary, horizon) + settings_told(summary, curves)
+    text = report(runs, summary, horizon) + settings_told(summary, curves) + answers_told(curves)
     costs = label_costs(cell.run for cell in cells)
     text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
     if DIVERGED not in told:

@@ -117,6 +117,7 @@ class PPOLearner:
     """Attempts items by sampling completions, and learns from their rewards by one of `ppo.ALGORITHMS`.
 
     policy: model and tokenizer. pool: items with payload "prompt" and "answer". score: (completion, answer) -> [0, 1].
+    read: the answer in a completion, right or wrong, "" if there is none; `evaluate` notes the share that have one.
     Random numbers are keyed by (seed, role, update, attempt of this update, row), as in `workbench.SimLearner`, so runs
     of different controllers are paired. `learn` takes the items of all attempts since the last `learn`, in order.
     """
@@ -130,6 +131,7 @@ class PPOLearner:
         algorithm: ppo.Algorithm,
         settings: Settings,
         seed: int = 0,
+        read: Callable[[str], str] | None = None,
     ) -> None:
         payload = pool.payload or {}
         for column in ("prompt", "answer"):
@@ -140,7 +142,8 @@ class PPOLearner:
             if gaps:
                 raise InputError(f"pool: must have a {column} in every row, got none in {len(gaps)}, first {gaps[0]}")
         self.policy, self.pool, self.score, self.heldout = policy, pool, score, heldout
-        self.algorithm, self.settings, self.seed = algorithm, settings, seed
+        self.algorithm, self.settings, self.seed, self._read = algorithm, settings, seed, read
+        self.readable: NDArray[np.float64] | None = None  # (S,) share of the last evaluation's completions
         self._prompts = policy.encode(payload["prompt"], settings.limit)
         self._answers = [str(answer) for answer in payload["answer"]]
         self._heldout_answers = list(heldout.answers)
@@ -238,6 +241,9 @@ class PPOLearner:
         stratum, strata = self.heldout.stratum, self.heldout.strata
         counts = np.bincount(stratum, minlength=strata)
         with np.errstate(invalid="ignore"):
+            if self._read is not None:
+                found = [bool(self._read(text)) for text in self.policy.decode(sampled)]
+                self.readable = np.bincount(stratum, found, strata) / counts
             return np.bincount(stratum, scores >= FULL, strata) / counts
 
     def _sample(self, prompts: list[list[int]], group: int, role: Role, step: int, seed: int | None = None) -> Rollouts:

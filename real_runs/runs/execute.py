@@ -38,6 +38,8 @@ def execute(
     from real_runs.rl.precision import DTYPES
     from real_runs.runs import checkpoint
     from real_runs.runs.record import RunRecord
+    from real_runs.tasks.files import PromptFile
+    from real_runs.tasks.measured import SHAPES
     from real_runs.tasks.named import make_task
 
     if run.threads:
@@ -64,7 +66,7 @@ def execute(
         dtype=run.dtype, prompting=prompting,
     )  # fmt: skip
     heldout = HeldOut(*task.heldout(run.heldout, seed=0))
-    learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed)
+    learner = PPOLearner(policy, pool, task.score, heldout, algorithm, settings, run.seed, task.read)
     counts = np.bincount(heldout.stratum, minlength=heldout.strata)
     record, start = RunRecord(), 0
     about = identity(run, pool, heldout, (rule, gates), task, policy)
@@ -76,6 +78,8 @@ def execute(
         start = restore(folder, about, controller, learner, record, any_code)
     elif any(folder.glob("step-*")):
         raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
+    if run.pool not in ("", *SHAPES) or isinstance(task.source, PromptFile):
+        say(pool.understood)
     say(prompting.said(policy.tokenizer))
     if not start:
         check_answers(task, pool, say, anyway)
@@ -102,7 +106,7 @@ def execute(
             if board:
                 board.add(step, row)
         if success is not None:
-            record.add_evaluation(step, np.asarray(success).reshape(-1), counts)
+            record.add_evaluation(step, np.asarray(success).reshape(-1), counts, learner.readable)
             bar.write(f"step {step:4d}  held-out success {shown(record, step, counts)}", file=sys.stderr)
         if step:
             for event in early_warnings(record):
@@ -135,7 +139,7 @@ def make_pool(run: Run, task: Any) -> Pool:
     Held-out problems of the task and those that prompts show are left out, and a line says how many. InputError where
     problems have no difficulty labels and the rule reads them.
     """
-    from real_runs.tasks.files import load_rows, training_pool
+    from real_runs.tasks.files import training_pool
     from real_runs.tasks.measured import MEASURED, SHAPES, cut
 
     if run.pool in SHAPES:
@@ -144,7 +148,7 @@ def make_pool(run: Run, task: Any) -> Pool:
             raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
         pool = cut(Pool.load(measured), run.pool)
     elif run.pool:
-        pool = load_rows(run.pool)
+        pool = Pool.load(run.pool)
     else:
         measured = MEASURED / f"{run.task}.parquet"
         pool = Pool.load(measured) if measured.is_file() else task.pool(2000, seed=0)

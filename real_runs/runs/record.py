@@ -19,6 +19,7 @@ STEP_COLUMNS = (
     "admitted", "faults", "coverage", "seconds_generate", "seconds_update", "seconds_controller",
     "logp_gap_mean", "logp_gap_max", "cut_share", "trained_share",
 )  # fmt: skip  # new ones at the end: checkpoints of earlier versions lack them
+EVAL_COLUMNS = ("step", "stratum", "success", "n", "readable")  # likewise
 
 
 class RunRecord:
@@ -35,11 +36,17 @@ class RunRecord:
         """row: as `watch.Timed.row` gives it."""
         self.steps.append({name: float(row[name]) for name in STEP_COLUMNS})
 
-    def add_evaluation(self, step: int, success: np.ndarray, counts: np.ndarray) -> None:
-        """success (S,), counts (S,) problems of each stratum; strata without problems have no row."""
+    def add_evaluation(
+        self, step: int, success: np.ndarray, counts: np.ndarray, readable: np.ndarray | None = None
+    ) -> None:
+        """success (S,), counts (S,) problems of each stratum; strata without problems have no row.
+
+        readable: (S,) share of completions that have an answer, right or wrong; None where no reader looks for one.
+        """
         for stratum in np.flatnonzero(counts):
-            row = {"step": step, "stratum": stratum, "success": success[stratum], "n": counts[stratum]}
-            self.evals.append({name: float(value) for name, value in row.items()})
+            share = math.nan if readable is None else readable[stratum]
+            row = (step, stratum, success[stratum], counts[stratum], share)
+            self.evals.append({name: float(value) for name, value in zip(EVAL_COLUMNS, row, strict=True)})
 
     def add_groups(
         self, step: int, items: np.ndarray, rewards: np.ndarray, admitted: np.ndarray, sizes: np.ndarray
@@ -58,7 +65,7 @@ class RunRecord:
     def write(self, out: Path, manifest: dict[str, Any]) -> None:
         whole = ["step", "rollouts", "tokens", "batches", "admitted", "faults"]
         steps = pd.DataFrame(self.steps, columns=list(STEP_COLUMNS)).astype(dict.fromkeys(whole, np.int64))
-        evals = pd.DataFrame(self.evals, columns=["step", "stratum", "success", "n"])
+        evals = pd.DataFrame(self.evals, columns=list(EVAL_COLUMNS))
         evals = evals.astype({"step": np.int64, "stratum": np.int64, "n": np.int64})
         groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
         table = pd.DataFrame(groups, columns=["step", "item", "successes", "attempts", "admitted"])
@@ -73,15 +80,15 @@ class RunRecord:
     def state_dict(self) -> dict[str, Any]:
         groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
         steps = np.array([[row[name] for name in STEP_COLUMNS] for row in self.steps]).reshape(-1, len(STEP_COLUMNS))
-        evals = np.array([list(row.values()) for row in self.evals]).reshape(-1, 4)
+        evals = np.array([list(row.values()) for row in self.evals]).reshape(-1, len(EVAL_COLUMNS))
         state: dict[str, Any] = {"steps": steps, "evals": evals, "groups": groups, "seconds": np.array(self.seconds)}
         return state if self.signal is None else state | {f"signal.{name}": x for name, x in self.signal.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         blank = dict.fromkeys(STEP_COLUMNS, math.nan)
         self.steps = [blank | dict(zip(STEP_COLUMNS, map(float, row), strict=False)) for row in state["steps"]]
-        names = ("step", "stratum", "success", "n")
-        self.evals = [dict(zip(names, map(float, row), strict=True)) for row in state["evals"]]
+        unread = dict.fromkeys(EVAL_COLUMNS, math.nan)
+        self.evals = [unread | dict(zip(EVAL_COLUMNS, map(float, row), strict=False)) for row in state["evals"]]
         self.groups = [state["groups"]] if len(state["groups"]) else []
         self.seconds = float(state["seconds"])
         signal = {key.partition(".")[2]: value for key, value in state.items() if key.startswith("signal.")}

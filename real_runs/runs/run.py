@@ -106,7 +106,8 @@ class Run:
         for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates"):
             check_count(flag_of(name), getattr(self, name))
         check_count("--heldout", self.heldout)
-        for name in ("seed", "limit", "lora", "threads", "micro_tokens", "sample_tokens", "shots"):
+        check_count("--seed", self.seed, 0, 2**64 - 1)
+        for name in ("limit", "lora", "threads", "micro_tokens", "sample_tokens", "shots"):
             check_count(flag_of(name), getattr(self, name), 0)
         for name in ("lr", "temperature"):
             check_number(flag_of(name), getattr(self, name), 0, open_low=True)

@@ -37,8 +37,12 @@ class Family:
                 return list(seen.values())
         raise InputError(f"size: must be at most about {len(seen)} different problems of {self.name}, got {count}")
 
+    def read(self, completion: str) -> str:
+        """The answer in a completion, "" if there is none."""
+        return self.final(completion)
+
     def score(self, completion: str, answer: str) -> float:
-        return float(self.final(completion) == answer)
+        return float(self.read(completion) == answer)
 
 
 DIGITS, LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyz"

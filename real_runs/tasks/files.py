@@ -80,13 +80,6 @@ def _without(
     return pool.take(free)
 
 
-def load_rows(source: str, say: Callable[[str], None] = print_note) -> Pool:
-    """The pool of a file, a folder or a data set, as `Pool.load` reads it; say gets the line on what was understood."""
-    pool = Pool.load(source)
-    say(pool.understood)
-    return pool
-
-
 @dataclass(frozen=True)
 class PromptFile:
     """Rows with text in "prompt" and "answer". Of its different prompts the tenth with the least hash is reserved."""
@@ -96,7 +89,7 @@ class PromptFile:
     @classmethod
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
-        pool = with_texts(load_rows(path), path)
+        pool = with_texts(Pool.load(path), path)
         if len({prompt.strip() for prompt in (pool.payload or {})["prompt"]}) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
         return cls(pool)

@@ -39,7 +39,11 @@ class MathScorer:
         self._verify.start()
 
     def __call__(self, completion: str, answer: str) -> float:
-        return self._compare(final_expression(without_thoughts(completion[-LONGEST:])[-LONGEST_MATH:]), answer)
+        return self._compare(self.read(completion), answer)
+
+    def read(self, completion: str) -> str:
+        """The completion's final expression, "" if there is none."""
+        return final_expression(without_thoughts(completion[-LONGEST:])[-LONGEST_MATH:])
 
     def solution(self, answer: str) -> str:
         """A completion that gives an answer of a data set."""

@@ -82,9 +82,15 @@ class Task:
     reader: Callable[[str], str] | None = None
     unsound: str = ""
 
-    def readable(self, completion: str) -> bool:
-        """Whether a completion has an answer at all, right or wrong; True where no reader looks for one."""
-        return self.reader is None or bool(self.reader(completion))
+    @property
+    def read(self) -> Callable[[str], str] | None:
+        """What finds the answer in a completion, right or wrong, "" if there is none: the reader, or the scorer's own.
+
+        None where a scorer of other people does not say.
+        """
+        owner = getattr(self.score, "__self__", self.score)  # of a family's score, the family
+        found: Callable[[str], str] | None = self.reader or getattr(owner, "read", None)
+        return found
 
     def examples(self, count: int) -> tuple[tuple[str, str], ...]:
         """Prompts and answers of `count` problems that a prompt shows; always the same ones, none of them held out.

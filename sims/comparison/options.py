@@ -185,9 +185,7 @@ def make_pool(name: str) -> Pool:
     if name in PRESETS:
         return Pool.synthetic(name)
     if is_source(name):
-        pool = Pool.load(name)
-        print(pool.understood, file=sys.stderr)
-        return pool
+        return Pool.load(name)
     raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or {SOURCES}, got '{name}'")
 
 
@@ -258,6 +256,11 @@ def read_focus(options: argparse.Namespace, study: Study) -> str | None:
         known = ", ".join(others) or "none"
         raise InputError(f"--focus: must be a rule that runs beside {BASELINE} ({known}), got '{options.focus}'")
     return str(options.focus)
+
+
+def understood(study: Study) -> list[str]:
+    """What each pool from a file was taken for, a line each."""
+    return [pool.understood for pool in study.pools if isinstance(pool, Pool) and pool.understood]
 
 
 def few_seeds_line(study: Study) -> str | None:

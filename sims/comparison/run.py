@@ -13,6 +13,7 @@ from sims.comparison.options import (
     read_focus,
     read_jobs,
     read_threshold,
+    understood,
 )
 from sims.comparison.painter import Painter, choose
 from workbench.commands import SAME_AGAIN, exit_status
@@ -33,8 +34,9 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
     out = check_folder("--out", options.out)
     study = make_study(options)
     heat, focus = heat_axes(options, study), read_focus(options, study)
-    if too_few := few_seeds_line(study):
-        print(too_few, file=sys.stderr)
+    for note in (*understood(study), few_seeds_line(study)):
+        if note:
+            print(note, file=sys.stderr)
     with only_writer(out):
         store = CellStore(out / "cells")
         store.sweep_up()

@@ -84,9 +84,9 @@ def run(folder, *options, **how):
 
 
 def said(result):
-    """Lines on stderr, without the progress bar, the count of repeated prompts, and that of seeds it takes."""
+    """Lines on stderr, without the progress bar, notes about pools, and that of seeds it takes."""
     lines = [line.strip() for line in re.split(r"[\r\n]+", result.err)]
-    known = ("sweep:", "--seeds ")
+    known = ("sweep:", "--seeds ", "pool '")
     return [line for line in lines if line and not line.startswith(known) and "repeat an earlier prompt" not in line]
 
 
@@ -782,7 +782,7 @@ BAD_FILES = {
     "empty.csv": "difficulty\n",
     "nothing.csv": "",
     "empty.jsonl": "",
-    "nan.csv": "id,difficulty\n1,10\n2,\n",
+    "nan.csv": "id,difficulty\n0,\n" + "".join(f"{i},{i}\n" for i in range(1, 41)),
     "range.csv": "difficulty\n10\n101\n",
     "below.jsonl": '{"difficulty": 5}\n{"difficulty": -0.5}\n',
     "words.csv": "difficulty\n" + "10\n" * 40 + "hard\n" + "20\n" * 40,
@@ -812,20 +812,20 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--foo 3", "--foo", "--help", "3"),
     ("--seeds", "--seeds", "expected one argument", ""),
     ("--pools foo", "--pools", "skew-difficult, uniform", "'foo'"),
-    ("--pools nowhere.parquet", "pool file", "file that exists", "'nowhere.parquet'"),
+    ("--pools nowhere.parquet", "pool", "file that exists", "'nowhere.parquet'"),
     ("--pools pool.txt", "pool", ".parquet, .csv, .tsv, .json or .jsonl", "'pool.txt'"),
     ("--pools items.csv,items.csv", "--pools", "different", "items.csv, items.csv"),
-    ("--pools empty.csv", "empty.csv: difficulty", ">= 1 items", "(0,)"),
-    ("--pools nothing.csv", "pool file", "readable .csv", "'nothing.csv'"),
+    ("--pools empty.csv", "empty.csv: difficulty", ">= 1 items", "none"),
+    ("--pools nothing.csv", "pool", "readable .csv", "'nothing.csv'"),
     ("--pools empty.jsonl", "empty.jsonl", "must be", "got"),
-    ("--pools nan.csv", "nan.csv: difficulty", "[0, 100]", "None at row 1"),
-    ("--pools range.csv", "range.csv: difficulty", "[0, 100]", "101.0 at row 1"),
+    ("--pools nan.csv", "pool", "a difficulty for every item", "none for 1 of 41"),
+    ("--pools range.csv", "range.csv: difficulty", "[0, 100]", "101 at row 1"),
     ("--pools below.jsonl", "below.jsonl: difficulty", "[0, 100]", "-0.5 at row 1"),
-    ("--pools words.csv", "words.csv: difficulty", "[0, 100]", "hard"),
+    ("--pools words.csv", "words.csv: difficulty", "a number in every row", "'hard' at row 40"),
     ("--pools counts.csv", "counts.csv: successes", "must be", "many"),
-    ("--pools column.csv", "column.csv: difficulty", "'difficulty' or 'extra_info.difficulty'", "hardness"),
-    ("--pools broken.jsonl", "pool file", "readable .jsonl", "'broken.jsonl'"),
-    ("--pools broken.parquet", "pool file", "readable .parquet", "'broken.parquet'"),
+    ("--pools column.csv", "column.csv: difficulty", "a column of a known name or a mapped one", "hardness"),
+    ("--pools broken.jsonl", "pool", "readable .jsonl", "'broken.jsonl'"),
+    ("--pools broken.parquet", "pool", "readable .parquet", "'broken.parquet'"),
     ("--batch 97", "batch", "<= 96", "97"),
     ("--batch 90 --controllers filter", "batch", "<= 75, the items of pool 'items' that OfflineFilter", "90"),
     ("--batch 0", "--batch", "whole number >= 1", "'0'"),

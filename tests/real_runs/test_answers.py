@@ -83,8 +83,8 @@ def test_what_cannot_be_read_is_wrong_and_told_apart_from_what_is_wrong():
     task = make_task("sums", answer="tag:answer")
     right, wrong, unread = "I think <answer>20</answer>.", "<answer>21</answer>", "20"
     assert [task.score(text, "20") for text in (right, wrong, unread)] == [1.0, 0.0, 0.0]
-    assert [task.readable(text) for text in (right, wrong, unread)] == [True, True, False]
-    assert make_task("sums").readable("")
+    assert [bool(task.read(text)) for text in (right, wrong, unread)] == [True, True, False]
+    assert [make_task("sums").read(text) for text in (" 20\n", " ")] == ["20", ""]
     assert make_task("sums").score("20", "20") == 1.0
 
 

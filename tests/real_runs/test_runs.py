@@ -146,7 +146,9 @@ def test_a_run_writes_the_record(run, algorithm):
     assert steps["kl"].iloc[0] == pytest.approx(0, abs=1e-6)
     assert steps["value_loss"].notna().all() == (algorithm == "ppo")
     evals = pd.read_csv(out / "evals.csv")
-    assert list(evals) == ["step", "stratum", "success", "n"]
+    assert list(evals) == ["step", "stratum", "success", "n", "readable"]
+    assert (evals["success"] <= evals["readable"]).all()
+    assert (evals["readable"] <= 1).all()
     assert sorted(set(evals["step"])) == [0, 2, 4, 5]
     assert evals["success"].between(0, 1).all()
     assert (evals["n"] == 2).all()
@@ -526,8 +528,8 @@ BAD = {
     "learning rate": ({"lr": "nan"}, "--lr: must be a number > 0"),
     "learning rate 0": ({"lr": 0}, "--lr: must be a number > 0"),
     "temperature": ({"temperature": 0}, "--temperature: must be a number > 0"),
-    "seed": ({"seed": -1}, "--seed: must be a whole number >= 0"),
-    "seed of 65 bits": ({"seed": 2**64}, "seed: must be whole numbers in "),
+    "seed": ({"seed": -1}, "--seed: must be a whole number in [0, 18446744073709551615], got -1"),
+    "seed of 65 bits": ({"seed": 2**64}, "--seed: must be a whole number in [0, 18446744073709551615], got 18446"),
     "held-out": ({"heldout": 0}, "--heldout: must be a whole number >= 1"),
 } | {
     f"budget {text}": ({"budget": text}, "--budget: must be ")

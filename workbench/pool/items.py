@@ -115,7 +115,8 @@ class Pool:
     def _with(self, **changes: Any) -> Pool:
         """This pool with columns that need no check."""
         pool = object.__new__(type(self))
-        pool._fill({name: getattr(self, name) for name in (*COLUMNS, "payload", "name")} | changes)
+        mine = {name: getattr(self, name) for name in (*COLUMNS, "payload", "name")}
+        pool._fill(mine | {"_understood": self.understood} | changes)
         return pool
 
     def _warn(self) -> None:

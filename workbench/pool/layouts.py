@@ -133,6 +133,8 @@ def understand(table: Table, mapping: Mapping[str, str]) -> Understood:
     out.columns["payload"] = {name: [plain(value) for value in values] for name, values in payload.items()} or None
     if "features" in out.columns:
         out.columns["features"] = _stacked(out.columns["features"])
+    if not out.used and not payload:
+        raise InputError(f"difficulty: must be in a column of a known name or a mapped one, {there.names()}")
     out.ignored = [name for name in table.columns if name not in there.taken and not name.startswith(PAYLOAD)]
     _check_items(out, mapping, there)
     return out
@@ -215,7 +217,7 @@ def _difficulty(out: Understood, mapping: Mapping[str, str], there: _Columns) ->
         if bad.any():
             raise InputError(
                 f"{name}: must be numbers in [{low:g}, {high:g}], got {labels[bad][0]:g} at row {np.argmax(bad)} "
-                f"({bad.sum()} of {len(bad)} rows are out){'' if SCALE in mapping else _settle(labels)}"
+                f"({bad.sum()} of {len(bad)} rows are out)"
             )
         if role == "difficulty" and SCALE not in mapping and "attempts" not in out.columns:
             _check_scale(name, labels)
@@ -385,9 +387,12 @@ def _numbers(name: str, values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return numbers(name, values, "numbers")
     kinds = int, float, np.integer, np.floating
-    for row, value in enumerate(values):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
-            raise InputError(f"{name}: must be a number in every row, got {shown(value)} at row {row}")
+    odd = [row for row, value in enumerate(values)
+           if value is not None and (isinstance(value, bool) or not isinstance(value, kinds))]  # fmt: skip
+    if odd:  # among texts, the first that says no number
+        words = (row for row in odd if not (isinstance(values[row], str) and NUMBER.fullmatch(values[row])))
+        row = next(words, odd[0])
+        raise InputError(f"{name}: must be a number in every row, got {shown(values[row])} at row {row}")
     return np.array([np.nan if value is None else float(value) for value in values])
 
 
