@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from real_runs.rl.learner import HeldOut
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors")
-DEPENDS = ("run", "rule", "gates", "pool", "heldout", "model", "prompting")  # what the same runs share; the code apart
+DEPENDS = ("run", "rule", "gates", "pool", "model", "prompting", "heldout")  # what the same runs share; the code apart
 LIBRARY = ("streams", "lanes", "kernels", "tables", "pool", "loop", "registry", "controllers")  # modules and packages
 OURS = ("rl", "tasks", "runs")
 SHIPPED = ("workbench", "real_runs")
