@@ -103,13 +103,14 @@ def test_prompts_without_difficulty_are_trained_on_by_rules_that_read_none(go, p
     shape = {"batch": 4, "rollouts": 4, "steps": 1, "scorer": "exact"}
     for how in ({"task": prompts}, {"pool": prompts}):
         refused = go(train, "--out", tmp_path / "no", code=2, controller="adarft", **how, **shape)
-        option, error = f"--{next(iter(how))}", refused.err.splitlines()[-1]
-        assert "pool 'prompts': 40 rows; prompt = prompt, answer = answer; no difficulty" in refused.err
+        (error,) = refused.err.splitlines()
+        option = f"--{next(iter(how))}"
         assert error.startswith(
             f"error: {option}: must have difficulty labels, which --controller adarft reads, got "
         )
         assert error.endswith(" problems without; measure.py makes them")
-        go(train, "--out", tmp_path / f"yes{option}", controller="uniform", **how, **shape)
+        told = go(train, "--out", tmp_path / f"yes{option}", controller="uniform", **how, **shape).err
+        assert "pool 'prompts': 40 rows; prompt = prompt, answer = answer; no difficulty\n" in told
 
 
 def test_labels_of_a_file_tell_problems_apart_before_they_are_measured(go, prompts, tmp_path):

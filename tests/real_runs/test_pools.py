@@ -168,9 +168,7 @@ def test_a_pool_of_held_out_problems_only_is_refused_in_one_line(run, tmp_path):
     pool = wb.Pool([50.0] * len(prompts), payload={"prompt": prompts, "answer": answers})
     err = run(code=2, task="reverse", heldout=4, pool=pool.save(tmp_path / "held.jsonl"))
     got = f"got {len(prompts)} of {len(prompts)} held out"
-    read, error = err.splitlines()
-    assert read == f"pool 'held': {len(prompts)} rows; prompt = prompt, answer = answer, difficulty = difficulty"
-    assert error == f"error: pool 'held': must have problems that task reverse does not hold out, {got}"
+    assert err == f"error: pool 'held': must have problems that task reverse does not hold out, {got}\n"
 
 
 @pytest.mark.parametrize(
@@ -185,10 +183,9 @@ def test_a_pool_of_held_out_problems_only_is_refused_in_one_line(run, tmp_path):
 def test_a_pool_without_texts_is_refused_in_one_line(run, tmp_path, payload, message):
     path = wb.Pool([10.0, 20.0], payload=payload).save(tmp_path / "gaps.parquet")
     err = run(code=2, task="reverse", pool=path)
-    read, error = err.splitlines()
-    assert read.startswith("pool 'gaps': 2 rows; ")
-    assert error.startswith("error: pool 'gaps': must have ")
-    assert message in error
+    assert err.startswith("error: pool 'gaps': must have ")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("task", ["reverse", "skills"])
