@@ -15,6 +15,10 @@ most 4 GiB of memory.
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import importlib.util
 import resource

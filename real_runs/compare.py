@@ -6,7 +6,12 @@ The tables and figures are made by the same code as the simulation's.
 
 from __future__ import annotations
 
+from workbench.stops import WITH_PARENT, stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -41,13 +46,21 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
 
     todo = [cell for cell in cells if not cell.finished(code(cell.run))]
 
+    started: list[subprocess.Popen[str]] = []
+
     def one(cell: Cell) -> None:
-        done = subprocess.run(cell.command(*flags), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode == 0:
+        with subprocess.Popen(  # its standard input ends with this process, and the run with that
+            cell.command(*flags), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {WITH_PARENT: "1"},
+        ) as run:  # fmt: skip
+            started.append(run)
+            assert run.stderr is not None
+            said = run.stderr.read()
+        if run.returncode == 0:
             shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)  # megabytes that nobody resumes from
         else:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise WorkerError(f"run {cell.folder} ended with status {done.returncode}: {last}")
+            last = (said.strip().splitlines() or ["no message"])[-1]
+            raise WorkerError(f"run {cell.folder} ended with status {run.returncode}: {last}")
 
     with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(one, cell) for cell in todo]
@@ -58,6 +71,8 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
         except BaseException:
             for future in running:
                 future.cancel()
+            for run in started:
+                run.terminate()
             raise
 
 

@@ -7,6 +7,10 @@ problems of a file are measured, too: training leaves them out.
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import shutil
 import sys

@@ -9,6 +9,10 @@ thread and the same kind of processor it makes base/tiny-llama again byte for by
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import itertools
 import math

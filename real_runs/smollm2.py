@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import sys
 from pathlib import Path
 
 from workbench.commands import SAME_AGAIN, Parser, exit_status, needs
 
 needs("sweep", "real")
-from real_runs.rl import smollm2  # noqa: E402
-from workbench.files import check_folder  # noqa: E402
+from real_runs.rl import smollm2
+from workbench.files import check_folder
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import sys
 
 from workbench.commands import Parser, exit_status, needs
 
 needs("sweep", "real")
-from real_runs.runs.execute import execute  # noqa: E402
-from real_runs.runs.identity import OTHER_CODE  # noqa: E402
-from real_runs.runs.run import OPTIONS, Run, add_options, read_options  # noqa: E402
-from real_runs.runs.settings import read_texts, value_of  # noqa: E402
-from real_runs.runs.signal import ANYWAY, LEAST_SHARE  # noqa: E402
-from workbench.files import check_folder, only_writer  # noqa: E402
-from workbench.registry import GATES, RULES, parts_of  # noqa: E402
+from real_runs.runs.execute import execute
+from real_runs.runs.identity import OTHER_CODE
+from real_runs.runs.run import OPTIONS, Run, add_options, read_options
+from real_runs.runs.settings import read_texts, value_of
+from real_runs.runs.signal import ANYWAY, LEAST_SHARE
+from workbench.files import check_folder, only_writer
+from workbench.registry import GATES, RULES, parts_of
 
 
 def parser() -> Parser:

@@ -5,6 +5,10 @@ python sims/limits.py --out docs
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import io
 import sys

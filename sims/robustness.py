@@ -5,6 +5,10 @@ python sims/robustness.py STUDY --help
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import sys
 from collections.abc import Callable

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import atexit
 import gc
 import sys
@@ -9,7 +13,7 @@ import sys
 from workbench.commands import needs
 
 needs("sweep")
-from sims.comparison.painter import Painter  # noqa: E402
+from sims.comparison.painter import Painter
 
 
 def main() -> int:

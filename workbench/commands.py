@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from workbench.errors import InputError, WorkerError
 from workbench.extras import MissingExtra, require
+from workbench.stops import stopped_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,7 +34,8 @@ def needs(*extras: str) -> None:
 
 
 def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
-    """Do the work. 0 or what it returns; 2 for bad input, 1 if a disk or a process fails, 130 if stopped: a line each.
+    """Do the work. 0 or what it returns; 2 for bad input, 1 if a disk or a process fails, 130 or 128 and the
+    signal's number if stopped: a line each.
 
     go_on: what the line says after a failure or a stop, where the work can go on from what is on disk.
     """
@@ -46,6 +48,7 @@ def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
     except (OSError, WorkerError) as error:
         print(f"error: {error}{after}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"stopped{after}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        line, status = stopped_line(error)
+        print(f"{line}{after}", file=sys.stderr)
+        return status

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import json
 import sys
@@ -14,11 +18,11 @@ from numpy.typing import NDArray
 from workbench.commands import Parser, exit_status, needs
 
 needs("sweep")
-from workbench.difficulty import irt  # noqa: E402
-from workbench.difficulty.irt.marginal import GUESSING  # noqa: E402
-from workbench.difficulty.responses import read_responses  # noqa: E402
-from workbench.errors import check_choice, few, shown  # noqa: E402
-from workbench.files import check_folder, write_whole  # noqa: E402
+from workbench.difficulty import irt
+from workbench.difficulty.irt.marginal import GUESSING
+from workbench.difficulty.responses import read_responses
+from workbench.errors import check_choice, few, shown
+from workbench.files import check_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

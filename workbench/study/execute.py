@@ -90,6 +90,7 @@ def _start_worker(desk: multiprocessing.Queue[Callable[[Any], object]]) -> None:
     """Leave Ctrl-C to the parent, and end when a killed parent can't say so."""
     global _job
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -1,0 +1,104 @@
+"""Stops at any moment end a command with one line, while its packages load too; what it started ends with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = {
+    "sweep": ("sims/sweep.py", "--pools", "uniform", "--seeds", "64", "--steps", "5000"),
+    "robustness": ("sims/robustness.py", "matrix", "--draws", "500"),
+    "difficulty": ("-m", "workbench.difficulty", "/dev/stdin"),
+    "train": ("real_runs/train.py", "--steps", "5000"),
+    "compare": ("real_runs/compare.py", "--steps", "5000", "--task", "sums", "--controllers", "uniform"),
+}
+STATUS = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped by SIGTERM"),
+          signal.SIGHUP: (129, "stopped by SIGHUP")}  # fmt: skip
+
+
+def started(name, tmp_path, **how):
+    out = [] if name == "difficulty" else ["--out", str(tmp_path / "out")]
+    return subprocess.Popen(
+        [sys.executable, *COMMANDS[name], *out], cwd=ROOT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, **how,
+    )  # fmt: skip
+
+
+def catches(process):
+    """Whether SIGTERM is caught by now: from then on a stop must be one line."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.parametrize("delay", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_stop_is_one_line_at_any_moment(name, delay, number, tmp_path):
+    process = started(name, tmp_path, stdin=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not catches(process):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    status, line = STATUS[number]
+    assert process.returncode == status, said
+    assert "Traceback" not in said
+    lines = [text for text in said.replace("\r", "\n").splitlines() if text.startswith("stopped")]
+    assert len(lines) == 1, said
+    assert lines[0].split(";")[0] == line
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    process = started("difficulty", tmp_path, stdin=subprocess.PIPE,
+                      preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # fmt: skip
+    while not catches(process):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children(pid):
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal() and _parent(p) == pid]
+
+
+def _parent(path):
+    try:
+        return int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_runs_end_with_the_comparison_that_started_them(number, tmp_path):
+    """Only the parent gets the signal."""
+    process = started("compare", tmp_path, stdin=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    runs = []
+    while not (runs := [pid for pid in children(process.pid) if alive(pid)]):
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    while any(map(alive, runs)):
+        assert time.monotonic() < end
+        time.sleep(0.1)

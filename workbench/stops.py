@@ -1,0 +1,62 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a command with one line, also while its packages load. Imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any, NoReturn
+
+WITH_PARENT = "END_WITH_PARENT"  # environment: set where standard input is a pipe that the starting process holds
+SIGNALS = ("SIGTERM", "SIGHUP")  # beside SIGINT, which Python turns into KeyboardInterrupt
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def stopped_line(error: KeyboardInterrupt) -> tuple[str, int]:
+    """What is said of a stop, and the exit status: 128 and the signal's number."""
+    if isinstance(error, Stopped):
+        return f"stopped by {signal.Signals(error.number).name}", 128 + error.number
+    return "stopped", 128 + signal.SIGINT
+
+
+def stop_in_one_line(name: str) -> None:
+    """To be called first in a command, with its __name__: from here on a stop is one line on standard error.
+
+    Does nothing where the file is imported. A signal that is ignored, as under nohup, stays so. Where the environment
+    says so, the end of standard input stops the process, too: the process that started it has ended.
+    """
+    if name != "__main__":
+        return
+    sys.excepthook = _told
+    for each in SIGNALS:
+        number = getattr(signal, each, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+    if os.environ.pop(WITH_PARENT, ""):
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _stop(number: int, _frame: Any) -> NoReturn:
+    raise Stopped(number)
+
+
+def _watch() -> None:
+    os.read(0, 1)  # returns when the other end closes
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if not isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    line, status = stopped_line(error)
+    print(line, file=sys.stderr, flush=True)
+    os._exit(status)  # what a second signal would meet on the way out is nobody's business
