@@ -36,7 +36,7 @@ from real_runs.rl.models import BASE
 from real_runs.rl.precision import DTYPES
 from real_runs.speed.bound import Bound, Machine
 from real_runs.speed.rivals import Floor, Ours, Setting, trl_seconds
-from workbench.commands import Parser, exit_status
+from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.errors import InputError, check_choice, check_count
 
 
@@ -51,7 +51,7 @@ def setting_of(options: argparse.Namespace) -> Setting:
     for name, low in {"batch": 1, "rollouts": 2, "limit": 0, "micro_tokens": 0, "steps": 1}.items():
         text = getattr(options, name)
         flag = f"--{name.replace('_', '-')}"
-        counts[name] = check_count(flag, int(text) if text.isdecimal() else text, low)
+        counts[name] = check_count(flag, whole_or_text(text), low)
     check_choice("--dtype", options.dtype, DTYPES)
     return Setting(options.model, options.task, dtype=options.dtype, fixed=fixed, **counts)
 

@@ -28,7 +28,7 @@ from real_runs.runs.scorers import check_answers, check_sound
 from real_runs.runs.signal import ANYWAY
 from real_runs.runs.spectrum import table
 from real_runs.tasks.task import FULL, Task
-from workbench.commands import SAME_AGAIN, Parser, exit_status
+from workbench.commands import SAME_AGAIN, Parser, exit_status, whole_or_text
 from workbench.errors import InputError, check_count
 from workbench.files import only_writer
 from workbench.pool import Pool
@@ -166,7 +166,7 @@ def measure_to(options: argparse.Namespace) -> None:
     lows = {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "rollouts": 2, "batch": 1, "limit": 0, "threads": 0}
     for name, low in lows.items():
         text = getattr(options, name)
-        numbers[name] = check_count(f"--{name}", int(text) if text.isdecimal() else text, low)
+        numbers[name] = check_count(f"--{name}", whole_or_text(text), low)
     if options.out.suffix != ".parquet":
         raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
     asking = Run(**read_options(options, ASKED))

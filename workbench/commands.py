@@ -20,6 +20,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\n")
 
 
+DIGITS = 100  # of a number on a command line: no count has as many, and Python reads no more than 4,300
+
+
+def whole_or_text(text: str) -> int | str:
+    """A whole number where a text is one, otherwise the text, for `check_count` to name."""
+    return int(text) if text.isdecimal() and len(text) <= DIGITS else text
+
+
 SAME_AGAIN = "what was finished is kept, run the same command to go on"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOCK = ".lock"
+NAME_BYTES = 255  # of a file or a folder, on any usual disk
 
 
 class StorageError(OSError):
@@ -87,6 +88,8 @@ def check_folder(field: str, value: Any) -> Path:
     name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{field}: must be a folder, got {shown(value)}")
+    if "\0" in name or any(len(os.fsencode(part)) > NAME_BYTES for part in Path(name).parts):
+        raise InputError(f"{field}: must be a folder, whose name has at most {NAME_BYTES} bytes, got {shown(value)}")
     return Path(name)
 
 

@@ -22,6 +22,7 @@ from real_runs.rl.precision import arithmetic, choose
 from real_runs.rl.stopping import Stop
 from real_runs.tasks.prompting import AS_IT_IS, Prompting
 from workbench.errors import InputError, check_choice
+from workbench.files import check_folder
 from workbench.streams import Role, generator
 
 BASE = Path(__file__).parents[1] / "base" / "tiny-llama"  # made by pretrain.py
@@ -168,7 +169,7 @@ def load(
         source = smollm2.default_folder()
         if not smollm2.made(source):
             raise InputError("model: must be made once with python real_runs/smollm2.py, got smollm2")
-    folder = Path(source)
+    folder = check_folder("model", source) if str(source) else Path(source)
     if not folder.is_dir() and (folder.is_absolute() or str(source).startswith(".")):
         raise InputError(f"model: must be a folder that exists or a hub name, got '{source}'")
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from real_runs.runs.settings import make_algorithm
 from real_runs.tasks.prompting import TEMPLATE, Prompting
 from workbench import Controller
+from workbench.commands import whole_or_text
 from workbench.errors import InputError, check_choice, check_count, check_number, shown
 from workbench.loop import LONGEST
 from workbench.registry import Parts, make_controller, owner_and_field, parts_of
@@ -275,6 +276,6 @@ def unspent(run: Run, controller: Controller, learner: Any) -> list[str]:
 
 def _tokens_allowed(budget: str) -> int:
     kind, colon, amount = budget.partition(":")
-    if (kind == "tokens") != bool(colon) or (colon and not (amount.isdecimal() and int(amount))):
+    if (kind == "tokens") != bool(colon) or (colon and not (isinstance(whole_or_text(amount), int) and int(amount))):
         raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got '{budget}'")
     return int(amount or 0)
