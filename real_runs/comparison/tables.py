@@ -214,7 +214,7 @@ def extra_steps_told(curves: pd.DataFrame) -> str:
         for controller in block["controller"].unique():
             if controller == BASELINE:
                 continue
-            seeds = [seed for seed in block.loc[block["controller"] == controller, "seed"].unique()]
+            seeds = list(block.loc[block["controller"] == controller, "seed"].unique())
             goal = np.array([np.interp(match, steps, success.loc[controller, seed]) for seed in seeds])
             base = np.array([success.loc[BASELINE, seed] for seed in seeds], np.float64)
             extra = stats.interval(stats.steps_to_threshold(steps, base, goal).time - match, np.mean)

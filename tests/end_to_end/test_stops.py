@@ -36,8 +36,10 @@ def catches(process):
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-@pytest.mark.parametrize("number", STATUS)
-@pytest.mark.parametrize("delay", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize(
+    ("number", "delay"),
+    [(signal.SIGINT, 0.0), (signal.SIGINT, 0.3), (signal.SIGINT, 1.5), (signal.SIGTERM, 0.3), (signal.SIGHUP, 1.5)],
+)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_stop_is_one_line_at_any_moment(name, delay, number, tmp_path):
     process = started(name, tmp_path, stdin=subprocess.PIPE)
