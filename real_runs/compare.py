@@ -30,6 +30,21 @@ from workbench.errors import InputError, WorkerError, check_number
 from workbench.files import check_folder, only_writer
 
 
+def run_beneath(command: list[str], started: list[subprocess.Popen[str]]) -> tuple[int, str]:
+    """Run a command that ends when this process does; its status and what it wrote on standard error.
+
+    started: gets the process. Its standard input is a pipe that closes with this process.
+    """
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {WITH_PARENT: "1"},
+    ) as run:  # fmt: skip
+        started.append(run)
+        assert run.stderr is not None
+        said = run.stderr.read()
+    return run.returncode, said
+
+
 def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool = False) -> None:
     """Run the cells that are not finished, `jobs` at a time. Raises WorkerError with the last line of a run that fails.
 
@@ -49,18 +64,12 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
     started: list[subprocess.Popen[str]] = []
 
     def one(cell: Cell) -> None:
-        with subprocess.Popen(  # its standard input ends with this process, and the run with that
-            cell.command(*flags), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {WITH_PARENT: "1"},
-        ) as run:  # fmt: skip
-            started.append(run)
-            assert run.stderr is not None
-            said = run.stderr.read()
-        if run.returncode == 0:
+        status, said = run_beneath(cell.command(*flags), started)
+        if status == 0:
             shutil.rmtree(cell.folder / "checkpoints", ignore_errors=True)  # megabytes that nobody resumes from
         else:
             last = (said.strip().splitlines() or ["no message"])[-1]
-            raise WorkerError(f"run {cell.folder} ended with status {run.returncode}: {last}")
+            raise WorkerError(f"run {cell.folder} ended with status {status}: {last}")
 
     with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(one, cell) for cell in todo]

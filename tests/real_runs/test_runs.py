@@ -12,7 +12,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -818,13 +817,13 @@ def study(model, pool, tmp_path, monkeypatch, capsys):
     """study(...): compare.py with its runs in this process; study.commands: those it has run."""
     commands = []
 
-    def run_here(command, stdout=None, stderr=None, text=None):
+    def run_here(command, _started):
         assert command[0] == sys.executable
         assert Path(command[1]).samefile(ROOT / "real_runs" / "train.py")
         commands.append(command)
         with contextlib.redirect_stderr(io.StringIO()) as errors, contextlib.redirect_stdout(io.StringIO()):
             code = train.main(command[2:])
-        return subprocess.CompletedProcess(command, code, stderr=errors.getvalue())
+        return code, errors.getvalue()
 
     def go(*more, code=0, here=True, **changes):
         settings = {
@@ -835,8 +834,7 @@ def study(model, pool, tmp_path, monkeypatch, capsys):
         arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         with monkeypatch.context() as patch:
             if here:
-                stand_in = SimpleNamespace(run=run_here, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
-                patch.setattr(compare, "subprocess", stand_in)
+                patch.setattr(compare, "run_beneath", run_here)
             answer = compare.main([*arguments, *more])
         assert answer == code, capsys.readouterr().err
         return settings["out"]
