@@ -2,7 +2,7 @@
 # # Did real runs agree with the simulation?
 #
 # The simulation ranked the rules before a language model was trained. Then the very same controllers steered PPO on a
-# tiny Llama, on the same pools, with paired seeds. This notebook reads the committed tables of both.
+# tiny Llama and RLOO on SmolLM2-135M, on the same pools, with paired seeds. This notebook reads the committed tables of both.
 
 # %%
 # %matplotlib inline
@@ -64,15 +64,19 @@ for task in tasks:
     predicted = pd.read_csv(results / task / "predicted.csv")
     for key, block in predicted.groupby(["pool", "learner"], sort=False):
         pool, learner = map(str, key)
-        real = summaries[task].query("pool == @pool.removeprefix(@task + '-')").set_index("controller")["auc"]
-        both = pd.concat([block.set_index("controller")["auc"], real], axis=1, keys=["simulated", "real"]).dropna()
+        name = pool.partition("-")[2]  # the file was called TASK-POOL
+        real = summaries[task].query("pool == @name").set_index("controller")["auc"]
+        if real.empty:  # predicted, and not run yet
+            continue
+        simulated = block.set_index("controller")["auc"].rename({"adarft eta=50": "adarft"})  # its default
+        both = pd.concat([simulated, real], axis=1, keys=["simulated", "real"]).dropna()
         tau = kendalltau(both["simulated"], both["real"]).statistic if both["simulated"].nunique() > 1 else np.nan
-        rows.append({"task": task, "pool": pool.removeprefix(f"{task}-"), "learner": learner.split()[0], "tau": tau})
+        rows.append({"task": task, "pool": name, "learner": learner.split()[0], "tau": tau})
 agreement = pd.DataFrame(rows).pivot(index=["task", "pool"], columns="learner", values="tau")
 agreement.round(2)
 
 # %%
-mean = agreement.mean().dropna().sort_values(ascending=False)
+mean = agreement.dropna(axis=1).mean().sort_values(ascending=False)  # learners that predicted every pool
 first = {
     (task, str(pool)): block["controller"].iloc[int(block["auc"].argmax())]
     for task, table in summaries.items()
