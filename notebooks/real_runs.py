@@ -2,7 +2,7 @@
 # # Did real runs agree with the simulation?
 #
 # The simulation ranked the rules before a language model was trained. Then the very same controllers steered PPO on a
-# tiny Llama and RLOO on SmolLM2-135M, on the same pools, with paired seeds. This notebook reads the committed tables of both.
+# tiny Llama and RLOO on SmolLM2-135M, on the same pools, with paired seeds. This notebook reads the committed tables.
 
 # %%
 # %matplotlib inline
