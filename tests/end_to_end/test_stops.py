@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "sweep": ("sims/sweep.py", "--pools", "uniform", "--seeds", "64", "--steps", "5000"),
     "robustness": ("sims/robustness.py", "matrix", "--draws", "500"),
-    "difficulty": ("-m", "workbench.difficulty", "/dev/stdin"),
+    "difficulty": ("-m", "workbench.difficulty", "--model", "3pl"),
     "train": ("real_runs/train.py", "--steps", "5000"),
     "compare": ("real_runs/compare.py", "--steps", "5000", "--task", "sums", "--controllers", "uniform"),
 }
@@ -22,7 +23,12 @@ STATUS = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped by SIG
 
 
 def started(name, tmp_path, **how):
-    out = [] if name == "difficulty" else ["--out", str(tmp_path / "out")]
+    out = ["--out", str(tmp_path / "out")]
+    if name == "difficulty":  # so many answers that the fit takes longer than any delay
+        table = tmp_path / "answers.csv"
+        answers = np.random.default_rng(0).integers(0, 2, (3000, 200))
+        np.savetxt(table, answers, "%d", ",", header=",".join(f"q{i}" for i in range(200)), comments="")
+        out.append(str(table))
     return subprocess.Popen(
         [sys.executable, *COMMANDS[name], *out], cwd=ROOT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True, **how,
