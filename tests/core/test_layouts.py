@@ -214,6 +214,7 @@ WRONG = {
     "difficulty=prompt": "prompt: must be a number in every row, got 'What is 0 + 0?' at row 0",
     "pass_rate=rate,scale=1:5": "columns: must have a column of difficulty for scale, got rate",
     "difficulty=rate,scale=0:0.5": "rate: must be numbers in [0, 0.5], got 0.5625 at row 9 (3 of 12 rows are out)",
+    f"failures=rate,attempts={'9' * 5000}": "columns: must name columns that are there for attempts, got '999",
     "failures=rate,attempts=0": "rate: must be failures in [0, 0], got 0.0625 at row 1",
     "prompt": "",
 }
@@ -229,6 +230,12 @@ def test_wrong_mappings_are_refused(tmp_path, mapping):
 def test_mappings_that_are_none_are_refused(tmp_path, mapping):
     path = saved(tmp_path, {"prompt": P})
     assert refused(lambda: wb.Pool.load(path, mapping)).startswith("columns: must map ")
+
+
+def test_a_study_takes_a_file_with_its_mapping(tmp_path):
+    path = saved(tmp_path, {"text": P, "solved": RATE})
+    (pool,) = wb.Study([f"{path}:pass_rate=solved,prompt=text"], ["scalar"], ["uniform"], batch=4).pools
+    assert pool.difficulty == pytest.approx(EXPECTED)
 
 
 def test_sources_with_mappings_in_a_list():

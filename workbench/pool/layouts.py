@@ -38,6 +38,7 @@ PERCENT = ("solved_percentage", "pass_percentage", "extra_info.solved_percentage
 FAILURES = "extra_info.model_difficulty"  # Skywork: failures of 16 attempts, by model
 FAILURES_OF = 16
 IDS = ("ids", "id", "prompt_id", "item")  # columns whose values name the item of a row
+COUNT = re.compile(r"[0-9]{1,9}")
 FRACTION = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")  # 007 is text
@@ -119,7 +120,7 @@ def understand(table: Table, mapping: Mapping[str, str]) -> Understood:
     """
     there = _Columns(table)
     for role, name in check_mapping(mapping).items():
-        if name and role != SCALE and not there.has(name) and not (role == "attempts" and name.isdecimal()):
+        if name and role != SCALE and not there.has(name) and not (role == "attempts" and COUNT.fullmatch(name)):
             raise InputError(f"columns: must name columns that are there for {role}, got '{name}'; {there.names()}")
     out = Understood({}, table.rows)
     for role in (*COLUMNS, *TEXTS):
@@ -188,7 +189,7 @@ def _inside(row: Any, steps: Sequence[str]) -> Any:
 
 def _name_for(role: str, mapping: Mapping[str, str], there: _Columns) -> str:
     if role in mapping:
-        number = role == "attempts" and mapping[role].isdecimal() and not there.has(mapping[role])
+        number = role == "attempts" and COUNT.fullmatch(mapping[role]) and not there.has(mapping[role])
         return "" if number else mapping[role]
     return next((name for name in KNOWN.get(role, (role,)) if there.has(name)), "")
 
@@ -198,7 +199,7 @@ def _name_for(role: str, mapping: Mapping[str, str], there: _Columns) -> str:
 
 def _difficulty(out: Understood, mapping: Mapping[str, str], there: _Columns) -> None:
     """Difficulty, successes and attempts, from whatever says them; none of them where nothing does."""
-    if "attempts" in mapping and mapping["attempts"].isdecimal() and "attempts" not in out.columns:
+    if COUNT.fullmatch(mapping.get("attempts", "")) and "attempts" not in out.columns:
         out.columns["attempts"] = [int(mapping["attempts"])] * out.rows
         out.used["attempts"] = mapping["attempts"]
     role, name = _source(mapping, there)

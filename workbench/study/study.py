@@ -24,6 +24,7 @@ from workbench.labels import Settings, label_of, preset_of, settings_beside
 from workbench.learners import KernelTransfer, Law
 from workbench.learners.learner import lengths
 from workbench.pool import PRESETS, Pool
+from workbench.pool.layouts import split_mapping
 from workbench.progress import progress_bar
 from workbench.registry import (
     BASELINE,
@@ -460,8 +461,8 @@ def as_pool(given: Any) -> Pool:
         return given
     if isinstance(given, str) and given in PRESETS:
         return Pool.synthetic(given)
-    if isinstance(given, str) and not os.path.exists(given):
-        check_one_name("pools", given)
+    if isinstance(given, str) and not os.path.exists(path := split_mapping(given)[0]):
+        check_one_name("pools", path)
     if isinstance(given, os.PathLike) or (isinstance(given, str) and is_source(given)):
         return Pool.load(given)
     raise InputError(f"pools: must be Pool objects, presets ({', '.join(PRESETS)}), or {SOURCES}, got {shown(given)}")
