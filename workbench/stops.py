@@ -9,6 +9,7 @@ import threading
 from typing import Any, NoReturn
 
 WITH_PARENT = "END_WITH_PARENT"  # environment: set where standard input is a pipe that the starting process holds
+AGAIN = 0.02  # seconds until a stop that was swallowed comes again
 SIGNALS = ("SIGTERM", "SIGHUP")  # beside SIGINT, which Python turns into KeyboardInterrupt
 
 
@@ -36,6 +37,7 @@ def stop_in_one_line(name: str) -> None:
     if name != "__main__":
         return
     sys.excepthook = _told
+    sys.unraisablehook = _lost
     for each in SIGNALS:
         number = getattr(signal, each, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
@@ -51,6 +53,18 @@ def _stop(number: int, _frame: Any) -> NoReturn:
 def _watch() -> None:
     os.read(0, 1)  # returns when the other end closes
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _lost(lost: Any) -> None:
+    """A stop that a callback or a finalizer swallowed comes again a little later, until it meets other code."""
+    error = lost.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    number = error.number if isinstance(error, Stopped) else signal.SIGINT
+    again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _told(kind: type[BaseException], error: BaseException, trace: Any) -> None:

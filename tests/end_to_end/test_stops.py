@@ -22,7 +22,17 @@ STATUS = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped by SIG
           signal.SIGHUP: (129, "stopped by SIGHUP")}  # fmt: skip
 
 
-def started(name, tmp_path, **how):
+@pytest.fixture
+def started(tmp_path):
+    """started(name, ...): one of the commands, which ends with the test."""
+    begun = []
+    yield lambda name, **how: begun.append(_started(name, tmp_path, **how)) or begun[-1]
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def _started(name, tmp_path, **how):
     out = ["--out", str(tmp_path / "out")]
     if name == "difficulty":  # so many answers that the fit takes longer than any delay
         table = tmp_path / "answers.csv"
@@ -47,8 +57,8 @@ def catches(process):
     [(signal.SIGINT, 0.0), (signal.SIGINT, 0.3), (signal.SIGINT, 1.5), (signal.SIGTERM, 0.3), (signal.SIGHUP, 1.5)],
 )
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_stop_is_one_line_at_any_moment(name, delay, number, tmp_path):
-    process = started(name, tmp_path, stdin=subprocess.PIPE)
+def test_a_stop_is_one_line_at_any_moment(name, delay, number, started):
+    process = started(name, stdin=subprocess.PIPE)
     end = time.monotonic() + 60
     while not catches(process):
         assert time.monotonic() < end
@@ -64,16 +74,47 @@ def test_a_stop_is_one_line_at_any_moment(name, delay, number, tmp_path):
     assert lines[0].split(";")[0] == line
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path):
-    process = started("difficulty", tmp_path, stdin=subprocess.PIPE,
+SWALLOWS = """
+from workbench.stops import stop_in_one_line
+stop_in_one_line(__name__)
+import ctypes, time
+callback = ctypes.CFUNCTYPE(None)(lambda: time.sleep(0.5))
+class Finalizer:
+    def __del__(self):
+        time.sleep(0.5)
+print("ready", flush=True)
+for _ in range(3):
+    callback()
+    Finalizer()
+while True:
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.parametrize("delay", [0.2, 0.7])
+def test_a_stop_in_a_callback_or_a_finalizer_is_not_lost(delay, number):
+    """Both swallow what is raised in them: numba's compiler calls back while it writes its cache."""
+    with subprocess.Popen([sys.executable, "-c", SWALLOWS], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        process.send_signal(number)
+        try:
+            said = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    assert (process.returncode, said.strip()) == STATUS[number]
+
+
+def test_a_signal_that_is_ignored_stays_so(started):
+    process = started("difficulty", stdin=subprocess.PIPE,
                       preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # fmt: skip
     while not catches(process):
         time.sleep(0.01)
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
     assert process.poll() is None
-    process.kill()
-    process.communicate()
 
 
 def alive(pid):
@@ -95,9 +136,9 @@ def _parent(path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_runs_end_with_the_comparison_that_started_them(number, tmp_path):
+def test_runs_end_with_the_comparison_that_started_them(number, started):
     """Only the parent gets the signal."""
-    process = started("compare", tmp_path, stdin=subprocess.DEVNULL)
+    process = started("compare", stdin=subprocess.DEVNULL)
     end = time.monotonic() + 120
     runs = []
     while not (runs := [pid for pid in children(process.pid) if alive(pid)]):
