@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from tqdm import tqdm
 
 from real_runs.comparison.cells import Cell, add_study_options, make_cells, whole
-from real_runs.comparison.tables import codes_of, paired, write_tables
+from real_runs.comparison.tables import codes_of, paired, records_of, write_tables
 from real_runs.runs.identity import OTHER_CODE, code_of
 from real_runs.runs.run import Run
 from real_runs.runs.signal import ANYWAY
@@ -59,7 +59,7 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
         rule, gates = run.make_controller()
         return code_of((rule, *gates), task)
 
-    todo = [cell for cell in cells if not cell.finished(code(cell.run))]
+    todo = [cell for cell in cells if not cell.finished(say, code(cell.run))]
 
     started: list[subprocess.Popen[str]] = []
 
@@ -83,6 +83,10 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
             for run in started:
                 run.terminate()
             raise
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,15 +114,16 @@ def study(options: argparse.Namespace) -> None:
     check_number("--threshold", threshold, 0, 1, open_low=True)
     with only_writer(out):
         if options.tables_only:
-            cells = [cell for cell in cells if cell.finished()]
+            cells = [cell for cell in cells if cell.finished(say)]
             if not cells:
                 raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
-            cells = paired(cells, lambda line: print(line, file=sys.stderr))
-            if len(codes := codes_of(cells)) > 1:
-                print(f"{out}: its runs are of different code: {', '.join(codes)}", file=sys.stderr)
+            cells = paired(cells, say)
         else:
             execute(cells, whole("--jobs", options.jobs), options.any_code, options.anyway)
-        print(write_tables(cells, out, threshold))
+        found = records_of(cells)
+        if options.tables_only and len(codes := codes_of(found)) > 1:
+            say(f"{out}: its runs are of different code: {', '.join(codes)}")
+        print(write_tables(found, out, threshold))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ from workbench.files import only_writer
 from workbench.pool import Pool
 from workbench.streams import Role, generator
 
+if TYPE_CHECKING:
+    from real_runs.runs.checkpoint import Checkpoint
+
+Floats = NDArray[np.float64]
 ASKED = ("scorer", *ASKING)
 
 
@@ -75,7 +80,7 @@ def measure(
     key = checkpoint.run_key(about)
     found = checkpoint.load(folder, key, say)
     if found:
-        done, successes, scores = found.step, found.state["successes"], found.state["scores"]
+        done, successes, scores = so_far(found, len(pool), attempts, chunk)
     with tqdm(total=len(pool), initial=done, unit="problem") as bar:
         for first in range(done, len(pool), chunk):
             items = np.arange(first, min(first + chunk, len(pool)))
@@ -100,6 +105,20 @@ def measure(
     else:
         shutil.rmtree(folder)
     return measured, stratum, float(scores.sum() / (attempts * len(pool)))
+
+
+def so_far(found: Checkpoint, size: int, attempts: int, chunk: int) -> tuple[int, NDArray[np.int64], Floats]:
+    """Problems that are measured, and (I,) successes and sums of scores. InputError where they cannot be."""
+    done = min(found.step, size)
+    successes, scores = (np.asarray(found.state.get(name)) for name in ("successes", "scores"))
+    kinds = successes.shape == scores.shape == (size,) and successes.dtype.kind == "i" and scores.dtype.kind == "f"
+    last = done == found.step and (done % chunk == 0 or done == size)
+    if not kinds or not last or not ((successes >= 0) & (successes <= scores) & (scores <= attempts)).all() or (
+        scores[done:].any()
+    ):
+        raise InputError(f"--out: must go on from the counts of {size} problems, got {found.path}; without it, the "
+                         "measurement goes on from the chunk before it")  # fmt: skip
+    return done, successes, scores
 
 
 def say(line: str) -> None:

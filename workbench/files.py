@@ -1,4 +1,4 @@
-"""Files written whole or not at all, one writer per folder."""
+"""Files written whole or not at all, and read again only as regular files; one writer per folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, shown, shown_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,10 @@ NAME_BYTES = 255  # of a file or a folder, on any usual disk
 
 class StorageError(OSError):
     """The disk refused: says which file and why; nothing half-written is left."""
+
+
+class DamagedFile(InputError):
+    """A file is not as this project wrote it: says which one and why. Not to be believed, but computed again."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -49,6 +54,44 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, opened to read, or what a link to one leads to. Raises DamagedFile for anything else.
+
+    A pipe that nobody writes to does not hold up the caller.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise DamagedFile(f"{shown_path(path)}: must be a file that can be read ({error.strerror or error})") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DamagedFile(f"{shown_path(path)}: must be a regular file, got a folder, a pipe or a device")
+    return os.fdopen(handle, "rb")
+
+
+def read_whole(path: Path) -> bytes:
+    """The content of a regular file (`open_regular`). Raises DamagedFile where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise DamagedFile(f"{shown_path(path)}: must be a file that can be read ({error.strerror or error})") from None
+
+
+def set_aside(path: Path) -> None:
+    """Make room for a file that is computed again: what is there is removed, a folder gets another name.
+
+    Raises StorageError where the disk refuses.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f".damaged-{secrets.token_hex(8)}"))
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot remove {path}: {error.strerror or error}") from error
+
+
 def to_parquet(frame: pd.DataFrame) -> bytes:
     """A table as Parquet bytes; the same table gives the same bytes."""
     import pyarrow as pa
@@ -70,14 +113,18 @@ def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
 def parquet_table(data: bytes, kept: Callable[[list[str]], list[str]] | None = None, **options: Any) -> pa.Table:
     """The Arrow table of Parquet bytes. kept: of its columns' names, those to read; options: of `ParquetFile`.
 
-    Read by this thread alone: a thread of Arrow that frees `data` while the interpreter ends aborts the process.
+    Raises ValueError for bytes that are none. Read by this thread alone: a thread of Arrow that frees `data` while the
+    interpreter ends aborts the process.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, **options) as file:
-        columns = kept(file.schema_arrow.names) if kept else None
-        return file.read(columns, use_threads=False)
+    try:
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, **options) as file:
+            columns = kept(file.schema_arrow.names) if kept else None
+            return file.read(columns, use_threads=False)
+    except (pa.ArrowException, OSError, KeyError) as error:  # KeyError: an option names a column that is not there
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def check_folder(field: str, value: Any) -> Path:
@@ -110,6 +157,12 @@ def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{field}: must be free, but another process is writing to '{folder}'") from None
-        for path in folder.glob(".part-*"):
-            path.unlink(missing_ok=True)
+        remove_drafts(folder)
         yield
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed writers left, and nothing that is no file of theirs."""
+    for path in folder.glob(".part-*"):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from workbench import kernels
 from workbench.errors import InputError, as_array, check_count, shown
 from workbench.streams import seed_array
 
+SAVED_AS = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}  # kinds of NumPy: of a state's value, and of one that is taken
 MOST_LANES = 2**24  # runs side by side: each has a state of its own
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -195,12 +196,23 @@ def raise_bad_reward(rewards: NDArray[np.float32], counts: NDArray[np.int64]) ->
 
 
 def check_state(given: dict[str, Any], mine: dict[str, Any], free: set[str]) -> None:
-    """InputError unless a state dict has my fields and, apart from `free` ones, my shapes."""
+    """InputError unless a state dict has my fields, kinds of numbers and shapes; `free` ones may be wider or not."""
     if not isinstance(given, Mapping):
         raise InputError(f"state: must be what state_dict returns, got {shown(given)}")
     if given.keys() != mine.keys():
         odd = sorted(given.keys() ^ mine.keys())
         raise InputError(f"state: must have the fields {', '.join(sorted(mine))}; differs in {', '.join(odd)}")
     for name, value in mine.items():
-        if name not in free and np.shape(given[name]) != np.shape(value):
-            raise InputError(f"state.{name}: must have shape {np.shape(value)}, got {np.shape(given[name])}")
+        if isinstance(value, str):
+            continue
+        expected, array = np.asarray(value), as_array(f"state.{name}", given[name], "numbers as they were saved")
+        shapes = (array.shape[:1], expected.shape[:1]) if name in free else (array.shape, expected.shape)
+        if shapes[0] != shapes[1] or array.ndim != expected.ndim:
+            raise InputError(f"state.{name}: must have shape {expected.shape}, got {array.shape}")
+        if array.size and (array.dtype.kind not in SAVED_AS[expected.dtype.kind] or not _holds(expected.dtype, array)):
+            raise InputError(f"state.{name}: must be of type {expected.dtype}, got {array.dtype}")
+
+
+def _holds(kind: np.dtype[Any], array: NDArray[Any]) -> bool:
+    """Whether whole numbers are within the range of a type."""
+    return kind.kind not in "iu" or bool((array >= np.iinfo(kind).min).all() and (array <= np.iinfo(kind).max).all())

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from real_runs.runs.finished import Finished, read_finished, read_manifest
 from real_runs.runs.identity import as_now, check_code, check_same
 from real_runs.runs.run import OPTIONS, Run, add_options, command_line, read_options
 from real_runs.runs.settings import read_texts, value_of
 from workbench.commands import whole_or_text
 from workbench.errors import InputError, check_count
+from workbench.files import DamagedFile
 from workbench.labels import Settings, label_of
 from workbench.pool.layouts import name_of, split_sources
 from workbench.registry import BASELINE, owner_and_field, parts_of
@@ -48,21 +49,33 @@ class Cell:
         """Its name in tables: the controller with its settings."""
         return label_of(self.run.controller, tuple(self.run.controller_settings.items()))
 
-    def finished(self, code: Mapping[str, Any] | None = None) -> bool:
+    def finished(self, warn: Callable[[str], object], code: Mapping[str, Any] | None = None) -> bool:
         """Whether the run ended here with these very settings; InputError if other ones did.
 
+        warn: told, in a line, of a damaged record, which is of no finished run.
         code: what today's code is (`code_of`), and InputError if other code did; None takes any.
         """
-        path = self.folder / "manifest.json"
-        if not path.is_file():
+        try:
+            found = self.record()
+        except DamagedFile as error:
+            warn(f"a run's record is damaged, so that it is not finished: {error}")
             return False
-        manifest = json.loads(path.read_text())
+        if found is not None and code is not None:
+            check_code("--out", found.manifest, {"code": code}, str(self.folder), any_code=False)
+        return found is not None
+
+    def record(self) -> Finished | None:
+        """What the run wrote here at its end, None where it did not end.
+
+        Raises InputError where one of other settings ended here, and DamagedFile where a file is not as it was written.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            return None
         mine = asdict(self.run) | {"settings": dict(self.run.settings)}
         there = {name: value for name, value in as_now(manifest, "run").items() if name in mine}
         check_same("--out", "hold runs of the same settings", self.folder, there, mine)
-        if code is not None:
-            check_code("--out", manifest, {"code": code}, str(self.folder), any_code=False)
-        return True
+        return read_finished(self.folder, manifest, self.run)
 
     def command(self, *flags: str) -> list[str]:
         """The command line of train.py that begins the run or goes on with it; flags: further options."""

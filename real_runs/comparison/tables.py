@@ -14,6 +14,7 @@ import pandas as pd
 from real_runs.comparison.cells import Cell
 from real_runs.runs.events import BELOW, CONSTANT, CUT, GAP, fall
 from real_runs.runs.execute import make_pool
+from real_runs.runs.finished import Finished
 from real_runs.runs.run import UNSPENT, Run
 from real_runs.tasks.named import make_task
 from workbench.analysis import stats
@@ -30,7 +31,19 @@ MATCH = 0.6  # of a run
 DIVERGED = "Diverged, and kept in the table"
 
 
-def curves_of(cells: Iterable[Cell]) -> pd.DataFrame:
+Ran = tuple[Cell, Finished]
+
+
+def records_of(cells: Iterable[Cell]) -> list[Ran]:
+    """The cells with what their runs wrote. Raises InputError, in one line, for one that is not finished or damaged."""
+    found = [(cell, cell.record()) for cell in cells]
+    for cell, record in found:
+        if record is None:
+            raise InputError(f"--out: must hold a finished run, got none in '{cell.folder}'")
+    return [(cell, record) for cell, record in found if record is not None]
+
+
+def curves_of(found: Iterable[Ran]) -> pd.DataFrame:
     """Records of all runs in the simulation's schema.
 
     step: of the budget, so that a step costs the same in every arm: batch x rollouts completions, as many tokens (their
@@ -39,9 +52,8 @@ def curves_of(cells: Iterable[Cell]) -> pd.DataFrame:
     is interpolated linearly onto the common steps.
     """
     tables = []
-    for cell in cells:
-        run = cell.run
-        steps, evals = pd.read_csv(cell.folder / "steps.csv"), pd.read_csv(cell.folder / "evals.csv")
+    for cell, record in found:
+        run, steps, evals = cell.run, record.steps, record.evals
         success = evals.pivot(index="step", columns="stratum", values="success")
         rollouts = np.concatenate([[0], steps["rollouts"].to_numpy()])  # generated so far, by update, from 0
         unit = run.budget.partition(":")[0]
@@ -73,13 +85,13 @@ def curves_of(cells: Iterable[Cell]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def events_of(cells: Iterable[Cell]) -> pd.DataFrame:
+def events_of(found: Iterable[Ran]) -> pd.DataFrame:
     """A row per run: what went wrong, from its manifest and evaluations. below_start: 1 where success fell, else 0."""
     rows = []
-    for cell in cells:
-        told = json.loads((cell.folder / "manifest.json").read_text())["events"]
-        fell = fall(pd.read_csv(cell.folder / "evals.csv"))  # which earlier versions did not tell
-        events = [event for event in told if not event.startswith(BELOW)] + ([fell] if fell else [])
+    for cell, record in found:
+        fell = fall(record.evals)  # which earlier versions did not tell
+        told = [event for event in record.manifest["events"] if not event.startswith(BELOW)]
+        events = told + ([fell] if fell else [])
         row = dict(zip(RUN, (cell.pool, cell.learner, cell.controller, cell.run.seed), strict=True))
         rows.append(row | {"below_start": int(bool(fell)), "events": events, "folder": str(cell.folder)})
     return pd.DataFrame(rows)
@@ -103,10 +115,10 @@ def paired(cells: list[Cell], warn: Callable[[str], object]) -> list[Cell]:
     return kept
 
 
-def codes_of(cells: Iterable[Cell]) -> list[str]:
+def codes_of(found: Iterable[Ran]) -> list[str]:
     """Digests of this project's code that the runs were computed with."""
-    manifests = (json.loads((cell.folder / "manifest.json").read_text()) for cell in cells)
-    return sorted({manifest.get("code", {}).get("project", "an earlier version") for manifest in manifests})
+    codes = (record.manifest.get("code", {}) for _, record in found)
+    return sorted({code.get("project", "an earlier version") for code in codes})
 
 
 def with_costs(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -235,10 +247,10 @@ def told_by_kind(events: pd.DataFrame) -> dict[str, list[str]]:
     return told
 
 
-def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
+def write_tables(found: list[Ran], out: Path, threshold: float) -> str:
     from workbench import figures
 
-    curves, events = curves_of(cells), events_of(cells)
+    curves, events = curves_of(found), events_of(found)
     horizon = int(curves["step"].max())
     runs = with_costs(runs_table(curves, threshold), curves)
     runs = runs.merge(events[[*RUN, "below_start"]], on=RUN)
@@ -261,18 +273,18 @@ def write_tables(cells: list[Cell], out: Path, threshold: float) -> str:
         except InputError as error:  # more than a page can show: the tables have it
             print(f"{name}: not drawn ({error})", file=sys.stderr)
     told = told_by_kind(events)
-    about = json.loads((cells[0].folder / "manifest.json").read_text())
-    seconds = sum(json.loads((cell.folder / "manifest.json").read_text())["seconds"] for cell in cells)
+    about = found[0][1].manifest
+    seconds = sum(record.manifest["seconds"] for _, record in found)
     manifest = {
         "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
-        "git_commit": git_commit(), "runs": len(cells), "seconds": round(seconds), "machine": about["machine"],
-        "versions": about["versions"], "model": about["model"], "threshold": threshold, "code": codes_of(cells),
+        "git_commit": git_commit(), "runs": len(found), "seconds": round(seconds), "machine": about["machine"],
+        "versions": about["versions"], "model": about["model"], "threshold": threshold, "code": codes_of(found),
         "events": told,
     }  # fmt: skip
     write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
     text = report(runs, summary, horizon) + settings_told(summary, curves) + answers_told(curves)
     text += extra_steps_told(curves)
-    costs = label_costs(cell.run for cell in cells)
+    costs = label_costs(cell.run for cell, _ in found)
     text += "\n\nCost of the difficulty labels:\n" + "\n".join(costs) if costs else ""
     if DIVERGED not in told:
         text += "\n\nNo run diverged."

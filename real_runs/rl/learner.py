@@ -23,6 +23,8 @@ from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 Scorer = Callable[[str, str], float]
+COUNTERS = ("updates", "turn", "faults", "tokens")  # of a state
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
 STATS = ("kl", "entropy", "policy_loss", "value_loss", "grad_norm", "logp_gap_mean", "logp_gap_max", "trained_share")
 
 
@@ -483,10 +485,13 @@ class PPOLearner:
             state |= {f"critic.{name}": _on_host(tensor) for name, tensor in self.critic.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             state |= {f"adam.{index}.{name}": _on_host(value) for name, value in moments.items()}
-        return state | {name: getattr(self, name) for name in ("updates", "turn", "faults", "tokens")}
+        return state | {name: getattr(self, name) for name in COUNTERS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict` of a learner with the same model, algorithm and settings."""
+        """Continue from a `state_dict` of a learner with the same model, algorithm and settings.
+
+        Raises InputError for any other: names, shapes and kinds of numbers must be those of this learner.
+        """
         state = {name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
         with torch.no_grad():
             for name, parameter in self.policy.named_trainable():
@@ -497,13 +502,19 @@ class PPOLearner:
                 _same_shape(f"critic.{name}", tensor, state)
             self.critic.load_state_dict({name: state[f"critic.{name}"] for name in self.critic.state_dict()})
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            if key.startswith("adam."):
-                _, index, name = key.split(".")
-                moments.setdefault(int(index), {})[name] = value.clone()
+        sizes = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        known = {f"adam.{index}.{name}": (index, name) for index in range(len(sizes)) for name in MOMENTS}
+        for key in (key for key in state if key.startswith("adam.")):
+            if key not in known:
+                raise InputError(f"state.{shown(key)}: must be a moment of one of {len(sizes)} parameters")
+            index, name = known[key]
+            _same_shape(key, sizes[index] if name != "step" else torch.zeros(()), state)
+            moments.setdefault(index, {})[name] = state[key].clone()
+        if any(len(own) < len(MOMENTS) for own in moments.values()) or len(moments) not in (0, len(sizes)):
+            raise InputError(f"state.adam: must have {', '.join(MOMENTS)} of each parameter, or of none")
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
-        for name in ("updates", "turn", "faults", "tokens"):
-            setattr(self, name, int(state[name]))
+        for name in COUNTERS:
+            setattr(self, name, check_count(f"state.{name}", state.get(name), 0, 2**63 - 1))
         self._pending = []
 
 
@@ -518,6 +529,9 @@ def _there(value: Any) -> bool:
 
 
 def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
-    if name not in state or tuple(state[name].shape) != tuple(mine.shape):
-        got = tuple(state[name].shape) if name in state else "nothing"
+    given = state.get(name)
+    if not isinstance(given, Tensor) or given.shape != mine.shape:
+        got = tuple(given.shape) if isinstance(given, Tensor) else "nothing"
         raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
+    if given.is_floating_point() != mine.is_floating_point():
+        raise InputError(f"state.{name}: must be of type {mine.dtype}, got {given.dtype}")

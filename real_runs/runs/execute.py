@@ -71,11 +71,11 @@ def execute(
     record, start = RunRecord(), 0
     about = identity(run, pool, heldout, (rule, gates), task, policy)
     folder, key = out / "checkpoints", key_of(about)
-    if resume and finished(out, about, any_code):
+    if resume and finished(out, run, about, say, any_code):
         say(f"{out}: this run is complete")
         return
     if resume:
-        start = restore(folder, about, controller, learner, record, any_code)
+        start = restore(folder, about, controller, learner, record, say, any_code)
     elif any(folder.glob("step-*")):
         raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
     if run.pool not in ("", *SHAPES) or isinstance(task.source, PromptFile):

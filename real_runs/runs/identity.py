@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import platform
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
@@ -15,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import workbench
+from real_runs.runs.finished import read_finished, read_manifest
+from real_runs.runs.record import MANIFEST
 from real_runs.runs.run import Run
 from real_runs.tasks.prompting import AS_IT_IS
 from real_runs.tasks.task import Task
 from workbench import Controller
 from workbench.errors import InputError, shown
+from workbench.files import DamagedFile
 from workbench.pool import Pool
 from workbench.study.identity import describe, digest_of_files, git_commit, outside_classes, outside_sources
 
@@ -110,7 +112,7 @@ def as_now(there: Mapping[str, Any], name: str, about: Mapping[str, Any] | None 
     if name == "prompting" and name not in there:
         return AS_IT_IS.as_json()
     value = there.get(name)
-    return asdict(Run()) | {"settings": {}} | value if name == "run" and value is not None else value
+    return asdict(Run()) | {"settings": {}} | value if name == "run" and isinstance(value, Mapping) else value
 
 
 def check_same(field: str, must: str, where: object, there: Any, mine: Any) -> None:
@@ -136,40 +138,48 @@ def _difference(name: str, had: Any, have: Any) -> tuple[str, Any, Any] | None:
 
 def check_code(field: str, there: Mapping[str, Any], about: Mapping[str, Any], what: str, any_code: bool) -> None:
     """InputError if something was computed by other code than today's, unless `any_code`."""
-    had, have = there.get("code") or {}, about["code"]
+    had, have = there.get("code"), about["code"]
+    had = had if isinstance(had, Mapping) else {}
     differ = [name for name in have if had.get(name) != have[name]]
     if differ and not any_code:
         name = differ[0]
+        told = " ".join(str(had.get(name, "of an earlier version")).split())[:80]
         raise InputError(
-            f"{field}: must be of the same code, but {what} has {name} {had.get(name, 'of an earlier version')}, not "
+            f"{field}: must be of the same code, but {what} has {name} {told}, not "
             f"{have[name]}; {OTHER_CODE} takes it nevertheless"
         )
 
 
-def finished(out: Path, about: dict[str, Any], any_code: bool = False) -> bool:
-    """Whether `out` holds the record of this very run. InputError if other code made it, unless `any_code`."""
-    path = out / "manifest.json"
-    if not path.is_file():
+def finished(
+    out: Path, run: Run, about: dict[str, Any], warn: Callable[[str], object], any_code: bool = False
+) -> bool:
+    """Whether `out` holds the record of this very run, whole. InputError if other code made it, unless `any_code`.
+
+    warn: told, in a line, of a damaged record, which is then written again.
+    """
+    try:
+        manifest = read_manifest(out)
+        if manifest is None or not same_run(manifest, about):
+            return False
+        check_code("--resume", manifest, about, str(out / MANIFEST), any_code)
+        read_finished(out, manifest, run)
+    except DamagedFile as error:
+        warn(f"the record of the run is damaged and will be written again: {error}")
         return False
-    manifest = json.loads(path.read_text())
-    if not same_run(manifest, about):
-        return False
-    check_code("--resume", manifest, about, str(path), any_code)
     return True
 
 
 def restore(
-    folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any, any_code: bool = False
-) -> int:
+    folder: Path, about: dict[str, Any], controller: Controller, learner: Any, record: Any,
+    warn: Callable[[str], object], any_code: bool = False,
+) -> int:  # fmt: skip
     """Load the last sound checkpoint of this run; returns its step, 0 if there is none.
 
-    Checkpoints of other runs are left and named in a line. Raises InputError, in one line, where the folder holds
-    those of another run only, and where other code made this run's, unless `any_code`.
+    warn: told, in a line, of damaged checkpoints and of those of other runs, which are left. Raises InputError, in one
+    line, where the folder holds those of another run only, where other code made this run's, unless `any_code`, and
+    where the state of one is not a run's.
     """
     from real_runs.runs import checkpoint
-
-    def warn(line: str) -> None:
-        print(line, file=sys.stderr)
 
     run = key_of(about)
     checkpoint.adopt(folder, run, lambda notes: same_run(notes, about))
@@ -190,7 +200,12 @@ def restore(
     def part(of: str) -> dict[str, Any]:
         return {key.split(".", 1)[1]: value for key, value in found.state.items() if key.startswith(f"{of}.")}
 
-    controller.load_state_dict(part("controller"))
-    learner.load_state_dict(part("learner"))
-    record.load_state_dict(part("record"))
+    try:
+        for name, taker in (("controller", controller), ("learner", learner), ("record", record)):
+            taker.load_state_dict(part(name))
+        if not controller.step == learner.updates == len(record.steps) == found.step:
+            raise InputError(f"step: must be {controller.step}, as the controller's, got {found.step}")
+    except InputError as error:
+        raise InputError(f"--resume: must continue from a run's state, got {found.path} ({error}); without it, "
+                         "the run goes on from the checkpoint before it") from None  # fmt: skip
     return found.step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from real_runs.tasks.task import FULL
+from workbench.errors import InputError, check_one_number, shown
 from workbench.files import to_parquet, write_whole
 
 STEP_COLUMNS = (
@@ -20,6 +22,9 @@ STEP_COLUMNS = (
     "logp_gap_mean", "logp_gap_max", "cut_share", "trained_share",
 )  # fmt: skip  # new ones at the end: checkpoints of earlier versions lack them
 EVAL_COLUMNS = ("step", "stratum", "success", "n", "readable")  # likewise
+GROUP_COLUMNS = {"step": "i", "item": "i", "successes": "f", "attempts": "i", "admitted": "b"}  # name: kind of number
+FILES = ("steps.csv", "evals.csv", "rollouts.parquet")
+MANIFEST = "manifest.json"  # written last
 
 
 class RunRecord:
@@ -63,17 +68,20 @@ class RunRecord:
     # ------------------------------------------------------------------------------------------------ files
 
     def write(self, out: Path, manifest: dict[str, Any]) -> None:
+        """Write the files, and at last the manifest with their digests."""
         whole = ["step", "rollouts", "tokens", "batches", "admitted", "faults"]
         steps = pd.DataFrame(self.steps, columns=list(STEP_COLUMNS)).astype(dict.fromkeys(whole, np.int64))
         evals = pd.DataFrame(self.evals, columns=list(EVAL_COLUMNS))
         evals = evals.astype({"step": np.int64, "stratum": np.int64, "n": np.int64})
         groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
-        table = pd.DataFrame(groups, columns=["step", "item", "successes", "attempts", "admitted"])
+        table = pd.DataFrame(groups, columns=list(GROUP_COLUMNS))
         table = table.astype({"step": np.int64, "item": np.int64, "attempts": np.int64, "admitted": bool})
-        write_whole(out / "steps.csv", steps.to_csv(index=False, float_format="%.7g").encode())
-        write_whole(out / "evals.csv", evals.to_csv(index=False, float_format="%.7g").encode())
-        write_whole(out / "rollouts.parquet", to_parquet(table))
-        write_whole(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+        csv = (frame.to_csv(index=False, float_format="%.7g").encode() for frame in (steps, evals))
+        files = dict(zip(FILES, (*csv, to_parquet(table)), strict=True))
+        for name, data in files.items():
+            write_whole(out / name, data)
+        manifest = manifest | {"files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+        write_whole(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     # ---------------------------------------------------------------------------------------------- checkpoint
 
@@ -85,6 +93,13 @@ class RunRecord:
         return state if self.signal is None else state | {f"signal.{name}": x for name, x in self.signal.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`, of an earlier version, too. Raises InputError for anything else."""
+        widths = {"steps": len(STEP_COLUMNS), "evals": len(EVAL_COLUMNS), "groups": len(GROUP_COLUMNS)}
+        for name, width in widths.items():
+            rows = np.asarray(state.get(name))
+            if rows.ndim != 2 or rows.shape[1] > width or rows.dtype != np.float64:
+                raise InputError(f"record.{name}: must be numbers in at most {width} columns, got {shown(rows)}")
+        check_one_number("record.seconds", state.get("seconds"), 0)
         blank = dict.fromkeys(STEP_COLUMNS, math.nan)
         self.steps = [blank | dict(zip(STEP_COLUMNS, map(float, row), strict=False)) for row in state["steps"]]
         unread = dict.fromkeys(EVAL_COLUMNS, math.nan)

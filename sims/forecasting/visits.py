@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.errors import InputError
+from workbench.files import read_whole
+from workbench.tables.formats import read_csv
 
 COLUMNS = ("item", "visit", "successes", "attempts")
 MOST = 10**9  # visits, attempts
@@ -50,9 +55,12 @@ class VisitLog:
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A log with at least these columns, no cell of them blank. InputError in one line for what cannot be used."""
     try:
-        table = pd.read_csv(path, low_memory=False)  # so that a column is all numbers or all words
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        data = read_whole(path)
+        data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
+        read_csv(data)  # raises where a column comes twice and where rows have other lengths, which pandas takes
+        table = pd.read_csv(io.BytesIO(data), low_memory=False)  # so that a column is all numbers or all words
+    except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got '{path}' ({reason})") from None
     missing = [name for name in columns if name not in table]
     if missing:

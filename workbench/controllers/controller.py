@@ -397,7 +397,7 @@ class Controller:
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
-        given = json.loads(str(state["settings"]))
+        given = _read_settings(state["settings"])
         for name, value in self._settings().items():
             if name not in given or given[name] != value:
                 raise InputError(f"state.{name}: must be this controller's, {shown(value)}, got "
@@ -415,11 +415,12 @@ class Controller:
         self.rule.check_state(restored[0], self.pool)
         for gate, part in zip(self.gates, restored[1:], strict=True):
             gate.check_state(part, self.pool)
+        counts = {name: check_count(f"state.{name}", int(state[name]), 0, 2**63 - 1)
+                  for name in ("step", "turn", *FEEDBACK_COUNTS)}  # fmt: skip
         self.state, self.gate_states = restored[0], restored[1:]
-        self.step, self.turn = int(state["step"]), int(state["turn"])
         self._answered = bool(state["answered"])
-        for name in FEEDBACK_COUNTS:
-            setattr(self, name, int(state[name]))
+        for name, value in counts.items():
+            setattr(self, name, value)
         self._handed_out = np.empty((self.lanes, 0), np.int64)  # an array handed out before loading is not this batch
         for name in LANE_ARRAYS:
             setattr(self, name, np.array(state[name.strip("_")], getattr(self, name).dtype))
@@ -440,6 +441,17 @@ def _check_new_state(field: str, part: Rule | Gate, state: Any, lanes: int) -> N
                 f"{field}: must keep the state in a NamedTuple of arrays of numbers with one row per lane "
                 f"({lanes}, ...), but {entry} of {name}.init is {found}"
             )
+
+
+def _read_settings(text: Any) -> dict[str, Any]:
+    """Hyper-parameters as a state has them; InputError for a text that is no JSON object."""
+    try:
+        found = json.loads(str(text))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"state.settings: must be a JSON object of hyper-parameters, got {shown(text)}")
+    return found
 
 
 def _plain(value: Any) -> Any:

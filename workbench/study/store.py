@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from workbench.files import parquet_bytes, parquet_table, write_whole
+from workbench.files import (
+    DamagedFile,
+    parquet_bytes,
+    parquet_table,
+    read_whole,
+    remove_drafts,
+    set_aside,
+    write_whole,
+)
 
 
 class CellStore:
     """Finished cells of a sweep, in files named by the SHA-256 of their content.
 
     A file that does not hash to its name is truncated or corrupt: it is named, removed, and its cells are computed
-    again. Writers never touch each other's files, and a killed writer leaves at most a `.part-*` file.
+    again. So is one that is no table of records, or of another form than most of those that are wanted. Writers never
+    touch each other's files, and a killed writer leaves at most a `.part-*` file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,15 +45,26 @@ class CellStore:
 
     def read(self, wanted: set[str]) -> tuple[pd.DataFrame, list[str]]:
         """Records of the wanted cells, each once, and a line for each damaged file. `cell` is categorical."""
-        parts: list[pa.Table] = []
-        damaged, found = [], set[str]()
+        damaged, tables = [], dict[Path, pa.Table]()
+
+        def give_up(path: Path, reason: object) -> None:
+            damaged.append(f"damaged result file {path}: its cells will be computed again ({reason})")
+            set_aside(path)
+
         for path in sorted(self.folder.glob("[!.]*.parquet")):  # not the drafts of other writers
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != path.stem:
-                damaged.append(f"damaged result file {path}: its cells will be computed again")
-                path.unlink()
+            try:
+                table = _table(path)
+            except DamagedFile as error:
+                give_up(path, error)
                 continue
-            table = parquet_table(data, read_dictionary=["cell"])
+            if wanted.intersection(table["cell"].unique().to_pylist()):
+                tables[path] = table
+        forms = Counter(map(_form, tables.values()))
+        parts, found = [], set[str]()
+        for path, table in tables.items():
+            if _form(table) != forms.most_common(1)[0][0]:
+                give_up(path, "it must have the columns, and the records of each cell, that the others have")
+                continue
             cells = set(table["cell"].unique().to_pylist())
             fresh = (cells & wanted) - found
             if fresh:
@@ -58,8 +79,33 @@ class CellStore:
 
     def sweep_up(self) -> None:
         """Remove what killed writers left. Only for the holder of the folder's lock."""
-        for path in self.folder.glob(".part-*"):
-            path.unlink(missing_ok=True)
+        remove_drafts(self.folder)
+
+
+def _table(path: Path) -> pa.Table:
+    """The records of a file, each of its cells with as many. Raises DamagedFile for anything else."""
+    data = read_whole(path)
+    if hashlib.sha256(data).hexdigest() != path.stem:
+        raise DamagedFile("it must have the content that its name tells")
+    try:
+        table = parquet_table(data, read_dictionary=["cell"])
+    except ValueError as error:
+        raise DamagedFile(f"it must be a Parquet file, {error}") from None
+    types = dict(zip(table.column_names, table.schema.types, strict=True))
+    cell, step = types.pop("cell", None), types.get("step")
+    if cell != pa.dictionary(pa.int32(), pa.string()) or step is None or not pa.types.is_integer(step):
+        raise DamagedFile("it must have the columns cell, of text, and step, of whole numbers")
+    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in types.values())
+    if not numbers or len(types) + 1 < table.num_columns or any(column.null_count for column in table.columns):
+        raise DamagedFile("it must have a number in each other column of every record")
+    if len(pc.unique(pc.value_counts(table["cell"]).field("counts"))) != 1:
+        raise DamagedFile("it must have as many records of each cell")
+    return table
+
+
+def _form(table: pa.Table) -> tuple[str, int]:
+    """The columns with their types, and how many records a cell has."""
+    return str(table.schema.remove_metadata()), len(table) // len(table["cell"].unique())
 
 
 class Records:

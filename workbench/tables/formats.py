@@ -188,7 +188,7 @@ def read_jsonl(data: bytes, _wanted: Any = None) -> dict[str, Any]:
     rows = []
     for number, line in lines:
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = json.loads(line, object_pairs_hook=once)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
         if not isinstance(row, dict):
@@ -204,7 +204,7 @@ def read_json(data: bytes, _wanted: Any = None) -> dict[str, Any]:
     """
     text = data.decode("utf-8-sig")
     try:
-        found = json.loads(text, object_pairs_hook=_once)
+        found = json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return read_jsonl(data)
@@ -234,7 +234,7 @@ def _of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object as a dict; ValueError where a name comes twice, of which `json` would keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
