@@ -116,8 +116,8 @@ def so_far(found: Checkpoint, size: int, attempts: int, chunk: int) -> tuple[int
     if not kinds or not last or not ((successes >= 0) & (successes <= scores) & (scores <= attempts)).all() or (
         scores[done:].any()
     ):
-        raise InputError(f"--out: must go on from the counts of {size} problems, got {found.path}; without it, the "
-                         "measurement goes on from the chunk before it")  # fmt: skip
+        raise InputError(f"--out: must go on from the counts of {size} problems, got {found.path}; once it is "
+                         "removed, the one before it is used")  # fmt: skip
     return done, successes, scores
 
 

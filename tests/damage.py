@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,14 @@ def put(path, data):
     """These bytes in the place of a file, which is no longer the one that others may be linked to."""
     path.unlink()
     path.write_bytes(data)
+
+
+def emptied(path):
+    """Nothing is there any more."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _cut(share):
@@ -72,7 +81,7 @@ def in_json(text, top=()):
     """Name -> another text of a JSON object: each entry (and each of an entry in `top`) gone or of an odd value."""
     found = json.loads(text)
     cases = {f"whole {name}": value for name, value in ODD.items()}
-    cases |= {"twice": text.rstrip()[:-1] + ', "run": {}}', "words": text + "words"}
+    cases |= {"twice": f'{text.rstrip()[:-1]}, "{next(iter(found))}": {{}}}}', "words": text + "words"}
     for key in found:
         cases[f"without {key}"] = json.dumps({name: value for name, value in found.items() if name != key})
         for name, odd in ODD.items():
@@ -92,15 +101,15 @@ def _with(found, key, odd):
                            for name, value in found.items()) + "}"  # fmt: skip
 
 
-def in_table(frame):
-    """Name -> another table."""
+def in_table(frame, of=None):
+    """Name -> another table. of: the columns that get odd values, by default all."""
     cases = {
         "no rows": frame.iloc[:0], "without last row": frame.iloc[:-1], "without first row": frame.iloc[1:],
         "rows twice": pd.concat([frame, frame]), "last row twice": pd.concat([frame, frame.iloc[-1:]]),
         "shuffled": frame.sample(frac=1, random_state=1), "another column": frame.assign(another=1.0),
         "renamed": frame.rename(columns={frame.columns[0]: "x"}), "no columns": frame[[]],
     }  # fmt: skip
-    for name in frame:
+    for name in frame if of is None else of:
         cases[f"without {name}"] = frame.drop(columns=name)
         for kind, odd in ODD_CELLS.items():
             cases[f"{name} {kind}"] = frame.assign(**{name: [*frame[name].tolist()[:-1], odd]})
@@ -115,10 +124,10 @@ def as_csv(frame):
     return frame.to_csv(index=False).encode()
 
 
-def in_csv(data):
+def in_csv(data, of=None):
     """Name -> other bytes of a .csv file: its tables, and what only text can be."""
     lines = data.decode().splitlines()
-    cases = {name: as_csv(frame) for name, frame in in_table(pd.read_csv(io.BytesIO(data))).items()}
+    cases = {name: as_csv(frame) for name, frame in in_table(pd.read_csv(io.BytesIO(data)), of).items()}
     texts = {
         "column twice": [f"{lines[0]},{lines[0].split(',')[0]}", *(f"{line},1" for line in lines[1:])],
         "long rows": [lines[0], *(f"{line},1" for line in lines[1:])],
@@ -139,7 +148,7 @@ def parquet(frame):
         return bytes(frame.astype({name: str for name in frame if frame[name].dtype == object}).to_parquet(index=False))
 
 
-def in_parquet(data):
+def in_parquet(data, of=None):
     """Name -> other bytes of a Parquet file."""
-    cases = {name: parquet(frame) for name, frame in in_table(pd.read_parquet(io.BytesIO(data))).items()}
+    cases = {name: parquet(frame) for name, frame in in_table(pd.read_parquet(io.BytesIO(data)), of).items()}
     return cases | {"csv": as_csv(pd.read_parquet(io.BytesIO(data)))}

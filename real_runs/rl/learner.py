@@ -535,3 +535,6 @@ def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
         raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
     if given.is_floating_point() != mine.is_floating_point():
         raise InputError(f"state.{name}: must be of type {mine.dtype}, got {given.dtype}")
+    if not torch.isfinite(given).all():
+        odd = int((~torch.isfinite(given)).sum())
+        raise InputError(f"state.{name}: must be finite, got {odd} numbers that are not")

@@ -206,6 +206,6 @@ def restore(
         if not controller.step == learner.updates == len(record.steps) == found.step:
             raise InputError(f"step: must be {controller.step}, as the controller's, got {found.step}")
     except InputError as error:
-        raise InputError(f"--resume: must continue from a run's state, got {found.path} ({error}); without it, "
-                         "the run goes on from the checkpoint before it") from None  # fmt: skip
+        raise InputError(f"--resume: must continue from a run's state, got {found.path} ({error}); once it is "
+                         "removed, the one before it is used") from None  # fmt: skip
     return found.step

@@ -23,6 +23,8 @@ STEP_COLUMNS = (
 )  # fmt: skip  # new ones at the end: checkpoints of earlier versions lack them
 EVAL_COLUMNS = ("step", "stratum", "success", "n", "readable")  # likewise
 GROUP_COLUMNS = {"step": "i", "item": "i", "successes": "f", "attempts": "i", "admitted": "b"}  # name: kind of number
+COLUMNS = {"steps": STEP_COLUMNS, "evals": EVAL_COLUMNS, "groups": tuple(GROUP_COLUMNS)}
+WHOLE = ("step", "rollouts", "tokens", "batches", "admitted", "faults", "stratum", "n", "item", "attempts")  # in any
 FILES = ("steps.csv", "evals.csv", "rollouts.parquet")
 MANIFEST = "manifest.json"  # written last
 
@@ -69,8 +71,8 @@ class RunRecord:
 
     def write(self, out: Path, manifest: dict[str, Any]) -> None:
         """Write the files, and at last the manifest with their digests."""
-        whole = ["step", "rollouts", "tokens", "batches", "admitted", "faults"]
-        steps = pd.DataFrame(self.steps, columns=list(STEP_COLUMNS)).astype(dict.fromkeys(whole, np.int64))
+        whole = {name: np.int64 for name in STEP_COLUMNS if name in WHOLE}
+        steps = pd.DataFrame(self.steps, columns=list(STEP_COLUMNS)).astype(whole)
         evals = pd.DataFrame(self.evals, columns=list(EVAL_COLUMNS))
         evals = evals.astype({"step": np.int64, "stratum": np.int64, "n": np.int64})
         groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
@@ -94,11 +96,13 @@ class RunRecord:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`, of an earlier version, too. Raises InputError for anything else."""
-        widths = {"steps": len(STEP_COLUMNS), "evals": len(EVAL_COLUMNS), "groups": len(GROUP_COLUMNS)}
-        for name, width in widths.items():
-            rows = np.asarray(state.get(name))
+        for name, columns in COLUMNS.items():
+            width, rows = len(columns), np.asarray(state.get(name))
             if rows.ndim != 2 or rows.shape[1] > width or rows.dtype != np.float64:
                 raise InputError(f"record.{name}: must be numbers in at most {width} columns, got {shown(rows)}")
+            whole = [column for column, kind in enumerate(columns[: rows.shape[1]]) if kind in WHOLE]
+            if not (np.isfinite(rows[:, whole]) & (rows[:, whole] >= 0)).all():
+                raise InputError(f"record.{name}: must be >= 0 in {', '.join(WHOLE)}, got {shown(rows)}")
         check_one_number("record.seconds", state.get("seconds"), 0)
         blank = dict.fromkeys(STEP_COLUMNS, math.nan)
         self.steps = [blank | dict(zip(STEP_COLUMNS, map(float, row), strict=False)) for row in state["steps"]]

@@ -79,7 +79,7 @@ def make_counts(table: pd.DataFrame, columns: Sequence[str], successes: str) -> 
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
         wrong = np.flatnonzero(~((values >= low) & (values <= MOST) & (values == np.floor(values))))
         if wrong.size:
-            got = f"{table[name].iloc[wrong[0]]} at row {wrong[0]}"
+            got = f"{str(table[name].iloc[wrong[0]])[:80]} at row {wrong[0]}"
             raise InputError(f"{name}: must be a whole number in [{low}, {MOST}], got {got}")
         table[name] = values.astype(np.int64)
     above = np.flatnonzero(table[successes] > table["attempts"])

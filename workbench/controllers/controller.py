@@ -30,7 +30,8 @@ from workbench.pool import WHOLE, Pool
 from workbench.streams import Role
 
 FEEDBACK_COUNTS = ("late_feedback", "repeated_feedback", "partial_feedback")
-LANE_ARRAYS = ("batches", "rollouts", "probed", "trained", "short_updates", "_active", "_seen", "_batch_difficulty",
+SPENT = ("batches", "rollouts", "probed", "trained", "short_updates")
+LANE_ARRAYS = (*SPENT, "_active", "_seen", "_batch_difficulty",
                "_batch", "_batch_before", "_mean_reward", "_silent")  # fmt: skip
 
 
@@ -396,7 +397,7 @@ class Controller:
         check_state(state, mine, free={"batch", "batch_before"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
-                raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {state[name]}")
+                raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {str(state[name])[:80]}")
         given = _read_settings(state["settings"])
         for name, value in self._settings().items():
             if name not in given or given[name] != value:
@@ -415,6 +416,8 @@ class Controller:
         self.rule.check_state(restored[0], self.pool)
         for gate, part in zip(self.gates, restored[1:], strict=True):
             gate.check_state(part, self.pool)
+        for name in SPENT:
+            check_count(f"state.{name}", int(np.min(state[name])), 0, 2**63 - 1)
         counts = {name: check_count(f"state.{name}", int(state[name]), 0, 2**63 - 1)
                   for name in ("step", "turn", *FEEDBACK_COUNTS)}  # fmt: skip
         self.state, self.gate_states = restored[0], restored[1:]

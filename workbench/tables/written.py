@@ -44,6 +44,8 @@ def read_numbers(
         return pd.read_csv(io.BytesIO(data), index_col=False)
 
     frame = _parsed(path, read_whole(path) if data is None else data, parse)
+    if frame.empty:
+        raise damaged(path, "a row at least, got none")
     for name in frame:
         if frame[name].dtype.kind not in "iuf":
             raise damaged(path, f"numbers in column {name}, got {shown(frame[name].iloc[0])}")

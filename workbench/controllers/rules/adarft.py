@@ -85,6 +85,9 @@ class AdaRFT(Rule):
         move = self.eta * np.tanh(self.alpha * (feedback.mean_reward - self.beta))
         return state._replace(target=np.minimum(np.maximum(state.target + move, self.low), self.high))
 
+    def check_state(self, state: Any, pool: Pool) -> None:
+        check_number("state.rule.target", state.target)
+
     def metrics(self, state: TargetState) -> dict[str, Floats]:
         at_bound = (state.target <= self.low) | (state.target >= self.high)
         return {"target_difficulty": state.target, "at_bound": at_bound.astype(np.float64)}
@@ -174,6 +177,7 @@ class AdaRFTCovering(AdaRFT):
         return CoveringState(state.target, used, len(rank) - np.count_nonzero(used, axis=1))
 
     def check_state(self, state: Any, pool: Pool) -> None:
+        super().check_state(state, pool)
         if not np.array_equal(state.left, len(pool) - np.count_nonzero(state.used, axis=1)):
             raise InputError(f"state.rule.left: must count the items not used, got {state.left}")
 
