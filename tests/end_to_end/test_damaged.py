@@ -506,7 +506,7 @@ def test_a_controllers_state_of_odd_values_is_refused_in_one_line_and_changes_no
         if isinstance(state[name], np.ndarray):
             cases |= {"shape": np.zeros((2, 2, 2)), "objects": np.full(state[name].shape, None, object)}
             cases["words"] = np.full(state[name].shape, "x")
-        for case, odd in cases.items():
+        for odd in cases.values():
             with pytest.raises(InputError) as caught:
                 fresh.load_state_dict(state | {name: odd})
             one_line(caught.value)
