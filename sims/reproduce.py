@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,12 +25,13 @@ from sims.paper import family, table1, transfer
 from sims.paper import findings as paper_findings
 from sims.paper.published import CELLS
 from workbench import figures
-from workbench.commands import Parser, exit_status
+from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.errors import InputError, check_choice, check_count
 from workbench.files import check_folder, only_writer, write_whole
 from workbench.registry import LAWS
 
 Study = Callable[[argparse.Namespace, Path], str]
+NUMBER: dict[str, Any] = {"metavar": "N", "type": whole_or_text}  # of an option
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,11 +39,11 @@ def parser() -> argparse.ArgumentParser:
     studies = p.add_subparsers(dest="study", metavar="STUDY", required=True, parser_class=Parser)
     real = studies.add_parser("real-run", allow_abbrev=False, help="fit learners to a real run's log and forecast it")
     real.add_argument("--log", metavar="CSV", required=True, help="a row per group: item,visit,successes,attempts")
-    real.add_argument("--fit-until", metavar="N", type=int, default=15, help="fit to visits 1 to N (default: 15)")
-    real.add_argument("--forecast-until", metavar="N", type=int, default=53, help="last visit forecast (default: 53)")
+    real.add_argument("--fit-until", **NUMBER, default=15, help="fit to visits 1 to N (default: 15)")
+    real.add_argument("--forecast-until", **NUMBER, default=53, help="last visit forecast (default: 53)")
     real.add_argument("--learners", metavar="A,B",
                       help=f"of {', '.join(LEARNERS)}, or all (default: all whose packages are installed)")
-    real.add_argument("--draws", metavar="N", type=int, default=200, help="simulated futures (default: 200)")
+    real.add_argument("--draws", **NUMBER, default=200, help="simulated futures (default: 200)")
     real.set_defaults(run=run_real, out="results/real-run")
     paper = [
         add_paper(studies, "table1", "extra steps to match AdaRFT: predicted and published", run_table1),
@@ -56,10 +58,10 @@ def parser() -> argparse.ArgumentParser:
     spread = studies.add_parser("transfer", allow_abbrev=False, help="gains in other categories than the trained one")
     spread.add_argument("--log", metavar="CSV", required=True, help=f"a row per item: {','.join(transfer.COLUMNS)}")
     spread.add_argument("--base", metavar="NAME", default=transfer.BASE, help="before training (default: %(default)s)")
-    spread.add_argument("--draws", metavar="N", type=int, default=2000, help="bootstrap samples (default: 2000)")
+    spread.add_argument("--draws", **NUMBER, default=2000, help="bootstrap samples (default: 2000)")
     spread.set_defaults(run=run_transfer, out="results/transfer")
     for study in (real, *paper, spread):
-        study.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+        study.add_argument("--seed", **NUMBER, default=0, help="(default: 0)")
         study.add_argument("--out", metavar="DIR", help=f"tables and figure (default: {study.get_default('out')})")
     return p
 
@@ -67,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 def add_paper(studies: argparse._SubParsersAction[Parser], name: str, text: str, run: Study) -> Parser:
     study = studies.add_parser(name, allow_abbrev=False, help=text)
     study.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(family.LEARNERS)})")
-    study.add_argument("--draws", metavar="N", type=int, default=32, help="draws from the priors (default: 32)")
+    study.add_argument("--draws", **NUMBER, default=32, help="draws from the priors (default: 32)")
     study.set_defaults(run=run, out=f"results/{name}")
     return study
 
@@ -134,8 +136,8 @@ def write_tables(out: Path, **tables: pd.DataFrame) -> None:
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
 
 
-def main() -> int:
-    options = parser().parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: run(options))
 
 

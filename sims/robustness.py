@@ -22,7 +22,7 @@ from sims.comparison.options import all_controllers, all_learners, make_pool, na
 from sims.paper import family
 from sims.robust import matrix, sensitivity, stability
 from workbench import figures
-from workbench.commands import SAME_AGAIN, Parser, exit_status
+from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole_or_text
 from workbench.controllers import AdaRFT, Controller
 from workbench.errors import InputError, check_choice, check_count, check_number
 from workbench.files import check_folder, only_writer, write_whole
@@ -63,11 +63,11 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(plan=plan)
         default = "results/robustness" if name == "all" else f"results/robustness/{name}"
         one.add_argument("--out", metavar="DIR", help="tables and figures (default: %(default)s)", default=default)
-        one.add_argument("--jobs", metavar="N", type=int, help="worker processes (default: all processors)")
-        one.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+        one.add_argument("--jobs", metavar="N", type=whole_or_text, help="worker processes (default: all processors)")
+        one.add_argument("--seed", metavar="N", type=whole_or_text, default=0, help="(default: 0)")
         one.add_argument("--tiny", action="store_true", help="a small slice, for a first look")
 
-        def option(flag: str, metavar: str, text: str, kind: Any = int) -> None:
+        def option(flag: str, metavar: str, text: str, kind: Any = whole_or_text) -> None:
             preset = DEFAULTS[name].get(flag)
             shown = ",".join(preset) if isinstance(preset, list) else preset
             one.add_argument(f"--{flag}", metavar=metavar, type=kind, help=f"{text} (default: {shown})")
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     option("batch", "N", "items per update")
     option("rollouts", "N", "attempts per item and update")
     option("budget", "B", f"what all runs spend alike: {', '.join(BUDGETS)}", str)
-    option("margin", "X", "area that a win must exceed", float)
+    option("margin", "X", "area that a win must exceed", number_or_text)
     slow = ", ".join(f"{draws} draws of {name}" for name, draws in matrix.SLOW.items())
     studies.choices["matrix"].add_argument(
         "--controllers", metavar="A,B", help="rules, gates, RULE+GATE or all; uniform always runs "
@@ -250,8 +250,8 @@ def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
     return [parser().parse_args([name, *shared, "--out", str(Path(options.out) / name)]) for name in DEFAULTS]
 
 
-def main() -> int:
-    options = parser().parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: run(options), SAME_AGAIN)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MOST = 10**9  # of anything that is counted: beyond it, time and memory end first
+MOST_THREADS = 1024  # of a processor, and worker processes: more cost memory and win no time
 
 
 class InputError(ValueError):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, shown, shown_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,13 +103,13 @@ def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{field}: must be a folder that can be written, got '{folder}' ({reason})") from None
+        got = f"{shown_path(folder)} ({error.strerror or error})"
+        raise InputError(f"{field}: must be a folder that can be written, got {got}") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{field}: must be free, but another process is writing to '{folder}'") from None
+            raise InputError(f"{field}: must be free, but another process is writing to {shown_path(folder)}") from None
         for path in folder.glob(".part-*"):
             path.unlink(missing_ok=True)
         yield

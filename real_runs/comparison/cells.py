@@ -15,8 +15,8 @@ from typing import Any
 from real_runs.runs.identity import as_now, check_code, check_same
 from real_runs.runs.run import OPTIONS, Run, add_options, command_line, read_options
 from real_runs.runs.settings import read_texts, value_of
-from workbench.commands import whole_or_text
-from workbench.errors import InputError, check_count
+from workbench.commands import whole
+from workbench.errors import InputError
 from workbench.labels import Settings, label_of
 from workbench.pool.layouts import name_of, split_sources
 from workbench.registry import BASELINE, owner_and_field, parts_of
@@ -132,10 +132,6 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
         cell.run.make_controller()
         cell.run.make_algorithm()
     return sorted(cells, key=lambda cell: cell.run.seed)
-
-
-def whole(option: str, text: str, low: int = 1) -> int:
-    return check_count(option, whole_or_text(text), low)
 
 
 def _with(options: argparse.Namespace, name: str, text: str) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, A
             values[name] = kind(value)
         except ValueError:
             wanted = "a whole number" if kind is int else "a number"
-            raise InputError(f"{flag_of(name)}: must be {wanted}, got '{value}'") from None
+            raise InputError(f"{flag_of(name)}: must be {wanted}, got {shown(value)}") from None
     return values
 
 
@@ -245,7 +245,7 @@ def read_template(given: str) -> str:
             f"--template: must be text with {{prompt}}, or a file of such text, got {shown(given)}"
         ) from None
     if "{prompt}" not in text:
-        raise InputError(f"--template: must be a file of text with {{prompt}}, got '{given}' without")
+        raise InputError(f"--template: must be a file of text with {{prompt}}, got {shown(given)} without")
     return text.removesuffix("\n")
 
 
@@ -277,5 +277,5 @@ def unspent(run: Run, controller: Controller, learner: Any) -> list[str]:
 def _tokens_allowed(budget: str) -> int:
     kind, colon, amount = budget.partition(":")
     if (kind == "tokens") != bool(colon) or (colon and not (isinstance(whole_or_text(amount), int) and int(amount))):
-        raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got '{budget}'")
+        raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got {shown(budget)}")
     return int(amount or 0)
