@@ -33,25 +33,25 @@ import torch
 
 from real_runs.rl import ppo
 from real_runs.rl.models import BASE
-from real_runs.rl.precision import DTYPES
+from real_runs.rl.ways import DTYPES
+from real_runs.runs.run import MOST, MOST_COMPLETIONS, flag_of
 from real_runs.speed.bound import Bound, Machine
 from real_runs.speed.rivals import Floor, Ours, Setting, trl_seconds
-from workbench.commands import Parser, exit_status, whole_or_text
-from workbench.errors import InputError, check_choice, check_count, shown
+from workbench.commands import Parser, exit_status, whole
+from workbench.errors import InputError, check_attempts, check_choice, shown
 
 
 def setting_of(options: argparse.Namespace) -> Setting:
     fixed = None
     if options.fixed:
         parts = options.fixed.split("+")
-        if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        if len(parts) != 2:
             raise InputError(f"--fixed: must be PROMPT+COMPLETION tokens, such as 24+12, got {shown(options.fixed)}")
-        fixed = int(parts[0]), int(parts[1])
+        fixed = whole("--fixed", parts[0], 1, MOST["limit"]), whole("--fixed", parts[1], 1, MOST["limit"])
     counts = {}
     for name, low in {"batch": 1, "rollouts": 2, "limit": 0, "micro_tokens": 0, "steps": 1}.items():
-        text = getattr(options, name)
-        flag = f"--{name.replace('_', '-')}"
-        counts[name] = check_count(flag, whole_or_text(text), low)
+        counts[name] = whole(flag_of(name), getattr(options, name), low, MOST.get(name))
+    check_attempts(counts["batch"], counts["rollouts"], MOST_COMPLETIONS)
     check_choice("--dtype", options.dtype, DTYPES)
     return Setting(options.model, options.task, dtype=options.dtype, fixed=fixed, **counts)
 

@@ -16,17 +16,19 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
 
 from tqdm import tqdm
 
 from real_runs.comparison.cells import Cell, add_study_options, make_cells
 from real_runs.comparison.tables import codes_of, paired, write_tables
+from real_runs.runs.execute import make_pool
 from real_runs.runs.identity import OTHER_CODE, code_of
 from real_runs.runs.run import Run
 from real_runs.runs.signal import ANYWAY
 from real_runs.tasks.named import make_task
-from workbench.commands import SAME_AGAIN, Parser, exit_status, whole
-from workbench.errors import InputError, WorkerError, check_number, shown, shown_path
+from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole
+from workbench.errors import MOST_THREADS, InputError, WorkerError, check_number, shown_path
 from workbench.files import check_folder, only_writer
 
 
@@ -59,6 +61,8 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
         rule, gates = run.make_controller()
         return code_of((rule, *gates), task)
 
+    for run in {cell.run.pool: cell.run for cell in cells}.values():
+        make_pool(run, task)  # what no run can train on says so now
     todo = [cell for cell in cells if not cell.finished(code(cell.run))]
 
     started: list[subprocess.Popen[str]] = []
@@ -107,11 +111,9 @@ def study(options: argparse.Namespace) -> None:
     """Run the cells that are missing, and make the tables."""
     out = check_folder("--out", options.out)
     cells = make_cells(options, out)
-    try:
-        threshold = float(options.threshold)
-    except ValueError:
-        raise InputError(f"--threshold: must be a number in (0, 1], got {shown(options.threshold)}") from None
+    threshold: Any = number_or_text(options.threshold)
     check_number("--threshold", threshold, 0, 1, open_low=True)
+    jobs = whole("--jobs", options.jobs, 1, MOST_THREADS)
     with only_writer(out):
         if options.tables_only:
             cells = [cell for cell in cells if cell.finished()]
@@ -121,7 +123,7 @@ def study(options: argparse.Namespace) -> None:
             if len(codes := codes_of(cells)) > 1:
                 print(f"{out}: its runs are of different code: {', '.join(codes)}", file=sys.stderr)
         else:
-            execute(cells, whole("--jobs", options.jobs), options.any_code, options.anyway)
+            execute(cells, jobs, options.any_code, options.anyway)
         print(write_tables(cells, out, threshold))
 
 

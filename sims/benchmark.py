@@ -43,7 +43,7 @@ from workbench.study.study import Study
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
 LANES = ("scalar", "tabular", "skills", "kernel", "chain", "grid", "tracing")
-MOST_RUNS = 10_000_000  # of a sweep: more need more memory than most machines have
+MOST_RUNS = 1_000_000  # of a sweep: more need more memory than most machines have
 ROOT = Path(__file__).parent.parent
 FLOOR = str(ROOT.parent / "shared" / "bench" / "limit.c")
 
@@ -180,7 +180,8 @@ def fresh_sweep_seconds(*arguments: str) -> float:
 def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--floor", metavar="FILE", default=FLOOR, help="C source of the floor (default: %(default)s)")
-    p.add_argument("--runs", metavar="N", type=whole_or_text, default=10_000, help="a multiple of 200, >= 5000 (default: %(default)s)")
+    p.add_argument("--runs", metavar="N", type=whole_or_text, default=10_000,
+                   help="a multiple of 200, >= 5000 (default: %(default)s)")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="only the sweep and the selection, not whole commands")
     return p
 

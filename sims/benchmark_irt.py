@@ -24,6 +24,7 @@ from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.difficulty import irt
 from workbench.errors import check_choice, check_count
 
+MOST_EPOCHS = 10**6
 MOST = 10_000  # persons, and items: a table of them takes a gigabyte
 
 
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare(options: argparse.Namespace) -> None:
     persons, items = (check_count(f"--{name}", getattr(options, name), 2, MOST) for name in ("persons", "items"))
-    check_count("--epochs", options.epochs)
+    check_count("--epochs", options.epochs, 1, MOST_EPOCHS)
     packages = options.packages.split(",")
     for name in packages:
         check_choice("--packages", name, tuple(PACKAGES))

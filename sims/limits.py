@@ -386,13 +386,16 @@ def parser() -> Parser:
     return p
 
 
+MOST_SEEDS = 10_000  # of each point: they run side by side in memory
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     return exit_status(lambda: draw(options))
 
 
 def draw(options: argparse.Namespace) -> None:
-    seeds = np.arange(check_count("--seeds", options.seeds, 2))
+    seeds = np.arange(check_count("--seeds", options.seeds, 2, MOST_SEEDS))
     out = check_folder("--out", options.out)
     for law in LAWS.values():
         law.check_packages()

@@ -24,7 +24,7 @@ from sims.robust import matrix, sensitivity, stability
 from workbench import figures
 from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole_or_text
 from workbench.controllers import AdaRFT, Controller
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import MOST_THREADS, InputError, check_attempts, check_choice, check_count, check_number
 from workbench.files import check_folder, only_writer, write_whole
 from workbench.pool import PRESETS, Pool
 from workbench.registry import BASELINE, make_controller
@@ -34,6 +34,9 @@ from workbench.tables.formats import SOURCES
 Outcome = tuple[str, list[str]]  # the report, and the files written
 Work = Callable[[Path, int], Outcome]  # (folder, jobs): what is left to do once all input is checked
 
+# of each setting, what time and memory allow
+MOST = {"draws": 100_000, "steps": 1_000_000, "batch": 100_000, "rollouts": 10_000, "seeds": 10_000, "points": 1000,
+        "trajectories": 100_000, "base": 2**17}  # fmt: skip
 POOLS = ["skew-difficult", "uniform", "skew-easy"]
 # settings of each study, and of its first slice for --tiny
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -122,8 +125,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def counts(of: dict[str, Any], **lowest: int) -> None:
+    """InputError for a setting below its lowest, or beyond what time and memory allow."""
     for name, low in lowest.items():
-        check_count(f"--{name}", of[name], low)
+        check_count(f"--{name}", of[name], low, MOST[name])
+    check_attempts(of["batch"], of.get("rollouts", 1))
 
 
 def sized_pool(name: str, batch: int) -> Pool:
@@ -137,7 +142,7 @@ def sized_pool(name: str, batch: int) -> Pool:
 def plan_matrix(options: argparse.Namespace) -> Work:
     of = settings(options)
     counts(of, draws=2, steps=1, batch=1, rollouts=1)
-    check_number("--margin", of["margin"], 0)
+    check_number("--margin", of["margin"], 0, 1)
     check_choice("--budget", of["budget"], BUDGETS)
     of["learners"] = with_all(of["learners"], all_learners)
     for name in of["learners"]:
@@ -257,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     check_count("--seed", options.seed, 0, 2**32 - 1)
-    jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
+    jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs, 1, MOST_THREADS)
     check_folder("--out", options.out)
     studies = each_study(options)
     works = [one.plan(one) for one in studies]  # all input is checked before any work begins

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from workbench.errors import InputError, WorkerError, check_count, shown
 from workbench.extras import MissingExtra, require
@@ -30,6 +30,14 @@ SAID: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 
 class Parser(argparse.ArgumentParser):
     """Ends with one line for a wrong command line; the usage is behind --help."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        for word in given:
+            if re.fullmatch("--[^=]+=--", word):  # some releases of argparse make an empty list of it
+                tell(f"error: {word[:-3]}: must have a value, got '--'")
+                self.exit(2)
+        return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:
         for form, ours in SAID:
@@ -56,7 +64,7 @@ def _cut(written: str, most: int = 80) -> str:
 
 def whole_or_text(text: str) -> int | str:
     """A whole number where a text is one, otherwise the text, for `check_count` to name."""
-    return int(text) if text.isdecimal() and len(text) <= DIGITS else text
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) <= DIGITS else text
 
 
 def number_or_text(text: str) -> float | str:

@@ -93,13 +93,22 @@ def check_folder(field: str, value: Any) -> Path:
     return Path(name)
 
 
+def check_file(field: str, value: Any) -> Path:
+    """`value` as a path, or InputError unless a file of this name or path could be written: it is no folder."""
+    path = check_folder(field, value)
+    if path.is_dir():
+        raise InputError(f"{field}: must be a file, got the folder {shown_path(path)}")
+    return path
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
     """Hold a folder for this process; InputError, named by `field`, if another holds it or it cannot be written.
 
-    The system frees it when the holder dies.
+    The system frees it when the holder dies. A folder that was made for work that bad input ended is removed.
     """
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
@@ -108,8 +117,18 @@ def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(lock.fileno()).st_nlink:
+                raise BlockingIOError  # a holder has removed it meanwhile
         except OSError:
             raise InputError(f"{field}: must be free, but another process is writing to {shown_path(folder)}") from None
         for path in folder.glob(".part-*"):
             path.unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        except InputError:
+            if made and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                with contextlib.suppress(OSError):  # of another's files by now
+                    for path in made:
+                        path.rmdir()
+            raise

@@ -24,6 +24,7 @@ from workbench.registry import BASELINE, owner_and_field, parts_of
 CROSSED = ("pool", "controller", "algorithm", "lr")  # options of a run of which a study takes several
 FIXED = ("seed", "threads")  # and those that it sets itself
 SHARED = tuple(name for name in OPTIONS if name not in CROSSED + FIXED)
+MOST_SEEDS = 1000  # of a study: its runs take minutes each
 TRAIN = Path(__file__).parents[1] / "train.py"
 
 
@@ -98,8 +99,8 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
     algorithm and learning rate are <pool>/<controller>/seed-<seed>. InputError, in one line, for wrong options.
     """
     shared = read_options(options, SHARED) | {"threads": 1}
-    first = whole("--first-seed", options.first_seed, 0)
-    seeds = range(first, first + whole("--seeds", options.seeds))
+    first = whole("--first-seed", options.first_seed, 0, 2**63)
+    seeds = range(first, first + whole("--seeds", options.seeds, 1, MOST_SEEDS))
     pools = split_sources(options.pools)
     stems = [name_of(pool) for pool in pools]
     if len(set(stems)) < len(stems):

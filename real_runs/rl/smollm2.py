@@ -42,7 +42,7 @@ def default_folder() -> Path:
 
 def made(folder: Path) -> bool:
     """Whether the folder holds the model as it was made. InputError where a file has changed since."""
-    if not (folder / MADE).is_file():
+    if not os.path.isfile(folder / MADE):
         return False
     try:
         digests = json.loads((folder / MADE).read_text())["sha256"]

@@ -18,7 +18,7 @@ from real_runs.runs.scorers import check_answers, check_sound
 from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
-from workbench.errors import InputError, check_choice, shown_path
+from workbench.errors import InputError, shown_path
 from workbench.pool import Pool
 
 
@@ -32,10 +32,8 @@ def execute(
     """
     import torch
 
-    from real_runs.rl.generate import DECODINGS
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
-    from real_runs.rl.precision import DTYPES
     from real_runs.runs import checkpoint
     from real_runs.runs.record import RunRecord
     from real_runs.tasks.files import PromptFile
@@ -44,8 +42,6 @@ def execute(
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    check_choice("--decoding", run.decoding, DECODINGS)
-    check_choice("--dtype", run.dtype, DTYPES)
     algorithm = run.make_algorithm()
     if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
         raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")

@@ -15,7 +15,7 @@ from workbench.analysis.stats import seeds_needed
 from workbench.commands import Parser
 from workbench.commands import whole as whole_of
 from workbench.controllers import Controller, Gate, Rule
-from workbench.errors import InputError, check_choice, check_number, shown
+from workbench.errors import MOST_THREADS, InputError, check_choice, check_number, shown
 from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
 from workbench.pool.layouts import split_sources
@@ -109,7 +109,8 @@ def processors() -> int:
 
 
 def read_jobs(options: argparse.Namespace) -> int:
-    return whole("--jobs", options.jobs, 1 if options.tiny else processors())  # so little is done before others start
+    usual = 1 if options.tiny else processors()  # so little is done before others start
+    return whole("--jobs", options.jobs, usual, MOST_THREADS)
 
 
 def read_threshold(options: argparse.Namespace) -> float:
@@ -223,8 +224,8 @@ def value_range(name: str, text: str) -> tuple[float, float, bool]:
     return finite_number(f"--set {name}", low), finite_number(f"--set {name}", high), scale == "log"
 
 
-def whole(option: str, text: str | None, default: int) -> int:
-    return default if text is None else whole_of(option, text)
+def whole(option: str, text: str | None, default: int, high: int | None = None) -> int:
+    return default if text is None else whole_of(option, text, 1, high)
 
 
 def names(option: str, text: str | None, default: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench.errors import InputError
+from workbench.errors import InputError, shown_path
 
 COLUMNS = ("item", "visit", "successes", "attempts")
 MOST = 10**9  # visits, attempts
@@ -53,7 +53,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, low_memory=False)  # so that a column is all numbers or all words
     except (OSError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got '{path}' ({reason})") from None
+        got = f"{shown_path(path)} ({reason})"
+        raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got {got}") from None
     missing = [name for name in columns if name not in table]
     if missing:
         raise InputError(f"--log: must have the columns {', '.join(columns)}, got none named {', '.join(missing)}")
