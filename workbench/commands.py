@@ -113,7 +113,7 @@ def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
         tell(f"error: {error}{after}")
         return 1
     except MemoryError as error:
-        tell(f"error: memory: must be enough for the work, got too little ({error or 'no size is known'}){after}")
+        tell(f"error: memory: must be enough for the work, got too little ({str(error) or 'no size is known'}){after}")
         return 1
     except KeyboardInterrupt as error:
         line, status = stopped_line(error)

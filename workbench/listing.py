@@ -139,7 +139,7 @@ def put_into(path: Path) -> None:
     """Put the table between the marks of a file."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"file: must be a text file that can be read, got {shown_path(path)} ({reason})") from None
     before, start, rest = text.partition(START)
