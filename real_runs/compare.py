@@ -61,8 +61,8 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
         rule, gates = run.make_controller()
         return code_of((rule, *gates), task)
 
-    for run in {cell.run.pool: cell.run for cell in cells}.values():
-        make_pool(run, task)  # what no run can train on says so now
+    for one_of_pool in {cell.run.pool: cell.run for cell in cells}.values():
+        make_pool(one_of_pool, task)  # what no run can train on says so now
     todo = [cell for cell in cells if not cell.finished(code(cell.run))]
 
     started: list[subprocess.Popen[str]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 
 LONGEST = 4000  # characters of a line that is told
@@ -27,18 +28,31 @@ def make_usable() -> None:
 
 
 def nobody_reads() -> bool:
-    """Whether the other end of standard output is closed; from then on it leads nowhere, as it does after any failure.
+    """Whether the other end of standard output is closed. After that, or another failure, it leads nowhere.
 
-    What is printed is kept until much has come together: a failure shows here first.
+    What is printed is kept until much has come together: a failure may show here first.
     """
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # a stream within this process
+        return False
     try:
         sys.stdout.flush()
     except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        return isinstance(error, BrokenPipeError)
-    return False
+        gone = isinstance(error, BrokenPipeError)
+    else:
+        if not (gone := _closed(number)):
+            return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+    return gone
+
+
+def _closed(number: int) -> bool:
+    asked = select.poll()
+    asked.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
 
 
 def tell(text: str) -> None:

@@ -27,7 +27,7 @@ CLOSED = {"output": ">&-", "errors": "2>&-", "all": "<&- >&- 2>&-"}
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
-    able = draw.normal(0, 1.5, (300, 1)) > draw.logistic(0, 1, (300, 4)) + [-1.0, 0.0, 0.5, 1.0]
+    able = draw.normal(0, 1.5, (300, 1)) > draw.logistic(0, 1, (300, 4)) + np.array([-1.0, 0.0, 0.5, 1.0])
     rows = "".join(",".join(map(str, row)) + "\n" for row in able.astype(int))
     Path("answers.csv").write_text(f"leicht–×,schön ±,ж,d\n{rows}", encoding="utf-8")
     return tmp_path
@@ -49,6 +49,18 @@ def test_what_a_terminal_cannot_show_is_escaped(name, folder):
     assert "leicht–×" in Path("out/items.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_report_that_nobody_reads_is_no_trouble_to_tell(buffered, folder):
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": buffered}
+    with subprocess.Popen(DIFFICULTY, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writing)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (128 + signal.SIGPIPE, "")
+    assert Path("out/items.csv").is_file()
+
+
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_streams_lead_nowhere_and_not_into_files(name, folder):
     line = " ".join(f"'{word}'" for word in DIFFICULTY)
@@ -61,17 +73,6 @@ def test_closed_streams_lead_nowhere_and_not_into_files(name, folder):
     assert bad.returncode == 2
     assert ("--model: must be one of" in bad.stderr) == (name == "output")
     assert bad.stdout == ""
-
-
-def test_a_report_that_nobody_reads_is_no_trouble_to_tell(folder):
-    reading, writing = os.pipe()
-    os.close(reading)
-    with subprocess.Popen(DIFFICULTY, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=writing,
-                          stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
-        os.close(writing)
-        said = process.stderr.read()
-    assert (process.returncode, said) == (128 + signal.SIGPIPE, "")
-    assert Path("out/items.csv").is_file()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full disk to write to")

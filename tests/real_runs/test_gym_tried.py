@@ -64,7 +64,7 @@ def test_a_trial_again_finds_the_same(name, failed, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--problems", "x"], "--problems: must be a whole number >= 1, got 'x'"),
+        (["--problems", "x"], "--problems: must be a whole number in [1, 10000], got 'x'"),
         (["nope"], "task: must be reasoning-gym:NAME with a generator of reasoning-gym, got 'nope'"),
     ],
 )

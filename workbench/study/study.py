@@ -219,7 +219,7 @@ class Study:
             if owner not in parts:
                 running = ", ".join(dict.fromkeys(parts))
                 raise InputError(f"points (--set): '{parameter}' must belong to a controller or learner that runs and "
-                                 f"was given by name ({running})")  # fmt: skip
+                                 f"was given by name ({running}), got {shown(owner)}")  # fmt: skip
             values = dict.fromkeys(point.get(parameter) for point in self.points)
             if owner == BASELINE and len(values) > 1:
                 raise InputError(f"{parameter}: must be one value, for there is one baseline, got {shown([*values])}")
