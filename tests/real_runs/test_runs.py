@@ -1066,7 +1066,8 @@ def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [({"controllers": "nope"}, "--controllers: must be a rule (uniform, "), ({"seeds": 0}, "--seeds: must be "),
-     ({"steps": "x"}, "--steps: must be a whole number in [1, 10000000], got 'x'"), ({"threshold": "2"}, "--threshold: must be "),
+     ({"steps": "x"}, "--steps: must be a whole number in [1, 10000000], got 'x'"),
+     ({"threshold": "2"}, "--threshold: must be "),
      ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be "),
      ({"lr": "0.01,"}, "--lr: must be a number, got ''"), ({"lr": "0.01,-1"}, "--lr: must be a number > 0, got -1.0"),
      ({"algorithm": "ppo,nope"}, "--algorithm: must be one of ppo, grpo, rloo, reinforce++, got 'nope'"),
