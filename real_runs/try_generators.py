@@ -25,7 +25,7 @@ from real_runs.tasks.gym import gym_names, gym_task
 from real_runs.tasks.isolated import ScoringError
 from real_runs.tasks.task import FULL, Generated
 from workbench.commands import Parser, exit_status, whole
-from workbench.errors import check_choice
+from workbench.errors import InputError, shown
 from workbench.files import check_file, write_whole
 from workbench.streams import Role, generator
 
@@ -116,7 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         problems = whole("--problems", options.problems, 1, MOST_PROBLEMS)
         out = check_file("--out", options.out)
         for name in options.names:
-            check_choice("NAME", name, tuple(gym_names()))
+            if name not in gym_names():
+                raise InputError(f"NAME: must be a generator of reasoning-gym, got {shown(name)}")
         rows = []
         for name in options.names or gym_names():
             rows.append(tried(name, problems))

@@ -292,6 +292,7 @@ def unspent(run: Run, controller: Controller, learner: Any) -> list[str]:
 
 def _tokens_allowed(budget: str) -> int:
     kind, colon, amount = budget.partition(":")
-    if (kind == "tokens") != bool(colon) or (colon and not (isinstance(whole_or_text(amount), int) and int(amount))):
+    number = whole_or_text(amount)
+    if (kind == "tokens") != bool(colon) or (colon and not (isinstance(number, int) and number > 0)):
         raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got {shown(budget)}")
     return int(amount or 0)
