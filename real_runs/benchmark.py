@@ -33,30 +33,30 @@ import torch
 
 from real_runs.rl import ppo
 from real_runs.rl.models import BASE
-from real_runs.rl.precision import DTYPES
+from real_runs.rl.ways import DTYPES
+from real_runs.runs.run import MOST, MOST_COMPLETIONS, flag_of
 from real_runs.speed.bound import Bound, Machine
 from real_runs.speed.rivals import Floor, Ours, Setting, trl_seconds
-from workbench.commands import Parser, exit_status, whole_or_text
-from workbench.errors import InputError, check_choice, check_count
+from workbench.commands import Parser, exit_status, whole
+from workbench.errors import InputError, check_attempts, check_choice, shown
 
 
 def setting_of(options: argparse.Namespace) -> Setting:
     fixed = None
     if options.fixed:
         parts = options.fixed.split("+")
-        if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-            raise InputError(f"--fixed: must be PROMPT+COMPLETION tokens, such as 24+12, got '{options.fixed}'")
-        fixed = int(parts[0]), int(parts[1])
+        if len(parts) != 2:
+            raise InputError(f"--fixed: must be PROMPT+COMPLETION tokens, such as 24+12, got {shown(options.fixed)}")
+        fixed = whole("--fixed", parts[0], 1, MOST["limit"]), whole("--fixed", parts[1], 1, MOST["limit"])
     counts = {}
     for name, low in {"batch": 1, "rollouts": 2, "limit": 0, "micro_tokens": 0, "steps": 1}.items():
-        text = getattr(options, name)
-        flag = f"--{name.replace('_', '-')}"
-        counts[name] = check_count(flag, whole_or_text(text), low)
+        counts[name] = whole(flag_of(name), getattr(options, name), low, MOST.get(name))
+    check_attempts(counts["batch"], counts["rollouts"], MOST_COMPLETIONS)
     check_choice("--dtype", options.dtype, DTYPES)
     return Setting(options.model, options.task, dtype=options.dtype, fixed=fixed, **counts)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--model", default=str(BASE), help="folder, hub name or smollm2 (default: %(default)s)")
     p.add_argument("--task", default="reverse", help="(default: %(default)s)")
@@ -71,7 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--processor-time", action="store_true",
                    help="instead of wall time: for one thread on a machine that others use")  # fmt: skip
     p.add_argument("--no-peer", action="store_true", help="leave TRL out")
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: measure(setting_of(options), options.processor_time, not options.no_peer))
 
 

@@ -16,17 +16,19 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
 
 from tqdm import tqdm
 
-from real_runs.comparison.cells import Cell, add_study_options, make_cells, whole
+from real_runs.comparison.cells import Cell, add_study_options, make_cells
 from real_runs.comparison.tables import codes_of, paired, records_of, write_tables
+from real_runs.runs.execute import make_pool
 from real_runs.runs.identity import OTHER_CODE, code_of
 from real_runs.runs.run import Run
 from real_runs.runs.signal import ANYWAY
 from real_runs.tasks.named import make_task
-from workbench.commands import SAME_AGAIN, Parser, exit_status
-from workbench.errors import InputError, WorkerError, check_number
+from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole
+from workbench.errors import MOST_THREADS, InputError, WorkerError, check_number, shown_path
 from workbench.files import check_folder, only_writer
 
 
@@ -59,6 +61,8 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
         rule, gates = run.make_controller()
         return code_of((rule, *gates), task)
 
+    for one_of_pool in {cell.run.pool: cell.run for cell in cells}.values():
+        make_pool(one_of_pool, task)  # what no run can train on says so now
     todo = [cell for cell in cells if not cell.finished(say, code(cell.run))]
 
     started: list[subprocess.Popen[str]] = []
@@ -89,7 +93,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add_study_options(p)
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
@@ -99,7 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument(OTHER_CODE, action="store_true",
                    help="take runs that another version of the code made as they are")  # fmt: skip
     p.add_argument(ANYWAY, action="store_true", help="as in train.py: start where next to no group can teach, too")
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: study(options), SAME_AGAIN)
 
 
@@ -107,19 +115,17 @@ def study(options: argparse.Namespace) -> None:
     """Run the cells that are missing, and make the tables."""
     out = check_folder("--out", options.out)
     cells = make_cells(options, out)
-    try:
-        threshold = float(options.threshold)
-    except ValueError:
-        raise InputError(f"--threshold: must be a number in (0, 1], got '{options.threshold}'") from None
+    threshold: Any = number_or_text(options.threshold)
     check_number("--threshold", threshold, 0, 1, open_low=True)
+    jobs = whole("--jobs", options.jobs, 1, MOST_THREADS)
     with only_writer(out):
         if options.tables_only:
             cells = [cell for cell in cells if cell.finished(say)]
             if not cells:
-                raise InputError(f"--out: must hold finished runs for --tables-only, got none in '{out}'")
+                raise InputError(f"--out: must hold finished runs for --tables-only, got none in {shown_path(out)}")
             cells = paired(cells, say)
         else:
-            execute(cells, whole("--jobs", options.jobs), options.any_code, options.anyway)
+            execute(cells, jobs, options.any_code, options.anyway)
         found = records_of(cells)
         if options.tables_only and len(codes := codes_of(found)) > 1:
             say(f"{out}: its runs are of different code: {', '.join(codes)}")

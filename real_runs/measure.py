@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
-from real_runs.runs.run import ASKING, Run, add_options, read_options
+from real_runs.runs.run import ASKING, MOST, MOST_COMPLETIONS, Run, add_options, read_options
 from real_runs.runs.scorers import check_answers, check_sound
 from real_runs.runs.signal import ANYWAY
 from real_runs.runs.spectrum import table
 from real_runs.tasks.task import FULL, Task
-from workbench.commands import SAME_AGAIN, Parser, exit_status, whole_or_text
-from workbench.errors import InputError, check_count
-from workbench.files import only_writer
+from workbench.commands import SAME_AGAIN, Parser, exit_status, whole
+from workbench.errors import InputError, check_attempts, shown_path
+from workbench.files import check_file, only_writer
 from workbench.pool import Pool
 from workbench.streams import Role, generator
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from real_runs.runs.checkpoint import Checkpoint
 
 Floats = NDArray[np.float64]
+# Of each number: what memory and time allow
+DOMAINS = {"size": (1, 1_000_000), "attempts": (1, 100_000), "seed": (0, 2**64 - 1), "chunk": (1, 100_000),
+           "rollouts": (2, 100_000), "batch": (1, 1_000_000), "limit": (0, MOST["limit"]),
+           "threads": (0, MOST["threads"])}  # fmt: skip
 ASKED = ("scorer", *ASKING)
 
 
@@ -157,7 +161,7 @@ def summary(pool: Pool, score: float) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="as in train.py (default: %(default)s)")
     p.add_argument("--pool", default="", help="measure the problems of this file, all of them, with the task's scorer")
@@ -174,32 +178,36 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--threads", default="0", help="of the processor (default: PyTorch's choice)")
     add_options(p, ASKED)
     p.add_argument(ANYWAY, action="store_true", help="measure also with a scorer that is known to be unsound")
-    p.add_argument("--out", required=True, type=Path, help="pool file to write, .parquet")
-    options = p.parse_args(arguments)
+    p.add_argument("--out", metavar="FILE", required=True, help="pool file to write, .parquet")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: measure_to(options), SAME_AGAIN)
 
 
 def measure_to(options: argparse.Namespace) -> None:
     """Check the options, measure, and say what came out."""
     numbers = {}
-    lows = {"size": 1, "attempts": 1, "seed": 0, "chunk": 1, "rollouts": 2, "batch": 1, "limit": 0, "threads": 0}
-    for name, low in lows.items():
-        text = getattr(options, name)
-        numbers[name] = check_count(f"--{name}", whole_or_text(text), low)
-    if options.out.suffix != ".parquet":
-        raise InputError(f"--out: must be a .parquet file, got '{options.out}'")
+    for name, (low, high) in DOMAINS.items():
+        numbers[name] = whole(f"--{name}", getattr(options, name), low, high)
+    check_attempts(numbers["chunk"], numbers["attempts"], MOST_COMPLETIONS)
+    out = check_file("--out", options.out)
+    if out.suffix != ".parquet":
+        raise InputError(f"--out: must be a .parquet file, got {shown_path(out)}")
     asking = Run(**read_options(options, ASKED))
     if numbers["threads"]:
         import torch
 
         torch.set_num_threads(numbers["threads"])
-    with only_writer(options.out.with_suffix(".parts")):
+    with only_writer(out.with_suffix(".parts")):
         pool, stratum, score = measure(
             options.task, options.pool, options.model, numbers["size"], numbers["attempts"], numbers["seed"],
-            options.out, numbers["chunk"], numbers["limit"], asking, options.anyway,
+            out, numbers["chunk"], numbers["limit"], asking, options.anyway,
         )  # fmt: skip
     print("\n".join(table(pool, stratum, numbers["rollouts"], numbers["batch"])))
-    print(f"{options.out}: {summary(pool, score)}")
+    print(f"{out}: {summary(pool, score)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ stop_in_one_line(__name__)
 import argparse
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,12 @@ from tqdm import tqdm
 
 from real_runs.rl.models import BASE, character_tokenizer, load, tiny_llama
 from real_runs.tasks.families import FAMILIES
+from workbench.commands import SAME_AGAIN, Parser, exit_status, whole_or_text
+from workbench.errors import MOST_THREADS, check_count
+from workbench.files import check_folder
 from workbench.streams import Role, generator
 
+LARGEST_BATCH = 100_000  # demonstrations, of which a quarter is in memory at a time
 CONSTANT = {"reverse": 0.2, "sums": 0.15, "skills": 0.2}  # probability that the demonstrator slips at a step
 GROWING = {"reverse": 0.01, "sums": 0.02, "skills": 0.012}  # the same, per level
 
@@ -115,30 +120,47 @@ def run(phase: Phase, model: Any, tokenizer: Any, batch: int, seed: int) -> None
             bar.set_postfix(loss=f"{loss:.3f}")
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--batch", type=int, default=192, help="demonstrations per update (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--threads", type=int, default=1, help="of the processor (default: %(default)s)")
-    p.add_argument("--work", type=Path, default=Path("results/pretrain"), help="phases go here (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=BASE, help="folder of the result (default: %(default)s)")
-    options = p.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(int(generator(options.seed, Role.WEIGHTS).integers(2**63)))
+def parser() -> Parser:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    number: dict[str, Any] = {"metavar": "N", "type": whole_or_text}
+    p.add_argument("--batch", **number, default=192, help="demonstrations per update (default: %(default)s)")
+    p.add_argument("--seed", **number, default=0, help="of everything random (default: %(default)s)")
+    p.add_argument("--threads", **number, default=1, help="of the processor (default: %(default)s)")
+    p.add_argument("--work", metavar="FOLDER", default="results/pretrain", help="phases go here (default: %(default)s)")
+    p.add_argument("--out", metavar="FOLDER", default=str(BASE), help="folder of the result (default: %(default)s)")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+
+    def work() -> None:
+        batch = check_count("--batch", options.batch, 1, LARGEST_BATCH)
+        seed = check_count("--seed", options.seed, 0, 2**64 - 1)
+        threads = check_count("--threads", options.threads, 1, MOST_THREADS)
+        train(check_folder("--work", options.work), check_folder("--out", options.out), batch, seed, threads)
+
+    return exit_status(work, SAME_AGAIN)
+
+
+def train(work: Path, out: Path, batch: int, seed: int, threads: int) -> None:
+    """Both phases, each into a folder of `work`, and the result into `out`."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(int(generator(seed, Role.WEIGHTS).integers(2**63)))
     tokenizer = character_tokenizer()
     model = tiny_llama(len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     for phase in PHASES:
-        folder = options.work / phase.name
+        folder = work / phase.name
         if (folder / "tokenizer.json").is_file():  # written last
             model = load(folder, device="cpu").model.train()
             continue
-        run(phase, model, tokenizer, options.batch, options.seed)
+        run(phase, model, tokenizer, batch, seed)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    model.save_pretrained(options.out)
-    tokenizer.save_pretrained(options.out)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,10 @@ texts that answer nothing, and to wrong constants and the answers of other probl
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
 import json
 import signal
@@ -17,15 +21,17 @@ from typing import Any
 
 import pandas as pd
 
-from real_runs.comparison.cells import whole
 from real_runs.tasks.gym import gym_names, gym_task
 from real_runs.tasks.isolated import ScoringError
 from real_runs.tasks.task import FULL, Generated
-from workbench.commands import Parser, exit_status
+from workbench.commands import Parser, exit_status, whole
+from workbench.errors import InputError, shown
+from workbench.files import check_file, write_whole
 from workbench.streams import Role, generator
 
 JUNK = ("I do not know.", "qwertz", "?", "[]", "{}")
 CONSTANTS = ("0", "1", "A", "yes", "True", "4*3*2*1")
+MOST_PROBLEMS = 10_000  # of each level
 SECONDS = 60  # for one generator
 
 
@@ -107,12 +113,16 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         options: argparse.Namespace = parser().parse_args(arguments)
-        problems = whole("--problems", options.problems)
+        problems = whole("--problems", options.problems, 1, MOST_PROBLEMS)
+        out = check_file("--out", options.out)
+        for name in options.names:
+            if name not in gym_names():
+                raise InputError(f"NAME: must be a generator of reasoning-gym, got {shown(name)}")
         rows = []
         for name in options.names or gym_names():
             rows.append(tried(name, problems))
             print(json.dumps(rows[-1]), flush=True)
-            pd.DataFrame(rows).to_csv(options.out, index=False)
+            write_whole(out, pd.DataFrame(rows).to_csv(index=False).encode())
 
     return exit_status(work)
 

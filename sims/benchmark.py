@@ -11,7 +11,12 @@ Prints ratios measured side by side in one run, never bare times to compare with
 
 from __future__ import annotations
 
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
 import argparse
+import os
 import resource
 import shutil
 import subprocess
@@ -28,6 +33,8 @@ import numpy as np
 from sims.comparison.options import processors
 from workbench import Controller, Pool
 from workbench import registry as presets
+from workbench.commands import Parser, exit_status, whole_or_text
+from workbench.errors import InputError, check_count, shown_path
 from workbench.learners import SimLearner, TinyPolicy, difficulty_to_logit
 from workbench.loop import train
 from workbench.study.design import grid_points
@@ -36,7 +43,9 @@ from workbench.study.study import Study
 
 STEPS, BATCH, ITEMS = 200, 256, 10_000
 LANES = ("scalar", "tabular", "skills", "kernel", "chain", "grid", "tracing")
+MOST_RUNS = 1_000_000  # of a sweep: more need more memory than most machines have
 ROOT = Path(__file__).parent.parent
+FLOOR = str(ROOT.parent / "shared" / "bench" / "limit.c")
 
 
 def make_sweep(runs: int) -> Study:
@@ -110,7 +119,10 @@ def compile_floor(source: Path, folder: Path) -> Path | None:
         return None
     program = folder / "limit"
     flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp"]
-    subprocess.run([compiler, *flags, str(source), "-lm", "-o", str(program)], check=True)
+    try:
+        subprocess.run([compiler, *flags, str(source), "-lm", "-o", str(program)], check=True)
+    except subprocess.CalledProcessError:
+        raise InputError(f"--floor: must be a C source that compiles, got {shown_path(source)}") from None
     return program
 
 
@@ -165,31 +177,42 @@ def fresh_sweep_seconds(*arguments: str) -> float:
     return once()
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    floor_source = str(ROOT.parent / "shared" / "bench" / "limit.c")
-    p.add_argument("--floor", default=floor_source, help="C source of the floor (default: %(default)s)")
-    p.add_argument("--runs", type=int, default=10_000, help="a multiple of 200, >= 5000 (default: %(default)s)")
+def parser() -> Parser:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p.add_argument("--floor", metavar="FILE", default=FLOOR, help="C source of the floor (default: %(default)s)")
+    p.add_argument("--runs", metavar="N", type=whole_or_text, default=10_000,
+                   help="a multiple of 200, >= 5000 (default: %(default)s)")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="only the sweep and the selection, not whole commands")
-    options = p.parse_args()
-    if options.runs < 5000 or options.runs % 200:  # fewer have no stretch in which all processes run
-        p.error(f"--runs: must be a multiple of 200, >= 5000, got {options.runs}")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return exit_status(lambda: measure(options))
+
+
+def measure(options: argparse.Namespace) -> None:
+    runs = check_count("--runs", options.runs, 5000, MOST_RUNS)  # fewer have no stretch in which all processes run
+    if runs % 200:
+        raise InputError(f"--runs: must be a multiple of 200, >= 5000, got {runs}")
+    if options.floor != FLOOR and not os.path.isfile(options.floor):
+        raise InputError(f"--floor: must be a C source that is there, got {shown_path(options.floor)}")
     cores = processors()
     sweep_rates(make_sweep(400), 1)  # compile and warm up
     with tempfile.TemporaryDirectory() as folder:
         floor = compile_floor(Path(options.floor), Path(folder))
         rates: dict[str, list[float]] = {"all": [], "one": [], "whole": [], "floor": [], "numpy": []}
         for _ in range(3):  # in turn, so that a change of the machine's speed meets all
-            running, whole = sweep_rates(make_sweep(options.runs), cores)
+            running, whole = sweep_rates(make_sweep(runs), cores)
             rates["all"].append(running)
             rates["whole"].append(whole)
-            rates["one"].append(sweep_rates(make_sweep(options.runs // 2), 1)[0])
+            rates["one"].append(sweep_rates(make_sweep(runs // 2), 1)[0])
             rates["numpy"].append(numpy_rate(10))
             if floor:
-                rates["floor"].append(floor_rate(floor, options.runs, cores))
+                rates["floor"].append(floor_rate(floor, runs, cores))
     typical = {name: float(np.median(values)) for name, values in rates.items() if values}
     setting = f"{STEPS} steps (11 records), batch {BATCH}, one rollout, {cores} processes; medians of 3"
-    print(f"{options.runs:,} AdaRFT x scalar runs, {setting}")
+    print(f"{runs:,} AdaRFT x scalar runs, {setting}")
     print(f"  rollouts per second while running           {typical['all'] / 1e6:8.0f} million")
     print(f"  from start to final table                   {typical['whole'] / 1e6:8.0f} million")
     if "floor" in typical:
@@ -219,4 +242,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

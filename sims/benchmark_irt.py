@@ -13,12 +13,19 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 import time
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.difficulty import irt
+from workbench.errors import check_choice, check_count
+
+MOST_EPOCHS = 10**6
+MOST = 10_000  # persons, and items: a table of them takes a gigabyte
 
 
 def table(persons: int, items: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,21 +71,35 @@ def py_irt(answers: np.ndarray, epochs: int) -> tuple[np.ndarray, np.ndarray]:
 PACKAGES = {"workbench": ("workbench", ours), "girth": ("girth", girth), "py-irt": ("py_irt", py_irt)}
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--items", type=int, default=50, help="(default: %(default)s)")
-    p.add_argument("--persons", type=int, default=500, help="(default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    p.add_argument("--epochs", type=int, default=2000, help="steps of py-irt (default: %(default)s, its own)")
-    p.add_argument("--packages", default=",".join(PACKAGES), help="(default: %(default)s)")
-    options = p.parse_args()
-    answers, a, b = table(options.persons, options.items, options.seed)
+def parser() -> Parser:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    number: dict[str, Any] = {"metavar": "N", "type": whole_or_text}
+    p.add_argument("--items", **number, default=50, help="(default: %(default)s)")
+    p.add_argument("--persons", **number, default=500, help="(default: %(default)s)")
+    p.add_argument("--seed", **number, default=0, help="(default: %(default)s)")
+    p.add_argument("--epochs", **number, default=2000, help="steps of py-irt (default: %(default)s, its own)")
+    p.add_argument("--packages", metavar="A,B", default=",".join(PACKAGES), help="(default: %(default)s)")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return exit_status(lambda: compare(options))
+
+
+def compare(options: argparse.Namespace) -> None:
+    persons, items = (check_count(f"--{name}", getattr(options, name), 2, MOST) for name in ("persons", "items"))
+    check_count("--epochs", options.epochs, 1, MOST_EPOCHS)
+    packages = options.packages.split(",")
+    for name in packages:
+        check_choice("--packages", name, tuple(PACKAGES))
+    answers, a, b = table(persons, items, check_count("--seed", options.seed, 0, 2**64 - 1))
     grid = np.linspace(-2, 2, 21)[:, None]
     ours(table(500, 10, 0)[0], 0)  # what is imported on the first call is not counted
     first = None
-    print(f"2PL, {options.items} items x {options.persons} persons")
+    print(f"2PL, {items} items x {persons} persons")
     print(f"{'package':<10} {'cpu seconds':>12} {'/ ours':>8} {'error a':>8} {'error b':>8} {'error P':>8}")
-    for name in options.packages.split(","):
+    for name in packages:
         module, fit = PACKAGES[name]
         if importlib.util.find_spec(module) is None:
             print(f"{name:<10} not installed")
@@ -97,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,6 +21,7 @@ import pandas as pd
 
 from sims.comparison.options import processors
 from workbench import Controller, Pool, ScalarIRT, ShortBatch, SimLearner, train
+from workbench.commands import Parser, exit_status
 from workbench.registry import GATES, RULES, make_controller, parts_of
 from workbench.study.study import ROLLOUTS_IN_CACHE
 
@@ -75,10 +76,20 @@ def target(name: str) -> str:
     return "5" if RULES[rule].memory == "item" or gates else "100"
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--controllers", default=",".join([*RULES, *GATES]), help="(default: all)")
-    names = p.parse_args().controllers.split(",")
+def parser() -> Parser:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p.add_argument("--controllers", metavar="A,B", default=",".join([*RULES, *GATES]), help="(default: all)")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    names = parser().parse_args(arguments).controllers.split(",")
+    return exit_status(lambda: measure(names))
+
+
+def measure(names: list[str]) -> None:
+    for name in names:
+        parts_of(name, "--controllers")
     jobs, rows = processors(), []
     with ProcessPoolExecutor(jobs, get_context("spawn")) as workers:
         for name in names:
@@ -92,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from workbench import figures
 from workbench.analysis import stats
-from workbench.commands import Parser, exit_status
+from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
 from workbench.errors import check_count
 from workbench.files import check_folder, write_whole
@@ -379,16 +379,23 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def main() -> int:
+def parser() -> Parser:
     p = Parser(allow_abbrev=False, description="Where the simulator misleads: the figures of docs/limits.md.")
-    p.add_argument("--seeds", metavar="N", type=int, default=16, help="paired runs per point (default: 16)")
+    p.add_argument("--seeds", metavar="N", type=whole_or_text, default=16, help="paired runs per point (default: 16)")
     p.add_argument("--out", metavar="DIR", default="results/limits", help="figures, table (default: %(default)s)")
-    options = p.parse_args()
+    return p
+
+
+MOST_SEEDS = 10_000  # of each point: they run side by side in memory
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: draw(options))
 
 
 def draw(options: argparse.Namespace) -> None:
-    seeds = np.arange(check_count("--seeds", options.seeds, 2))
+    seeds = np.arange(check_count("--seeds", options.seeds, 2, MOST_SEEDS))
     out = check_folder("--out", options.out)
     for law in LAWS.values():
         law.check_packages()

@@ -22,9 +22,9 @@ from sims.comparison.options import all_controllers, all_learners, make_pool, na
 from sims.paper import family
 from sims.robust import matrix, sensitivity, stability
 from workbench import figures
-from workbench.commands import SAME_AGAIN, Parser, exit_status
+from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole_or_text
 from workbench.controllers import AdaRFT, Controller
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import MOST_THREADS, InputError, check_attempts, check_choice, check_count, check_number
 from workbench.files import check_folder, only_writer, write_whole
 from workbench.pool import PRESETS, Pool
 from workbench.registry import BASELINE, make_controller
@@ -34,6 +34,9 @@ from workbench.tables.formats import SOURCES
 Outcome = tuple[str, list[str]]  # the report, and the files written
 Work = Callable[[Path, int], Outcome]  # (folder, jobs): what is left to do once all input is checked
 
+# of each setting, what time and memory allow
+MOST = {"draws": 100_000, "steps": 1_000_000, "batch": 100_000, "rollouts": 10_000, "seeds": 10_000, "points": 1000,
+        "trajectories": 100_000, "base": 2**17}  # fmt: skip
 POOLS = ["skew-difficult", "uniform", "skew-easy"]
 # settings of each study, and of its first slice for --tiny
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -63,11 +66,11 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(plan=plan)
         default = "results/robustness" if name == "all" else f"results/robustness/{name}"
         one.add_argument("--out", metavar="DIR", help="tables and figures (default: %(default)s)", default=default)
-        one.add_argument("--jobs", metavar="N", type=int, help="worker processes (default: all processors)")
-        one.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+        one.add_argument("--jobs", metavar="N", type=whole_or_text, help="worker processes (default: all processors)")
+        one.add_argument("--seed", metavar="N", type=whole_or_text, default=0, help="(default: 0)")
         one.add_argument("--tiny", action="store_true", help="a small slice, for a first look")
 
-        def option(flag: str, metavar: str, text: str, kind: Any = int) -> None:
+        def option(flag: str, metavar: str, text: str, kind: Any = whole_or_text) -> None:
             preset = DEFAULTS[name].get(flag)
             shown = ",".join(preset) if isinstance(preset, list) else preset
             one.add_argument(f"--{flag}", metavar=metavar, type=kind, help=f"{text} (default: {shown})")
@@ -82,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     option("batch", "N", "items per update")
     option("rollouts", "N", "attempts per item and update")
     option("budget", "B", f"what all runs spend alike: {', '.join(BUDGETS)}", str)
-    option("margin", "X", "area that a win must exceed", float)
+    option("margin", "X", "area that a win must exceed", number_or_text)
     slow = ", ".join(f"{draws} draws of {name}" for name, draws in matrix.SLOW.items())
     studies.choices["matrix"].add_argument(
         "--controllers", metavar="A,B", help="rules, gates, RULE+GATE or all; uniform always runs "
@@ -122,8 +125,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def counts(of: dict[str, Any], **lowest: int) -> None:
+    """InputError for a setting below its lowest, or beyond what time and memory allow."""
     for name, low in lowest.items():
-        check_count(f"--{name}", of[name], low)
+        check_count(f"--{name}", of[name], low, MOST[name])
+    check_attempts(of["batch"], of.get("rollouts", 1))
 
 
 def sized_pool(name: str, batch: int) -> Pool:
@@ -137,7 +142,7 @@ def sized_pool(name: str, batch: int) -> Pool:
 def plan_matrix(options: argparse.Namespace) -> Work:
     of = settings(options)
     counts(of, draws=2, steps=1, batch=1, rollouts=1)
-    check_number("--margin", of["margin"], 0)
+    check_number("--margin", of["margin"], 0, 1)
     check_choice("--budget", of["budget"], BUDGETS)
     of["learners"] = with_all(of["learners"], all_learners)
     for name in of["learners"]:
@@ -250,14 +255,14 @@ def each_study(options: argparse.Namespace) -> list[argparse.Namespace]:
     return [parser().parse_args([name, *shared, "--out", str(Path(options.out) / name)]) for name in DEFAULTS]
 
 
-def main() -> int:
-    options = parser().parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: run(options), SAME_AGAIN)
 
 
 def run(options: argparse.Namespace) -> None:
     check_count("--seed", options.seed, 0, 2**32 - 1)
-    jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs)
+    jobs = check_count("--jobs", processors() if options.jobs is None else options.jobs, 1, MOST_THREADS)
     check_folder("--out", options.out)
     studies = each_study(options)
     works = [one.plan(one) for one in studies]  # all input is checked before any work begins

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MOST = 10**9  # of anything that is counted: beyond it, time and memory end first
+MOST_THREADS = 1024  # of a processor, and worker processes: more cost memory and win no time
+MOST_ATTEMPTS = 2**27  # of one update, simulated: each takes several bytes, a few times over
+MOST_STEPS = 10**7  # updates of one run: beyond it, time ends first
 
 
 class InputError(ValueError):
@@ -72,6 +75,13 @@ def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -
         domain = f"a whole number >= {low}" if open_end else f"a whole number in [{low}, {most}]"
         raise InputError(f"{field}: must be {domain}, got {shown(value)}")
     return int(value)
+
+
+def check_attempts(batch: int, rollouts: int, most: int = MOST_ATTEMPTS) -> None:
+    """Raise InputError unless the attempts of one update, batch x rollouts, are at most `most`."""
+    if batch * rollouts > most:
+        got = batch * rollouts
+        raise InputError(f"batch x rollouts: must be <= {most}, what memory holds of one update, got {got}")
 
 
 def check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:

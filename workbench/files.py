@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 NAME_BYTES = 255  # of a file or a folder, on any usual disk
+PATH_BYTES = 3900  # of a path, beneath which there is room for the names of files
 
 
 class StorageError(OSError):
@@ -128,37 +129,73 @@ def parquet_table(data: bytes, kept: Callable[[list[str]], list[str]] | None = N
 
 
 def check_folder(field: str, value: Any) -> Path:
-    """`value` as a path, or InputError unless it is the name or path of a folder; an empty one is refused.
+    """`value` as a path, or InputError unless it is the name or path of a folder, there or to be made.
 
-    An empty name would be the current folder, and its files might be written over.
+    An empty name is refused: it would be the current folder, and its files might be written over.
     """
+    path = _named(field, value, "a folder")
+    _check_above(field, path, path, "a folder")
+    return path
+
+
+def check_file(field: str, value: Any) -> Path:
+    """`value` as a path, or InputError unless a file of this name or path is there or could be made."""
+    path = _named(field, value, "a file")
+    if os.path.isdir(path):
+        raise InputError(f"{field}: must be a file, got the folder {shown_path(path)}")
+    _check_above(field, path, path.parent, "a file")
+    return path
+
+
+def _named(field: str, value: Any, what: str) -> Path:
     name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{field}: must be a folder, got {shown(value)}")
+        raise InputError(f"{field}: must be {what}, got {shown(value)}")
     if "\0" in name or any(len(os.fsencode(part)) > NAME_BYTES for part in Path(name).parts):
-        raise InputError(f"{field}: must be a folder, whose name has at most {NAME_BYTES} bytes, got {shown(value)}")
+        raise InputError(f"{field}: must be {what}, whose name has at most {NAME_BYTES} bytes, got {shown(value)}")
+    if len(os.fsencode(os.path.abspath(name))) > PATH_BYTES:
+        raise InputError(f"{field}: must be {what}, whose path has at most {PATH_BYTES} bytes, got {shown(value)}")
     return Path(name)
+
+
+def _check_above(field: str, path: Path, folder: Path, what: str) -> None:
+    """InputError unless the nearest of a folder and those above it that is there is a folder."""
+    near = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
+    if os.path.lexists(near) and not os.path.isdir(near):
+        where = "a file" if near == path else f"beneath the file {shown_path(near)}"
+        raise InputError(f"{field}: must be {what}, got {shown_path(path)}, which is {where}")
 
 
 @contextlib.contextmanager
 def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
     """Hold a folder for this process; InputError, named by `field`, if another holds it or it cannot be written.
 
-    The system frees it when the holder dies.
+    The system frees it when the holder dies. A folder that was made for work that bad input ended is removed.
     """
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{field}: must be a folder that can be written, got '{folder}' ({reason})") from None
+        got = f"{shown_path(folder)} ({error.strerror or error})"
+        raise InputError(f"{field}: must be a folder that can be written, got {got}") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(lock.fileno()).st_nlink:
+                raise BlockingIOError  # a holder has removed it meanwhile
         except OSError:
-            raise InputError(f"{field}: must be free, but another process is writing to '{folder}'") from None
+            raise InputError(f"{field}: must be free, but another process is writing to {shown_path(folder)}") from None
         remove_drafts(folder)
-        yield
+        try:
+            yield
+        except InputError:
+            if made and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                with contextlib.suppress(OSError):  # of another's files by now
+                    for path in made:
+                        path.rmdir()
+            raise
 
 
 def remove_drafts(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.commands import Parser, exit_status
-from workbench.errors import InputError
+from workbench.errors import InputError, shown_path
 from workbench.files import write_whole
 from workbench.registry import GATES, LAWS, RULES
 
@@ -105,14 +105,18 @@ def _as_sorted(line: str) -> tuple[str, bool, str]:
     return module, name.upper() != name, ("0" if name[0].isupper() else "1") + name
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table, put it between the marks of a file, or --write all that the code makes of its own metadata."""
+def parser() -> Parser:
     about = "The table of rules and gates, from their docstrings. Without a file it is printed."
     p = Parser(prog="python -m workbench.listing", allow_abbrev=False, description=about)
     p.add_argument("file", nargs="?", help="a page: the table is put between its marks, such as README.md")
     p.add_argument("--write", action="store_true",
                    help="put it into README.md, and write the lists of exported rules, gates and laws")  # fmt: skip
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table, put it between the marks of a file, or --write all that the code makes of its own metadata."""
+    options = parser().parse_args(arguments)
     return exit_status(lambda: write(options.file, options.write))
 
 
@@ -120,7 +124,7 @@ def write(file: str | None, everything: bool) -> None:
     """Print the table where neither is given. Raises InputError for a file that is not there or has no marks."""
     here = Path(__file__).parent
     if everything and file is not None:
-        raise InputError(f"file: must not be given with --write, which writes README.md, got '{file}'")
+        raise InputError(f"file: must not be given with --write, which writes README.md, got {shown_path(file)}")
     if everything:
         for name, made in exports().items():
             write_whole(here / name, made.encode())
@@ -135,13 +139,13 @@ def put_into(path: Path) -> None:
     """Put the table between the marks of a file."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"file: must be a text file that can be read, got '{path}' ({reason})") from None
+        raise InputError(f"file: must be a text file that can be read, got {shown_path(path)} ({reason})") from None
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        raise InputError(f"{path}: must hold the lines '{START}' and '{END}'")
+        raise InputError(f"file: must hold the lines '{START}' and '{END}', got {shown_path(path)}")
     write_whole(path, f"{before}{START}\n{markdown()}\n{END}{after}".encode())
 
 

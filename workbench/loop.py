@@ -15,7 +15,7 @@ from workbench.controllers.controller import Controller
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Rule
 from workbench.display import as_html, seeds_told
-from workbench.errors import InputError, check_count, check_flag, check_kind, shown
+from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind, shown
 from workbench.extras import named_extra
 from workbench.lanes import Floats, Items
 from workbench.pool import Pool
@@ -247,6 +247,7 @@ def train(
         raise InputError(f"learner: must have attempt(), learn() and evaluate(), as a SimLearner, got {shown(learner)}")
     for name, count in (("steps", steps), ("batch", batch), ("rollouts", rollouts), ("eval_every", eval_every)):
         check_count(name, count)
+    check_attempts(batch, rollouts)
     check_flag("resume", resume)
     check_flag("progress", progress)
     done = controller.step if resume else 0

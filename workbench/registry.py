@@ -332,7 +332,7 @@ def finite_number(field: str, text: str) -> float:
     with suppress(ValueError):
         if math.isfinite(number := float(text)):
             return number
-    raise InputError(f"{field}: must be a finite number, got '{text}'")
+    raise InputError(f"{field}: must be a finite number, got {shown(text)}")
 
 
 def per_lane_field(preset: Any, field: str) -> bool:
@@ -345,7 +345,7 @@ def _with(preset: Any, name: str, settings: dict[str, Any]) -> Any:
     for field, value in settings.items():
         if field not in allowed:
             known = ", ".join(allowed) or "none"
-            raise InputError(f"{name}.{field}: must be a hyper-parameter of {name} ({known}), got '{field}'")
+            raise InputError(f"{name}.{field}: must be a hyper-parameter of {name} ({known}), got {shown(field)}")
         if field == "signal" and isinstance(value, str):
             check_choice(f"{name}.signal", value, tuple(SIGNALS))
             settings[field] = SIGNALS[value]

@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from workbench.terminal import make_usable
+
 WITH_PARENT = "END_WITH_PARENT"  # environment: set where standard input is a pipe that the starting process holds
 AGAIN = 0.02  # seconds until a stop that was swallowed comes again
 SIGNALS = ("SIGTERM", "SIGHUP")  # beside SIGINT, which Python turns into KeyboardInterrupt
@@ -32,10 +34,12 @@ def stop_in_one_line(name: str) -> None:
     """To be called first in a command, with its __name__: from here on a stop is one line on standard error.
 
     Does nothing where the file is imported. A signal that is ignored, as under nohup, stays so. Where the environment
-    says so, the end of standard input stops the process, too: the process that started it has ended.
+    says so, the end of standard input stops the process, too: the process that started it has ended. Standard output
+    and error take any text (`terminal.make_usable`).
     """
     if name != "__main__":
         return
+    make_usable()
     sys.excepthook = _told
     sys.unraisablehook = _lost
     for each in SIGNALS:

@@ -15,8 +15,8 @@ from real_runs.runs.finished import Finished, read_finished, read_manifest
 from real_runs.runs.identity import as_now, check_code, check_same
 from real_runs.runs.run import OPTIONS, Run, add_options, command_line, read_options
 from real_runs.runs.settings import read_texts, value_of
-from workbench.commands import whole_or_text
-from workbench.errors import InputError, check_count
+from workbench.commands import whole
+from workbench.errors import InputError
 from workbench.files import DamagedFile
 from workbench.labels import Settings, label_of
 from workbench.pool.layouts import name_of, split_sources
@@ -25,6 +25,7 @@ from workbench.registry import BASELINE, owner_and_field, parts_of
 CROSSED = ("pool", "controller", "algorithm", "lr")  # options of a run of which a study takes several
 FIXED = ("seed", "threads")  # and those that it sets itself
 SHARED = tuple(name for name in OPTIONS if name not in CROSSED + FIXED)
+MOST_SEEDS = 1000  # of a study: its runs take minutes each
 TRAIN = Path(__file__).parents[1] / "train.py"
 
 
@@ -111,8 +112,8 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
     algorithm and learning rate are <pool>/<controller>/seed-<seed>. InputError, in one line, for wrong options.
     """
     shared = read_options(options, SHARED) | {"threads": 1}
-    first = whole("--first-seed", options.first_seed, 0)
-    seeds = range(first, first + whole("--seeds", options.seeds))
+    first = whole("--first-seed", options.first_seed, 0, 2**63)
+    seeds = range(first, first + whole("--seeds", options.seeds, 1, MOST_SEEDS))
     pools = split_sources(options.pools)
     stems = [name_of(pool) for pool in pools]
     if len(set(stems)) < len(stems):
@@ -145,10 +146,6 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
         cell.run.make_controller()
         cell.run.make_algorithm()
     return sorted(cells, key=lambda cell: cell.run.seed)
-
-
-def whole(option: str, text: str, low: int = 1) -> int:
-    return check_count(option, whole_or_text(text), low)
 
 
 def _with(options: argparse.Namespace, name: str, text: str) -> dict[str, Any]:

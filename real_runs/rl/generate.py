@@ -14,9 +14,9 @@ from real_runs.rl import ppo
 from real_runs.rl.precision import without_gradient
 from real_runs.rl.prompts import common_start, left_padded, positions_of, read
 from real_runs.rl.stopping import Stop
+from real_runs.rl.ways import DECODINGS
 from workbench.errors import InputError, check_choice
 
-DECODINGS = ("auto", "eager", "graph")
 GRAPH_FROM = 128  # tokens of a completion: for fewer, captures take longer than they save (a guess, without a GPU)
 CHECK_EVERY = 8  # steps between checks for finished sequences, in a decode of fixed shapes: the host waits for each
 

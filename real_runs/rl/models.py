@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import os
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from real_runs.rl import smollm2
-from real_runs.rl.generate import DECODINGS, Rollouts
+from real_runs.rl.generate import Rollouts
 from real_runs.rl.passes import SAME, samples_as_it_trains
 from real_runs.rl.precision import arithmetic, choose
 from real_runs.rl.stopping import Stop
+from real_runs.rl.ways import DECODINGS
 from real_runs.tasks.prompting import AS_IT_IS, Prompting
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, check_choice, shown_path
 from workbench.files import check_folder
 from workbench.streams import Role, generator
 
@@ -170,8 +172,8 @@ def load(
         if not smollm2.made(source):
             raise InputError("model: must be made once with python real_runs/smollm2.py, got smollm2")
     folder = check_folder("model", source) if str(source) else Path(source)
-    if not folder.is_dir() and (folder.is_absolute() or str(source).startswith(".")):
-        raise InputError(f"model: must be a folder that exists or a hub name, got '{source}'")
+    if not os.path.isdir(folder) and (folder.is_absolute() or str(source).startswith(".")):
+        raise InputError(f"model: must be a folder that exists or a hub name, got {shown_path(source)}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -179,7 +181,7 @@ def load(
         )
     except Exception as error:  # transformers raises many kinds, some with pages of text
         reason = str(error).strip().split("\n")[0][:200]
-        raise InputError(f"model: must be a complete transformers model, got '{source}' ({reason})") from None
+        raise InputError(f"model: must be a complete transformers model, got {shown_path(source)} ({reason})") from None
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])[0]
         raise InputError(f"model: must be a complete transformers model, got '{source}' without {missing}")
@@ -187,7 +189,7 @@ def load(
         rows = model.get_input_embeddings().num_embeddings
         raise InputError(f"model: must have an embedding per token, got {rows} for {len(tokenizer)} in '{source}'")
     if tokenizer.eos_token_id is None:
-        raise InputError(f"model: must have a tokenizer with an end-of-sequence token, got '{source}'")
+        raise InputError(f"model: must have a tokenizer with an end-of-sequence token, got {shown_path(source)}")
     prompting.is_chat(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks, not token ids, tell padding apart

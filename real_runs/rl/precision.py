@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from real_runs.rl.ways import DTYPES
 from workbench.errors import InputError, check_choice
 
-DTYPES = ("auto", "float32", "bfloat16")
 WORTH = 2**24  # parameters from which bfloat16 pays on a processor: casts cost a small model more than they save
 
 

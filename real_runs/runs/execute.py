@@ -18,7 +18,7 @@ from real_runs.runs.scorers import check_answers, check_sound
 from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, shown_path
 from workbench.pool import Pool
 
 
@@ -32,10 +32,8 @@ def execute(
     """
     import torch
 
-    from real_runs.rl.generate import DECODINGS
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
-    from real_runs.rl.precision import DTYPES
     from real_runs.runs import checkpoint
     from real_runs.runs.record import RunRecord
     from real_runs.tasks.files import PromptFile
@@ -44,8 +42,6 @@ def execute(
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    check_choice("--decoding", run.decoding, DECODINGS)
-    check_choice("--dtype", run.dtype, DTYPES)
     algorithm = run.make_algorithm()
     if algorithm.advantage in ("grpo", "rloo") and run.rollouts < 2:
         raise InputError(f"--rollouts: must be >= 2 for --algorithm {run.algorithm}, got {run.rollouts}")
@@ -77,7 +73,8 @@ def execute(
     if resume:
         start = restore(folder, about, controller, learner, record, say, any_code)
     elif any(folder.glob("step-*")):
-        raise InputError(f"--out: must be a new folder unless --resume is given, got '{out}' with checkpoints")
+        where = shown_path(out)
+        raise InputError(f"--out: must be a new folder unless --resume is given, got {where} with checkpoints")
     if run.pool not in ("", *SHAPES) or isinstance(task.source, PromptFile):
         say(pool.understood)
     say(prompting.said(policy.tokenizer))
@@ -145,7 +142,8 @@ def make_pool(run: Run, task: Any) -> Pool:
     if run.pool in SHAPES:
         measured = MEASURED / f"{run.task}.parquet"
         if not measured.is_file():
-            raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got '{run.pool}'")
+            got = shown_path(run.pool)
+            raise InputError(f"--pool: must be a file, as task {run.task} has no measured pool, got {got}")
         pool = cut(Pool.load(measured), run.pool)
     elif run.pool:
         pool = Pool.load(run.pool)

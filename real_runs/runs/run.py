@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from real_runs.rl.ways import DECODINGS, DTYPES
 from real_runs.runs.settings import make_algorithm
 from real_runs.tasks.prompting import TEMPLATE, Prompting
 from workbench import Controller
-from workbench.commands import whole_or_text
-from workbench.errors import InputError, check_choice, check_count, check_number, shown
+from workbench.commands import number_or_text, whole_or_text
+from workbench.errors import (
+    MOST_STEPS,
+    MOST_THREADS,
+    InputError,
+    check_attempts,
+    check_choice,
+    check_count,
+    check_number,
+    shown,
+    shown_path,
+)
 from workbench.loop import LONGEST
 from workbench.registry import Parts, make_controller, owner_and_field, parts_of
 from workbench.tables.formats import SOURCES
@@ -21,6 +33,13 @@ from workbench.tables.formats import SOURCES
 if TYPE_CHECKING:
     from real_runs.rl.ppo import Algorithm
 
+# What memory and time allow of each count
+MOST = {"steps": MOST_STEPS, "heldout": 10_000, "seed": 2**64 - 1, "limit": 2**20, "lora": 4096,
+        "threads": MOST_THREADS, "shots": 1000}  # fmt: skip
+MOST_COMPLETIONS = 2**20  # of one update
+LARGEST_RATE = 10.0  # Adam changes each parameter by as much in one step
+TEMPERATURES = (0.01, 100.0)  # below, all samples are alike; above, all tokens are as likely
+LONGEST_TEMPLATE = 10**6  # bytes of a file
 UNSPENT = "budget not spent"  # how the event begins that says so
 
 
@@ -104,15 +123,14 @@ class Run:
     threads: int = _option(0, "N", "of the processor (default: PyTorch's choice)")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates"):
-            check_count(flag_of(name), getattr(self, name))
-        check_count("--heldout", self.heldout)
-        check_count("--seed", self.seed, 0, 2**64 - 1)
-        for name in ("limit", "lora", "threads", "micro_tokens", "sample_tokens", "shots"):
-            check_count(flag_of(name), getattr(self, name), 0)
-        for name in ("lr", "temperature"):
-            check_number(flag_of(name), getattr(self, name), 0, open_low=True)
-        check_number("--warm-up", self.warm_up, 0)
+        for name in ("steps", "batch", "rollouts", "eval_every", "save_every", "updates", "heldout"):
+            check_count(flag_of(name), getattr(self, name), 1, MOST.get(name))
+        for name in ("seed", "limit", "lora", "threads", "micro_tokens", "sample_tokens", "shots", "warm_up"):
+            check_count(flag_of(name), getattr(self, name), 0, MOST.get(name))
+        check_number("--lr", self.lr, 0, LARGEST_RATE, open_low=True)
+        check_number("--temperature", self.temperature, *TEMPERATURES)
+        check_choice("--dtype", self.dtype, DTYPES)
+        check_choice("--decoding", self.decoding, DECODINGS)
         check_choice("--budget", self.budget.split(":")[0], ("steps", "rollouts", "tokens"))
         _tokens_allowed(self.budget)
         if self.chat and self.plain:
@@ -122,6 +140,7 @@ class Run:
         if self.batch * self.rollouts % self.updates:
             total = self.batch * self.rollouts
             raise InputError(f"--updates: must divide batch x rollouts, {total}, got {self.updates}")
+        check_attempts(self.batch, self.rollouts, MOST_COMPLETIONS)
 
     def prompting(self, shots: Sequence[tuple[str, str]] = ()) -> Prompting:
         """How the model is asked; shots: the examples, prompt and answer of each."""
@@ -183,25 +202,18 @@ def add_options(parser: argparse.ArgumentParser, names: Sequence[str], **default
 
 
 def read_options(given: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """The values of these fields, each of its field's type; InputError for text that is none."""
+    """The values of these fields, each of its field's type; text that is none stays, for `Run` to name."""
     values: dict[str, Any] = {}
     for name in names:
-        value, kind = getattr(given, name), _kind_of(name)
+        value = getattr(given, name)
         if name in READ:
             values[name] = READ[name](value)
             continue
-        try:
-            values[name] = kind(value)
-        except ValueError:
-            wanted = "a whole number" if kind is int else "a number"
-            raise InputError(f"{flag_of(name)}: must be {wanted}, got '{value}'") from None
+        values[name] = OF_KIND[type(OPTIONS[name].default)](value)
     return values
 
 
-def _kind_of(name: str) -> Callable[[Any], Any]:
-    """str, int, float or bool: the type of a field's default."""
-    kinds: dict[type, Callable[[Any], Any]] = {kind: kind for kind in (str, int, float, bool)}
-    return kinds[type(OPTIONS[name].default)]
+OF_KIND: dict[type, Callable[[Any], Any]] = {str: str, int: whole_or_text, float: number_or_text, bool: bool}
 
 
 def command_line(run: Run) -> list[str]:
@@ -239,13 +251,17 @@ def read_template(given: str) -> str:
         return given
     path = Path(given)
     try:
+        if os.path.getsize(path) > LONGEST_TEMPLATE:
+            raise InputError(f"--template: must be a file of <= {LONGEST_TEMPLATE} bytes, got {shown_path(path)}")
         text = path.read_text(encoding="utf-8")
+    except InputError:
+        raise
     except (OSError, ValueError):
         raise InputError(
             f"--template: must be text with {{prompt}}, or a file of such text, got {shown(given)}"
         ) from None
     if "{prompt}" not in text:
-        raise InputError(f"--template: must be a file of text with {{prompt}}, got '{given}' without")
+        raise InputError(f"--template: must be a file of text with {{prompt}}, got {shown(given)} without")
     return text.removesuffix("\n")
 
 
@@ -276,6 +292,7 @@ def unspent(run: Run, controller: Controller, learner: Any) -> list[str]:
 
 def _tokens_allowed(budget: str) -> int:
     kind, colon, amount = budget.partition(":")
-    if (kind == "tokens") != bool(colon) or (colon and not (isinstance(whole_or_text(amount), int) and int(amount))):
-        raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got '{budget}'")
+    number = whole_or_text(amount)
+    if (kind == "tokens") != bool(colon) or (colon and not (isinstance(number, int) and number > 0)):
+        raise InputError(f"--budget: must be steps, rollouts or tokens:NUMBER, got {shown(budget)}")
     return int(amount or 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, check_choice, shown
 from workbench.registry import finite_number, owner_and_field, setting_value
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def read_texts(given: Iterable[str], owners: Sequence[str], form: str = "NAME.PA
         name, equals, value = text.partition("=")
         owner, parameter = owner_and_field(name)
         if not equals or owner not in owners or not parameter or name in texts:
-            raise InputError(f"--set: must be {form}, each once, NAME among {', '.join(owners)}, got '{text}'")
+            raise InputError(f"--set: must be {form}, each once, NAME among {', '.join(owners)}, got {shown(text)}")
         texts[name] = value
     return texts
 
@@ -59,7 +59,7 @@ def make_algorithm(name: str, settings: Mapping[str, Any] | None = None) -> Algo
     for parameter in own:
         if parameter not in allowed:
             known = ", ".join(allowed)
-            raise InputError(f"{name}.{parameter}: must be a setting of {name} ({known}), got '{parameter}'")
+            raise InputError(f"{name}.{parameter}: must be a setting of {name} ({known}), got {shown(parameter)}")
     try:
         return replace(preset, **own)
     except InputError as error:

@@ -89,7 +89,11 @@ class PromptFile:
     @classmethod
     def load(cls, path: str) -> PromptFile:
         """InputError unless every row has a prompt and an answer, and there are two different prompts."""
-        pool = with_texts(Pool.load(path), path)
+        try:
+            rows = Pool.load(path)
+        except InputError as error:
+            raise InputError(f"task: {str(error).removeprefix('pool: ')}") from None
+        pool = with_texts(rows, path)
         if len({prompt.strip() for prompt in (pool.payload or {})["prompt"]}) < 2:
             raise InputError(f"{path}: must have at least 2 different prompts, one of them to hold out, got 1")
         return cls(pool)

@@ -19,6 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from real_runs.tasks.forked import limit_memory
 from workbench.errors import shown
 
 SCORING_SECONDS = 5.0  # for one answer
@@ -136,9 +137,7 @@ def _scored(score: Callable[[str, str], float], completion: str, answer: str) ->
 
 def serve(descriptor: int, factory: str, *arguments: str) -> None:
     """Main loop of the scorer's process: it answers requests until the connection closes."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (SCORING_BYTES, SCORING_BYTES))
+    limit_memory(SCORING_BYTES)
     connection = Connection(descriptor)
     module, _, function = factory.partition(":")
     score: Any = None

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.commands import Parser, exit_status
 from workbench.errors import InputError, check_choice, check_count
-from workbench.files import StorageError, check_folder
+from workbench.files import check_folder
 from workbench.pool import GRID, PRESETS, Pool
 from workbench.streams import Role, generator
 
@@ -53,22 +54,27 @@ def cut(pool: Pool, shape: str, size: int | None = None, seed: int = 0) -> Pool:
     return pool.take(np.sort(chosen), name=shape)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser() -> Parser:
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p.add_argument("--task", default="reverse", help="whose measured pool to cut (default: %(default)s)")
     p.add_argument("--out", default="results/pools", help="folder (default: %(default)s)")
-    options = p.parse_args(arguments)
-    try:
-        out = check_folder("--out", options.out)
-        measured = Pool.load(MEASURED / f"{options.task}.parquet")
-        for shape in SHAPES:
-            pool = cut(measured, shape)
-            path = pool.save(out / f"{options.task}-{shape}.parquet")
-            print(f"{path}: {len(pool)} problems")
-    except (InputError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return exit_status(lambda: cut_all(options.task, options.out))
+
+
+def cut_all(task: str, folder: str) -> None:
+    """Write the measured pool of a task in every published shape."""
+    out = check_folder("--out", folder)
+    check_choice("--task", task, tuple(sorted(path.stem for path in MEASURED.glob("*.parquet"))))
+    measured = Pool.load(MEASURED / f"{task}.parquet")
+    for shape in SHAPES:
+        pool = cut(measured, shape)
+        path = pool.save(out / f"{task}-{shape}.parquet")
+        print(f"{path}: {len(pool)} problems")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from real_runs.tasks.forked import Gone, OutOfTime, in_fork
 from workbench.errors import InputError, shown
 
 Turn = dict[str, str]  # {"role": ..., "content": ...}
 TEMPLATE = "{shots}{prompt}"
+RENDERING_SECONDS, SECONDS_EACH = 10.0, 0.01  # for a chat template, and for each prompt
+RENDERING_BYTES = 2**30  # beside what the process has
+MOST_ADDED = 100_000  # characters that a chat template adds to a prompt's own
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Prompting:
     def tokens(self, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt as the model reads it."""
         chat = self.is_chat(tokenizer)
-        texts = [self._rendered(tokenizer, prompt) if chat else self.plain(prompt) for prompt in prompts]
+        texts = self._rendered(tokenizer, prompts) if chat else [self.plain(prompt) for prompt in prompts]
         ids: list[list[int]] = tokenizer(texts, add_special_tokens=not chat)["input_ids"]
         return ids
 
@@ -99,16 +103,37 @@ class Prompting:
         values = {"{prompt}": prompt, "{shots}": shots}
         return re.sub(r"\{(?:prompt|shots)\}", lambda place: values[place[0]], self.template)
 
-    def _rendered(self, tokenizer: Any, prompt: str) -> str:
-        """A prompt's turns as the tokenizer's template writes them."""
+    def _rendered(self, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+        """The turns of each prompt as the tokenizer's template writes them.
+
+        The template is code of the tokenizer's authors: it runs in a fork of this process, with limits.
+        """
+        seconds = RENDERING_SECONDS + len(prompts) * SECONDS_EACH
+
+        def render() -> list[str | list[str]]:
+            texts: list[str | list[str]] = []
+            for prompt in prompts:
+                turns = self.turns(prompt)
+                try:
+                    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+                    if len(text) > sum(len(turn["content"]) for turn in turns) + MOST_ADDED:
+                        raise ValueError(f"it adds more than {MOST_ADDED} characters")
+                except Exception as error:  # some refuse a system's turn
+                    reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+                    return [*texts, [shown(prompt), shown(reason)]]
+                texts.append(text)
+            return texts
+
         try:
-            text: str = tokenizer.apply_chat_template(self.turns(prompt), tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # the template is code of the tokenizer's authors; some refuse a system's turn
-            reason = shown(str(error).strip().split("\n")[0])
-            raise InputError(
-                f"prompt: must have turns that the chat template takes, got {shown(prompt)} ({reason})"
-            ) from None
-        return text
+            found = in_fork(render, seconds, RENDERING_BYTES)
+        except (OutOfTime, Gone) as error:
+            raise InputError(f"model: must have a chat template that writes {len(prompts)} prompts in {seconds:g} "
+                             f"seconds, got {_name(tokenizer)}: {error}") from None  # fmt: skip
+        if found and isinstance(found[-1], list):
+            prompt, reason = found[-1]
+            raise InputError(f"prompt: must have turns that the chat template takes, got {prompt} ({reason})")
+        texts: list[str] = found
+        return texts
 
 
 AS_IT_IS = Prompting()

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from sims.comparison.grids import DEFAULT, TINY
 from workbench.analysis.stats import seeds_needed
 from workbench.commands import Parser
+from workbench.commands import whole as whole_of
 from workbench.controllers import Controller, Gate, Rule
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import MOST_THREADS, InputError, check_choice, check_number, shown
 from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
 from workbench.pool.layouts import split_sources
@@ -108,7 +109,8 @@ def processors() -> int:
 
 
 def read_jobs(options: argparse.Namespace) -> int:
-    return whole("--jobs", options.jobs, 1 if options.tiny else processors())  # so little is done before others start
+    usual = 1 if options.tiny else processors()  # so little is done before others start
+    return whole("--jobs", options.jobs, usual, MOST_THREADS)
 
 
 def read_threshold(options: argparse.Namespace) -> float:
@@ -186,7 +188,7 @@ def make_pool(name: str) -> Pool:
         return Pool.synthetic(name)
     if is_source(name):
         return Pool.load(name)
-    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or {SOURCES}, got '{name}'")
+    raise InputError(f"--pools: must be among {', '.join(PRESETS)}, or {SOURCES}, got {shown(name)}")
 
 
 def design(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -196,16 +198,16 @@ def design(options: argparse.Namespace) -> list[dict[str, Any]]:
         name, equals, values = text.partition("=")
         owner, field = owner_and_field(name)
         if not (equals and owner and field and values) or name in settings:
-            raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got '{text}'")
+            raise InputError(f"--set: must be NAME.PARAMETER=VALUES, each parameter once, got {shown(text)}")
         part(owner, "--set")
         settings[name] = values
     if options.design == "grid":
         if options.points is not None:
-            raise InputError(f"--points: must come with --design sobol or lhs, got '{options.points}' with a grid")
+            raise InputError(f"--points: must come with --design sobol or lhs, got {shown(options.points)} with a grid")
         for name, text in settings.items():
             if ":" in text:
                 raise InputError(f"--set {name}: must be values to cross, V1,V2; a range LOW:HIGH needs --design sobol "
-                                 f"or lhs, got '{text}'")  # fmt: skip
+                                 f"or lhs, got {shown(text)}")  # fmt: skip
         choices = {name: [setting_value(name, text) for text in values.split(",")] for name, values in settings.items()}
         return grid_points(choices)
     if not settings:
@@ -218,17 +220,12 @@ def value_range(name: str, text: str) -> tuple[float, float, bool]:
     low, _, rest = text.partition(":")
     high, _, scale = rest.partition(":")
     if not rest or scale not in ("", "log"):
-        raise InputError(f"--set {name}: must be LOW:HIGH or LOW:HIGH:log, got '{text}'")
+        raise InputError(f"--set {name}: must be LOW:HIGH or LOW:HIGH:log, got {shown(text)}")
     return finite_number(f"--set {name}", low), finite_number(f"--set {name}", high), scale == "log"
 
 
-def whole(option: str, text: str | None, default: int) -> int:
-    if text is None:
-        return default
-    try:
-        return check_count(option, int(text))
-    except ValueError:
-        raise InputError(f"{option}: must be a whole number >= 1, got '{text}'") from None
+def whole(option: str, text: str | None, default: int, high: int | None = None) -> int:
+    return default if text is None else whole_of(option, text, 1, high)
 
 
 def names(option: str, text: str | None, default: list[str]) -> list[str]:
@@ -236,7 +233,7 @@ def names(option: str, text: str | None, default: list[str]) -> list[str]:
         return list(default)
     parts = [part.strip() for part in split_sources(text)]
     if not all(parts):
-        raise InputError(f"{option}: must be names separated by commas, got '{text}'")
+        raise InputError(f"{option}: must be names separated by commas, got {shown(text)}")
     return parts
 
 
@@ -254,7 +251,7 @@ def read_focus(options: argparse.Namespace, study: Study) -> str | None:
         return None
     if options.focus not in others:
         known = ", ".join(others) or "none"
-        raise InputError(f"--focus: must be a rule that runs beside {BASELINE} ({known}), got '{options.focus}'")
+        raise InputError(f"--focus: must be a rule that runs beside {BASELINE} ({known}), got {shown(options.focus)}")
     return str(options.focus)
 
 
@@ -281,5 +278,6 @@ def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | No
     axes = names("--heat", options.heat, [])
     if (axes[0], axes[-1]) not in pairs + [pair[::-1] for pair in pairs] or len(axes) != 2:
         known = ", ".join(swept) or "none"
-        raise InputError(f"--heat: must be two swept parameters ({known}) that some run has both, got '{options.heat}'")
+        got = shown(options.heat)
+        raise InputError(f"--heat: must be two swept parameters ({known}) that some run has both, got {got}")
     return axes[0], axes[1]

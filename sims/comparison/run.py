@@ -23,9 +23,9 @@ from workbench.study.result import Result
 from workbench.study.store import CellStore
 
 
-def run_command(painter: Painter) -> int:
+def run_command(painter: Painter, arguments: list[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    options = parser().parse_args()
+    options = parser().parse_args(arguments)
     return exit_status(lambda: run(options, painter), SAME_AGAIN)
 
 

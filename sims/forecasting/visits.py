@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench.errors import InputError
+from workbench.errors import InputError, shown_path
 from workbench.files import read_whole
 from workbench.tables.formats import read_csv
 
@@ -60,8 +60,9 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         read_csv(data)  # raises where a column comes twice and where rows have other lengths, which pandas takes
         table = pd.read_csv(io.BytesIO(data), low_memory=False)  # so that a column is all numbers or all words
     except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got '{path}' ({reason})") from None
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        got = f"{shown_path(path)} ({reason})"
+        raise InputError(f"--log: must be a .csv file of {', '.join(columns)}, got {got}") from None
     missing = [name for name in columns if name not in table]
     if missing:
         raise InputError(f"--log: must have the columns {', '.join(columns)}, got none named {', '.join(missing)}")

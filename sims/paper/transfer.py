@@ -22,7 +22,7 @@ from scipy.stats import beta as beta_distribution
 
 from sims.forecasting.visits import make_counts, read_columns
 from workbench import figures
-from workbench.errors import InputError
+from workbench.errors import InputError, shown
 from workbench.streams import Role, generator
 
 Floats = NDArray[np.float64]
@@ -85,7 +85,7 @@ def trained_on(checkpoint: str) -> str:
 def cells_of(table: pd.DataFrame, base: str) -> tuple[list[Cell], dict[str, str]]:
     """Cells, own category first, and what was left out: name -> why. Categories of tasks are those of the base rows."""
     if base not in set(table["checkpoint"]):
-        raise InputError(f"--base: must be a checkpoint of the log, got '{base}'")
+        raise InputError(f"--base: must be a checkpoint of the log, got {shown(base)}")
     before = table[table["checkpoint"] == base].set_index(["task", "item"])
     category = before.reset_index().drop_duplicates("task").set_index("task")["category"]
     tasks: dict[str, Task] = {}

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Rooms and modules of workbench from the ground up. One floor may use itself, as long as there is no circle.
 FLOORS = [
-    {"errors", "extras", "stops"},
+    {"errors", "extras", "stops", "terminal"},
     {"streams", "lanes", "files", "kernels", "commands", "progress", "display"},
     {"tables"},
     {"pool"},

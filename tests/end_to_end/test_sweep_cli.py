@@ -810,7 +810,7 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--learners foo", "learners", "scalar, grpo, natural, guess, kernel, tabular", "'foo'"),
     ("--learners scalar,", "--learners", "names separated by commas", "'scalar,'"),
     ("--foo 3", "--foo", "--help", "3"),
-    ("--seeds", "--seeds", "expected one argument", ""),
+    ("--seeds", "--seeds", "must have a value", ""),
     ("--pools foo", "--pools", "skew-difficult, uniform", "'foo'"),
     ("--pools nowhere.parquet", "pool", "file that exists", "'nowhere.parquet'"),
     ("--pools pool.txt", "pool", ".parquet, .csv, .tsv, .json or .jsonl", "'pool.txt'"),

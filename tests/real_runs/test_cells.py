@@ -95,5 +95,5 @@ def test_every_option_of_a_run_is_one_of_a_study():
 
 @pytest.mark.parametrize("seed", ["x", "-1"])
 def test_a_first_seed_that_is_none_is_refused(seed):
-    with pytest.raises(ValueError, match="--first-seed: must be a whole number >= 0"):
+    with pytest.raises(ValueError, match=r"--first-seed: must be a whole number in \[0, 9223372036854775808\]"):
         cells_of("--first-seed", seed)

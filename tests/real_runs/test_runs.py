@@ -512,7 +512,7 @@ BAD = {
     "missing task file": ({"task": "/nowhere/rows.parquet"}, "nowhere"),
     "unknown controller": ({"controller": "nope"}, "--controller: must be a rule (uniform, "),
     "unknown algorithm": ({"algorithm": "nope"}, "--algorithm: must be one of "),
-    "unknown option": ({"nope": "1"}, "options: must be among those that --help lists, got --nope 1"),
+    "unknown option": ({"nope": "1"}, "options: must be among those that --help lists, got '--nope 1'"),
     "batch larger than the pool": ({"batch": ITEMS + 1}, f"--batch: must be <= {ITEMS}"),
     "one rollout, grpo": ({"rollouts": 1, "algorithm": "grpo"}, "--rollouts: must be >= 2 for --algorithm grpo"),
     "one rollout, rloo": ({"rollouts": 1, "algorithm": "rloo"}, "--rollouts: must be >= 2 for --algorithm rloo"),
@@ -521,15 +521,15 @@ BAD = {
     "pool that is missing": ({"pool": "/nowhere/pool.parquet"}, "pool: must be a file that exists"),
     "pool of another kind": ({"pool": "pool.txt"}, "pool: must be a file (.parquet, "),
     "prompt longer than the context": ({"limit": 40}, "prompt: must have at most 8 tokens"),
-    "steps": ({"steps": 0}, "--steps: must be a whole number >= 1, got 0"),
-    "steps in words": ({"steps": "many"}, "--steps: must be a whole number, got 'many'"),
-    "half a step": ({"steps": 1.5}, "--steps: must be a whole number, got '1.5'"),
-    "learning rate": ({"lr": "nan"}, "--lr: must be a number > 0"),
-    "learning rate 0": ({"lr": 0}, "--lr: must be a number > 0"),
-    "temperature": ({"temperature": 0}, "--temperature: must be a number > 0"),
+    "steps": ({"steps": 0}, "--steps: must be a whole number in [1, 10000000], got 0"),
+    "steps in words": ({"steps": "many"}, "--steps: must be a whole number in [1, 10000000], got 'many'"),
+    "half a step": ({"steps": 1.5}, "--steps: must be a whole number in [1, 10000000], got '1.5'"),
+    "learning rate": ({"lr": "nan"}, "--lr: must be a number in (0, 10]"),
+    "learning rate 0": ({"lr": 0}, "--lr: must be a number in (0, 10]"),
+    "temperature": ({"temperature": 0}, "--temperature: must be a number in [0.01, 100]"),
     "seed": ({"seed": -1}, "--seed: must be a whole number in [0, 18446744073709551615], got -1"),
     "seed of 65 bits": ({"seed": 2**64}, "--seed: must be a whole number in [0, 18446744073709551615], got 18446"),
-    "held-out": ({"heldout": 0}, "--heldout: must be a whole number >= 1"),
+    "held-out": ({"heldout": 0}, "--heldout: must be a whole number in [1, 10000]"),
 } | {
     f"budget {text}": ({"budget": text}, "--budget: must be ")
     for text in ("nonsense", "tokens", "tokens:", "tokens:0", "tokens:x", "tokens:²", "tokens:-5", "steps:3", "")
@@ -587,7 +587,7 @@ def test_a_hyper_parameter_given_twice_is_refused(run, capsys):
 def test_an_out_that_is_a_file_is_refused(run, capsys, tmp_path):
     (tmp_path / "taken").write_text("")
     run(out="taken", code=2)
-    assert error_line(capsys).startswith("error: --out: must be a folder that can be written")
+    assert error_line(capsys).startswith("error: --out: must be a folder")
 
 
 @pytest.mark.parametrize("command", [train, compare])
@@ -1069,11 +1069,13 @@ def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [({"controllers": "nope"}, "--controllers: must be a rule (uniform, "), ({"seeds": 0}, "--seeds: must be "),
-     ({"steps": "x"}, "--steps: must be a whole number, got 'x'"), ({"threshold": "2"}, "--threshold: must be "),
+     ({"steps": "x"}, "--steps: must be a whole number in [1, 10000000], got 'x'"),
+     ({"threshold": "2"}, "--threshold: must be "),
      ({"threshold": "x"}, "--threshold: must be "), ({"seeds": "²"}, "--seeds: must be "),
-     ({"lr": "0.01,"}, "--lr: must be a number, got ''"), ({"lr": "0.01,-1"}, "--lr: must be a number > 0, got -1.0"),
+     ({"lr": "0.01,"}, "--lr: must be a number in (0, 10], got ''"),
+     ({"lr": "0.01,-1"}, "--lr: must be a number in (0, 10], got -1.0"),
      ({"algorithm": "ppo,nope"}, "--algorithm: must be one of ppo, grpo, rloo, reinforce++, got 'nope'"),
-     ({"first-seed": -1}, "--first-seed: must be a whole number >= 0, got "),
+     ({"first-seed": -1}, "--first-seed: must be a whole number in [0, 9223372036854775808], got "),
      ({"set": "eta=1"}, "--set: must be NAME.PARAMETER=VALUE[,VALUE], each once, NAME among uniform, dapo, ppo, got "),
      ({"set": "adarft.eta=5,10"}, "--set: must be NAME.PARAMETER=VALUE[,VALUE], each once, NAME among uniform, dapo, "),
      ({"set": "ppo.kl_coef=0,x"}, "--set ppo.kl_coef: must be a finite number, got 'x'"),

@@ -271,7 +271,7 @@ def test_a_lead_is_paired_and_positive_where_it_should_be():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--seeds", "1"], "--seeds: must be a whole number >= 2, got 1"),
+        (["--seeds", "1"], "--seeds: must be a whole number in [2, 10000], got 1"),
         (["--out", ""], "--out: must be a folder, got ''"),
     ],
 )

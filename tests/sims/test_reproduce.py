@@ -22,7 +22,7 @@ from workbench.pool import Pool
         (["table1", "--fit-cells", "uniform/grpo"], "--fit-cells: must be one of skew-difficult/ppo"),
         (["extremes", "--learners", "tabular"], "--learners: must have another than tabular"),
         (["beta", "--learners", "scalar,scalar"], "--learners: must be different from each other"),
-        (["gamma"], "invalid choice"),
+        (["gamma"], "STUDY: must be one of"),
     ],
 )
 def test_bad_studies_are_one_line(tmp_path, monkeypatch, capsys, words, said):

@@ -121,7 +121,7 @@ def _known(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> Parser:
     p = Parser(prog="python -m workbench.difficulty", description=__doc__.split("\n")[0], allow_abbrev=False)
     p.add_argument("responses", help="a table: wide (a row per person, a column per item: 0, 1, TRUE, FALSE, blank, "
                    "NA; a column person of names, or none), long (person or id, item, resp; or person, item, "
@@ -131,7 +131,11 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--weights", metavar="COLUMN", help="of a wide table: how many persons gave the answers of a row; "
                    "the answers may then be one column of patterns, 01101")  # fmt: skip
     p.add_argument("--out", default="results/difficulty", help="folder for the tables (default: %(default)s)")
-    options = p.parse_args(arguments)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     return exit_status(lambda: estimate(options))
 
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import warnings
 import zlib
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from workbench.difficulty import irt
 from workbench.difficulty.counts import Floats
-from workbench.errors import InputError, few, shown
+from workbench.errors import InputError, few, shown, shown_path
 from workbench.extras import named_extra
 from workbench.files import parquet_table
 
@@ -67,7 +68,7 @@ def read_responses(path: str | Path, weights: str | None = None) -> irt.Response
     """
     table = _read(Path(path))
     if not table.rows:
-        raise InputError(f"responses: must have rows below the header, got none in '{path}'")
+        raise InputError(f"responses: must have rows below the header, got none in {shown_path(path)}")
     _once("columns", table.names, kind="column")
     roles = {} if table.wide else {role: at for role in ROLES if (at := _role(table.names, role)) is not None}
     if len(roles) >= 2 and {"item", "successes", "attempts"} & roles.keys():
@@ -82,8 +83,8 @@ def read_responses(path: str | Path, weights: str | None = None) -> irt.Response
 
 
 def _read(path: Path) -> _Table:
-    if not path.is_file():
-        raise InputError(f"responses: must be a file that exists, got '{path}'")
+    if not os.path.isfile(path):
+        raise InputError(f"responses: must be a file that exists, got {shown_path(path)}")
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data

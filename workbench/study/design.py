@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from workbench.errors import InputError, check_choice, check_count, check_one_number, shown
 from workbench.streams import Role, generator
 
+MOST_POINTS = 2**20  # of a design: each is an arm of its own
 Point = dict[str, Any]  # swept parameter, e.g. "adarft.eta" -> its value
 
 
@@ -36,7 +38,10 @@ def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
             raise InputError(f"choices: must name parameters as owner.parameter, got {shown(name)}")
         if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
             raise InputError(f"choices: must have a list of values for {name}, got {shown(values)}")
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    listed = {name: list(values) for name, values in choices.items()}
+    if (points := prod(map(len, listed.values()))) > MOST_POINTS:
+        raise InputError(f"choices: must give <= {MOST_POINTS} combinations, got {points}")
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*listed.values())]
 
 
 def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: str, points: int) -> list[Point]:
@@ -46,7 +51,7 @@ def space_filling_points(ranges: dict[str, tuple[float, float, bool]], design: s
     """
     from scipy.stats import qmc
 
-    check_count("points", points)
+    check_count("points", points, 1, MOST_POINTS)
     check_choice("design", design, ("sobol", "lhs"))
     given: Any = ranges
     if not isinstance(given, Mapping) or not all(isinstance(r, tuple) and len(r) == 3 for r in given.values()):

@@ -18,7 +18,7 @@ import pandas as pd
 
 from workbench.controllers import Controller, Gate, Rule
 from workbench.display import as_html
-from workbench.errors import InputError, check_choice, check_count, check_number, shown
+from workbench.errors import MOST_STEPS, InputError, check_attempts, check_choice, check_count, check_number, shown
 from workbench.files import check_folder, only_writer
 from workbench.labels import Settings, label_of, preset_of, settings_beside
 from workbench.learners import KernelTransfer, Law
@@ -53,6 +53,7 @@ AnyLearner: TypeAlias = str | Law
 AnyController: TypeAlias = str | Rule | Gate | tuple[Rule | Gate, ...]
 
 BUDGETS = ("steps", "rollouts", "tokens")
+MOST_RECORDS = 10**8  # of all runs of a study: each takes a few hundred bytes
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a program, in rules and learners that keep a number for each
 ROLLOUTS_IN_CACHE = 131_072  # per step and program: enough to hide the cost of Python, few enough to stay in cache
@@ -144,8 +145,10 @@ class Study:
     budget: str = "steps"
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "steps", "batch", "rollouts", "eval_every"):
+        for name in ("seeds", "batch", "rollouts", "eval_every"):
             check_count(name, getattr(self, name))
+        check_count("steps", self.steps, 1, MOST_STEPS)
+        check_attempts(self.batch, self.rollouts)
         check_choice("budget", self.budget, BUDGETS)
         for option, single in (("controllers", (str, Rule, Gate)), ("learners", (str, Law)),
                                ("pools", (str, os.PathLike, Pool)), ("points", (Mapping,))):  # fmt: skip
@@ -156,6 +159,7 @@ class Study:
         object.__setattr__(self, "pools", [as_pool(pool).without_payload() for pool in self.pools])
         check_names("pools", [pool.name for pool in self._pools], "pools with")
         self._check_points()
+        self._check_size()
         self._try_arms()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -215,10 +219,18 @@ class Study:
             if owner not in parts:
                 running = ", ".join(dict.fromkeys(parts))
                 raise InputError(f"points (--set): '{parameter}' must belong to a controller or learner that runs and "
-                                 f"was given by name ({running})")  # fmt: skip
+                                 f"was given by name ({running}), got {shown(owner)}")  # fmt: skip
             values = dict.fromkeys(point.get(parameter) for point in self.points)
             if owner == BASELINE and len(values) > 1:
                 raise InputError(f"{parameter}: must be one value, for there is one baseline, got {shown([*values])}")
+
+    def _check_size(self) -> None:
+        """InputError where memory could not hold what all runs record."""
+        runs = len(self._pools) * len(self._learners) * (len(self._controllers) + 1) * len(self.points) * self.seeds
+        rows = runs * (self.steps // self.eval_every + 1)
+        if rows > MOST_RECORDS:
+            raise InputError(f"seeds, steps and points: must give <= {MOST_RECORDS} records, what memory holds, in "
+                             f"{runs} runs (a record every eval_every updates), got {rows}")  # fmt: skip
 
     def _try_arms(self) -> None:
         """Make every rule and law, and draw one batch: what cannot run says so now."""

@@ -44,7 +44,7 @@ class Table(NamedTuple):
 
 def is_table(name: str) -> bool:
     """Whether a text names a table: a data set, a file with a known ending, or a folder that is there."""
-    return name.startswith(HUB) or kind_of(Path(name)) in READERS or (os.sep in name and Path(name).is_dir())
+    return name.startswith(HUB) or kind_of(Path(name)) in READERS or (os.sep in name and os.path.isdir(name))
 
 
 def is_source(name: str) -> bool:
@@ -64,7 +64,7 @@ def read_table(source: str | Path, what: str = "file", wanted: Callable[[str], b
         raise InputError(f"{what}: must be {SOURCES}, got {shown(source)}")
     path = Path(source)
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             return _shards(path, what, wanted)
         return _file(path, what, wanted)
     except OSError as error:
@@ -88,7 +88,7 @@ def _file(path: Path, what: str, wanted: Callable[[str], bool] | None) -> Table:
     kind = kind_of(path)
     if kind not in READERS:
         raise InputError(f"{what}: must be {SOURCES}, got {shown_path(path)}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{what}: must be a file that exists, got {shown_path(path)}")
     data = path.read_bytes()
     try:
