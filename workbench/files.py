@@ -85,11 +85,20 @@ def check_folder(field: str, value: Any) -> Path:
 
     An empty name would be the current folder, and its files might be written over.
     """
+    return check_path(field, value, "a folder")
+
+
+def check_path(field: str, value: Any, what: str = "a file") -> Path:
+    """`value` as a path, or InputError unless it is the name or path of `what` that a disk can hold."""
     name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{field}: must be a folder, got {shown(value)}")
-    if "\0" in name or any(len(os.fsencode(part)) > NAME_BYTES for part in Path(name).parts):
-        raise InputError(f"{field}: must be a folder, whose name has at most {NAME_BYTES} bytes, got {shown(value)}")
+        raise InputError(f"{field}: must be {what}, got {shown(value)}")
+    try:
+        long = any(len(os.fsencode(part)) > NAME_BYTES for part in Path(name).parts)
+    except UnicodeEncodeError:
+        long = True
+    if "\0" in name or long:
+        raise InputError(f"{field}: must be {what}, whose name has at most {NAME_BYTES} bytes, got {shown(value)}")
     return Path(name)
 
 

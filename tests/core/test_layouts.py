@@ -93,8 +93,8 @@ def test_what_was_not_used_is_said(tmp_path):
 
 
 def test_columns_that_some_files_of_a_folder_lack_are_said(tmp_path):
-    for name, rows in {"a": [{"prompt": "p", "answer": "1", "difficulty": 50}], "b": [{"prompt": "q", "split": "x"}] * 2,
-                       "c": [{"prompt": "r", "answer": "3"}]}.items():  # fmt: skip
+    files = {"a": [{"prompt": "p", "answer": "1", "difficulty": 50}], "b": [{"prompt": "q", "split": "x"}] * 2}
+    for name, rows in (files | {"c": [{"prompt": "r", "answer": "3"}]}).items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pool = wb.Pool.load(tmp_path)
     assert pool.payload == {"prompt": ["p", "q", "q", "r"], "answer": ["1", None, None, "3"]}

@@ -94,7 +94,7 @@ def test_a_column_that_some_shards_lack_has_no_value_there_and_that_is_said(tmp_
     assert {name: list(values) for name, values in table.columns.items()} == {
         "prompt": ["p", "q", "r"], "difficulty": ["50", "5", none], "note": [none, none, "x"]
     }  # fmt: skip
-    assert table.gaps == ("no difficulty in 'b.%s', 1 rows" % kind, "no note in 'a.%s', 2 rows" % kind)
+    assert table.gaps == (f"no difficulty in 'b.{kind}', 1 rows", f"no note in 'a.{kind}', 2 rows")
 
 
 def test_numbers_of_shards_are_joined_with_gaps(tmp_path):

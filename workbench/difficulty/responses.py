@@ -27,6 +27,7 @@ from workbench.difficulty.answers import (
 )
 from workbench.difficulty.counts import Floats
 from workbench.errors import InputError, few, shown
+from workbench.files import check_path
 from workbench.tables.cells import check_once
 
 WEIGHTS = ("freq", "frequency", "count", "counts", "weight", "weights")
@@ -48,7 +49,7 @@ def read_responses(path: str | Path, weights: str | None = None) -> irt.Response
 
     Persons and items without an answer are left out, with a warning. Raises InputError for any other file.
     """
-    table = read_rows(Path(path))
+    table = read_rows(check_path("responses", path))
     roles = {} if table.wide else {name: at for name in ROLES if (at := column_of(table.names, name)) is not None}
     if len(roles) >= 2 and {"item", "successes", "attempts"} & roles.keys():
         if weights is not None:
