@@ -319,7 +319,7 @@ def public():
             if callable(found) and not name.startswith("_") and (not prefix or not hasattr(wb, name)):
                 yield prefix + name, found
     for cls in (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal):
-        for name, found in inspect.getmembers(cls, inspect.isroutine):
+        for name, found in inspect.getmembers(cls, callable):
             if not name.startswith("_"):
                 yield f"{cls.__name__}.{name}", found
 

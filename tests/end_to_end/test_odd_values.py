@@ -18,9 +18,10 @@ from workbench.analysis import stats, tables
 from workbench.difficulty import irt
 from workbench.errors import InputError
 
-quick = settings(max_examples=150, deadline=None, derandomize=True, database=None,
+quick = settings(max_examples=80, deadline=None, derandomize=True, database=None,
                  suppress_health_check=list(HealthCheck))  # fmt: skip
 SIZE = 4
+POOL = wb.Pool([10.0, 30.0, 60.0, 90.0])
 NUMBERS = (int, float, np.integer, np.floating, Fraction, Decimal)
 
 scalars = st.one_of(
@@ -41,7 +42,8 @@ KINDS = ("Int64", "Float64", "boolean", "string", "category", "object", "complex
 def columns(draw):
     """A pandas column of some type, with an odd index."""
     values = draw(st.lists(st.one_of(good, st.none()), min_size=SIZE, max_size=SIZE))
-    index = draw(st.sampled_from([None, [0] * SIZE, list("abcd"), [3.5, None, "a", 1], pd.MultiIndex.from_product([[0, 1]] * 2)]))
+    levels = pd.MultiIndex.from_product([[0, 1]] * 2)
+    index = draw(st.sampled_from([None, [0] * SIZE, list("abcd"), [3.5, None, "a", 1], levels]))
     try:
         return pd.Series(pd.array(values, dtype=draw(st.sampled_from(KINDS))), index)
     except (TypeError, ValueError):
@@ -60,9 +62,10 @@ def taken(door, value):
             warnings.simplefilter("error")
             return door(value)
     except InputError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) <= 1000
-        return None
+        said = str(error)
+    assert "\n" not in said
+    assert len(said) <= 1000
+    return None
 
 
 def plainly(value):
@@ -71,6 +74,19 @@ def plainly(value):
     flat = list(np.asarray(value, dtype=object).ravel())
     assert all(isinstance(entry, (bool, np.bool_, *NUMBERS)) for entry in flat), flat
     return [float(entry) for entry in flat]
+
+
+@pytest.mark.parametrize("values", [
+    [1, 0, 1, 0], np.array([1, 0, 1, 0], np.int8), (1.0, 0.0, 1.0, 0.0), pd.Series([1, 0, 1, 0], list("aabb"), "Int64"),
+    pd.array([1, 0, 1, 0], dtype="Float64"), np.array([True, False, True, False]).astype(np.uint8),
+], ids=range(6))  # fmt: skip
+def test_every_door_takes_numbers_of_any_type(values):
+    """So that the other tests are of more than refusals."""
+    controller = wb.Controller(wb.AdaRFT(), POOL, seed=1)
+    assert wb.Pool(values).difficulty.tolist() == [1, 0, 1, 0]
+    assert difficulty.from_counts(values, 1)[0].tolist() == [0, 100, 0, 100]
+    assert controller.observe(controller.next_batch(SIZE), values).all()
+    assert stats.interval(values, lambda x, axis: x.mean(axis)).value == 0.5
 
 
 @quick
@@ -90,10 +106,7 @@ def test_counts_give_the_difficulties_of_their_rates(value):
     if found is not None:
         successes = np.array(plainly(value))
         assert np.allclose(found[0], 100 * (1 - successes / 8))
-        assert ((0 <= found[1]) & (found[1] <= found[0]) & (found[0] <= found[2]) & (found[2] <= 100)).all()
-
-
-POOL = wb.Pool([10.0, 30.0, 60.0, 90.0])
+        assert ((found[1] >= 0) & (found[1] <= found[0]) & (found[0] <= found[2]) & (found[2] <= 100)).all()
 
 
 @quick
@@ -123,7 +136,7 @@ def test_an_interval_is_around_the_mean_of_what_was_given(value):
         assert np.isfinite(numbers).all()
 
 
-@quick
+@settings(quick, max_examples=40)
 @given(odd, odd)
 def test_responses_are_fitted_as_they_were_given(one, other):
     table = np.array([[1.0, 0, 1, 0], [0, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]])
@@ -148,7 +161,7 @@ def curves():
 FRAME = curves()
 
 
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=25)
 @given(st.sampled_from(list(FRAME.columns)), st.integers(0, len(FRAME) - 1), scalars)
 def test_a_table_of_curves_with_one_odd_cell(column, row, value):
     cells = list(FRAME[column])

@@ -26,9 +26,13 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     lines = []
     check_count("horizon", horizon)
     runs = ordered_runs(runs, ["auc"])
-    summary = check_table(summary, "summary", [*ARM, "verdict", *COLUMNS], one_row_per=ARM)
-    check_numbers(summary, "summary", list(COLUMNS))
-    summary = summary.assign(**{name: summary[name].to_numpy(np.float64, na_value=np.nan) for name in COLUMNS})
+    summary = check_table(summary, "summary", [*ARM, "verdict", "threshold", "seeds", *COLUMNS], one_row_per=ARM)
+    numbers = [*COLUMNS, "threshold", "seeds"]
+    check_numbers(summary, "summary", numbers)
+    types = pd.api.types  # pandas' own missing values, as NaN
+    nullable = [name for name, kind in summary.dtypes.items() if types.is_extension_array_dtype(kind)
+                and types.is_numeric_dtype(kind)]  # fmt: skip
+    summary = summary.assign(**{name: summary[name].to_numpy(np.float64, na_value=np.nan) for name in nullable})
     baseline = baseline_name(summary)
     timed = baseline is not None or bool(np.isfinite(summary["threshold"]).any())
     if focus is not None:

@@ -144,6 +144,8 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8, baseline: str | Non
     check_number("threshold", threshold, 0, 1, open_low=True)
     curves = ordered_curves(curves, ["success"])
     check_numbers(curves, "curves", ["success"], finite=True)
+    measured = ("rollouts", "silent_share", "coverage", *COSTS)
+    check_numbers(curves, "curves", [name for name in measured if name in curves])
     keys, is_base = described(curves), baseline_rows(curves, baseline)
     rows = []
     for _, block in curves.groupby(BLOCK, sort=False, observed=True):
