@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -64,6 +67,38 @@ def as_array(field: str, value: Any, domain: str) -> NDArray[Any]:
         return np.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{field}: must be {domain}, got {shown(value)}") from None
+
+
+def as_numbers(field: str, value: Any, domain: str = "numbers") -> NDArray[np.float64]:
+    """`value` as float64 of any shape; InputError for what is no real number: text, dates, complex numbers, blanks."""
+    given = as_array(field, value, domain)
+    if given.dtype.kind not in "biufO":
+        raise InputError(f"{field}: must be {domain}, got {shown(value)}")
+    odd = [entry for entry in given.flat if not isinstance(entry, (Real, Decimal))] if given.dtype.kind == "O" else []
+    try:
+        if not odd:
+            return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        odd = [value]
+    raise InputError(f"{field}: must be {domain}, got {shown(odd[0])}")
+
+
+def check_text(field: str, value: Any) -> None:
+    """Raise InputError unless `value` is text that UTF-8 can hold."""
+    if not isinstance(value, str):
+        raise InputError(f"{field}: must be text, got {shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{field}: must be text that UTF-8 can hold, got {shown(value)}") from None
+
+
+def check_names(field: str, value: Any, size: int) -> None:
+    """Raise InputError unless `value` is a list of `size` texts."""
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != size:
+        raise InputError(f"{field}: must be a list of {size} names, got {shown(value)}")
+    for entry in value:
+        check_text(field, entry)
 
 
 def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -> int:

@@ -133,25 +133,30 @@ def check_folder(field: str, value: Any) -> Path:
 
     An empty name is refused: it would be the current folder, and its files might be written over.
     """
-    path = _named(field, value, "a folder")
+    path = check_path(field, value, "a folder")
     _check_above(field, path, path, "a folder")
     return path
 
 
 def check_file(field: str, value: Any) -> Path:
     """`value` as a path, or InputError unless a file of this name or path is there or could be made."""
-    path = _named(field, value, "a file")
+    path = check_path(field, value)
     if os.path.isdir(path):
         raise InputError(f"{field}: must be a file, got the folder {shown_path(path)}")
     _check_above(field, path, path.parent, "a file")
     return path
 
 
-def _named(field: str, value: Any, what: str) -> Path:
+def check_path(field: str, value: Any, what: str = "a file") -> Path:
+    """`value` as a path, or InputError unless it is the name or path of `what` that a disk can hold."""
     name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{field}: must be {what}, got {shown(value)}")
-    if "\0" in name or any(len(os.fsencode(part)) > NAME_BYTES for part in Path(name).parts):
+    try:
+        longest = max((len(os.fsencode(part)) for part in Path(name).parts), default=0)
+    except UnicodeEncodeError:
+        longest = NAME_BYTES + 1
+    if "\0" in name or longest > NAME_BYTES:
         raise InputError(f"{field}: must be {what}, whose name has at most {NAME_BYTES} bytes, got {shown(value)}")
     if len(os.fsencode(os.path.abspath(name))) > PATH_BYTES:
         raise InputError(f"{field}: must be {what}, whose path has at most {PATH_BYTES} bytes, got {shown(value)}")

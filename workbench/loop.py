@@ -15,7 +15,19 @@ from workbench.controllers.controller import Controller
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Rule
 from workbench.display import as_html, seeds_told
-from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind, shown
+from workbench.errors import (
+    MOST,
+    InputError,
+    as_numbers,
+    check_attempts,
+    check_choice,
+    check_count,
+    check_flag,
+    check_kind,
+    check_number,
+    check_one_number,
+    shown,
+)
 from workbench.extras import named_extra
 from workbench.lanes import Floats, Items
 from workbench.pool import Pool
@@ -158,7 +170,12 @@ class Record:
 
         Linear between records; a run that spent less stays as it ended.
         """
-        spent = self.rollouts if unit == "rollouts" else self.tokens
+        check_choice("unit", unit, ("rollouts", "tokens"))
+        check_one_number("step_cost", step_cost, 0, open_low=True)
+        check_number("steps", as_numbers("steps", steps), 0, MOST, whole=True)
+        if not np.ndim(steps):
+            raise InputError(f"steps: must be (E',), got {shown(steps)}")
+        spent, steps = self.rollouts if unit == "rollouts" else self.tokens, np.asarray(steps, np.int64)
         costs = steps * step_cost
 
         def at(values: NDArray[Any]) -> Floats:

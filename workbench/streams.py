@@ -52,6 +52,8 @@ class Role(IntEnum):
 
 def clock(step: int, turn: int = 0) -> int:
     """The time of a draw as one number: the step of training, and the turn where a step has several."""
+    for name, value in (("step", step), ("turn", turn)):
+        check_count(name, value, 0, 2**32 - 1)
     return step | turn << 32
 
 
@@ -68,6 +70,8 @@ def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
 def run_seeds(study: int, runs: int) -> NDArray[np.uint64]:
     """(runs,) seeds of the runs of a study, itself a seed below 2^32: the words (study, run) side by side, which no
     other study's runs share."""
+    check_count("study", study, 0, 2**32 - 1)
+    check_count("runs", runs, 0)
     return (np.uint64(study) << np.uint64(32)) + np.arange(runs, dtype=np.uint64)
 
 

@@ -92,6 +92,20 @@ def test_what_was_not_used_is_said(tmp_path):
     )
 
 
+def test_columns_that_some_files_of_a_folder_lack_are_said(tmp_path):
+    files = {"a": [{"prompt": "p", "answer": "1", "difficulty": 50}], "b": [{"prompt": "q", "split": "x"}] * 2}
+    for name, rows in (files | {"c": [{"prompt": "r", "answer": "3"}]}).items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pool = wb.Pool.load(tmp_path)
+    assert pool.payload == {"prompt": ["p", "q", "q", "r"], "answer": ["1", None, None, "3"]}
+    assert np.array_equal(pool.difficulty, [50, np.nan, np.nan, np.nan], equal_nan=True)
+    assert pool.understood == (
+        f"pool '{tmp_path.name}': 4 rows; prompt = prompt, answer = answer, difficulty = difficulty; not used: split; "
+        "no answer in 'b.jsonl', 2 rows, no difficulty in 'b.jsonl', 'c.jsonl', 3 rows, no split in 'a.jsonl', "
+        "'c.jsonl', 2 rows; 3 without difficulty; 1 prompts repeated"
+    )
+
+
 # ------------------------------------------------------------------------------------------ items without difficulty
 
 

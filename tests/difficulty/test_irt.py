@@ -59,11 +59,15 @@ def test_lsat6_abilities_are_the_published_means_and_modes(lsat6):
     np.testing.assert_allclose(irt.map_theta(fit, lsat6)[[0, -1]], [-1.895, 0.606], atol=1e-3)
 
 
-def test_lsat6_1pl(lsat6):
+def test_lsat6_1pl_is_the_published_fit(lsat6):  # ltm, printed output of `rasch(LSAT)`; mirt, page of LSAT6
     fit = irt.fit(lsat6, "1pl")
     np.testing.assert_allclose(fit.a, 0.7551, atol=1e-4)
     np.testing.assert_allclose(fit.b, [-3.6153, -1.3224, -0.3176, -1.7301, -2.7802], atol=1e-4)
+    np.testing.assert_allclose(fit.se_b, [0.3266, 0.1422, 0.0977, 0.1691, 0.2510], atol=1e-3)
+    np.testing.assert_allclose(fit.se_a, 0.0694, atol=1e-3)
+    np.testing.assert_allclose(-fit.a * fit.b, [2.730, 0.999, 0.240, 1.307, 2.100], atol=1e-3)
     assert fit.log_likelihood == pytest.approx(-2466.938, abs=1e-3)
+    assert (fit.aic, fit.bic) == pytest.approx((4945.875, 4975.322), abs=2e-3)
     assert fit.parameters == 6
 
 

@@ -22,7 +22,8 @@ VOCABULARIES = [("1", "0"), ("1.0", "0.0"), ("1.", "0."), ("TRUE", "FALSE"), ("T
 VOCABULARIES += [(" 1", "0 ")]
 MISSING = ["", "NA", "nan", "NaN", "null", "None", "N/A", "<NA>", "#N/A", ".", "  "]
 PATTERNS = ["".join(bits) for bits in itertools.product("01", repeat=5)]
-# 1000 persons each: Bock & Lieberman 1970, in the order of PATTERNS
+# 1000 persons each: Bock & Lieberman 1970, "Fitting a response model for n dichotomously scored items", Psychometrika
+# 35, 179-197; in the order of PATTERNS
 LSAT6 = [3, 6, 2, 11, 1, 1, 3, 4, 1, 8, 0, 16, 0, 3, 2, 15, 10, 29, 14, 81, 3, 28, 15, 80, 16, 56, 21, 173, 11, 61, 28]
 LSAT6 += [298]
 LSAT7 = [12, 19, 1, 7, 3, 19, 3, 17, 10, 5, 3, 7, 7, 23, 8, 28, 7, 39, 11, 34, 14, 51, 15, 90, 6, 25, 7, 35, 18, 136]
@@ -318,14 +319,38 @@ def test_a_table_of_patterns_and_counts_is_the_table_of_persons(tmp_path, form, 
     assert persons[:3] == ([f"p00000.{k}" for k in (1, 2, 3)] if form == 4 else ["1.1", "1.2", "1.3"])
 
 
-def test_the_command_reads_lsat7_by_its_counts_and_finds_the_published_fit(tmp_path, capsys):
-    """mirt's printed 2PL of LSAT7, from its EM steps: a and d, which are within .002 of the maximum, and its value."""
+def test_lsat7_is_the_published_table():
+    """Totals and moments that the R package mirt prints of its LSAT7: the page of `itemstats`."""
+    x = np.repeat([list(map(int, pattern)) for pattern in PATTERNS], LSAT7, axis=0)
+    total, spread = x.sum(axis=1), x.var(axis=0, ddof=1).sum()
+    np.testing.assert_array_equal(x.sum(axis=0), [828, 658, 772, 606, 843])
+    assert total.mean() == pytest.approx(3.707)
+    assert total.std(ddof=1) == pytest.approx(1.199, abs=5e-4)
+    with_total = [np.corrcoef(item, total)[0, 1] for item in x.T]
+    np.testing.assert_allclose(with_total, [0.530, 0.600, 0.611, 0.592, 0.461], atol=6e-4)
+    assert 5 / 4 * (1 - spread / total.var(ddof=1)) == pytest.approx(0.453, abs=5e-4)  # Cronbach's alpha
+
+
+# What mirt (Chalmers 2012, J. Stat. Software 48(6)) prints of LSAT7, a and d = -a b. 2PL: pages of `PLCI.mirt` and
+# `imputeMissing`, the test `confmirtOne`; its EM stops within .002 of the maximum. 1PL: the page of `lagrange`, where
+# a is 1 and the variance of theta free, 1.022, so that here a = sqrt(1.022).
+PUBLISHED = {
+    "2pl": ([0.98793, 1.08088, 1.70580, 0.76519, 0.73580], [1.85606, 0.80798, 1.80422, 0.48600, 1.85451], -2658.805,
+            5337.610, 5386.688),
+    "1pl": ([1.022**0.5] * 5, [1.868, 0.791, 1.461, 0.521, 1.993], -2664.901, 5341.802, 5371.248),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_the_command_reads_lsat7_by_its_counts_and_finds_the_published_fit(tmp_path, model, capsys):
     text, weights, _ = next(frequency_tables(LSAT7))
-    assert run(tmp_path, text, "--weights", weights)[0] == 0
+    assert run(tmp_path, text, "--weights", weights, "--model", model)[0] == 0
     items, persons, facts = fitted(tmp_path)
-    np.testing.assert_allclose(items["a"], [0.988, 1.081, 1.706, 0.765, 0.736], atol=2e-3)
-    np.testing.assert_allclose(-items["a"] * items["b"], [1.856, 0.808, 1.804, 0.486, 1.855], atol=2e-3)
-    assert facts["log_likelihood"] == pytest.approx(-2658.805, abs=1e-3)
+    a, d, log_likelihood, aic, bic = PUBLISHED[model]
+    np.testing.assert_allclose(items["a"], a, atol=2e-3)
+    np.testing.assert_allclose(-items["a"] * items["b"], d, atol=2e-3)
+    assert facts["log_likelihood"] == pytest.approx(log_likelihood, abs=1e-3)
+    assert (facts["aic"], facts["bic"]) == pytest.approx((aic, bic), abs=2e-3)
     assert len(persons) == facts["persons"] == 1000
     assert capsys.readouterr().err == ""
 

@@ -70,15 +70,41 @@ def test_a_folder_of_shards_is_their_rows_by_name(tmp_path, kind):
     assert read_table(f"{tmp_path}/").rows == 3
 
 
-def test_shards_of_two_kinds_or_of_other_columns_are_refused(tmp_path):
+def test_shards_of_two_kinds_or_that_share_no_column_are_refused(tmp_path):
     written(tmp_path / "a.csv", ROWS)
     written(tmp_path / "b.jsonl", ROWS)
     assert "got .csv, .jsonl in" in refused(lambda: read_table(tmp_path))
     (tmp_path / "b.jsonl").unlink()
-    written(tmp_path / "b.csv", [{"prompt": "a"}])
-    assert "must have the same columns in each file, got no 'answer' in" in refused(lambda: read_table(tmp_path))
+    written(tmp_path / "b.csv", [{"step": "1", "reward": "a"}])
+    written(tmp_path / "c.csv", ROWS)
+    assert refused(lambda: read_table(tmp_path)) == (
+        f"file: must be files that share columns, got only 'step', 'reward' in '{tmp_path / 'b.csv'}'"
+    )
     (tmp_path / "empty").mkdir()
     assert "got none in" in refused(lambda: read_table(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_column_that_some_shards_lack_has_no_value_there_and_that_is_said(tmp_path, kind):
+    """As a name that some lines of a .jsonl file lack."""
+    written(tmp_path / f"a.{kind}", [{"prompt": "p", "difficulty": "50"}, {"prompt": "q", "difficulty": "5"}])
+    written(tmp_path / f"b.{kind}", [{"prompt": "r", "note": "x"}])
+    table = read_table(tmp_path)
+    none = "" if kind == "csv" else None
+    assert {name: list(values) for name, values in table.columns.items()} == {
+        "prompt": ["p", "q", "r"], "difficulty": ["50", "5", none], "note": [none, none, "x"]
+    }  # fmt: skip
+    assert table.gaps == (f"no difficulty in 'b.{kind}', 1 rows", f"no note in 'a.{kind}', 2 rows")
+
+
+def test_numbers_of_shards_are_joined_with_gaps(tmp_path):
+    import pyarrow as pa
+
+    for name, columns in {"a": {"n": [1.5], "i": [2**60]}, "b": {"n": [2.5]}, "c": {"i": [3], "n": [None]}}.items():
+        (tmp_path / f"{name}.parquet").write_bytes(parquet_bytes(pa.table(columns)))
+    columns = read_table(tmp_path).columns
+    assert columns["i"] == [2**60, None, 3]
+    assert [value == value and value for value in columns["n"]] == [1.5, 2.5, None]
 
 
 @pytest.mark.parametrize("text", [
@@ -92,11 +118,52 @@ def test_json_of_rows_of_columns_and_of_lines(tmp_path, text):
     assert read_table(path).columns == {"a": [1, 2], "b": ["x", "y"]}
 
 
-@pytest.mark.parametrize("header", ["a,b", "a;b", "a\tb"])
-def test_the_header_says_what_separates_cells(tmp_path, header):
+@pytest.mark.parametrize("text", [
+    "a,b\n1,x\n", "a;b\n1;x\n", "a\tb\n1\tx\n", "a,b\r1,x\r", "a,b,,\r\n1,x,,\r\n\r\n",
+])  # fmt: skip
+def test_the_first_rows_say_what_separates_cells(tmp_path, text):
     path = tmp_path / "t.csv"
-    path.write_text(f"{header}\n{header.replace('a', '1').replace('b', 'x')}\n")
+    path.write_bytes(text.encode())
     assert read_table(path).columns == {"a": ["1"], "b": ["x"]}
+
+
+@pytest.mark.parametrize(("text", "columns"), [
+    ("prompt\nSay it; slowly\nNow, again\n", None),  # one column, whose second cell has a comma
+    ("prompt\nSay it; slowly\nNow\tagain\n", {"prompt": ["Say it; slowly", "Now\tagain"]}),
+    ("id\tname, first\n1\tx\n2\ty\n", {"id": ["1", "2"], "name, first": ["x", "y"]}),
+    ("id;price\n1;0,5\n2;1,5\n", {"id": ["1", "2"], "price": ["0,5", "1,5"]}),
+])  # fmt: skip
+def test_other_separators_are_text(tmp_path, text, columns):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    if columns is None:
+        assert "must have 1 cells in each row, got 2 in row 2, line 3" in refused(lambda: read_table(path))
+    else:
+        assert read_table(path).columns == columns
+
+
+# What both doors take: a pool and a table of responses
+BOTH = {
+    "csv": b"person,a\nm0,1\nm1,0\n", "tsv": b"person\ta\nm0\t1\nm1\t0\n", "csv.gz": None,
+    "json": b'[{"person": "m0", "a": 1},\n {"person": "m1", "a": 0}]', "jsonl.gz": None, "parquet": None,
+    "jsonl": b'{"person": "m0", "a": 1}\n{"person": "m1", "a": 0}\n',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_table_of_responses_is_read_as_a_pool_is(tmp_path, kind):
+    from workbench.difficulty import read_responses
+
+    path = tmp_path / f"t.{kind}"
+    rows = [{"person": "m0", "a": 1}, {"person": "m1", "a": 0}]
+    if BOTH[kind] is None:
+        written(path, rows)
+    else:
+        path.write_bytes(BOTH[kind])
+    responses, columns = read_responses(path), read_table(path).columns
+    assert responses.persons == list(columns["person"])
+    assert responses.items == [name for name in columns if name != "person"]
+    assert responses.successes[:, 0].tolist() == [float(value) for value in columns["a"]]
 
 
 def test_whole_numbers_beside_gaps_stay_whole(tmp_path):
@@ -109,33 +176,50 @@ def test_whole_numbers_beside_gaps_stay_whole(tmp_path):
     assert np.array_equal(columns["x"], [0.5, np.nan], equal_nan=True)
 
 
-BROKEN = {
-    "longer row": ("t.csv", "a,b\n1,2\n1,2,3\n", "row 1 (line 3) has 3 cells, the header 2"),
-    "shorter row": ("t.csv", "a,b\n1\n", "row 0 (line 2) has 1 cells, the header 2"),
-    "column twice": ("t.csv", "a,b,a\n1,2,3\n", "the column 'a' comes twice"),
-    "name twice": ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', "line 2: the name 'a' comes twice in an object"),
-    "no object": ("t.jsonl", '{"a": 1}\n\n5\n', "line 3 must be a JSON object, got 5"),
-    "no JSON": ("t.jsonl", '{"a": 1}\n{"a"\n', "line 2: "),
-    "other lengths": ("t.json", '{"a": [1, 2], "b": [1]}', "columns must have as many rows each, got a: 2, b: 1"),
-    "a number": ("t.json", "5", "it must hold a list of JSON objects, got 5"),
-    "empty": ("t.csv", "", "it has no lines"),
-    "no rows": ("t.json", "[]", "it has no lines"),
-    "open quote": ("t.csv", 'a,b\n"1,2\n', ""),
-    "not gzip": ("t.csv.gz", "a,b\n1,2\n", ""),
-    "not parquet": ("t.parquet", "a,b\n", ""),
-    "other encoding": ("t.csv", "a\n\xe9\n".encode("latin-1"), ""),
-    "nested too deep": ("t.json", "[" * 100_000, ""),
+WRONG_ROWS = {
+    "longer row": ("t.csv", "a,b\n1,2\n1,2,3\n", "pool: must have 2 cells in each row, got 3 in row 2, line 3"),
+    "shorter row": ("t.csv", "a,b\n1\n", "pool: must have 2 cells in each row, got 1 in row 1, line 2"),
+    "after a cell of two lines": ("t.csv", 'a,b\n"1\n1",2\n\n1\n', "got 1 in row 2, line 5"),
+    "column twice": ("t.csv", "a,b,a\n1,2,3\n", "columns: must come once each, got 'a' again in column 3"),
+    "name twice": ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', "columns: must come once each, got 'a' again in key 2 of "
+                   "an object in line 2"),
+    "no object": ("t.jsonl", '{"a": 1}\n\n5\n', "pool: must be a JSON object in each row, got 5 in row 2"),
+    "no JSON": ("t.jsonl", '{"a": 1}\n{"a"\n', "pool: must have a JSON object in each line, got '{\"a\"' in line 2 ("),
+    "no JSON in a list": ("t.json", '[{"a": 1},\n {"a" 2}]\n', "got ' {\"a\" 2}]' in line 2 ("),
+    "other lengths": ("t.json", '{"a": [1, 2], "b": [1]}', "columns: must have as many rows each, got a: 2, b: 1"),
+    "a number": ("t.json", "5", "pool: must be a JSON object in each row, got 5 in row 1"),
+    "a list of numbers": ("t.json", '[{"a": 1}, 5]', "pool: must be a JSON object in each row, got 5 in row 2"),
+    "empty": ("t.csv", "", "pool: must have rows below the header, got none"),
+    "no rows": ("t.json", "[]", "pool: must have rows below the header, got none"),
+}  # fmt: skip
+NO_FILES = {
+    "open quote": ("t.csv", 'a,b\n"1,2\n'),
+    "quote in its middle": ("t.csv", 'a,b\n"1"2,2\n'),
+    "zero byte": ("t.csv", "a,b\n1,\0\n"),
+    "not gzip": ("t.csv.gz", "a,b\n1,2\n"),
+    "not parquet": ("t.parquet", "a,b\n"),
+    "other encoding": ("t.csv", "a\n\xe9\n".encode("latin-1")),
+    "nested too deep": ("t.json", "[" * 100_000),
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_read_is_said_in_one_line_with_the_place(tmp_path, case):
-    name, content, reason = BROKEN[case]
+@pytest.mark.parametrize("case", WRONG_ROWS)
+def test_a_wrong_row_is_said_in_one_line_with_its_place(tmp_path, case):
+    name, content, said = WRONG_ROWS[case]
+    (tmp_path / name).write_text(content)
+    line = refused(lambda: read_table(tmp_path / name, "pool"))
+    assert said in line
+    assert line.endswith(f", in '{tmp_path / name}'")
+    assert line.split(":")[0] in ("pool", "columns")
+
+
+@pytest.mark.parametrize("case", NO_FILES)
+def test_what_is_no_file_of_its_kind_is_said_in_one_line(tmp_path, case):
+    name, content = NO_FILES[case]
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     line = refused(lambda: read_table(path, "pool"))
     assert line.startswith(f"pool: must be a readable {kind_of(path)} file, got '{path}' (")
-    assert reason in line
 
 
 @pytest.mark.parametrize("name", ["t.txt", "t", "t.parquet.gz", ".gz", "t.zip"])

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, check_text, shown
 
 BLOCK = ["pool", "learner"]
 ARM = [*BLOCK, "controller"]
@@ -21,28 +21,40 @@ RUN = [*ARM, "seed"]
 KINDS = {"law": "learner", "rule": "controller"}  # what a name without its settings is, where a table does not say
 
 
-def check_table(table: Any, name: str, columns: Sequence[str], one_row_per: Sequence[str] | None = None) -> None:
-    """Raise InputError unless `table` is a pandas table with rows and these columns, and no two rows of one key."""
+def check_table(
+    table: Any, name: str, columns: Sequence[str], one_row_per: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """`table`, or InputError unless it is a pandas table with rows and these columns, and no two rows of one key.
+
+    Its index has no names, which might be those of columns.
+    """
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"{name}: must be a pandas table, such as Record.to_frame() gives, got {shown(table)}")
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        what = f"the column {missing[0]!r}" if len(missing) == 1 else f"the columns {', '.join(missing)}"
+        what = f"the column {shown(missing[0])}" if len(missing) == 1 else f"the columns {', '.join(missing)}"
         raise InputError(f"{name}: must have {what}, got {_listed(table.columns)}")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise InputError(f"{name}: must have each column once, got {twice!r} twice")
     if table.empty:
         raise InputError(f"{name}: must have rows, got none")
-    if one_row_per and (repeated := table.duplicated(list(one_row_per))).any():
-        got = _where(table[repeated].iloc[0], one_row_per)
+    for column in table.columns[[kind == "object" for kind in table.dtypes]]:
+        nested = [value for value in table[column] if isinstance(value, (list, dict, set, np.ndarray))]
+        if nested:
+            raise InputError(f"{name}: must have one value per cell, got {shown(nested[0])} in {shown(column)}")
+    plain: pd.DataFrame = table.set_axis(table.index.set_names([None] * table.index.nlevels))
+    if one_row_per and (repeated := plain.duplicated(list(one_row_per))).any():
+        got = _where(plain[repeated].iloc[0], one_row_per)
         raise InputError(f"{name}: must have one row per {', '.join(one_row_per)}, got several with {got}")
+    return plain
 
 
 def check_numbers(table: pd.DataFrame, name: str, columns: Sequence[str], finite: bool = False) -> None:
     """Raise InputError unless these columns hold numbers; with `finite`, unless none of them is NaN or infinite."""
     for column in columns:
-        if not pd.api.types.is_numeric_dtype(table[column]):
+        types = pd.api.types
+        if not types.is_numeric_dtype(table[column]) or types.is_complex_dtype(table[column]):
             raise InputError(f"{name}: must have numbers in {column!r}, got {shown(table[column].iloc[0])}")
         values = table[column].to_numpy(np.float64, na_value=np.nan)
         if finite and not np.isfinite(values).all():
@@ -58,7 +70,7 @@ def ordered_curves(curves: Any, columns: Sequence[str] = (), together: Sequence[
     together: the keys whose runs must have been recorded at the same steps; by default all runs on a pool and learner.
     Raises InputError for missing columns, blanks in a key, two rows of one run and step, and a run with a gap.
     """
-    check_table(curves, "curves", [*RUN, "step", *columns])
+    curves = check_table(curves, "curves", [*RUN, "step", *columns])
     check_numbers(curves, "curves", ["seed", "step"], finite=True)
     check_numbers(curves, "curves", columns)
     table = _sorted(curves, "curves", "step")
@@ -84,7 +96,7 @@ def ordered_runs(runs: Any, columns: Sequence[str] = ()) -> pd.DataFrame:
 
     Raises InputError for missing columns, blanks in a key, and two rows of one run.
     """
-    check_table(runs, "runs", [*RUN, *columns], one_row_per=RUN)
+    runs = check_table(runs, "runs", [*RUN, *columns], one_row_per=RUN)
     check_numbers(runs, "runs", ["seed"], finite=True)
     return _sorted(runs, "runs")
 
@@ -115,6 +127,7 @@ def baseline_rows(table: pd.DataFrame, baseline: str | None) -> NDArray[np.bool_
     """
     if baseline is None:
         return np.zeros(len(table), bool)
+    check_text("baseline", baseline)
     of_name = table["controller"] == baseline
     found = (of_name if of_name.any() else table["rule"] == baseline).to_numpy()
     arms = table.loc[found, ARM].drop_duplicates()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats as sp
 
 from workbench.analysis.frame import BLOCK, baseline_rows, check_numbers, ordered_runs
-from workbench.errors import InputError, check_number
+from workbench.errors import InputError, as_numbers, check_count, check_number, check_text
 from workbench.registry import BASELINE
 from workbench.streams import Role, generator
 
@@ -56,6 +56,8 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95, baseline: str | None 
 
 def _baseline(runs: pd.DataFrame, baseline: str | None) -> NDArray[np.bool_]:
     """Rows of the baseline; none where the table lacks it and every controller has the same seeds."""
+    if baseline is not None:
+        check_text("baseline", baseline)
     here = baseline is not None and ((runs["controller"] == baseline) | (runs["rule"] == baseline)).any()
     if not here:
         counts = runs.groupby([*BLOCK, "seed"], observed=True)["controller"].nunique()
@@ -134,6 +136,12 @@ def seeds_to_separate(gains: Floats, one: int, other: int, level: float = 0.95) 
     gains: (P, C, N). one, other: positions in C. 1 - alpha = level. Infinite where d = 0, NaN where fewer than two
     seeds are common. Source: sample size of a paired comparison, e.g. Colas et al. 2018, arXiv 1806.08295.
     """
+    gains = as_numbers("gains", gains)
+    if gains.ndim != 3:
+        raise InputError(f"gains: must be (P, C, N), got shape {gains.shape}")
+    for field, value in (("one", one), ("other", other)):
+        check_count(field, value, 0, gains.shape[1] - 1)
+    check_number("level", level, 0, 1, open_low=True, open_high=True)
     apart = (gains[:, one] - gains[:, other]).mean(axis=0)
     apart = apart[~np.isnan(apart)]
     if len(apart) < 2:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.frame import ARM, BLOCK
+from workbench.analysis.frame import ARM, BLOCK, check_numbers, check_table, ordered_runs
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, check_count, shown
 
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain
 
@@ -24,6 +24,15 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     a threshold, the steps to it are left out. Raises InputError for an unknown focus.
     """
     lines = []
+    check_count("horizon", horizon)
+    runs = ordered_runs(runs, ["auc"])
+    summary = check_table(summary, "summary", [*ARM, "verdict", "threshold", "seeds", *COLUMNS], one_row_per=ARM)
+    numbers = [*COLUMNS, "threshold", "seeds"]
+    check_numbers(summary, "summary", numbers)
+    types = pd.api.types  # pandas' own missing values, as NaN
+    nullable = [name for name, kind in summary.dtypes.items() if types.is_extension_array_dtype(kind)
+                and types.is_numeric_dtype(kind)]  # fmt: skip
+    summary = summary.assign(**{name: summary[name].to_numpy(np.float64, na_value=np.nan) for name in nullable})
     baseline = baseline_name(summary)
     timed = baseline is not None or bool(np.isfinite(summary["threshold"]).any())
     if focus is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtrit
 
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import InputError, as_array, as_numbers, check_count, check_number, shown
 from workbench.streams import Role, generator
 
 FloatArray = NDArray[np.float64]
@@ -49,7 +49,8 @@ def iqm(x: ArrayLike, axis: int = 0) -> Any:
     Robust to outlying runs like the median, nearly as precise as the mean. Equals scipy.stats.trim_mean(x, 0.25).
     Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
     """
-    ordered = np.sort(_finite("x", x, dimensions=None), axis=axis)
+    values = _finite("x", x, dimensions=None)
+    ordered = np.sort(values, axis=_axis(axis, values))
     count = ordered.shape[axis]
     cut = count // 4
     return ordered.take(range(cut, count - cut), axis=axis).mean(axis=axis)
@@ -196,13 +197,13 @@ def sign_flip_test(differences: ArrayLike, resamples: int = 10_000, seed: int = 
     """
     d = _finite("differences", differences)
     check_count("resamples", resamples)
+    random = generator(seed, Role.SIGN_FLIP)
     observed = abs(d.sum()) - 1e-12 * np.abs(d).sum()  # patterns that tie up to rounding count
     if len(d) <= EXACT_UP_TO:
         sums = d[:1]  # the other sign of the first mirrors every pattern
         for difference in d[1:]:
             sums = np.concatenate([sums - difference, sums + difference])
         return float(np.mean(np.abs(sums) >= observed))
-    random = generator(seed, Role.SIGN_FLIP)
     count = 0
     block = max(1, BLOCK // len(d))
     for done in range(0, resamples, block):
@@ -219,7 +220,7 @@ def holm(p: ArrayLike) -> FloatArray:
     NaN (not tested) stays NaN and does not count in M.
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
-    adjusted = _numbers("p", p).copy()
+    adjusted = as_numbers("p", p).copy()
     tested = np.flatnonzero(~np.isnan(adjusted))
     if adjusted.ndim != 1:
         raise InputError(f"p: must have 1 axis, got shape {adjusted.shape}")
@@ -263,7 +264,7 @@ def area(steps: ArrayLike, success: ArrayLike, axis: int = -1) -> Any:
     grid, y = _steps(steps), _finite("success", success, dimensions=None)
     if len(grid) < 2:
         raise InputError(f"steps: must be at least 2 records to have an area, got {len(grid)}")
-    if not -y.ndim <= axis < y.ndim or y.shape[axis] != len(grid):
+    if y.shape[_axis(axis, y)] != len(grid):
         raise InputError(f"success: must have {len(grid)} records on axis {axis}, one per step, got shape {y.shape}")
     return np.trapezoid(y, grid, axis=axis) / (grid[-1] - grid[0])
 
@@ -281,7 +282,7 @@ def steps_to_threshold(steps: ArrayLike, curves: ArrayLike, threshold: ArrayLike
     y = _finite("curves", curves, dimensions=None)
     if y.shape[-1:] != grid.shape:
         raise InputError(f"curves: must have {len(grid)} records on the last axis, one per step, got shape {y.shape}")
-    level = _numbers("threshold", threshold)
+    level = as_numbers("threshold", threshold)
     if not np.isfinite(level).all():
         raise InputError(f"threshold: must be finite, got {level[~np.isfinite(level)].flat[0]}")
     if level.shape not in ((), y.shape[:-1]):
@@ -344,7 +345,7 @@ def speedup(
     Source: Uno et al. 2014, "Moving beyond the hazard ratio in quantifying the between-group difference".
     """
     check_number("horizon", horizon, 0.0, open_low=True)
-    slow, fast = _runs(*base), _runs(*other)
+    slow, fast = _crossings("base", base), _crossings("other", other)
     count = len(slow[0])
     if len(fast[0]) != count:
         raise InputError(f"base, other: must be paired, one run per seed in each, got {count} and {len(fast[0])}")
@@ -385,24 +386,20 @@ def _area(t: FloatArray, survival: FloatArray, horizon: float) -> Any:
 # -- input -----------------------------------------------------------------------------------------
 
 
-def _numbers(field: str, value: ArrayLike) -> FloatArray:
-    """`value` as float64, or InputError."""
-    try:
-        return np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        shown = " ".join(f"{value!r:.60}".split())
-        raise InputError(f"{field}: must be numbers, got {shown}") from None
-
-
 def _finite(field: str, value: ArrayLike, dimensions: tuple[int, ...] | None = (1,)) -> FloatArray:
     """`value` as float64, or InputError unless it is not empty, all finite and of an allowed dimension."""
-    x = _numbers(field, value)
+    x = as_numbers(field, value)
     if x.size == 0 or (x.ndim == 0 if dimensions is None else x.ndim not in dimensions):
         axes = "1 or more" if dimensions is None else " or ".join(map(str, dimensions))
         raise InputError(f"{field}: must have {axes} axes and no axis of length 0, got shape {x.shape}")
     if not np.isfinite(x).all():
         raise InputError(f"{field}: must be finite, got {x[~np.isfinite(x)][0]}")
     return x
+
+
+def _axis(axis: int, values: FloatArray) -> int:
+    """The axis, or InputError unless the values have it."""
+    return check_count("axis", axis, -values.ndim, values.ndim - 1)
 
 
 def _steps(value: ArrayLike) -> FloatArray:
@@ -416,9 +413,16 @@ def _steps(value: ArrayLike) -> FloatArray:
 
 def _runs(times: ArrayLike, reached: ArrayLike) -> tuple[FloatArray, BoolArray]:
     """Times (N,) >= 0 and reached (N,) bool, checked."""
-    t, r = _finite("times", times), np.asarray(reached)
+    t, r = _finite("times", times), as_array("reached", reached, "booleans, one per time")
     if (t < 0).any():
         raise InputError(f"times: must be >= 0, got {t.min():g}")
     if r.dtype != np.bool_ or r.shape != t.shape:
         raise InputError(f"reached: must be {len(t)} booleans, one per time, got {r.dtype} of shape {r.shape}")
     return t, r
+
+
+def _crossings(field: str, value: Any) -> tuple[FloatArray, BoolArray]:
+    """The runs of a Crossing, checked."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise InputError(f"{field}: must be a Crossing, times and whether they were reached, got {shown(value)}")
+    return _runs(*value)

@@ -9,8 +9,17 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis import stats
-from workbench.analysis.frame import ARM, BLOCK, baseline_rows, check_numbers, described, ordered_curves, ordered_runs
-from workbench.errors import InputError, check_number, shown
+from workbench.analysis.frame import (
+    ARM,
+    BLOCK,
+    baseline_rows,
+    check_numbers,
+    check_table,
+    described,
+    ordered_curves,
+    ordered_runs,
+)
+from workbench.errors import InputError, check_count, check_number, check_text, shown
 from workbench.registry import BASELINE
 
 # What a run costs besides its steps: totals at its end. Tables of other trainers may lack some.
@@ -135,6 +144,8 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8, baseline: str | Non
     check_number("threshold", threshold, 0, 1, open_low=True)
     curves = ordered_curves(curves, ["success"])
     check_numbers(curves, "curves", ["success"], finite=True)
+    measured = ("rollouts", "silent_share", "coverage", *COSTS)
+    check_numbers(curves, "curves", [name for name in measured if name in curves])
     keys, is_base = described(curves), baseline_rows(curves, baseline)
     rows = []
     for _, block in curves.groupby(BLOCK, sort=False, observed=True):
@@ -230,7 +241,7 @@ def summary_table(
 
 def enough_seeds(seeds: int, comparisons: int, level: float = 0.95) -> bool:
     """Whether a sign-flip test on so many seeds can be significant at all after Holm over so many comparisons."""
-    return seeds >= stats.seeds_needed(comparisons, level)
+    return check_count("seeds", seeds, 0) >= stats.seeds_needed(comparisons, level)
 
 
 def _sign_flip(differences: Any, comparisons: int) -> float:
@@ -294,9 +305,11 @@ def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | No
     whether the areas are the same on every seed. Raises InputError for a rule that the table does not have.
     """
     runs = ordered_runs(runs, ["auc"])
+    check_numbers(runs, "runs", ["auc"], finite=True)
     if rule is None:
         rule = leading_rule(runs, baseline)
-    elif rule not in set(runs["rule"]):
+    check_text("rule", rule)
+    if rule not in set(runs["rule"]):
         raise InputError(f"rule: must be among {', '.join(dict.fromkeys(runs['rule']))}, got {shown(rule)}")
     rows = []
     comparisons = len(runs[runs["rule"] != rule].groupby(ARM, observed=True))
@@ -332,6 +345,7 @@ def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
     Raises InputError where the baseline is the only rule.
     """
     runs = ordered_runs(runs, ["auc"])
+    check_numbers(runs, "runs", ["auc"], finite=True)
     is_base = baseline_rows(runs, baseline)
     ranks = []
     for _, block in runs.groupby(BLOCK, sort=False, observed=True):
@@ -350,6 +364,7 @@ def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
 
 def baseline_name(summary: pd.DataFrame) -> str | None:
     """The controller that the others of a summary are compared with, "the baseline" where it has several names."""
+    check_table(summary, "summary", ["controller"])
     if "verdict" not in summary:
         return None
     names = list(dict.fromkeys(summary["controller"][summary["verdict"] == "baseline"]))
@@ -362,7 +377,9 @@ def costs_table(summary: pd.DataFrame) -> pd.DataFrame:
     Columns: pool, controller; the `mean_` columns of the summary; rollouts_saved; repaid: number of runs after which
     the cost of the labels is recovered, labels over what one run saves, NaN where nothing is bought or saved.
     """
+    summary = check_table(summary, "summary", ["pool", "controller", "rollouts_saved"])
     spent = [column for column in summary.columns if str(column).startswith("mean_")]
+    check_numbers(summary, "summary", [*spent, "rollouts_saved"])
     keys = ["pool", "controller"]
     table = summary.groupby(keys, sort=False, observed=True)[[*spent, "rollouts_saved"]].mean().reset_index()
     if "mean_label_rollouts" in table:

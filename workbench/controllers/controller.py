@@ -15,7 +15,7 @@ from workbench import kernels
 from workbench.controllers.gate import Gate, ShortBatch
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Probe, Rule
 from workbench.display import as_html, brief, seeds_told
-from workbench.errors import InputError, check_count, check_kind, shown
+from workbench.errors import InputError, as_array, check_count, check_kind, shown
 from workbench.lanes import (
     check_counts,
     check_items,
@@ -167,7 +167,7 @@ class Controller:
         if refill is False or refill is True:
             active = self._everyone
         else:
-            active = np.atleast_1d(np.asarray(refill))
+            active = np.atleast_1d(as_array("refill", refill, f"True, False or ({self.lanes},) booleans"))
             if active.dtype != bool or active.shape != (self.lanes,):
                 raise InputError(f"refill: must be True, False or ({self.lanes},) booleans, got {shown(refill)}")
         if refill is not False and self._batch.shape != (self.lanes, batch):
@@ -186,6 +186,7 @@ class Controller:
 
     def allocate(self, rollouts: int) -> NDArray[np.int64] | None:
         """Rollouts of each item of the batch just drawn, (B,) or (R, B), `rollouts` on average; None: all alike."""
+        check_count("rollouts", rollouts)
         draw = Draw(self.pool, self.seeds, self.step - 1, self.turn)
         counts = self.rule.allocate(self.state, draw, self._batch, rollouts)
         return counts if counts is None or not self._single else counts[0]

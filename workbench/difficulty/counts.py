@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, expit, gammaln
 
-from workbench.errors import InputError, check_count, check_one_number
+from workbench.errors import InputError, check_count, check_flag, check_one_number
 from workbench.kernels.binomial import chance_of_next, chance_of_none
 from workbench.lanes import distinct_rows
 from workbench.pool.columns import numbers
@@ -72,6 +72,7 @@ def from_counts(
     """
     s, n = _counts(successes, attempts)
     check_one_number("level", level, 0, 1, open_low=True, open_high=True)
+    check_flag("shrink", shrink)
     from scipy.stats import beta as beta_law
 
     alpha, beta = _shrunk(s, n) if shrink else (s + 0.5, n - s + 0.5)

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from workbench.analysis.frame import ARM, ordered_curves
 from workbench.controllers.rule import Look
-from workbench.errors import InputError
+from workbench.errors import InputError, check_text
 from workbench.figures.checks import _check_readable
 from workbench.figures.looks import _style
 from workbench.figures.page import (
@@ -41,6 +41,7 @@ def learning_curves(curves: pd.DataFrame, looks: Mapping[str, Look] | None = Non
     over: what the column `seed` counts, where that is more than random numbers.
     Raises InputError for missing columns, gaps, a run twice, and more panels or lines than a reader can tell apart.
     """
+    check_text("over", over)
     return _panels(curves, "success", "held-out success (mean over difficulty deciles)", (0, 1), looks, over)
 
 
@@ -59,6 +60,7 @@ def mean_and_band(curves: pd.DataFrame, column: str) -> pd.DataFrame:
     curves: as for `learning_curves`, with that column. Columns: pool, learner, controller, step, mean, low, high,
     seeds (n). NaN is left out of the mean and of n. One seed has no interval: NaN.
     """
+    check_text("column", column)
     curves = ordered_curves(curves, [column], together=ARM)
     band = curves.groupby([*ARM, "step"], observed=True)[column].agg(["mean", "sem", "count"]).reset_index()
     n = band["count"].to_numpy(dtype=float)

@@ -52,7 +52,7 @@ def speedup_forest(summary: pd.DataFrame, looks: Mapping[str, Look] | None = Non
     Raises InputError for missing columns, an arm twice, a table of the baseline only, and too many rows to read.
     """
     numbers = ["speedup", "speedup_low", "speedup_high", "censored", "seeds", "threshold"]
-    check_table(summary, "summary", [*ARM, *numbers, "verdict"], one_row_per=ARM)
+    summary = check_table(summary, "summary", [*ARM, *numbers, "verdict"], one_row_per=ARM)
     check_numbers(summary, "summary", numbers)
     name_of_base = baseline_name(summary) or "the baseline"
     baseline = summary["verdict"] == "baseline"

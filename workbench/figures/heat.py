@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from workbench.analysis.frame import ARM, check_table
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name
-from workbench.errors import InputError
+from workbench.errors import InputError, check_flag, check_text
 from workbench.figures.looks import _style
 from workbench.figures.page import (
     LETTER,
@@ -75,7 +75,10 @@ def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", aver
     range, and one NaN makes the cell NaN.
     Raises InputError for missing columns, no rows with both x and y, and a value that is no number.
     """
-    check_table(summary, "summary", [x, y, value])
+    for name, column in (("x", x), ("y", y), ("value", value)):
+        check_text(name, column)
+    check_flag("average", average)
+    summary = check_table(summary, "summary", [x, y, value])
     if x == y:
         raise InputError(f"y: must be another column than x, got {y!r} for both")
     if not _is_numeric(summary[value]):

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from workbench.analysis.frame import check_table
 from workbench.controllers.rule import SOLID, Dashes, Look
-from workbench.errors import InputError
+from workbench.errors import InputError, check_text
 from workbench.registry import GATES, RULES
 
 STYLE: Any = {
@@ -68,6 +68,7 @@ OTHER_MARKERS = ("d", "h", "X", "8", "H")
 
 def rule_look(rule: str) -> Look:
     """The look of RULE, GATE or RULE+GATE, from its name alone."""
+    check_text("rule", rule)
     if rule in LOOKS:
         return LOOKS[rule]
     if dashes := _gate_dashes(rule):
@@ -94,7 +95,7 @@ def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
     take turns in dashes; one without settings ("adarft" beside "adarft eta=5") keeps the rule's look. Lightness
     counts the variants in this table: where tables show different ones, pass one table's looks to each figure.
     """
-    check_table(table, "table", ["controller"])
+    table = check_table(table, "table", ["controller"])
     table = table if "rule" in table else table.assign(rule=table["controller"])
     pairs = table[["controller", "rule"]].drop_duplicates()
     twice = pairs["controller"][pairs["controller"].duplicated()]

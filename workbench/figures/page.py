@@ -21,9 +21,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from workbench.controllers.rule import Look
-from workbench.errors import InputError
+from workbench.errors import InputError, check_kind, shown
 from workbench.figures.looks import _style, controller_looks
-from workbench.files import write_whole
+from workbench.files import check_path, write_whole
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page
 MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # more cannot be read in one figure
@@ -34,7 +34,8 @@ def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
 
     An error leaves the files as they were: each is written whole or not at all.
     """
-    stem = Path(stem)
+    check_kind("figure", figure, Figure, "a Figure such as learning_curves(curves) gives")
+    stem = check_path("stem", stem)
     paths = (stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png"))
     undated: dict[str, Any] = {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}
     crisp: dict[str, Any] = {"dpi": 300, "metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
@@ -54,12 +55,14 @@ LETTER = 0.063  # mean width of an 8 pt letter, inches
 
 def _present(table: pd.DataFrame, looks: Mapping[str, Look] | None) -> dict[str, Look]:
     """The looks of the controllers in this table, in legend order."""
-    looks = controller_looks(table) if looks is None else looks
+    given: Any = controller_looks(table) if looks is None else looks
+    if not isinstance(given, Mapping) or not all(isinstance(look, Look) for look in given.values()):
+        raise InputError(f"looks: must map controllers to Look, as controller_looks(table) does, got {shown(given)}")
     present = list(table["controller"].unique())
     for name in present:
-        if name not in looks:
+        if name not in given:
             raise InputError(f"looks: must have every controller of the table, got none for {name!r}")
-    return {name: look for name, look in looks.items() if name in present}
+    return {name: look for name, look in given.items() if name in present}
 
 
 EMBED: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType, whatever the caller has set

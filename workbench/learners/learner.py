@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
 from workbench.display import as_html, brief, seeds_told
-from workbench.errors import MOST, InputError, check_count, check_kind, check_number
+from workbench.errors import MOST, InputError, as_array, as_numbers, check_count, check_kind, check_number
 from workbench.lanes import (
     Floats,
     check_counts,
@@ -37,10 +37,12 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
 
     Haldane-Anscombe: finite for items never or always solved. b = 0 where the labelling model succeeds half the time.
     """
-    check_number("attempts", np.ravel(attempts), 1)
-    check_number("difficulty", np.ravel(difficulty), 0, 100)
-    m = np.asarray(attempts, dtype=np.float64)
-    k = m * (1.0 - np.asarray(difficulty, dtype=np.float64) / 100.0)
+    m, d = as_numbers("attempts", attempts), as_numbers("difficulty", difficulty)
+    check_number("attempts", m.ravel(), 1)
+    check_number("difficulty", d.ravel(), 0, 100)
+    if m.ndim and m.shape != d.shape:
+        raise InputError(f"attempts: must be one number, or one per difficulty, {d.shape}, got shape {m.shape}")
+    k = m * (1.0 - d / 100.0)
     return np.asarray(np.log((m - k + 0.5) / (k + 0.5)))
 
 
@@ -323,7 +325,7 @@ class SimLearner:
     def _admitted(self, admitted: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         if admitted is None or admitted is self._all_admitted:
             return np.empty((0, 0), bool)
-        mask = np.asarray(admitted)
+        mask = as_array("admitted", admitted, "booleans")
         want = shape[1:] if self._single else shape
         if mask.dtype != bool or mask.shape != want:
             raise InputError(f"admitted: must be booleans of shape {want}, got {mask.dtype} of shape {mask.shape}")

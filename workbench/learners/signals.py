@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.errors import InputError, check_number
+from workbench.errors import InputError, as_numbers, check_count, check_flag, check_number
 
 Floats: TypeAlias = NDArray[np.float64]
 Polynomial: TypeAlias = tuple[Any, Any, Any]  # c0 + c1 p + c2 p^2
@@ -30,6 +30,9 @@ class Signal:
     mean_field_power: ClassVar[float] = 1.0
     needs_group: ClassVar[bool] = False  # undefined, or always 0, for a single rollout
     of_rewards: ClassVar[bool] = True  # whether it estimates a gradient of the reward
+
+    def __post_init__(self) -> None:
+        check_flag("exact", self.exact)
 
     @property
     def uses_value(self) -> bool:
@@ -48,16 +51,22 @@ class Signal:
         raise NotImplementedError
 
     def group(self, k: ArrayLike, n: int, p: ArrayLike, value: ArrayLike = 0.5) -> Floats:
-        """The signal of groups with k successes of n at success probability p."""
+        """The signal of groups with k successes of n at success probability p. Shapes of k, p and value broadcast."""
+        check_count("n", n, 0 if self.needs_group else 1)
         self.check_rollouts(n)
-        c0, c1, c2 = self.sampled(np.asarray(k, dtype=np.float64), n, np.asarray(value))
-        p = np.asarray(p, dtype=np.float64)
+        k, p, value = (_within(name, x, high) for name, x, high in (("k", k, n), ("p", p, 1), ("value", value, 1)))
+        try:
+            np.broadcast_shapes(k.shape, p.shape, value.shape)
+        except ValueError:
+            shapes = f"{k.shape}, {p.shape} and {value.shape}"
+            raise InputError(f"k, p, value: must have shapes that broadcast, got {shapes}") from None
+        c0, c1, c2 = self.sampled(k, n, value)
         return np.asarray(c0 + p * (c1 + p * c2), dtype=np.float64)
 
     def expected(self, p: ArrayLike) -> Floats:
         """The mean-field signal: its mean for n to infinity at success probability p."""
         c0, c1, c2 = self.mean_field
-        p = np.asarray(p, dtype=np.float64)
+        p = _within("p", p, 1)
         return np.asarray((c0 + p * (c1 + p * c2)) ** self.mean_field_power, dtype=np.float64)
 
     def check_rollouts(self, n: int) -> None:
@@ -155,7 +164,9 @@ class Critic(Signal):
         return not (self.perfect or self.exact)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("rate", self.rate, 0, 1)
+        check_flag("perfect", self.perfect)
 
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         right = k / n
@@ -182,3 +193,10 @@ class Visit(Signal):
 
     def sampled(self, k: Any, n: int, value: Any) -> Polynomial:
         return np.ones_like(k), 0.0, 0.0
+
+
+def _within(field: str, value: ArrayLike, high: float) -> Floats:
+    """`value` as numbers, or InputError unless each is in [0, high]."""
+    x = as_numbers(field, value)
+    check_number(field, x.ravel(), 0, high)
+    return x

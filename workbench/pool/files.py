@@ -37,7 +37,8 @@ from workbench.pool.layouts import (
     understand,
     understood_cells,
 )
-from workbench.tables.formats import Table, from_arrow, read_csv, read_table
+from workbench.tables.cells import read_csv
+from workbench.tables.formats import Table, from_arrow, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,7 +194,7 @@ def _csv_bytes(table: Mapping[str, Any]) -> bytes:
 
 def _as_read(name: str, values: Any) -> list[Any]:
     """The cells of a column as they come back from a .csv file."""
-    table = Table(read_csv(_csv_bytes({name: values})), frozenset({name}))
+    table = Table(read_csv(_csv_bytes({name: values}), name), frozenset({name}))
     return list(understood_cells(table, name))
 
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.errors import InputError, check_choice, check_count, shown
+from workbench.errors import InputError, check_choice, check_count, few, shown
 from workbench.extras import MissingExtra
 from workbench.pool import files
 from workbench.pool.columns import COLUMNS, checked_columns, checked_payload
 from workbench.pool.layouts import Understood, name_of, split_mapping, understand
 from workbench.pool.synthetic import PRESETS, synthetic_columns
+from workbench.tables.cells import check_once
 from workbench.tables.formats import Table
 
 if TYPE_CHECKING:
@@ -386,7 +387,10 @@ class Pool:
         """A pool from a pandas table, as `load` reads a file (a Hugging Face dataset: `.to_pandas()`)."""
         if not hasattr(frame, "columns") or not hasattr(frame, "to_numpy"):
             raise InputError(f"frame: must be a pandas table, got {shown(frame)}")
-        table = Table({column: frame[column].to_numpy() for column in frame.columns})
+        if not all(isinstance(column, str) for column in frame.columns):
+            raise InputError(f"frame: must have texts as names of columns, got {few(list(frame.columns))}")
+        check_once("columns", list(frame.columns), "column")
+        table = Table({column: _cells(frame[column]) for column in frame.columns})
         return cls._of(understand(table, {} if columns is None else columns), name)
 
     @classmethod
@@ -412,9 +416,9 @@ class Pool:
         Returns the path. Raises InputError for another kind of file and for a payload not made of text, numbers, lists
         and mappings; StorageError where the disk refuses.
         """
-        from workbench.files import write_whole
+        from workbench.files import check_path, write_whole
 
-        path = Path(path)
+        path = check_path("path", path)
         write_whole(path, files.file_bytes(self, path.suffix))
         return path
 
@@ -435,3 +439,10 @@ class Pool:
 
 
 __all__ = ["PRESETS", "WHOLE", "Arms", "Pool"]
+
+
+def _cells(column: pd.Series[Any]) -> NDArray[Any]:
+    """The cells of a pandas column; None where one has pandas' own missing value."""
+    if column.dtype == object or not isinstance(column.dtype, np.dtype):
+        return np.asarray(column.astype(object).where(column.notna(), None))
+    return column.to_numpy()

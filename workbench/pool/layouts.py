@@ -57,12 +57,14 @@ class Understood:
     rows: int
     used: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    gaps: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """In one line: rows, what was used for what, and what was not used."""
+        """In one line: rows, what was used for what, what was not used, and what some files of a folder lack."""
         used = ", ".join(f"{role} = {column}" for role, column in self.used.items()) or "no column used"
         ignored = f"; not used: {_few(self.ignored)}" if self.ignored else ""
-        return f"{self.rows:,} rows; {used}{ignored}"
+        gaps = f"; {_few(self.gaps)}" if self.gaps else ""
+        return f"{self.rows:,} rows; {used}{ignored}{gaps}"
 
 
 def split_mapping(source: str) -> tuple[str, dict[str, str]]:
@@ -122,7 +124,7 @@ def understand(table: Table, mapping: Mapping[str, str]) -> Understood:
     for role, name in check_mapping(mapping).items():
         if name and role != SCALE and not there.has(name) and not (role == "attempts" and COUNT.fullmatch(name)):
             raise InputError(f"columns: must name columns that are there for {role}, got '{name}'; {there.names()}")
-    out = Understood({}, table.rows)
+    out = Understood({}, table.rows, gaps=table.gaps)
     for role in (*COLUMNS, *TEXTS):
         if role != "difficulty" and (name := _name_for(role, mapping, there)):
             out.columns[role] = there.take(name, role)

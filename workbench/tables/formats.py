@@ -6,21 +6,21 @@ value is None, in text files "".
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
-import json
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench.errors import InputError, shown, shown_path
+from workbench.errors import InputError, few, shown, shown_path
 from workbench.extras import MissingExtra, named_extra
 from workbench.files import parquet_table
+from workbench.tables.cells import check_once, read_csv, read_tsv, text_of
+from workbench.tables.records import read_json, read_jsonl
 
 HUB = "hf:"  # what the name of a data set begins with
 KINDS = ".parquet, .csv, .tsv, .json or .jsonl, each of the texts as .gz too"
@@ -31,11 +31,13 @@ class Table(NamedTuple):
     """Columns by name, as many rows in each.
 
     text: those whose cells are text because the file has no types. kind: the ending of the file, "" for other tables.
+    gaps: in words, the columns that some shards of a folder lack.
     """
 
     columns: dict[str, Any]
     text: frozenset[str] = frozenset()
     kind: str = ""
+    gaps: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -55,8 +57,9 @@ def is_source(name: str) -> bool:
 def read_table(source: str | Path, what: str = "file", wanted: Callable[[str], bool] | None = None) -> Table:
     """The table of a file, of a folder of shards (one kind of file, by name), or of the data set hf:NAME.
 
-    hf:NAME/CONFIG@SPLIT: the split is by default train. what: names the source in errors. wanted: which columns of a
-    .parquet file are read. Raises InputError, in one line, where it cannot be read, and MissingExtra.
+    A column that some shards lack has no values there, and `gaps` says so. hf:NAME/CONFIG@SPLIT: the split is by
+    default train. what: names the source in errors. wanted: which columns of a .parquet file are read. Raises
+    InputError, in one line, where it cannot be read, and MissingExtra.
     """
     if str(source).startswith(HUB):
         return _data_set(str(source).removeprefix(HUB), what)
@@ -84,28 +87,46 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def kind_of_content(data: bytes) -> str:
+    """The ending of such content, by what it begins with: .parquet, .json (lines, too) or .csv."""
+    if data[:4] == b"PAR1":
+        return ".parquet"
+    return ".json" if text_of(data).lstrip()[:1] in ("{", "[") else ".csv"
+
+
+def unpacked(data: bytes, packed: bool | None = None) -> bytes:
+    """The content of bytes that are gzip; packed: whether they are, by default told from how they begin."""
+    return gzip.decompress(data) if packed or (packed is None and data[:2] == b"\x1f\x8b") else data
+
+
+@contextmanager
+def told_in_one_line(what: str, domain: str, path: Path) -> Iterator[None]:
+    """What reading a file raises as an InputError that says which file, in one line."""
+    if not os.path.isfile(path):
+        raise InputError(f"{what}: must be a file that exists, got {shown_path(path)}")
+    try:
+        with named_extra():
+            yield
+    except MissingExtra:
+        raise
+    except InputError as error:
+        raise InputError(f"{error}, in {shown_path(path)}") from None
+    except (OSError, ValueError, EOFError, zlib.error, RecursionError, MemoryError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{what}: must be {domain}, got {shown_path(path)} ({reason})") from None
+
+
 def _file(path: Path, what: str, wanted: Callable[[str], bool] | None) -> Table:
     kind = kind_of(path)
     if kind not in READERS:
         raise InputError(f"{what}: must be {SOURCES}, got {shown_path(path)}")
-    if not os.path.isfile(path):
-        raise InputError(f"{what}: must be a file that exists, got {shown_path(path)}")
-    data = path.read_bytes()
-    try:
-        if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
-        with named_extra():
-            columns = READERS[kind](data, wanted)
-    except MissingExtra:
-        raise
-    except (OSError, ValueError, EOFError, zlib.error, RecursionError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{what}: must be a readable {kind} file, got {shown_path(path)} ({reason})") from None
+    with told_in_one_line(what, f"a readable {kind} file", path):
+        columns = READERS[kind](unpacked(path.read_bytes(), path.suffix.lower() == ".gz"), what, wanted=wanted)
     return Table(columns, frozenset(columns if kind in (".csv", ".tsv") else ()), kind)
 
 
 def _shards(folder: Path, what: str, wanted: Callable[[str], bool] | None) -> Table:
-    """The files of a folder, of one kind and with the same columns, one after another."""
+    """The files of a folder, of one kind, one after another. A column that some lack has no values in their rows."""
     shown_files = (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
     paths = sorted(path for path in shown_files if kind_of(path) in READERS)
     kinds = {kind_of(path) for path in paths}
@@ -113,13 +134,25 @@ def _shards(folder: Path, what: str, wanted: Callable[[str], bool] | None) -> Ta
         got = ", ".join(sorted(kinds)) or "none"
         where = shown_path(folder)
         raise InputError(f"{what}: must be a folder with files of one kind ({KINDS}), got {got} in {where}")
-    tables = [_file(path, what, wanted) for path in paths]
-    names = list(dict.fromkeys(name for table in tables for name in table.columns))
-    for path, table in zip(paths, tables, strict=True):
-        if odd := [name for name in names if name not in table.columns]:
-            where = shown_path(path)
-            raise InputError(f"{what}: must have the same columns in each file, got no {odd[0]!r} in {where}")
-    return tables[0]._replace(columns={name: _joined([table.columns[name] for table in tables]) for name in names})
+    tables = {path: _file(path, what, wanted) for path in paths}
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.columns))
+    lacking = {name: [path for path in paths if name not in tables[path].columns] for name in names}
+    for path, table in tables.items():
+        if len(paths) > 1 and all(len(lacking[name]) == len(paths) - 1 for name in table.columns):
+            got = f"got only {few(list(table.columns))} in {shown_path(path)}"
+            raise InputError(f"{what}: must be files that share columns, {got}")
+    gaps = []
+    for name, without in lacking.items():
+        rows = sum(tables[path].rows for path in without)
+        gaps += [f"no {name} in {few([path.name for path in without], 3)}, {rows:,} rows"] if without else []
+    first = tables[paths[0]]
+    columns = {name: _joined([_or_empty(table, name) for table in tables.values()]) for name in names}
+    return Table(columns, frozenset(names if first.text else ()), first.kind, tuple(gaps))
+
+
+def _or_empty(table: Table, name: str) -> Any:
+    """A column, or as many cells without a value."""
+    return table.columns.get(name, ["" if table.text else None] * table.rows)
 
 
 def _joined(parts: Sequence[Any]) -> Any:
@@ -149,16 +182,20 @@ def _data_set(name: str, what: str) -> Table:
 # ---------------------------------------------------------------------------------------------------------- Parquet
 
 
-def read_parquet(data: bytes, wanted: Callable[[str], bool] | None = None) -> dict[str, Any]:
-    """Columns of Parquet bytes; `wanted` chooses among their names, all where it chooses none."""
+def read_parquet(
+    data: bytes, what: str, exact: bool = False, wanted: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """Columns of Parquet bytes; `wanted` chooses among their names, all where it chooses none.
+
+    exact: values are Python's own of the file's types, not numbers in arrays.
+    """
 
     def kept(names: list[str]) -> list[str]:
-        if len(set(names)) < len(names):
-            raise ValueError(f"the column {next(n for n in names if names.count(n) > 1)!r} comes twice")
+        check_once("columns", names, "column")
         return [name for name in names if wanted(name)] or names if wanted else names
 
     table = parquet_table(data, kept)
-    return {name: from_arrow(table[name]) for name in table.column_names}
+    return {name: table[name].to_pylist() if exact else from_arrow(table[name]) for name in table.column_names}
 
 
 def from_arrow(column: Any) -> Any:
@@ -179,107 +216,8 @@ def from_arrow(column: Any) -> Any:
     return column.to_pylist()
 
 
-# ------------------------------------------------------------------------------------------------------------- JSON
-
-
-def read_jsonl(data: bytes, _wanted: Any = None) -> dict[str, Any]:
-    """One JSON object per line; a name that an object lacks is None there."""
-    lines = [(number, line) for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1) if line.strip()]
-    rows = []
-    for number, line in lines:
-        try:
-            row = json.loads(line, object_pairs_hook=once)
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} must be a JSON object, got {shown(row)}")
-        rows.append(row)
-    return _of_rows(rows)
-
-
-def read_json(data: bytes, _wanted: Any = None) -> dict[str, Any]:
-    """A list of objects, an object of columns (lists, or pandas' objects by row), or one such list under one name.
-
-    Lines of objects are taken, too: some tools name them .json.
-    """
-    text = data.decode("utf-8-sig")
-    try:
-        found = json.loads(text, object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            return read_jsonl(data)
-        raise
-    if isinstance(found, dict):
-        lists = [value for value in found.values() if isinstance(value, list)]
-        if len(lists) == 1 and lists[0] and all(isinstance(row, dict) for row in lists[0]):
-            return _of_rows(lists[0])
-        if len(found) == 1 or not found or not all(isinstance(value, (list, dict)) for value in found.values()):
-            return _of_rows([found])
-        columns = {name: list(value.values()) if isinstance(value, dict) else value for name, value in found.items()}
-        sizes = {name: len(values) for name, values in columns.items()}
-        if len(set(sizes.values())) > 1:
-            got = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-            raise ValueError(f"columns must have as many rows each, got {got}")
-        return columns
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        odd = next((row for row in found if not isinstance(row, dict)), found) if isinstance(found, list) else found
-        raise ValueError(f"it must hold a list of JSON objects, got {shown(odd)}")
-    return _of_rows(found)
-
-
-def _of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    if not rows:
-        raise ValueError("it has no lines")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object as a dict; ValueError where a name comes twice, of which `json` would keep the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} comes twice in an object")
-    return found
-
-
-# ----------------------------------------------------------------------------------------------------- text with cells
-
-
-def read_csv(data: bytes, _wanted: Any = None) -> dict[str, list[str]]:
-    """Columns of text. Cells are separated by commas, or by semicolons or tabs where the header has no comma."""
-    text = data.decode("utf-8-sig")
-    header = text.split("\n", 1)[0]
-    return _cells(text, next((c for c in ",;\t" if c in header), ","))
-
-
-def read_tsv(data: bytes, _wanted: Any = None) -> dict[str, list[str]]:
-    """Columns of text, separated by tabs."""
-    return _cells(data.decode("utf-8-sig"), "\t")
-
-
-def _cells(text: str, delimiter: str) -> dict[str, list[str]]:
-    limit = csv.field_size_limit(2**31 - 1)  # features and long prompts go beyond the usual 2^17 characters
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-        lines = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise ValueError(str(error)) from None
-    finally:
-        csv.field_size_limit(limit)
-    if not lines:
-        raise ValueError("it has no lines")
-    (_, names), *rows = lines
-    if len(set(names)) < len(names):
-        raise ValueError(f"the column {next(n for n in names if names.count(n) > 1)!r} comes twice")
-    for number, (line, row) in enumerate(rows):
-        if len(row) != len(names):
-            raise ValueError(f"row {number} (line {line}) has {len(row)} cells, the header {len(names)}")
-    cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in names)
-    return {name: list(column) for name, column in zip(names, cells, strict=True)}
-
-
-READERS: Mapping[str, Callable[[bytes, Callable[[str], bool] | None], dict[str, Any]]] = {
+# (bytes, what names them in errors, exact=, wanted=) -> columns
+READERS: Mapping[str, Callable[..., dict[str, Any]]] = {
     ".parquet": read_parquet, ".csv": read_csv, ".tsv": read_tsv, ".json": read_json,
     ".jsonl": read_jsonl, ".ndjson": read_jsonl,
 }  # fmt: skip

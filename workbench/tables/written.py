@@ -12,7 +12,8 @@ import numpy as np
 
 from workbench.errors import few, shown, shown_path
 from workbench.files import DamagedFile, parquet_table, read_whole
-from workbench.tables.formats import once, read_csv
+from workbench.tables.cells import read_csv
+from workbench.tables.records import checked_object
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a .json file holds. Raises DamagedFile for anything else, names that come twice included."""
-    found = _parsed(path, read_whole(path), lambda data: json.loads(data.decode(), object_pairs_hook=once))
+    found = _parsed(path, read_whole(path), lambda data: json.loads(data.decode(), object_pairs_hook=checked_object))
     if not isinstance(found, dict):
         raise damaged(path, f"a JSON object, got {shown(found)}")
     return found
@@ -39,7 +40,7 @@ def read_numbers(
     import pandas as pd
 
     def parse(data: bytes) -> pd.DataFrame:
-        names = list(read_csv(data))
+        names = list(read_csv(data, "file"))
         check_columns(path, names, needed, known)
         return pd.read_csv(io.BytesIO(data), index_col=False)
 

@@ -21,10 +21,10 @@ from workbench.controllers.controller import Controller
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items
 from workbench.controllers.rules.uniform import Uniform
-from workbench.errors import InputError
+from workbench.errors import InputError, as_numbers, check_count, check_flag, check_kind, check_number, shown
 from workbench.lanes import lane_fields
 from workbench.pool import Pool
-from workbench.streams import Role, generator, uniforms
+from workbench.streams import Role, generator, seed_array, uniforms
 
 SEEDS = np.array([3, 0, 11], np.uint64)  # of the lanes that laws run
 TWINS = np.array([3, 3, 11], np.uint64)  # where two of them share a random stream, as the settings of a sweep do
@@ -36,7 +36,10 @@ PATIENCE = 120.0  # seconds of computing after which a law stops and fails
 
 def draw(pool: Pool, step: int = 0, seed: ArrayLike = 0, turn: int = 0) -> Draw:
     """The `draw` argument of `select`, as a Controller makes it; one lane per seed."""
-    return Draw(pool, np.atleast_1d(np.asarray(seed, np.uint64)), step, turn)
+    _check_pool(pool)
+    for name, value in (("step", step), ("turn", turn)):
+        check_count(name, value, 0)
+    return Draw(pool, seed_array(seed), step, turn)
 
 
 def feedback(
@@ -52,13 +55,32 @@ def feedback(
 
     items (B,) or (R, B); rewards (B, G) or (R, B, G); counts like items.
     """
-    seeds = np.atleast_1d(np.asarray(seed, np.uint64))
-    positions = np.atleast_2d(np.asarray(items, np.int64))
-    groups = np.asarray(rewards, np.float32).reshape(*positions.shape, -1)
-    sizes = np.empty((0, 0), np.int64) if counts is None else np.asarray(counts, np.int64).reshape(positions.shape)
+    _check_pool(pool)
+    check_count("step", step, 0)
+    check_flag("probe", probe)
+    seeds, positions = seed_array(seed), np.atleast_2d(_whole("items", items, len(pool) - 1))
+    given = as_numbers("rewards", rewards)
+    if given.size == 0 or given.size % positions.size or not np.isfinite(given).all():
+        raise InputError(f"rewards: must be finite, as many for each item of {positions.shape}, got {shown(rewards)}")
+    groups = given.astype(np.float32).reshape(*positions.shape, -1)
+    sizes = np.empty((0, 0), np.int64) if counts is None else _whole("counts", counts, groups.shape[-1])
+    if counts is not None and sizes.size != positions.size:
+        raise InputError(f"counts: must be one for each item of {positions.shape}, got shape {sizes.shape}")
+    sizes = sizes if counts is None else sizes.reshape(positions.shape)
     spent = sizes.sum(axis=1) if sizes.size else groups[0].size
     mean = groups.sum(axis=(1, 2), dtype=np.float64) / spent
     return Feedback(positions, groups, mean, pool, seeds, step, sizes, probe)
+
+
+def _check_pool(pool: Pool) -> None:
+    check_kind("pool", pool, Pool, "a Pool such as small_pool()")
+
+
+def _whole(field: str, value: ArrayLike, high: int) -> NDArray[np.int64]:
+    """`value` as whole numbers in [0, high], or InputError."""
+    x = as_numbers(field, value)
+    check_number(field, x.ravel(), 0, high, whole=True)
+    return x.astype(np.int64)
 
 
 # ------------------------------------------------------------------------------------------------------------ pools
@@ -66,6 +88,7 @@ def feedback(
 
 def small_pool(size: int = 48) -> Pool:
     """A pool with every column that a rule may need; its difficulties have nine values, so every choice has ties."""
+    check_count("size", size)
     rng = generator(0, Role.POOL)
     eighths = rng.permutation(size) % 9  # failures in eight
     skill = 1 - 0.25 * eighths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.difficulty.counts import log_sequence
-from workbench.difficulty.irt.estimates import Fit
+from workbench.difficulty.irt.estimates import Fit, check_pair
 from workbench.difficulty.irt.responses import Floats, Responses
 
 
@@ -15,6 +15,7 @@ def item_fit(fit: Fit, responses: Responses) -> dict[str, Floats]:
     z = (s - n p) / sqrt(n p (1 - p)) at the EAP abilities. Both are 1 on average where data and model agree. Source:
     Wright & Masters 1982. theta is estimated from the same responses, so that few items give values below 1.
     """
+    check_pair(fit, responses)
     n, p = responses.attempts, fit.probability(fit.theta)
     spread = n * p * (1 - p)
     square = (responses.successes - n * p) ** 2
@@ -29,6 +30,7 @@ def overdispersion(fit: Fit, responses: Responses) -> float:
 
     The variance of a count is n p (1 - p) (1 + (n - 1) rho). 0 for 0/1 data, which say nothing about it.
     """
+    check_pair(fit, responses)
     from scipy.optimize import minimize_scalar
 
     s, n, p = responses.successes, responses.attempts, np.clip(fit.probability(fit.theta), 1e-6, 1 - 1e-6)

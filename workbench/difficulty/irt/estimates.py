@@ -12,8 +12,8 @@ from workbench.difficulty.irt.conditional import _conditional
 from workbench.difficulty.irt.core import _Core
 from workbench.difficulty.irt.grid import COARSE, _moments, _settled
 from workbench.difficulty.irt.marginal import _marginal
-from workbench.difficulty.irt.responses import Floats, Responses, apart, extremes
-from workbench.errors import InputError, check_choice
+from workbench.difficulty.irt.responses import Floats, Responses, apart, check_responses, extremes
+from workbench.errors import InputError, check_choice, check_kind
 
 MODELS = ("rasch", "1pl", "2pl", "3pl")
 NOWHERE = 1e6  # sds of ability: difficulties larger or less certain than this come from dividing by a slope of zero
@@ -76,12 +76,22 @@ class Fit:
         return np.asarray(self.c + (1 - self.c) * expit(self.a * (theta[:, None] - self.b)))
 
 
+def check_pair(fit: Fit, responses: Responses) -> None:
+    """Raise InputError unless it is a fit of as many items and persons as the responses have."""
+    check_kind("fit", fit, Fit, "a Fit such as irt.fit(responses, '2pl') gives")
+    check_responses(responses)
+    if (len(fit.theta), len(fit.b)) != responses.attempts.shape:
+        sizes = f"{responses.attempts.shape}, got one of {(len(fit.theta), len(fit.b))}"
+        raise InputError(f"fit: must be of these responses, persons x items {sizes}")
+
+
 def fit(responses: Responses, model: str) -> Fit:
     """Fit one of MODELS to responses. `Fit.converged` says whether there are estimates.
 
     Raises InputError for another model, for fewer than 2 items that some and not all attempts solve, for one person
     with a model other than rasch and 1pl, and for rasch where groups of persons share no item (`apart`).
     """
+    check_responses(responses)
     check_choice("model", model, MODELS)
     if len(responses.persons) == 1:
         return _alone(responses, model)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.difficulty.irt.estimates import Fit
+from workbench.difficulty.irt.estimates import Fit, check_pair
 from workbench.difficulty.irt.responses import Floats, Responses
 
 
 def map_theta(fit: Fit, responses: Responses) -> Floats:
     """(P,) posterior modes of ability (MAP), by Newton's method from the posterior means (EAP)."""
+    check_pair(fit, responses)
     s, n, theta = responses.successes, responses.attempts, fit.theta.copy()
     for _ in range(50):
         p = fit.probability(theta)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, few
+from workbench.errors import InputError, as_numbers, check_count, check_kind, check_names, few
 
 Floats = NDArray[np.float64]
 
@@ -26,9 +26,13 @@ class Responses:
     items: list[str]
 
     def __post_init__(self) -> None:
-        s, n = self.successes, self.attempts
-        if s.shape != n.shape or s.shape != (len(self.persons), len(self.items)):
+        s, n = (as_numbers(name, getattr(self, name)) for name in ("successes", "attempts"))
+        object.__setattr__(self, "successes", s)
+        object.__setattr__(self, "attempts", n)
+        if s.ndim != 2 or s.shape != n.shape:
             raise InputError(f"responses: must be persons x items, got {s.shape} and {n.shape}")
+        for name, size in zip(("persons", "items"), s.shape, strict=True):
+            check_names(name, getattr(self, name), size)
         if s.size == 0:
             raise InputError(f"persons, items: must be at least 1 each, got {s.shape[0]} and {s.shape[1]}")
         wrong = np.argwhere(~((s >= 0) & (s <= n) & (n < np.inf) & (s == np.floor(s)) & (n == np.floor(n))))
@@ -50,8 +54,14 @@ class Responses:
         return np.asarray((total == 0) | (total == self.attempts.sum(axis=0)))
 
 
+def check_responses(responses: Responses) -> None:
+    """Raise InputError unless it is a table of responses."""
+    check_kind("responses", responses, Responses, "a Responses such as difficulty.read_responses(path) gives")
+
+
 def extremes(responses: Responses) -> str:
     """The items that nobody or everybody solved, by name; empty where there are none."""
+    check_responses(responses)
     right = responses.successes.any(axis=0)
     kinds = (("solved by nobody", ~right), ("solved by everybody", responses.extreme & right))
     named = [(words, [responses.items[k] for k in np.flatnonzero(which)]) for words, which in kinds]
@@ -64,6 +74,8 @@ def apart(responses: Responses, most: int = 3) -> str:
     Items that nobody or everybody solved are left out, as no fit has them. Difficulties of two groups are comparable
     only as far as the abilities of their persons are.
     """
+    check_responses(responses)
+    check_count("most", most)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
