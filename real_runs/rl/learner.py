@@ -157,7 +157,7 @@ class PPOLearner:
         self.reference = policy.frozen_copy() if self._penalised else None
         self._reference_network = self.network if self.reference is None else Network.of(self.reference)
         with seeded(seed):
-            self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
+            self.critic = Critic(policy.width()).to(self.model.device) if algorithm.critic else None
         groups = [{"params": policy.trainable, "lr": settings.lr}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "lr": settings.critic_lr})

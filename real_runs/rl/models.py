@@ -86,10 +86,27 @@ class Policy:
         listed = configured if isinstance(configured, list) else [configured]
         self.ends = sorted({end for end in [self.tokenizer.eos_token_id, *listed] if end is not None})
         text_config = self.model.config.get_text_config()
-        self.width: int = text_config.hidden_size
         vocabulary = self.model.get_input_embeddings().num_embeddings
         self.stop = Stop(self.tokenizer, self.prompting.stop, vocabulary) if self.prompting.stop else None
         self.context: int = getattr(text_config, "max_position_embeddings", 2**31)
+
+    @torch.no_grad()
+    def width(self) -> int:
+        """Of the last hidden states, which a critic reads: some models project them to another width than the inner.
+
+        InputError for a model that does not give them.
+        """
+        ids = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+        with self.autocast():
+            out = self.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, output_hidden_states=True
+            )
+        if getattr(out, "hidden_states", None) is None:
+            raise InputError(
+                f"model: must give its last hidden states for a critic, got {type(self.model).__name__}; "
+                "--algorithm grpo, rloo or reinforce++ have none"
+            )
+        return int(out.hidden_states[-1].shape[-1])
 
     @property
     def trainable(self) -> list[nn.Parameter]:
