@@ -149,7 +149,7 @@ class PPOLearner:
         self._heldout_answers = list(heldout.answers)
         self._heldout_prompts = policy.encode(heldout.prompts, settings.limit)
         self.model = policy.model
-        self.network = Network.of(policy.model)
+        self.network = policy.network
         self._micro_tokens = settings.micro_tokens or memory.micro_tokens(policy.model)
         self._sample_tokens = settings.sample_tokens or memory.sample_tokens(policy.model, settings.limit)
         self._piece = memory.piece_tokens(policy.model)

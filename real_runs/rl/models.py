@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import string
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from real_runs.rl import smollm2
 from real_runs.rl.generate import DECODINGS, Rollouts
-from real_runs.rl.passes import SAME, samples_as_it_trains
-from real_runs.rl.precision import arithmetic, choose
+from real_runs.rl.passes import SAME, Network, samples_as_it_trains
+from real_runs.rl.precision import arithmetic, choose, hold_frozen
 from real_runs.rl.stopping import Stop
 from real_runs.tasks.prompting import AS_IT_IS, Prompting
 from workbench.errors import InputError, check_choice
@@ -68,7 +69,8 @@ def tiny_llama(vocabulary: int) -> Any:
 class Policy:
     """A causal LM, its tokenizer, its trainable parameters, and how it samples.
 
-    lora: whether only adapters are trained; the reference is then the model without them, and costs no copy.
+    lora: whether only adapters are trained; the reference is then the model without them, and costs no copy, and with
+    dtype "bfloat16" the weights under them are held in it (`precision.hold_frozen`). network: its passes.
     decoding: "auto", "eager" or "graph", see `generate`. prompting: how problems become what the model reads.
     """
 
@@ -89,6 +91,13 @@ class Policy:
         vocabulary = self.model.get_input_embeddings().num_embeddings
         self.stop = Stop(self.tokenizer, self.prompting.stop, vocabulary) if self.prompting.stop else None
         self.context: int = getattr(text_config, "max_position_embeddings", 2**31)
+        if self.lora and self.dtype == "bfloat16":
+            _ = self.network  # passes are compared in float32
+            hold_frozen(self.model)
+
+    @functools.cached_property
+    def network(self) -> Network:
+        return Network.of(self.model)
 
     @torch.no_grad()
     def width(self) -> int:

@@ -304,7 +304,7 @@ def test_without_a_sound_checkpoint_it_starts_from_the_beginning(killed, tmp_pat
     ("controller", "algorithm", "more"),
     [("adarft", "ppo", []), ("dapo", "grpo", []), ("sorted", "rloo", ["--updates", "2"]),
      ("uniform+dapo", "reinforce++", ["--budget", "rollouts"]), ("linear", "grpo", ["--lora", "2"]),
-     ("adarft", "ppo", ["--dtype", "bfloat16"])],
+     ("adarft", "ppo", ["--dtype", "bfloat16"]), ("adarft", "ppo", ["--dtype", "bfloat16", "--lora", "2"])],
 )  # fmt: skip
 def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, controller, algorithm, more, updates):
     """Stopped in the update after so many; the state of step 0 is a checkpoint too."""
