@@ -63,6 +63,7 @@ def measure(
     if pool.understood:
         say(pool.understood)
     say(prompting.said(policy.tokenizer))
+    say(said(asking.dtype, policy.dtype, policy.model.device, policy.model.num_parameters()))
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
     about = {

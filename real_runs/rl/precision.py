@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ DTYPES = ("auto", "float32", "bfloat16")
 WORTH = 2**24  # parameters from which bfloat16 pays on a processor: casts cost a small model more than they save
 
 
-def choose(dtype: str, device: torch.device, parameters: int) -> str:
+def choose(dtype: str, device: torch.device, parameters: int, processor: Mapping[str, Any] | None = None) -> str:
     """"float32" or "bfloat16": `dtype` itself, or for "auto" what is faster on this device for a model of this size.
 
     auto is bfloat16 on a GPU, and on a processor that multiplies bfloat16 numbers (AMX or AVX-512) where the model has
-    at least WORTH parameters. Raises InputError for bfloat16 on a GPU that lacks it.
+    at least WORTH parameters. processor: its capabilities, by default this one's. Raises InputError for bfloat16 on a
+    GPU that lacks it.
     """
     check_choice("--dtype", dtype, DTYPES)
     if device.type == "cuda":
@@ -28,15 +29,31 @@ def choose(dtype: str, device: torch.device, parameters: int) -> str:
             raise InputError(f"--dtype: must be float32 or auto on {torch.cuda.get_device_name(device)}, got bfloat16")
         return dtype if dtype != "auto" else "bfloat16" if there else "float32"
     if dtype == "auto":
-        return "bfloat16" if parameters >= WORTH and multiplies_bfloat16() else "float32"
+        asked = capabilities() if processor is None else processor
+        return "bfloat16" if parameters >= WORTH and multiplies_bfloat16(asked) else "float32"
     return dtype
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16 numbers."""
-    asked: Any = getattr(torch.cpu, "get_capabilities", dict)  # releases without it are not asked
-    capabilities = asked()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+def said(asked: str, dtype: str, device: torch.device, parameters: int) -> str:
+    """What a console is told: the type of matrix products, and for "auto" what it was chosen by."""
+    if asked != "auto":
+        return f"matrix products are in {dtype}"
+    if device.type == "cuda":
+        return f"matrix products are in {dtype}, on {torch.cuda.get_device_name(device)}"
+    has = "with" if multiplies_bfloat16(capabilities()) else "without"
+    return f"matrix products are in {dtype}: {parameters:,} parameters, a processor {has} instructions for bfloat16"
+
+
+def capabilities() -> Mapping[str, Any]:
+    """What this processor can do, by name, as PyTorch detects it; nothing with releases that do not."""
+    asked: Any = getattr(torch.cpu, "get_capabilities", dict)
+    found: Mapping[str, Any] = asked()
+    return found
+
+
+def multiplies_bfloat16(processor: Mapping[str, Any]) -> bool:
+    """Whether a processor of these capabilities has instructions for products of bfloat16 numbers."""
+    return bool(processor.get("amx_bf16") or processor.get("avx512_bf16"))
 
 
 def arithmetic(device: torch.device, dtype: str, enabled: bool = True) -> contextlib.AbstractContextManager[Any]:

@@ -49,6 +49,7 @@ def identity(
         "code": code_of((parts[0], *parts[1]), task),
         "git_commit": git_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {policy.model.device.type}",
+        "products": policy.dtype,  # which --dtype auto is asked for on each machine
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
 
