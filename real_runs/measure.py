@@ -51,6 +51,7 @@ def measure(
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
     from real_runs.rl.ppo import Algorithm
+    from real_runs.rl.precision import said
     from real_runs.runs import checkpoint
     from real_runs.tasks.named import make_task
 
