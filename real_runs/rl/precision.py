@@ -1,4 +1,4 @@
-"""The type in which a model's matrix products are computed. What is trained and Adam's state are float32 in any case."""
+"""The type of a model's matrix products. What is trained, and Adam's state, are float32 in any case."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_the_function_that_scores_a_task_of_your_own_runs_in_a_process_of_its_ow
      ("nope", "scorer: must be one of math, exact, "),
      ("{0}.nope:score", "scorer: must name a module that can be imported, got '{0}.nope:score' (Module"),
      ("{0}.loud:score", "scorer: must name a module that can be imported, got '{0}.loud:score' (RuntimeError: no way)"),
-     ("{0}.quitting:score", "scorer: must name a module that can be imported, got '{0}.quitting:score' (SystemExit: 0)"),
+     ("{0}.quitting:score", "scorer: must name a module that can be imported, got '{0}.quitting:score' (SystemExit"),
      ("{0}.scoring:text", "scorer: must return a number in [0, 1], got '0.5' from {0}.scoring:text"),
      ("{0}.scoring:nothing", "scorer: must return a number in [0, 1], got None from {0}.scoring:nothing"),
      ("{0}.scoring:five", "scorer: must return a number in [0, 1], got 5 from {0}.scoring:five")],

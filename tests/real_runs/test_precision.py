@@ -35,7 +35,8 @@ def make(tiny):
 
     def learner(algorithm="ppo", architecture="llama", dtype="bfloat16", lora=0, checkpointing=False,
                 tie_word_embeddings=False, **options):  # fmt: skip
-        policy = models.load(tiny(architecture, tie_word_embeddings=tie_word_embeddings), lora, checkpointing, dtype=dtype)
+        folder = tiny(architecture, tie_word_embeddings=tie_word_embeddings)
+        policy = models.load(folder, lora, checkpointing, dtype=dtype)
         policy.ends = ENDS
         pool = wb.Pool(EVERY.astype(float), payload={"prompt": PROMPTS, "answer": ["1"] * len(PROMPTS)})
         if isinstance(algorithm, str):

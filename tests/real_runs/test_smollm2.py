@@ -74,7 +74,8 @@ def small_gguf(tmp_path_factory):
     file.add_head_count_kv(2)
     file.add_layer_norm_rms_eps(1e-5)
     file.add_rope_dimension_count(width // 2)
-    tokens = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", *map(chr, range(33, 127)), *(f"{chr(33 + i)}a" for i in range(64))]
+    tokens = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", *map(chr, range(33, 127))]
+    tokens += [f"{chr(33 + i)}a" for i in range(64)]
     file.add_vocab_size(len(tokens))
     file.add_tokenizer_model("gpt2")
     file.add_token_list(tokens)
@@ -84,7 +85,7 @@ def small_gguf(tmp_path_factory):
     file.add_eos_token_id(1)
     shapes = {"token_embd": (len(tokens), width), "output_norm": (width,)}
     for layer in range(2):
-        of_layer = {name: (width, width) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+        of_layer = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (width, width))
         of_layer |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
         of_layer |= {"attn_norm": (width,), "ffn_norm": (width,)}
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in of_layer.items()}
