@@ -60,6 +60,7 @@ def measure(
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
     from real_runs.rl.ppo import Algorithm
+    from real_runs.rl.precision import said
     from real_runs.runs import checkpoint
     from real_runs.tasks.named import make_task
 
@@ -72,6 +73,7 @@ def measure(
     if pool.understood:
         say(pool.understood)
     say(prompting.said(policy.tokenizer))
+    say(said(asking.dtype, policy.dtype, policy.model.device, policy.model.num_parameters()))
     nobody = HeldOut(*task.heldout(1, seed=0))
     learner = PPOLearner(policy, pool, task.score, nobody, Algorithm("rloo"), Settings(limit=limit or task.limit), seed)
     about = {

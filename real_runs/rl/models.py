@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import os
 import string
@@ -18,8 +19,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from real_runs.rl import smollm2
 from real_runs.rl.generate import Rollouts
-from real_runs.rl.passes import SAME, samples_as_it_trains
-from real_runs.rl.precision import arithmetic, choose
+from real_runs.rl.passes import SAME, Network, samples_as_it_trains
+from real_runs.rl.precision import arithmetic, choose, hold_frozen
 from real_runs.rl.stopping import Stop
 from real_runs.rl.ways import DECODINGS
 from real_runs.tasks.prompting import AS_IT_IS, Prompting
@@ -70,7 +71,8 @@ def tiny_llama(vocabulary: int) -> Any:
 class Policy:
     """A causal LM, its tokenizer, its trainable parameters, and how it samples.
 
-    lora: whether only adapters are trained; the reference is then the model without them, and costs no copy.
+    lora: whether only adapters are trained; the reference is then the model without them, and costs no copy, and with
+    dtype "bfloat16" the weights under them are held in it (`precision.hold_frozen`). network: its passes.
     decoding: "auto", "eager" or "graph", see `generate`. prompting: how problems become what the model reads.
     """
 
@@ -88,10 +90,34 @@ class Policy:
         listed = configured if isinstance(configured, list) else [configured]
         self.ends = sorted({end for end in [self.tokenizer.eos_token_id, *listed] if end is not None})
         text_config = self.model.config.get_text_config()
-        self.width: int = text_config.hidden_size
         vocabulary = self.model.get_input_embeddings().num_embeddings
         self.stop = Stop(self.tokenizer, self.prompting.stop, vocabulary) if self.prompting.stop else None
         self.context: int = getattr(text_config, "max_position_embeddings", 2**31)
+        if self.lora and self.dtype == "bfloat16":
+            _ = self.network  # passes are compared in float32
+            hold_frozen(self.model)
+
+    @functools.cached_property
+    def network(self) -> Network:
+        return Network.of(self.model)
+
+    @torch.no_grad()
+    def width(self) -> int:
+        """Of the last hidden states, which a critic reads: some models project them to another width than the inner.
+
+        InputError for a model that does not give them.
+        """
+        ids = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+        with self.autocast():
+            out = self.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, output_hidden_states=True
+            )
+        if getattr(out, "hidden_states", None) is None:
+            raise InputError(
+                f"model: must give its last hidden states for a critic, got {type(self.model).__name__}; "
+                "--algorithm grpo, rloo or reinforce++ have none"
+            )
+        return int(out.hidden_states[-1].shape[-1])
 
     @property
     def trainable(self) -> list[nn.Parameter]:

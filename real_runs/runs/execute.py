@@ -34,6 +34,7 @@ def execute(
 
     from real_runs.rl.learner import HeldOut, PPOLearner, Settings
     from real_runs.rl.models import BASE, load
+    from real_runs.rl.precision import said
     from real_runs.runs import checkpoint
     from real_runs.runs.record import RunRecord
     from real_runs.tasks.files import PromptFile
@@ -78,6 +79,7 @@ def execute(
     if run.pool not in ("", *SHAPES) or isinstance(task.source, PromptFile):
         say(pool.understood)
     say(prompting.said(policy.tokenizer))
+    say(said(run.dtype, policy.dtype, policy.model.device, policy.model.num_parameters()))
     if not start:
         check_answers(task, pool, say, anyway)
         if run.rollouts > 1:  # a group of one is never mixed

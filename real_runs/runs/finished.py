@@ -42,8 +42,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     for name in OBJECTS:
         _check(path, manifest, name, isinstance(manifest.get(name), dict))
     seconds, events, code = manifest.get("seconds"), manifest.get("events"), manifest.get("code", {})
-    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    _check(path, manifest, "seconds", number and 0 <= seconds < MOST_SECONDS)
+    number = seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else -1
+    _check(path, manifest, "seconds", 0 <= number < MOST_SECONDS)
     _check(path, manifest, "events", isinstance(events, list) and all(isinstance(event, str) for event in events))
     _check(path, manifest, "status", manifest.get("status") in ("complete", "diverged"))
     _check(path, manifest, "machine", isinstance(manifest.get("machine"), str))

@@ -51,6 +51,7 @@ def identity(
         "code": code_of((parts[0], *parts[1]), task),
         "git_commit": git_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {policy.model.device.type}",
+        "products": policy.dtype,  # which --dtype auto is asked for on each machine
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
 
@@ -112,7 +113,7 @@ def as_now(there: Mapping[str, Any], name: str, about: Mapping[str, Any] | None 
     if name == "prompting" and name not in there:
         return AS_IT_IS.as_json()
     value = there.get(name)
-    return asdict(Run()) | {"settings": {}} | value if name == "run" and isinstance(value, Mapping) else value
+    return asdict(Run()) | {"settings": {}} | dict(value) if name == "run" and isinstance(value, Mapping) else value
 
 
 def check_same(field: str, must: str, where: object, there: Any, mine: Any) -> None:

@@ -57,7 +57,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         data = read_whole(path)
         data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
-        read_csv(data, "--log")  # raises where a column comes twice and where rows have other lengths, which pandas takes
+        read_csv(data, "--log")  # raises where a column comes twice or rows have other lengths, which pandas takes
         table = pd.read_csv(io.BytesIO(data), low_memory=False)  # so that a column is all numbers or all words
     except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())

@@ -58,7 +58,7 @@ def prompts_of(policy):
 def a_critic(policy):
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        critic = Critic(policy.width)
+        critic = Critic(policy.width())
         torch.nn.init.normal_(critic.outer.weight)
     return critic
 

