@@ -48,6 +48,7 @@ class Role(IntEnum):
     TOKEN = 24  # which wrong answers a policy gives
     SIGNAL = 25  # groups that are looked at before a run begins
     EXAMPLE = 26  # problems that prompts show as examples
+    CALIBRATION = 27  # points of a posterior, and how they move
 
 
 def clock(step: int, turn: int = 0) -> int:

@@ -30,7 +30,7 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     numbers = [*COLUMNS, "threshold", "seeds"]
     check_numbers(summary, "summary", numbers)
     types = pd.api.types  # pandas' own missing values, as NaN
-    nullable = [name for name, kind in summary.dtypes.items() if types.is_extension_array_dtype(kind)
+    nullable = [str(name) for name, kind in summary.dtypes.items() if types.is_extension_array_dtype(kind)
                 and types.is_numeric_dtype(kind)]  # fmt: skip
     summary = summary.assign(**{name: summary[name].to_numpy(np.float64, na_value=np.nan) for name in nullable})
     baseline = baseline_name(summary)
