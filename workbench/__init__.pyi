@@ -3,6 +3,11 @@ from . import learners as learners
 from . import streams as streams
 from . import testing as testing
 from .analysis import stats as stats
+from .calibration.advice import Advice as Advice
+from .calibration.advise import advise as advise
+from .calibration.calibrate import calibrate as calibrate
+from .calibration.fit import Fit as Fit
+from .calibration.log import Log as Log
 from .controllers import ArmRule as ArmRule
 from .controllers import Controller as Controller
 from .controllers import Draw as Draw

@@ -14,6 +14,7 @@ from workbench.figures.looks import (
     controller_looks,
     rule_look,
 )
+from workbench.figures.odds import advice_forest, law_weights
 from workbench.figures.page import PAGE_HEIGHT, PAGE_WIDTH, save
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "PAGE_WIDTH",
     "STYLE",
     "Look",
+    "advice_forest",
     "controller_looks",
     "heat_map",
+    "law_weights",
     "learning_curves",
     "mean_and_band",
     "rule_look",

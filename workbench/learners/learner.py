@@ -50,7 +50,8 @@ class SimLearner:
     """Attempts items, learns from rewards: arithmetic in place of a language model.
 
     law: the equations of success and learning. pool: the items. seed, lanes: as in Controller.
-    b: (I,) true difficulties in logits; by default `difficulty_to_logit` of the labels plus the law's label noise.
+    b: true difficulties in logits, (I,), or (R, I) with a row per lane; by default `difficulty_to_logit` of the labels
+    plus the law's label noise.
     length: (I,) tokens of one attempt at each item; by default from the law's tokens_easy and tokens_hard.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
     A controller never sees b, theta or p. Random streams are keyed by (seed, role, update, attempt of this update,
@@ -350,19 +351,21 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
         label = difficulty_to_logit(pool.difficulty, GRID if pool.attempts is None else pool.attempts)
     else:
         label = numbers("b", b)
-        check_number("b", label)
-        if label.shape != (len(pool),):
-            raise InputError(f"b: must be one number per item, shape ({len(pool)},), got {label.shape}")
+        check_number("b", label.ravel())
+        if label.shape not in ((len(pool),), (len(seeds), len(pool))):
+            domain = f"({len(pool)},), or one row per lane, ({len(seeds)}, {len(pool)})"
+            raise InputError(f"b: must be one number per item, shape {domain}, got {label.shape}")
     heldout = difficulty_to_logit(_heldout_difficulty()) if law.heldout else np.empty(0)
     names = ("label_noise", "gap", "unlearnable")
     sd, gap, broken = (per_lane(name, getattr(law, name), len(seeds)) for name in names)
     varied = np.where((sd > 0) | (broken > 0), seeds, 0)  # lanes without random parts share one row
-    keys = np.stack([varied.astype(np.uint64), *(values.view(np.uint64) for values in (sd, gap, broken))], axis=1)
-    keys, row = distinct_rows(keys)
-    rows = []
-    for seed, *settings in keys:
+    own_label = np.arange(len(seeds)) if label.ndim == 2 else np.zeros(len(seeds), np.int64)
+    drawn = [values.view(np.uint64) for values in (sd, gap, broken)]
+    keys, row = distinct_rows(np.stack([varied.astype(np.uint64), own_label.astype(np.uint64), *drawn], axis=1))
+    rows, labels = [], np.atleast_2d(label)
+    for seed, which, *settings in keys:
         noise, hole, share = np.array(settings, np.uint64).view(np.float64)
-        stream = generator(seed, Role.ITEM)
+        stream, label = generator(seed, Role.ITEM), labels[int(which)]
         own = label + stream.standard_normal(len(label)) * (noise if b is None else 0.0)
         own[own > 0] += hole
         own[stream.random(len(label)) < share] = UNSOLVABLE

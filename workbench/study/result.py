@@ -18,6 +18,7 @@ import pandas as pd
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
+from workbench.display import Report
 from workbench.errors import InputError, check_choice
 from workbench.files import check_folder, to_parquet, write_whole
 from workbench.study.identity import describe, git_commit
@@ -47,15 +48,6 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "p (Holm)": lambda row: "" if np.isnan(row["p_holm"]) else f"{row['p_holm']:.3g}",
     "against uniform": lambda row: row["verdict"],
 }
-
-
-class Report(str):
-    """Text for a person: a notebook shows its lines as they are."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 @dataclass(frozen=True, eq=False)

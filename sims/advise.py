@@ -1,0 +1,101 @@
+"""Which curriculum for the model and data of a logged run: python sims/advise.py --log LOG --help"""
+
+from __future__ import annotations
+
+from workbench.stops import stop_in_one_line
+
+stop_in_one_line(__name__)
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from workbench.commands import SAME_AGAIN, Parser, exit_status, needs, number_or_text, whole, whole_or_text
+
+needs("sweep")
+from workbench import figures
+from workbench.calibration.advise import LANES, advise
+from workbench.calibration.calibrate import ENOUGH, LEARNERS, calibrate
+from workbench.calibration.candidates import CANDIDATES
+from workbench.calibration.log import Log
+from workbench.errors import InputError, check_choice
+from workbench.files import check_folder, write_whole
+from workbench.pool import Pool
+
+NUMBER: dict[str, Any] = {"metavar": "N", "type": whole_or_text}
+TINY: dict[str, Any] = {"learners": ("scalar", "natural", "tabular"), "enough": 60.0, "lanes": 24,
+                        "candidates": ("uniform", "filter", "adarft", "mopps")}  # fmt: skip
+FULL: dict[str, Any] = {"learners": LEARNERS, "enough": ENOUGH, "lanes": LANES, "candidates": CANDIDATES}
+MOST_JOBS, MOST_LANES, MOST_STEPS = 1024, 10_000, 100_000
+
+
+def parser() -> Parser:
+    p = Parser(description=__doc__, allow_abbrev=False)
+    p.add_argument("--log", metavar="LOG", action="append", required=True,
+                   help="a file or folder, FILE:item=prompt_id,reward=score where columns need it; again for each run")
+    p.add_argument("--pool", metavar="FILE", help="the items with their difficulty (default: those of the log)")
+    p.add_argument("--success", type=number_or_text, metavar="X", help="the reward from which on a completion succeeds")
+    p.add_argument("--order", default="", help="of the log's rows where steps go down: sort or restart")
+    p.add_argument("--steps", **NUMBER, default=200, help="updates of the run to come (default: 200)")
+    p.add_argument("--batch", **NUMBER, default=64, help="items per update (default: 64)")
+    p.add_argument("--rollouts", **NUMBER, default=8, help="attempts per item (default: 8)")
+    p.add_argument("--candidates", metavar="A,B",
+                   help=f'such as "adarft eta=5,greso" (default: {",".join(CANDIDATES)})')
+    p.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(LEARNERS)})")
+    p.add_argument("--labels-cost", **NUMBER, default=0, help="rollouts that difficulty labels of the pool cost")
+    p.add_argument("--lanes", **NUMBER, help=f"futures of each candidate (default: {LANES})")
+    p.add_argument("--seed", **NUMBER, default=0, help="(default: 0)")
+    p.add_argument("--jobs", default="2", help="worker processes (default: 2)")
+    p.add_argument("--tiny", action="store_true", help="a first look: fewer learners, candidates and futures")
+    p.add_argument("--out", metavar="DIR", default="results/advice", help="(default: %(default)s)")
+    return p
+
+
+def split(option: str, text: str | None, default: tuple[str, ...]) -> list[str]:
+    """The parts of a list with commas; InputError for an empty one."""
+    if text is None:
+        return list(default)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise InputError(f"{option}: must be names with commas between them, got {text!r}")
+    return parts
+
+
+def run(options: argparse.Namespace) -> None:
+    """Calibrate, advise, write and print."""
+    out, jobs = check_folder("--out", options.out), whole("--jobs", options.jobs, 1, MOST_JOBS)
+    check_choice("--order", options.order, ("", "sort", "restart"))
+    defaults = TINY if options.tiny else FULL
+    learners = split("--learners", options.learners, defaults["learners"])
+    candidates = split("--candidates", options.candidates, defaults["candidates"])
+    lanes = defaults["lanes"] if options.lanes is None else options.lanes
+    for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES)):
+        whole(name, str(value), low, high)
+    source = options.log if len(options.log) > 1 else options.log[0]
+    log = Log.load(source, success=options.success, order=options.order)
+    pool = None if options.pool is None else Pool.load(options.pool)
+    for told in (log.understood, pool.understood if pool is not None else ""):
+        if told:
+            print(told, file=sys.stderr)
+    parts = out / "parts"
+    fit = calibrate(log, pool, learners, seed=options.seed, enough=defaults["enough"], jobs=jobs, out=parts / "fits")
+    advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, labels_cost=options.labels_cost,
+                    lanes=lanes, seed=options.seed, jobs=jobs, out=parts / "futures")  # fmt: skip
+    advice.save(out)
+    write_whole(out / "fit.txt", (fit.report() + "\n").encode())
+    fit.save(out / "fit.json")
+    drawn = [path for name, figure in (("advice", advice.plot()), ("learners", fit.plot()))
+             for path in figures.save(figure, out / name)]  # fmt: skip
+    print(advice.report())
+    files = ["advice.json", "controller.json", "table.csv", "report.txt", "fit.txt", "fit.json"]
+    print(f"\n{out}: {' '.join([*files, *(Path(path).name for path in drawn)])}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return exit_status(lambda: run(options), SAME_AGAIN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""advise(): which curriculum is worth it from the last state of a log, under all that is not known."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from workbench.calibration.advice import Advice
+from workbench.calibration.candidates import CANDIDATES, Candidate
+from workbench.calibration.fit import Fit
+from workbench.calibration.futures import RECORDS, known_futures, simulate_and_keep, tasks_of
+from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind
+from workbench.files import check_folder, only_writer
+from workbench.loop import record_steps
+from workbench.progress import make_bar
+from workbench.registry import BASELINE
+from workbench.study.execute import execute, refuse_unguarded_script
+
+LANES = 96  # futures of each candidate
+
+
+def advise(
+    fit: Fit,
+    steps: int = 200,
+    batch: int = 64,
+    rollouts: int = 8,
+    candidates: Sequence[str] | None = None,
+    *,
+    labels_cost: int = 0,
+    lanes: int = LANES,
+    seed: int = 0,
+    jobs: int = 1,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Advice:
+    """Which curriculum to use for the next updates of a logged run, and what it would save.
+
+    fit: of `calibrate`. steps, batch, rollouts: of the run to come. candidates: names of controllers, with settings as
+    in "adarft eta=5", by default CANDIDATES; uniform is always among them. labels_cost: rollouts that labels of the
+    pool cost. lanes: futures of each candidate. seed, jobs, out, progress: as in `calibrate`.
+
+    A future is a draw of the parameters of a law, as often as its weight says, with the items' difficulties drawn given
+    the log, from the state of the learner at the end of the longest logged run. All candidates meet the same futures.
+    Raises InputError for settings out of their domain and unknown candidates.
+    """
+    check_kind("fit", fit, Fit, "a Fit such as calibrate(log, pool)")
+    check_flag("progress", progress)
+    for name, value, low in (("steps", steps, 2), ("batch", batch, 1), ("rollouts", rollouts, 2), ("lanes", lanes, 8),
+                             ("jobs", jobs, 1), ("labels_cost", labels_cost, 0)):  # fmt: skip
+        check_count(name, value, low)
+    check_count("seed", seed, 0, 2**32 - 1)
+    check_attempts(batch, rollouts)
+    if jobs > 1:
+        refuse_unguarded_script()
+    if batch > len(fit.pool):
+        raise InputError(f"batch: must be at most the {len(fit.pool)} items of the pool, got {batch}")
+    specs = list(CANDIDATES if candidates is None else candidates)
+    tried = [Candidate.of(spec, steps) for spec in (specs if BASELINE in specs else [BASELINE, *specs])]
+    tried.sort(key=lambda one: one.label != BASELINE)
+    if len({one.label for one in tried}) < len(tried):
+        raise InputError(f"candidates: must differ, got {', '.join(one.label for one in tried)}")
+    left_out = {one.label: why for one in tried if (why := one.lacks(fit.pool))}
+    tried = [one for one in tried if one.label not in left_out]
+    tasks = [task for one in tried for task in tasks_of(one, fit, steps, batch, rollouts, lanes, seed)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out is None else check_folder("out", out)
+        bar_or_none = make_bar(total=len(tasks), desc="advise", unit="part") if progress else nullcontext()
+        with only_writer(folder, "out"), bar_or_none as bar:
+            missing = [task for task in tasks if known_futures(folder, task) is None]
+            if bar is not None:
+                bar.update(len(tasks) - len(missing))
+            for _ in execute(partial(simulate_and_keep, folder), missing, jobs):
+                if bar is not None:
+                    bar.update()
+            found = {task.key: known_futures(folder, task) for task in tasks}
+    parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
+    joined = {label: {name: np.concatenate([part[name] for part in of if part is not None], axis=1)
+                      for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip
+    laws = np.concatenate([[task.name] * len(task.points) for task in tasks if task.candidate is tried[0]])
+    grid = record_steps(steps, max(1, steps // RECORDS))
+    return Advice(fit, tuple(tried), grid, np.stack([joined[one.label]["success"] for one in tried]),
+                  np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost)  # fmt: skip

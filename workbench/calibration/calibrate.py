@@ -1,0 +1,212 @@
+"""calibrate(): fit every learner to a log, and weigh the learners by what they predict."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.special import logsumexp
+
+from workbench.calibration.evidence import Groups, log_evidence
+from workbench.calibration.fit import Fit, LawFit, arrays_of, from_arrays
+from workbench.calibration.log import Log
+from workbench.calibration.priors import Space
+from workbench.calibration.replay import Replay, difficulty_of, known_pool
+from workbench.calibration.sampler import explore
+from workbench.calibration.store import digest, keep, kept, key_of, own_digest
+from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown
+from workbench.files import check_folder, only_writer
+from workbench.lanes import Floats
+from workbench.learners import Law
+from workbench.learners.laws import KernelTransfer
+from workbench.pool import Pool
+from workbench.progress import make_bar
+from workbench.registry import find_law, name_of
+from workbench.streams import Role, generator
+from workbench.study.execute import execute, refuse_unguarded_script
+from workbench.study.identity import code_digest, describe, sources_of
+
+LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "mixed", "tabular", "skills")
+FEWEST = 10  # updates of a log
+ROUND, ENOUGH = 128, 250.0  # points drawn at once; effective number at which a fit is done
+DRAWS = 512  # equally weighted draws that are kept
+
+
+@dataclass(frozen=True)
+class Task:
+    """One law to fit. b: (I,) difficulties that the law sees."""
+
+    name: str
+    space: Space
+    log: Log
+    pool: Pool
+    b: Floats
+    cut: int
+    seed: int
+    enough: float
+
+    @property
+    def key(self) -> str:
+        """SHA-256, shortened, of all that the fit depends on, the code included."""
+        content = {"law": describe(self.space.law), "sources": sources_of(self.space.law), "code": code_digest(),
+                   "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
+                   "log": digest(self.log), "numbers": [ROUND, self.enough, DRAWS],
+                   "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled}  # fmt: skip
+        return key_of(content)
+
+    def fit(self, tell: Callable[[int, float, float], object] = lambda number, power, effective: None) -> LawFit:
+        """Draws given the whole log, and how well the later groups are predicted from the earlier ones."""
+        space, groups, replay = self.space, Groups(self.log), Replay(self.log, self.pool, self.b)
+        later: list[Floats] = []  # (D, J) of each call: log chance of each item's later groups given its earlier ones
+
+        def log_likelihood(points: Floats) -> Floats:
+            law = space.law_at(points)
+            zeta, given = replay.zeta(law, len(points)), space.observation(points, law)
+            first, whole = (log_evidence(groups, zeta, given, until) for until in (self.cut, self.log.updates))
+            later.append((whole - first).astype(np.float32))
+            return np.stack([first.sum(axis=1), whole.sum(axis=1)], axis=1)
+
+        found = explore(
+            space.log_prior, space.points, log_likelihood, len(space.priors), ROUND, self.enough, self.seed, tell
+        )
+        early, whole = found.posterior(0), found.posterior(1)
+        rows = whole.rows(DRAWS, float(generator(self.seed, Role.CALIBRATION, 2**31).random()))
+        predictive = logsumexp(np.concatenate(later).astype(np.float64) + early.log_weights[:, None], axis=0)
+        has_later = np.isin(groups.items, self.log.item[self.log.step > self.cut])
+        return LawFit(space, whole.points[rows], np.where(has_later, predictive, np.nan), whole.log_evidence,
+                      min(early.effective, whole.effective))  # fmt: skip
+
+
+def calibrate(
+    log: Log | str | os.PathLike[str],
+    pool: Pool | None = None,
+    learners: Sequence[str | Law] | None = None,
+    *,
+    seed: int = 0,
+    enough: float = ENOUGH,
+    jobs: int = 1,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Learners fitted to the log of a run, with weights between them.
+
+    log: a Log, or what `Log.load` takes. pool: the items; its labels are where the items' difficulties lie, up to a
+    spread that is fitted. Without a pool, or labels, difficulties are latent around one population, and laws that need
+    to know where an item lies are left out.
+    learners: names or laws, by default LEARNERS. A law's step, start and forgetting are free, beside what `priors.FREE`
+    names; its other settings stay.
+    enough: effective number of draws at which a fit is done, >= 20. seed: of the random streams. jobs: worker
+    processes. out: a folder that keeps each fitted law, so that a killed call goes on; a temporary one by default.
+    progress: whether to show a bar.
+
+    The likelihood is that of `calibration.evidence`, with the law driven by the logged rewards (`calibration.replay`).
+    Where a rule chose the items, it is the likelihood given that choice. Weights are by stacking
+    (`calibration.stacking`): each law predicts the last third of the updates from the first two thirds.
+
+    Raises InputError where nothing can be known: all groups silent, fewer than 10 updates, a single item; for items
+    that are not in the pool; for a learner named twice or unknown.
+    """
+    if not isinstance(log, Log):
+        log = Log.load(log)
+    check_flag("progress", progress)
+    check_count("jobs", jobs)
+    check_one_number("enough", enough, 20, 10_000)
+    check_count("seed", seed, 0, 2**32 - 1)
+    if jobs > 1:
+        refuse_unguarded_script()
+    log, pool = placed(log, pool)
+    check_log(log)
+    b = difficulty_of(pool)
+    laws = chosen(LEARNERS if learners is None else learners)
+    reasons = {name: reason for name, law in laws.items() if (reason := left_out(law, b is not None))}
+    cut = 2 * log.updates // 3
+    seen = known_pool(pool)
+    tasks = [Task(name, Space(law, log.updates, len(pool), b is not None), log, seen,
+                  np.zeros(len(pool)) if b is None else b, cut, seed, enough)
+             for name, law in laws.items() if name not in reasons]  # fmt: skip
+    if not tasks:
+        raise InputError(
+            f"learners: must have one that can be fitted, got {'; '.join(f'{n}: {r}' for n, r in reasons.items())}"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out is None else check_folder("out", out)
+        with (
+            only_writer(folder, "out"),
+            make_bar(total=len(tasks), desc="calibrate", unit="learner") if progress else nullcontext() as bar,
+        ):
+            missing = [task for task in tasks if known_fit(folder, task) is None]
+            if bar is not None:
+                bar.update(len(tasks) - len(missing))
+            for _ in execute(partial(fit_and_keep, folder), missing, jobs):
+                if bar is not None:
+                    bar.update()
+            fitted = {task.name: known_fit(folder, task) for task in tasks}
+    done = {name: law for name, law in fitted.items() if law is not None}
+    return Fit(log, pool, cut, done, reasons)
+
+
+def placed(log: Log, pool: Pool | None) -> tuple[Log, Pool]:
+    """The log on its pool; a pool of the log's items, without difficulties, where none is given."""
+    if pool is None:
+        none = np.full(len(log.items), np.nan)
+        pool = Pool(none, ids=np.array(log.items, dtype=str), name="items of the log")
+    check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
+    return log.on(pool), pool
+
+
+def check_log(log: Log) -> None:
+    """InputError where nothing can be known."""
+    if log.silent_share == 1:
+        raise InputError("log: must have a group with successes and failures, got none: a policy gradient learns "
+                         "nothing from groups that are all right or all wrong")  # fmt: skip
+    if log.updates < FEWEST:
+        raise InputError(f"log: must have at least {FEWEST} updates, got {log.updates}")
+    if len(np.unique(log.item)) < 2:
+        raise InputError("log: must have at least two items, got one")
+
+
+def chosen(learners: Sequence[str | Law]) -> dict[str, Law]:
+    """Laws by name. Raises InputError for an unknown name, and for one that comes twice."""
+    if isinstance(learners, (str, Law)) or not len(learners):
+        raise InputError(f"learners: must be a list of names or laws, got {shown(learners)}")
+    found: dict[str, Law] = {}
+    for one in learners:
+        law = MIXED if one == "mixed" else one if isinstance(one, Law) else find_law(one)
+        name = one if isinstance(one, str) else name_of(one)
+        if name in found:
+            raise InputError(f"learners: must name each learner once, got '{name}' twice")
+        found[name] = law
+    return found
+
+
+MIXED = KernelTransfer(transfer_all=0.3, kappa=0.1, length=0.5, forgetting=0.01)  # local transfer with a common part
+
+
+def left_out(law: Law, labelled: bool) -> str:
+    """Why a law cannot be fitted; empty where it can."""
+    local = isinstance(law, KernelTransfer) and np.any(np.asarray(law.transfer_near) > 0)
+    if local and not labelled:
+        return "it needs to know where items lie, and no item has a difficulty"
+    if law.trains_model:
+        return "it trains a model of its own in each lane"
+    return ""
+
+
+def fit_and_keep(folder: Path, task: Task) -> None:
+    keep(folder, task.key, arrays_of(task.fit()))
+
+
+def known_fit(folder: Path, task: Task) -> LawFit | None:
+    """The fit of a task from the folder; None where it is not there or damaged."""
+    arrays = kept(folder, task.key, ("points", "predictive", "numbers"))
+    try:
+        return None if arrays is None else from_arrays(task.space, arrays)
+    except ValueError:
+        return None

@@ -1,0 +1,279 @@
+"""The log of a run: which items were tried at which update, and how many of their attempts succeeded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.calibration import readers
+from workbench.display import as_html
+from workbench.errors import MOST, InputError, as_array, check_kind, few, shown
+from workbench.lanes import distinct_rows
+from workbench.pool import Pool
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Ints = NDArray[np.int64]
+GAPS = 0.5  # share of the updates between the first and the last that may be missing
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Log:
+    """N groups of attempts, of one run or several, sorted by run, update and item.
+
+    step: (N,) updates, counted from 1 in each run. item: (N,) positions in `items`. successes, attempts: (N,), with
+    0 <= successes <= attempts and attempts >= 1. run: (N,) positions in `runs`. admitted: (N,) whether the learner was
+    trained on the group; all by default.
+    items: names of the I items, text; runs: names of the K runs.
+
+    Groups of one item at one update of a run are added up. The updates of each run are counted from its first logged
+    one. An update that is missing in between is taken to repeat the one before it; `missing` counts them.
+    Raises InputError for columns of different lengths, for counts out of their domain, and for a run in which more than
+    half of the updates between the first and the last are missing.
+    """
+
+    run: Ints
+    step: Ints
+    item: Ints
+    successes: Ints
+    attempts: Ints
+    admitted: NDArray[np.bool_]
+    items: tuple[str, ...]
+    runs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __init__(
+        self,
+        step: ArrayLike,
+        item: ArrayLike,
+        successes: ArrayLike,
+        attempts: ArrayLike,
+        run: ArrayLike | None = None,
+        admitted: ArrayLike | None = None,
+        items: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        columns = {name: whole_numbers(name, values) for name, values in
+                   (("step", step), ("successes", successes), ("attempts", attempts))}  # fmt: skip
+        place, names = _places("item", item)
+        if items is not None:
+            place, names = _given_places(item, items)
+        of_run, run_names = _places("run", np.zeros(len(place), np.int64) if run is None else run)
+        mask = np.ones(len(place), bool) if admitted is None else _flags(admitted)
+        sizes = {
+            name: len(values) for name, values in (columns | {"item": place, "run": of_run, "admitted": mask}).items()
+        }
+        if len(set(sizes.values())) > 1 or not len(place):
+            got = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+            raise InputError(f"log: must have columns of one length, one row or more, got {got}")
+        _check_counts(columns["successes"], columns["attempts"])
+        rows, firsts = _merged(of_run, columns["step"], place)
+        k, n = (np.bincount(rows, columns[name]).astype(np.int64) for name in ("successes", "attempts"))
+        admitted_any = np.zeros(len(k), bool)
+        np.logical_or.at(admitted_any, rows, mask)
+        of_run, steps = of_run[firsts], columns["step"][firsts]
+        start = np.array([steps[of_run == r].min() for r in range(len(run_names))])
+        found = {"run": of_run, "step": steps - start[of_run] + 1, "item": place[firsts], "successes": k, "attempts": n,
+                 "admitted": admitted_any}  # fmt: skip
+        for values in found.values():
+            values.flags.writeable = False
+        self.__dict__.update(found | {"items": names, "runs": run_names, "notes": tuple(notes)})
+        self._check_gaps()
+
+    def _check_gaps(self) -> None:
+        for number, name in enumerate(self.runs):
+            steps = np.unique(self.step[self.run == number])
+            lost = int(steps[-1]) - len(steps)
+            if lost > GAPS * steps[-1]:
+                raise InputError(f"step: must name at least half of the updates between a run's first and last, got "
+                                 f"{len(steps)} of {steps[-1]} in run {shown(name)}")  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __repr__(self) -> str:
+        return f"Log({', '.join(f'{name}: {value}' for name, value in self._told().items())})"
+
+    def _repr_html_(self) -> str:
+        return as_html("Log", self._told())
+
+    def _told(self) -> dict[str, str]:
+        return {"groups": f"{len(self):,}", "items tried": f"{len(np.unique(self.item)):,}",
+                "runs": str(len(self.runs)), "updates": f"{self.updates}", "attempts per group": _range(self.attempts),
+                "mean success": f"{self.successes.sum() / self.attempts.sum():.3f}",
+                "silent groups": f"{self.silent_share:.0%}"}  # fmt: skip
+
+    @property
+    def understood(self) -> str:
+        """What the log was taken for, in one line."""
+        missing = [f"{self.missing} updates are missing and repeat the one before"] * (self.missing > 0)
+        told = ", ".join(f"{name}: {value}" for name, value in self._told().items())
+        return "; ".join([told, *self.notes, *missing])
+
+    @property
+    def updates(self) -> int:
+        """Updates of the longest run."""
+        return int(self.step.max())
+
+    @cached_property
+    def missing(self) -> int:
+        """Updates between the first and the last of a run without a group."""
+        return sum(int(s[-1]) - len(s) for s in (np.unique(self.step[self.run == r]) for r in range(len(self.runs))))
+
+    @property
+    def silent_share(self) -> float:
+        """Share of the groups whose attempts all succeed or all fail: they have no policy gradient."""
+        return float(((self.successes == 0) | (self.successes == self.attempts)).mean())
+
+    def until(self, step: int) -> Log:
+        """The groups of the first `step` updates of each run."""
+        return self._take(self.step <= step)
+
+    def of_runs(self, names: Sequence[str]) -> Log:
+        """The runs with these names. Raises InputError for a name that is no run's."""
+        if unknown := [name for name in names if name not in self.runs]:
+            raise InputError(f"run: must be one of {few(list(self.runs))}, got {shown(unknown[0])}")
+        return self._take(np.isin(self.run, [self.runs.index(name) for name in names]))
+
+    def _take(self, rows: NDArray[np.bool_]) -> Log:
+        names = np.array(self.runs, object)[self.run[rows]]
+        return Log(self.step[rows], self.item[rows], self.successes[rows], self.attempts[rows], names,
+                   self.admitted[rows], self.items, self.notes)  # fmt: skip
+
+    def on(self, pool: Pool) -> Log:
+        """The same log with `item` as positions in a pool.
+
+        Items are found by the pool's ids, or else by its prompts; a pool with neither has items numbered from 0.
+        Raises InputError, with the share and the first three, where items of the log are not in the pool.
+        """
+        check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
+        tried = np.unique(self.item)
+        for kind, names in readers.names_of(pool):
+            place = {name: number for number, name in reversed(list(enumerate(names)))}
+            lost = [self.items[i] for i in tried if self.items[i] not in place]
+            if not lost:
+                of_item = np.array([place.get(name, -1) for name in self.items])
+                mine = np.array(self.runs, object)[self.run]
+                return Log(self.step, of_item[self.item], self.successes, self.attempts, mine, self.admitted, names,
+                           (*self.notes, f"joined to pool '{pool.name}' by {kind}"))  # fmt: skip
+        raise InputError(f"item: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
+                         f"{len(tried):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        columns: Mapping[str, str] | None = None,
+        success: float | None = None,
+        order: str = "",
+    ) -> Log:
+        """A log from a file or folder, or from several, each of which is a run of its own.
+
+        Rows are groups (columns step, item, successes, attempts) or single completions (step, item, reward). Read as
+        they are: `rollouts.parquet` of a run folder of real_runs, the folder of TRL's completions, verl's rollout dumps
+        (a file STEP.jsonl per update), and tables in any format that `Pool.load` takes.
+        columns: ROLE -> COLUMN, also written behind the source, as in "a.csv:item=prompt_id,reward=score". Roles:
+        step, item, successes, attempts, reward, run, admitted. Repeated prompts stand for the item where there is no
+        id.
+        success: the reward from which on a completion counts as a success. Without it rewards must be 0 or 1.
+        Completions without a reward (empty, NaN) are left out and counted.
+        order: "sort" sorts the rows of a run by step; "restart" begins a new run where step goes down. Without it, a
+        step that goes down is refused; the files of a folder are always sorted.
+        Raises InputError, in one line, for what cannot be read or understood, and MissingExtra.
+        """
+        several: list[Any] = list(source) if isinstance(source, (list, tuple)) else [source]
+        if not several:
+            raise InputError("log: must be a file or folder, or several, got none")
+        tables = [readers.read_log(one, {} if columns is None else columns, success, order) for one in several]
+        if len(tables) > 1:
+            tables = [
+                table | {"run": readers.run_names(one, table)} for one, table in zip(several, tables, strict=True)
+            ]
+        joined: dict[str, Any] = {name: np.concatenate([table[name] for table in tables]) for name in readers.GROUPS}
+        return cls(**joined, notes=list(dict.fromkeys(note for table in tables for note in table["notes"])))
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        columns: Mapping[str, str] | None = None,
+        success: float | None = None,
+        order: str = "",
+    ) -> Log:
+        """A log from a pandas table, as `load` reads a file."""
+        table = readers.of_frame(frame, {} if columns is None else columns, success, order)
+        return cls(**{name: table[name] for name in readers.GROUPS}, notes=table["notes"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per group: run, step, item, successes, attempts, admitted; `from_frame` reads it back."""
+        import pandas as pd
+
+        return pd.DataFrame({
+            "run": np.array(self.runs, object)[self.run], "step": self.step,
+            "item": np.array(self.items, object)[self.item], "successes": self.successes, "attempts": self.attempts,
+            "admitted": self.admitted,
+        })  # fmt: skip
+
+
+def whole_numbers(name: str, values: Any) -> Ints:
+    """(N,) whole numbers; InputError for anything else."""
+    domain = f"whole numbers in [0, {MOST}], one per row"
+    given = as_array(name, values, domain)
+    if given.ndim != 1 or (given.dtype.kind not in "iuf" and given.size):
+        raise InputError(f"{name}: must be {domain}, got {shown(values)}")
+    odd = np.flatnonzero(~((given >= 0) & (given <= MOST) & (given == np.floor(given))))
+    if odd.size:
+        raise InputError(f"{name}: must be {domain}, got {given[odd[0]]} at row {odd[0]}")
+    return given.astype(np.int64)
+
+
+def _check_counts(successes: Ints, attempts: Ints) -> None:
+    wrong = np.flatnonzero((attempts < 1) | (successes > attempts))
+    if wrong.size:
+        got = f"{successes[wrong[0]]} of {attempts[wrong[0]]} at row {wrong[0]}"
+        raise InputError(f"successes: must be whole numbers in [0, attempts] with attempts >= 1, got {got}")
+
+
+def _flags(values: Any) -> NDArray[np.bool_]:
+    given = as_array("admitted", values, "True or False, one per row")
+    if given.dtype != bool or given.ndim != 1:
+        raise InputError(f"admitted: must be True or False, one per row, got {shown(values)}")
+    return given.copy()
+
+
+def _places(name: str, values: Any) -> tuple[Ints, tuple[str, ...]]:
+    """(N,) positions of each row's name among the distinct ones, numbers in their order and text as it comes."""
+    given = as_array(name, values, "names or numbers, one per row")
+    if given.ndim != 1 or given.dtype.kind not in "iuUO":
+        raise InputError(f"{name}: must be names or whole numbers, one per row, got {shown(values)}")
+    if given.dtype.kind in "iu":
+        distinct, place = np.unique(given, return_inverse=True)
+        return place.astype(np.int64), tuple(map(str, distinct.tolist()))
+    known: dict[str, int] = {}
+    place = np.array([known.setdefault(str(value), len(known)) for value in given.tolist()], np.int64)
+    return place, tuple(known)
+
+
+def _given_places(item: Any, items: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
+    place = whole_numbers("item", item)
+    if place.size and place.max() >= len(items):
+        raise InputError(f"item: must be positions in [0, {len(items)}), got {place.max()}")
+    return place, tuple(map(str, items))
+
+
+def _merged(run: Ints, step: Ints, item: Ints) -> tuple[Ints, Ints]:
+    """(N,) number of each row's group, sorted by run, step and item; and a row of each group."""
+    _, rows = distinct_rows(np.stack([run, step, item], axis=1))
+    return rows, np.unique(rows, return_index=True)[1].astype(np.int64)
+
+
+def _range(values: Ints) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low} to {high}"

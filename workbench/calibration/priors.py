@@ -1,0 +1,129 @@
+"""What is free in each law, and how much is known of it before a log is seen.
+
+A parameter is normal on its own scale: its logarithm, its logit or itself. The priors are weak. Steps of a law are
+measured by the log: over its updates a law at its prior's centre gains about GAIN logits where the signal is 1, because
+a run that is worth advice is neither flat nor over in a few updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit
+
+from workbench.calibration.evidence import Observation
+from workbench.calibration.log import Log
+from workbench.lanes import Floats
+from workbench.learners import Law
+from workbench.learners.laws import KernelTransfer, MultiSkill, Tabular
+from workbench.registry import name_of
+
+GAIN = 2.0  # logits over a log at the centre of kappa's prior
+OBSERVED = ("rho", "spread", "drift")  # parameters of what is observed, beside the law's
+
+
+class Prior(NamedTuple):
+    """Normal with this centre, in natural units, and this standard deviation on the scale "log", "logit" or "plain"."""
+
+    scale: str
+    centre: float
+    sd: float
+
+
+TO: dict[str, Callable[[Any], Any]] = {"log": np.log, "logit": logit, "plain": np.asarray}
+FROM: dict[str, Callable[[Any], Any]] = {"log": np.exp, "logit": expit, "plain": np.asarray}
+
+COMMON = ("theta0", "kappa", "forgetting")
+FREE: Mapping[str, tuple[str, ...]] = {  # beside OBSERVED; a law that is not here has COMMON
+    "scalar": (*COMMON, "gamma"),
+    "guess": (*COMMON, "floor", "ceiling"),
+    "kernel": (*COMMON, "length"),
+    "skills": (*COMMON, "transfer"),
+}
+SHARES = {"forgetting": 0.002, "gamma": 0.5, "floor": 0.1, "ceiling": 0.95, "transfer": 0.3}  # centres in (0, 1)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The free parameters of a law on a log. law: with its other settings. updates: of the log. labelled: whether
+    items have labels, so that the spread of what they leave open is small."""
+
+    law: Law
+    updates: int
+    items: int
+    labelled: bool
+
+    @property
+    def name(self) -> str:
+        return name_of(self.law)
+
+    @property
+    def priors(self) -> dict[str, Prior]:
+        """By parameter: the law's, then those of what is observed."""
+        own = {name: self._prior(name) for name in FREE.get(self.name, COMMON)}
+        return own | {
+            "rho": Prior("logit", 0.02, 1.0),
+            "spread": Prior("log", 0.7 if self.labelled else 1.5, 0.7),
+            "drift": Prior("log", 0.15 / np.sqrt(self.updates), 1.0),  # logits after one update
+        }
+
+    def _prior(self, name: str) -> Prior:
+        if name == "theta0":
+            return Prior("plain", 0.0, 2.0)
+        if name == "kappa":
+            return Prior("log", GAIN / self.updates * self._spread_thin, 1.5)
+        if name == "length":
+            return Prior("log", 1.0, 0.7)
+        return Prior("logit", SHARES[name], 1.5 if name in ("gamma", "transfer") else 1.0)
+
+    @property
+    def _spread_thin(self) -> float:
+        """How many times kappa must be larger where a group teaches only some of the items."""
+        if isinstance(self.law, Tabular):
+            return float(self.items)
+        if isinstance(self.law, KernelTransfer):
+            return 1.0 if np.all(np.asarray(self.law.transfer_all) > 0) else 4.0
+        return 2.0 if isinstance(self.law, MultiSkill) else 1.0
+
+    def points(self, normal: Floats) -> Floats:
+        """(D, P) points on the parameters' scales from standard normals: draws from the prior."""
+        return np.stack(
+            [TO[p.scale](p.centre) + p.sd * z for p, z in zip(self.priors.values(), normal.T, strict=True)], 1
+        )
+
+    def log_prior(self, points: Floats) -> Floats:
+        """(D,) log density of the prior on the parameters' scales."""
+        sd = np.array([p.sd for p in self.priors.values()])
+        z = (points - [TO[p.scale](p.centre) for p in self.priors.values()]) / sd
+        return np.asarray(-0.5 * np.sum(z**2, axis=1) - np.sum(np.log(sd * np.sqrt(2 * np.pi))))
+
+    def natural(self, points: Floats) -> dict[str, Floats]:
+        """(D,) values of each parameter in natural units."""
+        return {
+            name: np.asarray(FROM[prior.scale](x))
+            for (name, prior), x in zip(self.priors.items(), points.T, strict=True)
+        }
+
+    def law_at(self, points: Floats) -> Law:
+        """The law whose lanes are the points."""
+        values = self.natural(points)
+        own: dict[str, Any] = {name: value for name, value in values.items() if name not in OBSERVED}
+        if "floor" in own:  # the response curve needs floor < ceiling
+            own["ceiling"] = own["floor"] + (1 - own["floor"]) * own["ceiling"]
+        known = {field.name for field in fields(self.law)}
+        assert own.keys() <= known, own.keys() - known
+        return replace(self.law, label_noise=0.0, **own)
+
+    def observation(self, points: Floats, law: Law) -> Observation:
+        """The other parameters, and the response curve of the law whose lanes are the points."""
+        values = self.natural(points)
+        _, floor, ceiling = law.curve()
+        low, high = (np.broadcast_to(np.asarray(v, np.float64), len(points)).copy() for v in (floor, ceiling))
+        return Observation(values["rho"], values["spread"], values["drift"], low, high)
+
+
+def space_of(law: Law, log: Log, pool_size: int, labelled: bool) -> Space:
+    return Space(law, log.updates, pool_size, labelled)

@@ -1,0 +1,271 @@
+"""Logs as people have them: tables of groups or of single completions, from our runs and from other trainers.
+
+What is not mapped is looked for under the names of KNOWN. A table with a reward has one row per completion. TRL's
+completions name the reward by its function: the one column of numbers beside those in TRL_OTHERS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.errors import InputError, check_choice, check_one_number, few, shown
+from workbench.pool import Pool
+from workbench.pool.layouts import MISSING
+from workbench.tables.formats import Table, kind_of, read_table
+
+ROLES = ("step", "item", "successes", "attempts", "reward", "run", "admitted")
+GROUPS = ("step", "item", "successes", "attempts", "run", "admitted")  # what a log is made of
+KNOWN = {  # names by role, the first that is there
+    "step": ("step", "global_step", "update", "training_step", "visit"),
+    "item": ("item", "prompt_id", "ids", "id", "uid", "problem_id", "index", "prompt", "input", "problem", "question"),
+    "successes": ("successes", "correct", "num_correct"),
+    "attempts": ("attempts", "rollouts", "num_samples"),
+    "reward": ("reward", "score", "rewards"),
+    "run": ("run", "seed", "run_id"),
+    "admitted": ("admitted",),
+}
+TRL_OTHERS = ("step", "prompt", "completion", "advantage", "advantages")
+MAPPED = re.compile(rf"(?P<path>.*?):(?P<mapping>(?:{'|'.join(ROLES)})=.*)", re.DOTALL)
+ORDERS = ("", "sort", "restart")
+ROLLOUTS = "rollouts.parquet"  # of a run folder of real_runs
+
+
+def read_log(
+    source: str | os.PathLike[str], mapping: Mapping[str, str], success: float | None, order: str
+) -> dict[str, Any]:
+    """The columns of GROUPS that a source gives, each (N,), and `notes`."""
+    path, named = split(source, mapping)
+    folder = Path(path).is_dir()
+    if folder and (Path(path) / ROLLOUTS).is_file():
+        path, folder = str(Path(path) / ROLLOUTS), False
+    table = read_table(path, "log")
+    if "step" not in named and not any(name in table.columns for name in KNOWN["step"]):
+        table = _steps_of_files(path, table) if folder else table
+    try:
+        return understand(table, named, success, order or ("sort" if folder else ""))
+    except InputError as error:
+        raise InputError(f"{str(path)[:300]}: {error}") from None
+
+
+def of_frame(frame: Any, mapping: Mapping[str, str], success: float | None, order: str) -> dict[str, Any]:
+    """The same from a pandas table."""
+    if not hasattr(frame, "columns") or not hasattr(frame, "to_numpy"):
+        raise InputError(f"frame: must be a pandas table, got {shown(frame)}")
+    return understand(Table({str(name): frame[name].to_numpy() for name in frame.columns}), mapping, success, order)
+
+
+def split(source: str | os.PathLike[str], mapping: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The path, and the mapping behind it joined to the one given."""
+    named = dict(mapping)
+    match = MAPPED.fullmatch(str(source))
+    path = str(source)
+    if match is not None and isinstance(source, str):
+        path = match["path"]
+        for pair in match["mapping"].split(","):
+            role, equals, column = pair.partition("=")
+            if not equals:
+                raise InputError(f"columns: must be ROLE=COLUMN, got {shown(pair)}")
+            named[role] = column
+    for role, column in named.items():
+        check_choice("columns", role, ROLES)
+        if not isinstance(column, str):
+            raise InputError(f"columns: must map {role} to the name of a column, got {shown(column)}")
+    return path, named
+
+
+def _steps_of_files(folder: str, table: Table) -> Table:
+    """The rows of a folder's files with the number in each file's name as their step, as verl names its dumps."""
+    files = sorted(path for path in Path(folder).iterdir() if path.is_file() and path.name[0] != "." and kind_of(path))
+    numbers = [re.findall(r"\d+", path.name.split(".")[0]) for path in files]
+    if not all(numbers):
+        return table
+    sizes = [read_table(path, "log").rows for path in files]
+    steps = np.repeat([int(found[-1]) for found in numbers], sizes)
+    return table._replace(columns=table.columns | {"step": steps})
+
+
+def run_names(source: Any, table: Mapping[str, Any]) -> NDArray[Any]:
+    """(N,) names of the runs of one source of several: the source's, and behind it those inside, where it has some."""
+    names = np.array([str(source)] * len(table["step"]), object)
+    return names if len(set(table["run"].tolist())) == 1 else names + ":" + table["run"].astype(str)
+
+
+def names_of(pool: Pool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What a log may call the items of a pool, the surest first, and the kind of name."""
+    prompts = (pool.payload or {}).get("prompt")
+    if pool.ids is not None:
+        yield "ids", tuple(map(str, pool.ids.tolist()))
+    if prompts is not None:
+        yield "prompts", tuple(map(as_name, prompts))
+    if pool.ids is None:
+        yield "number", tuple(map(str, range(len(pool))))
+
+
+def as_name(value: Any) -> str:
+    """The name of an item: its text, or the JSON of messages and other nested values."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, sort_keys=True, default=str)
+    return str(value)
+
+
+def understand(table: Table, mapping: Mapping[str, str], success: float | None, order: str) -> dict[str, Any]:
+    """The columns of GROUPS from a table of groups or of completions, and notes on what was left out."""
+    check_choice("order", order, ORDERS)
+    if success is not None:
+        check_one_number("success", success)
+    found = {role: column for role in ROLES if (column := _column(table, role, mapping))}
+    if "reward" not in found and "successes" not in found:
+        found |= _trl_reward(table)
+    for role in ("step", "item"):
+        if role not in found:
+            raise InputError(f"{role}: must be a column ({', '.join(KNOWN[role])}) or mapped, {role}=COLUMN, got the "
+                             f"columns {few(list(table.columns), 12)}")  # fmt: skip
+    counted, notes = "successes" in found and "attempts" in found, list[str]()
+    if not counted and "reward" not in found:
+        raise InputError("log: must have columns successes and attempts, or a column reward, or map them, got the "
+                         f"columns {few(list(table.columns), 12)}")  # fmt: skip
+    rows = table.rows
+    step = _numbers(table, found["step"], "step")
+    item = np.array([as_name(value) for value in _cells(table, found["item"])], object)
+    run = (
+        np.array([as_name(value) for value in _cells(table, found["run"])], object)
+        if "run" in found
+        else np.full(rows, "")
+    )
+    admitted = _flags(table, found["admitted"]) if "admitted" in found else np.ones(rows, bool)
+    if counted:
+        successes, attempts = (_numbers(table, found[name], name) for name in ("successes", "attempts"))
+        keep = np.ones(rows, bool)
+    else:
+        successes, keep, notes = _of_rewards(
+            _numbers(table, found["reward"], "reward", gaps=True), success, found["reward"]
+        )
+        attempts = np.ones(rows)
+    columns = {
+        "step": step,
+        "item": item,
+        "successes": successes,
+        "attempts": attempts,
+        "run": run,
+        "admitted": admitted,
+    }
+    columns = {name: values[keep] for name, values in columns.items()}
+    if not keep.any():
+        raise InputError(f"{found.get('reward', 'log')}: must have at least one value, got none")
+    columns = _in_order(columns, order, found)
+    used = ", ".join(f"{role} = {column}" for role, column in found.items())
+    return columns | {"notes": [f"{rows:,} rows; {used}", *notes]}
+
+
+def _column(table: Table, role: str, mapping: Mapping[str, str]) -> str | None:
+    if role in mapping:
+        name = mapping[role]
+        if name and name not in table.columns:
+            raise InputError(
+                f"{role}: must name a column, got {shown(name)}, not one of {few(list(table.columns), 12)}"
+            )
+        return name or None
+    return next((name for name in KNOWN[role] if name in table.columns), None)
+
+
+def _trl_reward(table: Table) -> dict[str, str]:
+    """The reward of TRL's completions: the one column of numbers that is nothing else."""
+    if not {"prompt", "completion"} <= table.columns.keys():
+        return {}
+    rest = [name for name in table.columns if name not in TRL_OTHERS and _is_numeric(table.columns[name])]
+    if len(rest) > 1:
+        raise InputError(f"reward: must be mapped, reward=COLUMN, where several columns hold rewards, got {few(rest)}")
+    return {"reward": rest[0]} if rest else {}
+
+
+def _is_numeric(values: Any) -> bool:
+    return all(value is None or (isinstance(value, (int, float, np.number)) and not isinstance(value, bool))
+               for value in (values.tolist() if isinstance(values, np.ndarray) else values))  # fmt: skip
+
+
+def _cells(table: Table, name: str) -> Sequence[Any]:
+    values = table.columns[name]
+    cells: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
+    gap = next((row for row, value in enumerate(cells) if value is None or value == ""), None)
+    if gap is not None:
+        raise InputError(f"{name}: must have a value in every row, got none at row {gap}")
+    return cells
+
+
+def _numbers(table: Table, name: str, role: str, gaps: bool = False) -> NDArray[np.float64]:
+    """(N,) numbers of a column; NaN for cells without a value where there may be gaps."""
+    values = table.columns[name]
+    out = np.empty(table.rows)
+    for row, value in enumerate(values.tolist() if isinstance(values, np.ndarray) else values):
+        number = _number(value)
+        if number is None or not (np.isfinite(number) or (gaps and np.isnan(number))):
+            raise InputError(f"{role}: must be numbers, got {shown(value)} in column {shown(name)} at row {row}")
+        out[row] = number
+    return out
+
+
+def _number(value: Any) -> float | None:
+    """A cell as a number, NaN for one without a value; None for what is neither."""
+    if value is None or (isinstance(value, str) and value.strip() in MISSING):
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _flags(table: Table, name: str) -> NDArray[np.bool_]:
+    known = {"true": True, "false": False, "1": True, "0": False}
+    cells = [str(value).lower() for value in table.columns[name]]
+    odd = next((row for row, value in enumerate(cells) if value not in known), None)
+    if odd is not None:
+        raise InputError(f"admitted: must be true or false, got {shown(cells[odd])} at row {odd}")
+    return np.array([known[value] for value in cells])
+
+
+def _of_rewards(
+    reward: NDArray[np.float64], success: float | None, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
+    """Successes 0 or 1 of completions, which of them have a reward, and notes."""
+    keep = ~np.isnan(reward)
+    notes = [f"{(~keep).sum():,} completions without a reward are left out"] * bool((~keep).any())
+    if success is None:
+        odd = np.flatnonzero(keep & (reward != 0) & (reward != 1))
+        if odd.size:
+            raise InputError(f"{name}: must be 0 or 1, or say from which reward on a completion is a success "
+                             f"(success=NUMBER), got {reward[odd[0]]:g} at row {odd[0]}")  # fmt: skip
+        success = 1.0
+    else:
+        notes.append(f"rewards from {success:g} on are successes")
+    return (reward >= success).astype(np.float64), keep, notes
+
+
+def _in_order(columns: dict[str, Any], order: str, found: Mapping[str, str]) -> dict[str, Any]:
+    """Rows whose step never goes down within a run."""
+    step, run = columns["step"], columns["run"]
+    starts = np.zeros(len(step), np.int64)
+    for name in dict.fromkeys(run.tolist()):
+        rows = np.flatnonzero(run == name)
+        down = np.diff(step[rows], prepend=-np.inf) < 0
+        if down.any() and not order:
+            at = rows[np.flatnonzero(down)[0]]
+            raise InputError(f"{found['step']}: must not go down within a run, got {step[at]:g} at row {at} after "
+                             f"{step[rows[np.flatnonzero(down)[0] - 1]]:g}; order=sort sorts the rows, order=restart "
+                             "begins a new run there, run=COLUMN names the runs")  # fmt: skip
+        starts[rows] = np.cumsum(down)
+    if order == "restart" and starts.any():
+        pairs = zip(run.tolist(), starts.tolist(), strict=True)
+        columns["run"] = np.array([f"{name}:{number}" if name else f"{number}" for name, number in pairs], object)
+    return columns

@@ -1,0 +1,54 @@
+"""Results of parts of a calibration on disk, found by a key of all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from workbench.calibration.log import Log
+from workbench.files import read_whole, write_whole
+from workbench.lanes import Floats
+from workbench.study.identity import as_text
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """SHA-256, shortened, of plain JSON values."""
+    return hashlib.sha256(as_text(content).encode()).hexdigest()[:32]
+
+
+def own_digest() -> str:
+    """SHA-256 of the code of this package."""
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    ).hexdigest()
+
+
+def digest(log: Log) -> str:
+    """SHA-256 of the groups of a log."""
+    found = hashlib.sha256()
+    for name in ("run", "step", "item", "successes", "attempts", "admitted"):
+        found.update(np.ascontiguousarray(getattr(log, name)).tobytes())
+    return found.hexdigest()
+
+
+def keep(folder: Path, key: str, arrays: Mapping[str, Any]) -> None:
+    """Write arrays of numbers, whole or not at all. Raises StorageError where the disk refuses."""
+    data = io.BytesIO()
+    plain: dict[str, Any] = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
+    np.savez(data, **plain)
+    write_whole(folder / f"{key}.npz", data.getvalue())
+
+
+def kept(folder: Path, key: str, names: Sequence[str]) -> dict[str, Floats] | None:
+    """The arrays of a key; None where they are not there or damaged, so that they are computed again."""
+    try:
+        with np.load(io.BytesIO(read_whole(folder / f"{key}.npz")), allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name], np.float64) for name in names}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
