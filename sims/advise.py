@@ -43,6 +43,7 @@ def parser() -> Parser:
     p.add_argument("--candidates", metavar="A,B",
                    help=f'such as "adarft eta=5,greso" (default: {",".join(CANDIDATES)})')
     p.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(LEARNERS)})")
+    p.add_argument("--origin", default="end", help="of the run to come: the log's end, or its start (default: end)")
     p.add_argument("--labels-cost", **NUMBER, default=0, help="rollouts that difficulty labels of the pool cost")
     p.add_argument("--lanes", **NUMBER, help=f"futures of each candidate (default: {LANES})")
     p.add_argument("--seed", **NUMBER, default=0, help="(default: 0)")
@@ -80,8 +81,9 @@ def run(options: argparse.Namespace) -> None:
             print(told, file=sys.stderr)
     parts = out / "parts"
     fit = calibrate(log, pool, learners, seed=options.seed, enough=defaults["enough"], jobs=jobs, out=parts / "fits")
-    advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, labels_cost=options.labels_cost,
-                    lanes=lanes, seed=options.seed, jobs=jobs, out=parts / "futures")  # fmt: skip
+    advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,
+                    labels_cost=options.labels_cost, lanes=lanes, seed=options.seed, jobs=jobs,
+                    out=parts / "futures")  # fmt: skip
     advice.save(out)
     write_whole(out / "fit.txt", (fit.report() + "\n").encode())
     fit.save(out / "fit.json")

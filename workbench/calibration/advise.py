@@ -10,14 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
-from workbench.calibration.futures import RECORDS, known_futures, simulate_and_keep, tasks_of
-from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind
+from workbench.calibration.futures import RECORDS, Task, draws_of, known_futures, simulate_and_keep
+from workbench.errors import InputError, check_attempts, check_choice, check_count, check_flag, check_kind, check_number
 from workbench.files import check_folder, only_writer
 from workbench.loop import record_steps
+from workbench.pool.columns import numbers
 from workbench.progress import make_bar
 from workbench.registry import BASELINE
 from workbench.study.execute import execute, refuse_unguarded_script
@@ -32,6 +34,8 @@ def advise(
     rollouts: int = 8,
     candidates: Sequence[str] | None = None,
     *,
+    origin: str = "end",
+    probe: ArrayLike = (),
     labels_cost: int = 0,
     lanes: int = LANES,
     seed: int = 0,
@@ -42,11 +46,13 @@ def advise(
     """Which curriculum to use for the next updates of a logged run, and what it would save.
 
     fit: of `calibrate`. steps, batch, rollouts: of the run to come. candidates: names of controllers, with settings as
-    in "adarft eta=5", by default CANDIDATES; uniform is always among them. labels_cost: rollouts that labels of the
-    pool cost. lanes: futures of each candidate. seed, jobs, out, progress: as in `calibrate`.
+    in "adarft eta=5", by default CANDIDATES; uniform is always among them. origin: "end" goes
+    on from the end of the longest logged run, "start" begins anew with the model as it was. probe: (H,) difficulties in
+    logits of items on which success is measured; by default it is on the pool's own. labels_cost: rollouts that labels
+    of the pool cost. lanes: futures of each candidate. seed, jobs, out, progress: as in `calibrate`.
 
     A future is a draw of the parameters of a law, as often as its weight says, with the items' difficulties drawn given
-    the log, from the state of the learner at the end of the longest logged run. All candidates meet the same futures.
+    the log. All candidates meet the same futures.
     Raises InputError for settings out of their domain and unknown candidates.
     """
     check_kind("fit", fit, Fit, "a Fit such as calibrate(log, pool)")
@@ -56,6 +62,9 @@ def advise(
         check_count(name, value, low)
     check_count("seed", seed, 0, 2**32 - 1)
     check_attempts(batch, rollouts)
+    check_choice("origin", origin, ("end", "start"))
+    probed = numbers("probe", probe) if len(np.atleast_1d(probe)) else np.empty(0)
+    check_number("probe", probed if len(probed) else 0.0)
     if jobs > 1:
         refuse_unguarded_script()
     if batch > len(fit.pool):
@@ -67,7 +76,9 @@ def advise(
         raise InputError(f"candidates: must differ, got {', '.join(one.label for one in tried)}")
     left_out = {one.label: why for one in tried if (why := one.lacks(fit.pool))}
     tried = [one for one in tried if one.label not in left_out]
-    tasks = [task for one in tried for task in tasks_of(one, fit, steps, batch, rollouts, lanes, seed)]
+    drawn = draws_of(fit, lanes, seed, origin, probed)
+    looked = np.arange(len(fit.pool), len(fit.pool) + len(probed)) if len(probed) else np.arange(len(fit.pool))
+    tasks = [Task(one, draws, fit.pool, looked, steps, batch, rollouts) for one in tried for draws in drawn]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if out is None else check_folder("out", out)
         bar_or_none = make_bar(total=len(tasks), desc="advise", unit="part") if progress else nullcontext()
@@ -82,7 +93,7 @@ def advise(
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
     joined = {label: {name: np.concatenate([part[name] for part in of if part is not None], axis=1)
                       for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip
-    laws = np.concatenate([[task.name] * len(task.points) for task in tasks if task.candidate is tried[0]])
+    laws = np.concatenate([[draws.name] * len(draws.points) for draws in drawn])
     grid = record_steps(steps, max(1, steps // RECORDS))
     return Advice(fit, tuple(tried), grid, np.stack([joined[one.label]["success"] for one in tried]),
                   np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost)  # fmt: skip

@@ -105,11 +105,11 @@ def log_evidence(groups: Groups, zeta: Floats, given: Observation, until: int) -
 
 
 def draw_last(groups: Groups, zeta: Floats, given: Observation, run: int, uniform: Floats) -> Floats:
-    """(D, J) a draw of u at the end of a run, given all groups of all runs. uniform: (D, J) in [0, 1)."""
+    """(D, J) a draw of u at the end of a run, or at the start (run -1), given all groups. uniform: (D, J) in [0, 1)."""
     pairs, which = groups.counts
     out = np.empty((len(zeta), len(groups.items)), np.int64)
     mine = groups.log.run[groups.order] == run
-    last = int(groups.log.step[groups.log.run == run].max())
+    last = int(groups.log.step[groups.log.run == run].max(initial=0))
     forward(np.ascontiguousarray(zeta[:, groups.order]), groups.start, groups.since, groups.first, mine,
             groups.log.step[groups.order], last, pairs, which, given.rho, given.spread, given.drift, given.floor,
             given.ceiling, uniform, out)  # fmt: skip

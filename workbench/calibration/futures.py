@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,32 +15,43 @@ from workbench.calibration.candidates import Candidate
 from workbench.calibration.evidence import Groups, draw_last
 from workbench.calibration.fit import Fit, LawFit
 from workbench.calibration.replay import Replay, difficulty_of, known_pool
-from workbench.calibration.store import digest, keep, kept, key_of, own_digest
+from workbench.calibration.store import keep, kept, key_of, own_digest
 from workbench.controllers import Controller, ShortBatch
 from workbench.lanes import Floats
 from workbench.learners import SimLearner
 from workbench.loop import train
 from workbench.pool import Pool
 from workbench.streams import Role, generator, run_seeds
-from workbench.study.identity import code_digest, describe, sources_of
+from workbench.study.identity import array_digest, code_digest, describe, sources_of
 
 LEAST = 0.01  # weight below which a law has no futures
 RECORDS = 40  # records of a future
 
 
 @dataclass(frozen=True)
+class Draws:
+    """R draws of one law given a log.
+
+    points: (R, P) on the parameters' scales. b: (R, J) true difficulties in logits, of the pool's items and of those
+    that are only looked at. seeds: (R,) of the futures. state: the learner's at their start.
+    """
+
+    name: str
+    law: LawFit
+    points: Floats
+    b: Floats
+    seeds: NDArray[np.uint64]
+    state: Any
+
+
+@dataclass(frozen=True)
 class Task:
-    """Futures of one candidate under one law. points: (R, P), a row per future; u: (R, I) what labels leave open."""
+    """Futures of one candidate under one law. looked: positions of the items whose mean success is recorded."""
 
     candidate: Candidate
-    law: LawFit
-    name: str
-    points: Floats
-    u: Floats
-    seeds: NDArray[np.uint64]
-    replay: Replay
+    draws: Draws
     pool: Pool
-    run: int
+    looked: NDArray[np.int64]
     steps: int
     batch: int
     rollouts: int
@@ -49,38 +59,41 @@ class Task:
     @cached_property
     def key(self) -> str:
         """SHA-256, shortened, of all that the futures depend on, the code included."""
-        parts = (self.candidate.rule, *self.candidate.gates, self.law.space.law)
+        draws = self.draws
+        parts = (self.candidate.rule, *self.candidate.gates, draws.law.space.law)
+        arrays = (draws.points, draws.b, draws.seeds, self.looked, *draws.state)
         content = {"parts": [describe(part) for part in parts], "sources": sources_of(*parts), "code": code_digest(),
-                   "own": own_digest(), "pool": self.pool.digest, "log": digest(self.replay.log),
-                   "arrays": [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()
-                              for a in (self.points, self.u, self.seeds, self.replay.b)],
-                   "shape": [self.run, self.steps, self.batch, self.rollouts]}  # fmt: skip
+                   "own": own_digest(), "pool": self.pool.digest, "shape": [self.steps, self.batch, self.rollouts],
+                   "arrays": [array_digest(array) for array in arrays]}  # fmt: skip
         return key_of(content)
 
     def futures(self) -> dict[str, NDArray[Any]]:
-        """steps (E,), success (E, R) mean over the pool's items, and rollouts (E, R) spent."""
-        lanes, law = len(self.points), self.law.space.law_at(self.points)
-        before = self.replay.learner(law, lanes, self.run)
-        a = np.broadcast_to(np.asarray(law.curve()[0], np.float64), lanes)[:, None]
-        learner = SimLearner(law, known_pool(self.pool), self.seeds, b=self.replay.b - self.u / a)
-        learner.state = before.state  # the skill of the logged run, on the items as they were drawn
-        learner.visits = before.visits
-        controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=self.seeds)
-        found, everything = [], np.arange(len(self.pool))
+        """steps (E,), success (E, R) mean over the items that are looked at, and rollouts (E, R) spent."""
+        draws, lanes = self.draws, len(self.draws.points)
+        law = draws.law.space.law_at(draws.points)
+        learner = SimLearner(law, longer(known_pool(self.pool), draws.b.shape[1]), draws.seeds, b=draws.b)
+        learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
+        controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
+        found = []
 
         def look(step: int, success: Floats | None) -> None:
             if success is not None:
-                found.append(learner.success(np.broadcast_to(everything, (lanes, len(everything)))).mean(axis=1))
+                found.append(learner.success(np.broadcast_to(self.looked, (lanes, len(self.looked)))).mean(axis=1))
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)
             record = train(controller, Steered(learner, self.pool), self.steps, self.batch, self.rollouts,
                            max(1, self.steps // RECORDS), after_step=look)  # fmt: skip
-        return {
-            "steps": record.steps,
-            "success": np.array(found, np.float64),
-            "rollouts": record.rollouts.astype(float),
-        }
+        return {"steps": record.steps, "success": np.array(found), "rollouts": record.rollouts}
+
+
+def longer(pool: Pool, size: int) -> Pool:
+    """The pool with further items up to a size, for a learner that is given their difficulties."""
+    more = size - len(pool)
+    if not more:
+        return pool
+    categories = None if pool.category is None else np.resize(pool.category, size)
+    return Pool(np.append(pool.difficulty, np.full(more, 50.0)), category=categories, name=pool.name)
 
 
 class Steered:
@@ -93,23 +106,29 @@ class Steered:
         return getattr(self.learner, name)
 
 
-def tasks_of(one: Candidate, fit: Fit, steps: int, batch: int, rollouts: int, lanes: int, seed: int) -> list[Task]:
-    """The futures of a candidate, law by law; the same draws for every candidate."""
-    pool, log = fit.pool, fit.log
-    b = difficulty_of(pool)
-    replay = Replay(log, known_pool(pool), np.zeros(len(pool)) if b is None else b)
-    run = int(log.run[np.argmax(log.step)])
+def draws_of(fit: Fit, lanes: int, seed: int, origin: str, probe: Floats) -> list[Draws]:
+    """Draws of each law, as many as its weight says.
+
+    origin: "end" of the longest logged run, or "start", the model before any update. probe: (H,) difficulties in logits
+    of items that are only looked at.
+    """
+    pool, log, size = fit.pool, fit.log, len(fit.pool) + len(probe)
+    labels = difficulty_of(pool)
+    b = np.append(np.zeros(len(pool)) if labels is None else labels, probe)
+    replay = Replay(log, longer(known_pool(pool), size), b)
+    run = int(log.run[np.argmax(log.step)]) if origin == "end" else -1
     names = [name for name, weight in fit.weights.items() if weight >= LEAST]
     share = np.array([fit.weights[name] for name in names])
     counts = np.maximum(np.rint(lanes * share / share.sum()).astype(int), 1)
     seeds, out, begin = run_seeds(seed, int(counts.sum())), [], 0
     for name, count in zip(names, counts, strict=True):
-        law = fit.laws[name]
-        rng = generator(seed, Role.POSTERIOR, begin)
+        law, rng = fit.laws[name], generator(seed, Role.POSTERIOR, begin)
         points = law.points[rng.permutation(len(law.points))[:count]]
-        u = open_difficulty(law, points, replay, len(pool), run, rng)
-        mine = seeds[begin : begin + count]
-        out.append(Task(one, law, name, points, u, mine, replay, pool, run, steps, batch, rollouts))
+        settings = law.space.law_at(points)
+        a = np.broadcast_to(np.asarray(settings.curve()[0], np.float64), count)[:, None]
+        u = open_difficulty(law, points, replay, size, run, rng)
+        state = replay.learner(settings, count, run).state
+        out.append(Draws(name, law, points, b - u / a, seeds[begin : begin + count], state))
         begin += count
     return out
 
@@ -117,13 +136,17 @@ def tasks_of(one: Candidate, fit: Fit, steps: int, batch: int, rollouts: int, la
 def open_difficulty(
     law: LawFit, points: Floats, replay: Replay, items: int, run: int, rng: np.random.Generator
 ) -> Floats:
-    """(R, I) u of each item at the end of a run: given the log for items that were tried, else from its prior."""
+    """(R, J) u of each item at the end of a run, or at the start (run -1).
+
+    Items that were tried have it given the log, the others from its prior.
+    """
     settings = law.space.law_at(points)
     given, groups = law.space.observation(points, settings), Groups(replay.log)
-    wide = np.sqrt(given.spread**2 + replay.log.updates * given.drift**2)[:, None]
+    walked = replay.log.updates if run >= 0 else 0
+    wide = np.sqrt(given.spread**2 + walked * given.drift**2)[:, None]
     u = wide * rng.standard_normal((len(points), items))
-    zeta = replay.zeta(settings, len(points))
-    u[:, groups.items] = draw_last(groups, zeta, given, run, rng.random((len(points), len(groups.items))))
+    zeta, uniform = replay.zeta(settings, len(points)), rng.random((len(points), len(groups.items)))
+    u[:, groups.items] = draw_last(groups, zeta, given, run, uniform)
     return u
 
 
@@ -134,5 +157,5 @@ def simulate_and_keep(folder: Path, task: Task) -> None:
 def known_futures(folder: Path, task: Task) -> dict[str, Floats] | None:
     """The futures of a task from the folder; None where they are not there or damaged."""
     found = kept(folder, task.key, ("success", "rollouts"))
-    right = found is not None and all(value.shape[1:] == (len(task.points),) for value in found.values())
+    right = found is not None and all(value.shape[1:] == (len(task.draws.points),) for value in found.values())
     return found if right else None

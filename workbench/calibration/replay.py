@@ -69,8 +69,8 @@ class Replay:
         return out
 
     def learner(self, law: Law, lanes: int, run: int) -> SimLearner:
-        """The learner after the last update of a run."""
-        return self._drive(law, lanes, self._updates[run], None)
+        """The learner after the last update of a run; before any update for run -1."""
+        return self._drive(law, lanes, [] if run < 0 else self._updates[run], None)
 
     def _drive(self, law: Law, lanes: int, run: list[Update], out: Floats | None) -> SimLearner:
         learner = SimLearner(law, self.pool, seed=0, lanes=lanes, b=self.b)
