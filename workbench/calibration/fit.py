@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from workbench.calibration.log import Log
 from workbench.calibration.priors import Space
-from workbench.calibration.stacking import behind, stacked
+from workbench.calibration.stacking import bagged, behind
 from workbench.display import Report, as_html
 from workbench.errors import InputError, check_choice
 from workbench.extras import named_extra
@@ -88,8 +88,8 @@ class Fit:
 
     @cached_property
     def weights(self) -> dict[str, float]:
-        """By law: its weight in the mixture that best predicts the groups after `cut`; they sum to 1."""
-        return dict(zip(self.laws, stacked(self._later).tolist(), strict=True))
+        """By law: its weight in the mixture that best predicts the groups after `cut` (`stacking.bagged`)."""
+        return dict(zip(self.laws, bagged(self._later).tolist(), strict=True))
 
     def draws(self, learner: str) -> pd.DataFrame:
         """A row per draw from the posterior of a learner, a column per parameter, in natural units."""
