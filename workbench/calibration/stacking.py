@@ -15,8 +15,8 @@ BAGS = 200
 def stacked(log_density: Floats, shares: Floats | None = None) -> Floats:
     """(L,) weights that sum to 1 and maximise sum_j s_j ln sum_l w_l exp(log_density_jl).
 
-    log_density: (J, L), of J points by L models. shares: (J,) s, which sum to 1; by default all alike. The objective is concave; each step w_l <- w_l mean_j of the share
-    of model l in point j raises it (an EM step for the weights of a mixture).
+    log_density: (J, L), of J points by L models. shares: (J,) s, which sum to 1; by default all alike. The objective is
+    concave; each step w_l <- w_l sum_j s_j (share of model l in point j) raises it (EM for the weights of a mixture).
     Source: stacking of predictive distributions, Yao, Vehtari, Simpson & Gelman 2018. Differs: the points are the later
     groups of the log, item by item, not left-out ones.
     """
