@@ -29,10 +29,10 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     summary = check_table(summary, "summary", [*ARM, "verdict", "threshold", "seeds", *COLUMNS], one_row_per=ARM)
     numbers = [*COLUMNS, "threshold", "seeds"]
     check_numbers(summary, "summary", numbers)
-    types = pd.api.types  # pandas' own missing values, as NaN
-    nullable = [str(name) for name, kind in summary.dtypes.items() if types.is_extension_array_dtype(kind)
-                and types.is_numeric_dtype(kind)]  # fmt: skip
-    summary = summary.assign(**{name: summary[name].to_numpy(np.float64, na_value=np.nan) for name in nullable})
+    types = pd.api.types
+    for name, kind in summary.dtypes.items():
+        if types.is_extension_array_dtype(kind) and types.is_numeric_dtype(kind):  # pandas' own missing values, as NaN
+            summary = summary.assign(**{str(name): summary[name].to_numpy(np.float64, na_value=np.nan)})
     baseline = baseline_name(summary)
     timed = baseline is not None or bool(np.isfinite(summary["threshold"]).any())
     if focus is not None:
