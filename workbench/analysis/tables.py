@@ -364,9 +364,10 @@ def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
 
 def baseline_name(summary: pd.DataFrame) -> str | None:
     """The controller that the others of a summary are compared with, "the baseline" where it has several names."""
-    check_table(summary, "summary", ["controller"])
+    check_table(summary, "summary", [])
     if "verdict" not in summary:
         return None
+    check_table(summary, "summary", ["controller"])
     names = list(dict.fromkeys(summary["controller"][summary["verdict"] == "baseline"]))
     return None if not names else str(names[0]) if len(names) == 1 else "the baseline"
 
