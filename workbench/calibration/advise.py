@@ -16,8 +16,17 @@ from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
 from workbench.calibration.futures import RECORDS, Task, draws_of, known_futures, simulate_and_keep
-from workbench.errors import InputError, check_attempts, check_choice, check_count, check_flag, check_kind, check_number
-from workbench.files import check_folder, only_writer
+from workbench.errors import (
+    InputError,
+    check_attempts,
+    check_choice,
+    check_count,
+    check_flag,
+    check_kind,
+    check_number,
+    shown_path,
+)
+from workbench.files import StorageError, check_folder, only_writer
 from workbench.loop import record_steps
 from workbench.pool.columns import numbers
 from workbench.progress import make_bar
@@ -90,6 +99,8 @@ def advise(
                 if bar is not None:
                     bar.update()
             found = {task.key: known_futures(folder, task) for task in tasks}
+    if any(part is None for part in found.values()):
+        raise StorageError(f"cannot read back futures from {shown_path(folder)}")
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
     joined = {label: {name: np.concatenate([part[name] for part in of if part is not None], axis=1)
                       for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip

@@ -21,8 +21,8 @@ from workbench.calibration.priors import Space
 from workbench.calibration.replay import Replay, difficulty_of, known_pool
 from workbench.calibration.sampler import explore
 from workbench.calibration.store import digest, keep, kept, key_of, own_digest
-from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown
-from workbench.files import check_folder, only_writer
+from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown, shown_path
+from workbench.files import StorageError, check_folder, only_writer
 from workbench.lanes import Floats
 from workbench.learners import Law
 from workbench.learners.laws import KernelTransfer
@@ -148,8 +148,9 @@ def calibrate(
                 if bar is not None:
                     bar.update()
             fitted = {task.name: known_fit(folder, task) for task in tasks}
-    done = {name: law for name, law in fitted.items() if law is not None}
-    return Fit(log, pool, cut, done, reasons)
+    if lost := [name for name, law in fitted.items() if law is None]:
+        raise StorageError(f"cannot read back the fit of {', '.join(lost)} from {shown_path(folder)}")
+    return Fit(log, pool, cut, {name: law for name, law in fitted.items() if law is not None}, reasons)
 
 
 def placed(log: Log, pool: Pool | None) -> tuple[Log, Pool]:

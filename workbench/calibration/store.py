@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,6 +23,7 @@ def key_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(as_text(content).encode()).hexdigest()[:32]
 
 
+@cache
 def own_digest() -> str:
     """SHA-256 of the code of this package."""
     return hashlib.sha256(
