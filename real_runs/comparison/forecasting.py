@@ -73,7 +73,8 @@ class Arms:
             frame = pd.read_parquet(self.folder / arm / f"seed-{seed}" / "rollouts.parquet", use_threads=False)
             parts.append(frame[frame["step"] <= until].assign(run=f"seed {seed}"))
         table = pd.concat(parts)
-        whole = {name: table[name].to_numpy().astype(np.int64) for name in ("step", "item", "successes", "attempts")}
+        names = ("step", "item", "successes", "attempts")
+        whole: dict[str, Any] = {name: table[name].to_numpy().astype(np.int64) for name in names}
         return Log(**whole, run=table["run"].to_numpy(str), admitted=table["admitted"].to_numpy(bool))
 
     def curve(self, arm: str, seed: int) -> tuple[Floats, Floats]:

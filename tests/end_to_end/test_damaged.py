@@ -241,7 +241,9 @@ def test_a_record_without_digests_is_taken_where_it_is_that_of_a_whole_run(ran, 
         assert str(place / name) in one_line(caught.value), case
 
 
-TOLD = {"versions", "git_commit", "machine", "events", "signal", "seconds", "status", "files"}  # and not compared
+TOLD = {  # and not compared
+    "versions", "git_commit", "machine", "events", "signal", "products", "seconds", "status", "files",
+}  # fmt: skip
 
 
 def test_a_manifest_of_odd_values_is_damaged_of_another_run_or_of_other_code(ran, tmp_path):
