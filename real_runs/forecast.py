@@ -21,6 +21,7 @@ needs("sweep", "real")
 import pandas as pd
 
 from real_runs.comparison.forecasting import COLUMNS, Arms, as_text, make, real_gains, score
+from workbench.calibration.candidates import Candidate
 from workbench.errors import InputError
 from workbench.files import check_folder, write_whole
 from workbench.tables.written import read_json
@@ -54,9 +55,11 @@ def run(options: argparse.Namespace) -> None:
         return
     numbers = {name: whole(f"--{name}", getattr(options, name), low, MOST[f"--{name}"])
                for name, low in (("lanes", 8), ("jobs", 1), ("seed", 0))}  # fmt: skip
-    steps = arms.run("uniform", seeds[0])[0].steps
-    until = whole("--until", options.until, 10, MOST["--until"]) if options.until else max(10, steps // 3)
+    given = whole("--until", options.until, 10, MOST["--until"]) if options.until else 0
     candidates = [name.strip() for name in options.arms.split(",")]
+    for name in candidates:
+        Candidate.of(name, steps=100, field="--arms")
+    until = given or max(10, arms.run("uniform", seeds[0])[0].steps // 3)
     advice, table = make(arms, seeds, until, candidates, numbers["lanes"], numbers["jobs"], numbers["seed"], out)
     write_whole(out / "forecast.csv", table.to_csv(index=False, float_format="%.5g").encode())
     write_whole(out / "forecast.txt", f"{advice.fit.report()}\n\n{advice.report()}\n".encode())

@@ -26,17 +26,17 @@ class Candidate:
     gates: tuple[Gate, ...]
 
     @classmethod
-    def of(cls, spec: str, steps: int) -> Candidate:
+    def of(cls, spec: str, steps: int, field: str = "candidates") -> Candidate:
         """From NAME or "NAME setting=value ...". Raises InputError for an unknown name or setting."""
         if not str(spec).strip():
-            raise InputError(f"candidates: must be names of controllers, got {shown(spec)}")
+            raise InputError(f"{field}: must be names of controllers, got {shown(spec)}")
         name, *given = spec.split()
-        owner = parts_of(name, "candidates")[0]
+        owner = parts_of(name, field)[0]
         settings = []
         for pair in given:
             key, equals, text = pair.partition("=")
             if not equals:
-                raise InputError(f"candidates: must be NAME setting=value, got {shown(spec)}")
+                raise InputError(f"{field}: must be NAME setting=value, got {shown(spec)}")
             full = key if "." in key else f"{owner}.{key}"
             settings.append((full, setting_value(full, text)))
         rule, gates = make_controller(name, dict(settings), horizon=steps)
