@@ -16,8 +16,8 @@ from workbench.commands import SAME_AGAIN, Parser, exit_status, needs, number_or
 needs("sweep")
 from workbench import figures
 from workbench.calibration.advise import LANES, advise
-from workbench.calibration.calibrate import ENOUGH, LEARNERS, calibrate
-from workbench.calibration.candidates import CANDIDATES
+from workbench.calibration.calibrate import ENOUGH, LEARNERS, calibrate, chosen
+from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.log import Log
 from workbench.errors import InputError, check_choice
 from workbench.files import check_folder, write_whole
@@ -73,6 +73,9 @@ def run(options: argparse.Namespace) -> None:
     lanes = defaults["lanes"] if options.lanes is None else options.lanes
     for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES)):
         whole(name, str(value), low, high)
+    chosen(learners, "--learners")
+    for name in candidates:
+        Candidate.of(name, options.steps, "--candidates")
     source = options.log if len(options.log) > 1 else options.log[0]
     log = Log.load(source, success=options.success, order=options.order)
     pool = None if options.pool is None else Pool.load(options.pool)

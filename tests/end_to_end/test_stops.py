@@ -16,7 +16,7 @@ COMMANDS = {
     "robustness": ("sims/robustness.py", "matrix", "--draws", "500"),
     "difficulty": ("-m", "workbench.difficulty", "--model", "3pl"),
     "train": ("real_runs/train.py", "--steps", "5000"),
-    "compare": ("real_runs/compare.py", "--steps", "5000", "--task", "sums", "--controllers", "uniform"),
+    "compare": ("real_runs/compare.py", "--steps", "5000", "--task", "sums", "--pools", "", "--controllers", "uniform"),
 }
 STATUS = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped by SIGTERM"),
           signal.SIGHUP: (129, "stopped by SIGHUP")}  # fmt: skip

@@ -173,16 +173,16 @@ def check_log(log: Log) -> None:
         raise InputError("log: must have at least two items, got one")
 
 
-def chosen(learners: Sequence[str | Law]) -> dict[str, Law]:
+def chosen(learners: Sequence[str | Law], field: str = "learners") -> dict[str, Law]:
     """Laws by name. Raises InputError for an unknown name, and for one that comes twice."""
     if isinstance(learners, (str, Law)) or not len(learners):
-        raise InputError(f"learners: must be a list of names or laws, got {shown(learners)}")
+        raise InputError(f"{field}: must be a list of names or laws, got {shown(learners)}")
     found: dict[str, Law] = {}
     for one in learners:
-        law = MIXED if one == "mixed" else one if isinstance(one, Law) else find_law(one)
+        law = MIXED if one == "mixed" else one if isinstance(one, Law) else find_law(one, field)
         name = one if isinstance(one, str) else name_of(one)
         if name in found:
-            raise InputError(f"learners: must name each learner once, got '{name}' twice")
+            raise InputError(f"{field}: must name each learner once, got '{name}' twice")
         found[name] = law
     return found
 

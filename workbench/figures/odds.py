@@ -66,6 +66,8 @@ def advice_forest(table: pd.DataFrame) -> Figure:
             ax.plot([low, high], [y, y], color="0.2", linewidth=1.2, solid_capstyle="butt")
             ax.plot(middle, y, color="0.2", marker="o", markersize=4)
         ax.axvline(0.0, color="0.4", linewidth=0.8, zorder=1)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(visible=False, axis="y")
         if np.isnan(values).all():
             ax.text(0.5, 0.5, FEW_DEFINED, transform=ax.transAxes, ha="center", wrap=True)
     left.set_xlabel("rollouts saved to reach uniform's end (%)")
