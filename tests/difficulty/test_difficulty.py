@@ -528,7 +528,7 @@ def test_wrong_options_are_one_line(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, matrix, capsys):
     (tmp_path / "out").write_text("a file")
     (tmp_path / "responses.csv").write_text(wide(matrix))
-    assert command.main([str(tmp_path / "responses.csv"), "--out", str(tmp_path / "out")]) == 1
+    assert command.main([str(tmp_path / "responses.csv"), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

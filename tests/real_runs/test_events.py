@@ -23,7 +23,8 @@ def record_of(rewards=(), success=(), n=24, **columns):
     """A record of so many steps; success: (evaluations, strata)."""
     record = RunRecord()
     for k, reward in enumerate(rewards):
-        row = dict.fromkeys(STEP_COLUMNS, math.nan) | {"step": k + 1, "reward": reward, "admitted": 0}
+        spent = dict.fromkeys(("rollouts", "tokens", "batches", "faults", "admitted"), 0)
+        row = dict.fromkeys(STEP_COLUMNS, math.nan) | spent | {"step": k + 1, "reward": reward}
         record.add_step(row | {name: values[k] for name, values in columns.items()})
     for step, of_strata in enumerate(success):
         record.add_evaluation(step, np.array(of_strata), np.full(len(of_strata), n))

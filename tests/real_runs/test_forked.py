@@ -1,5 +1,6 @@
 """Work in a fork with limits, and what chat templates of other people can do with it: nothing but write prompts."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -81,8 +82,8 @@ def test_a_fork_that_sleeps_or_ends_is_told_and_gone():
         in_fork(lambda: os._exit(3), 10, GIGABYTE)
     with pytest.raises(Gone):
         in_fork(lambda: 1 // 0, 10, GIGABYTE)
-    with pytest.raises(ChildProcessError):  # none is left
-        os.waitpid(-1, os.WNOHANG)
+    with contextlib.suppress(ChildProcessError):  # none is left, or only what other tests have begun
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
 
 
 def test_a_fork_is_made_from_any_thread():

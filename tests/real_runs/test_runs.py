@@ -228,7 +228,7 @@ def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):
 
 
 def test_a_run_that_comes_apart_says_so(run):
-    manifest = json.loads((run(lr=1e30, steps=3) / "manifest.json").read_text())
+    manifest = json.loads((run(lr=10, steps=3) / "manifest.json").read_text())
     assert manifest["status"] == "diverged"
     assert "step" in manifest["events"][0]
     assert len([event for event in manifest["events"] if not event.startswith("completions cut")]) <= 2
@@ -1065,10 +1065,10 @@ def test_tables_without_a_run_of_uniform_are_refused_in_one_line(study, capsys):
 
 def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
     """As processes, in earnest."""
-    study(code=1, here=False, controllers="uniform", seeds=1, batch=ITEMS + 1)
+    study(code=1, here=False, controllers="uniform", seeds=1, limit=10_000)
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: run ")
-    assert f"ended with status 2: error: --batch: must be <= {ITEMS}, the items of pool 'small'" in error
+    assert "ended with status 2: error: " in error
 
 
 @pytest.mark.parametrize(

@@ -606,7 +606,7 @@ def test_a_file_with_gaps_is_refused(tmp_path, rows, message):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"^pool: must be a file that exists, got"):
+    with pytest.raises(InputError, match=r"^task: must be a file that exists, got"):
         make_task(f"file:{tmp_path}/none.csv")
 
 

@@ -718,11 +718,11 @@ def test_a_log_without_held_out_visits_leaves_a_table_of_scores_with_heads_only(
         (lambda t: t.assign(attempts=t["visit"] + 8), [], "attempts: must be one number >= 2 for all groups"),
         (lambda t: t.iloc[:0], [], "--log: must have a row per group, got none"),
         (lambda t: t, ["--fit-until", 9], "--fit-until: must be a whole number in [2, 8], got 9"),
-        (lambda t: t, ["--forecast-until", 5], "--forecast-until: must be a whole number >= 6, got 5"),
+        (lambda t: t, ["--forecast-until", 5], "--forecast-until: must be a whole number in [6, 10000], got 5"),
         (lambda t: t, ["--learners", "narrow"], "--learners: must be one of scalar"),
-        (lambda t: t, ["--draws", "1"], "--draws: must be a whole number >= 2, got 1"),
+        (lambda t: t, ["--draws", "1"], "--draws: must be a whole number in [2, 100000], got 1"),
         (lambda t: t, ["--seed", "-1"], "--seed: must be a whole number in [0, 4294967295], got -1"),
-        (lambda t: t, ["--draws", "many"], "argument --draws"),
+        (lambda t: t, ["--draws", "many"], "--draws: must be a whole number in [2, 100000], got 'many'"),
     ],
 )
 def test_bad_input_is_one_line(csv, tmp_path, monkeypatch, capsys, change, words, said):

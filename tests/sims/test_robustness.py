@@ -417,7 +417,8 @@ def test_finished_cells_are_kept_and_damaged_ones_named_and_computed_again(tmp_p
     cells[0].write_bytes(cells[0].read_bytes()[:-50])
     status, _, err = command(monkeypatch, capsys, *words)
     assert status == 0
-    assert err == f"damaged result file {cells[0]}: its cells will be computed again"
+    why = "it must have the content that its name tells"
+    assert err == f"damaged result file {cells[0]}: its cells will be computed again ({why})"
     assert {path: path.stat().st_mtime_ns for path in cells[1:]} == {path: times[path] for path in cells[1:]}
     assert tables(tmp_path) == first
 

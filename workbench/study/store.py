@@ -38,7 +38,7 @@ class CellStore:
 
     def add(self, records: pd.DataFrame | Mapping[str, Any]) -> None:
         """Keep the records of finished cells, columns of equal length: `cell`, and others with one entry per record."""
-        table = pa.table({name: pa.array(column) for name, column in records.items()})
+        table = pa.table({name: pa.array(column, from_pandas=False) for name, column in records.items()})
         # written often, read once: speed before size
         data = parquet_bytes(table, compression="none", use_dictionary=["cell"], write_statistics=False)
         write_whole(self.folder / f"{hashlib.sha256(data).hexdigest()}.parquet", data)
