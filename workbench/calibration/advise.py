@@ -15,7 +15,7 @@ from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
 from workbench.calibration.futures import RECORDS, known_futures, simulate_and_keep, tasks_of
-from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind
+from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind, shown
 from workbench.files import check_folder, only_writer
 from workbench.loop import record_steps
 from workbench.progress import make_bar
@@ -51,20 +51,9 @@ def advise(
     """
     check_kind("fit", fit, Fit, "a Fit such as calibrate(log, pool)")
     check_flag("progress", progress)
-    for name, value, low in (("steps", steps, 2), ("batch", batch, 1), ("rollouts", rollouts, 2), ("lanes", lanes, 8),
-                             ("jobs", jobs, 1), ("labels_cost", labels_cost, 0)):  # fmt: skip
-        check_count(name, value, low)
-    check_count("seed", seed, 0, 2**32 - 1)
-    check_attempts(batch, rollouts)
+    tried = check_run(len(fit.pool), steps, batch, rollouts, candidates, labels_cost, lanes, seed, jobs)
     if jobs > 1:
         refuse_unguarded_script()
-    if batch > len(fit.pool):
-        raise InputError(f"batch: must be at most the {len(fit.pool)} items of the pool, got {batch}")
-    specs = list(CANDIDATES if candidates is None else candidates)
-    tried = [Candidate.of(spec, steps) for spec in (specs if BASELINE in specs else [BASELINE, *specs])]
-    tried.sort(key=lambda one: one.label != BASELINE)
-    if len({one.label for one in tried}) < len(tried):
-        raise InputError(f"candidates: must differ, got {', '.join(one.label for one in tried)}")
     left_out = {one.label: why for one in tried if (why := one.lacks(fit.pool))}
     tried = [one for one in tried if one.label not in left_out]
     tasks = [task for one in tried for task in tasks_of(one, fit, steps, batch, rollouts, lanes, seed)]
@@ -86,3 +75,26 @@ def advise(
     grid = record_steps(steps, max(1, steps // RECORDS))
     return Advice(fit, tuple(tried), grid, np.stack([joined[one.label]["success"] for one in tried]),
                   np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost)  # fmt: skip
+
+
+def check_run(
+    size: int, steps: int, batch: int, rollouts: int, candidates: Sequence[str] | None, labels_cost: int, lanes: int,
+    seed: int, jobs: int,
+) -> list[Candidate]:
+    """The candidates of `advise`, uniform first. size: of the pool. Raises InputError for settings out of their domain
+    and unknown candidates: to be asked before a log is fitted."""
+    for name, value, low in (("steps", steps, 2), ("batch", batch, 1), ("rollouts", rollouts, 2), ("lanes", lanes, 8),
+                             ("jobs", jobs, 1), ("labels_cost", labels_cost, 0)):  # fmt: skip
+        check_count(name, value, low)
+    check_count("seed", seed, 0, 2**32 - 1)
+    check_attempts(batch, rollouts)
+    if batch > size:
+        raise InputError(f"batch: must be at most the {size} items of the pool, got {batch}")
+    if candidates is not None and not isinstance(candidates, (list, tuple)):
+        raise InputError(f"candidates: must be a list of names, got {shown(candidates)}")
+    specs = list(CANDIDATES if candidates is None else candidates)
+    tried = [Candidate.of(spec, steps) for spec in (specs if BASELINE in specs else [BASELINE, *specs])]
+    tried.sort(key=lambda one: one.label != BASELINE)
+    if len({one.label for one in tried}) < len(tried):
+        raise InputError(f"candidates: must differ, got {', '.join(one.label for one in tried)}")
+    return tried

@@ -28,7 +28,7 @@ class Candidate:
     @classmethod
     def of(cls, spec: str, steps: int) -> Candidate:
         """From NAME or "NAME setting=value ...". Raises InputError for an unknown name or setting."""
-        if not str(spec).strip():
+        if not isinstance(spec, str) or not spec.strip():
             raise InputError(f"candidates: must be names of controllers, got {shown(spec)}")
         name, *given = spec.split()
         owner = parts_of(name, "candidates")[0]

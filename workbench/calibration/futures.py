@@ -106,7 +106,7 @@ def tasks_of(one: Candidate, fit: Fit, steps: int, batch: int, rollouts: int, la
     for name, count in zip(names, counts, strict=True):
         law = fit.laws[name]
         rng = generator(seed, Role.POSTERIOR, begin)
-        points = law.points[rng.permutation(len(law.points))[:count]]
+        points = law.points[np.resize(rng.permutation(len(law.points)), count)]  # again from the first where few
         u = open_difficulty(law, points, replay, len(pool), run, rng)
         mine = seeds[begin : begin + count]
         out.append(Task(one, law, name, points, u, mine, replay, pool, run, steps, batch, rollouts))
