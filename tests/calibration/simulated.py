@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit, logit
 
 from workbench.calibration.calibrate import Task, chosen
 from workbench.calibration.log import Log
 from workbench.calibration.priors import Space
-from workbench.calibration.replay import difficulty_of
+from workbench.calibration.replay import SATURATED, difficulty_of
 from workbench.learners import SimLearner
 from workbench.pool import Pool
 
@@ -44,8 +45,8 @@ def simulated(space, count, seed, attempts=ATTEMPTS):
     for _ in range(space.updates):
         items = rng.random((count, ITEMS)).argsort(axis=1)[:, :BATCH]
         share = (learner.success(items).astype(float) - low) / (high - low)
-        odds = share / (1 - share) * np.exp(np.take_along_axis(u, items, axis=1))
-        p = low + (high - low) * odds / (1 + odds)
+        zeta = logit(np.clip(share, SATURATED, 1 - SATURATED))
+        p = low + (high - low) * expit(zeta + np.take_along_axis(u, items, axis=1))
         k = rng.binomial(attempts, rng.beta(np.maximum(alpha * p, 1e-9), np.maximum(alpha * (1 - p), 1e-9)))
         learner.learn(items, (np.arange(attempts) < k[..., None]).astype(np.float32))
         rows.append((items, k))
