@@ -15,7 +15,7 @@ from workbench.commands import SAME_AGAIN, Parser, exit_status, needs, number_or
 
 needs("sweep")
 from workbench import figures
-from workbench.calibration.advise import LANES, advise
+from workbench.calibration.advise import LANES, advise, check_run
 from workbench.calibration.calibrate import ENOUGH, LEARNERS, calibrate, chosen
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.log import Log
@@ -35,7 +35,7 @@ def parser() -> Parser:
     p.add_argument("--log", metavar="LOG", action="append", required=True,
                    help="a file or folder, FILE:item=prompt_id,reward=score where columns need it; again for each run")
     p.add_argument("--pool", metavar="FILE", help="the items with their difficulty (default: those of the log)")
-    p.add_argument("--success", type=number_or_text, metavar="X", help="the reward from which on a completion succeeds")
+    p.add_argument("--success", metavar="X", help="the reward from which on a completion succeeds")
     p.add_argument("--order", default="", help="of the log's rows where steps go down: sort or restart")
     p.add_argument("--steps", **NUMBER, default=200, help="updates of the run to come (default: 200)")
     p.add_argument("--batch", **NUMBER, default=64, help="items per update (default: 64)")
@@ -77,11 +77,15 @@ def run(options: argparse.Namespace) -> None:
     for name in candidates:
         Candidate.of(name, options.steps, "--candidates")
     source = options.log if len(options.log) > 1 else options.log[0]
-    log = Log.load(source, success=options.success, order=options.order)
+    success: Any = None if options.success is None else number_or_text(options.success)
+    log = Log.load(source, success=success, order=options.order)
     pool = None if options.pool is None else Pool.load(options.pool)
     for told in (log.understood, pool.understood if pool is not None else ""):
         if told:
             print(told, file=sys.stderr)
+    size = len(log.items) if pool is None else len(pool)
+    check_run(size, options.steps, options.batch, options.rollouts, candidates, options.labels_cost, lanes,
+              options.seed, jobs)  # fmt: skip
     parts = out / "parts"
     fit = calibrate(log, pool, learners, seed=options.seed, enough=defaults["enough"], jobs=jobs, out=parts / "fits")
     advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,

@@ -197,7 +197,8 @@ class Advice:
         known = int, float, str, bool
         settings = {key: value if isinstance(value, known) else repr(value) for key, value in chosen.settings}
         steps = int(self.steps[-1])
-        advice = {"advised": self.advised, "steps": steps, "candidates": self._rows, "weights": self.fit.weights,
+        rows = [{key: None if value != value else value for key, value in row.items()} for row in self._rows]
+        advice = {"advised": self.advised, "steps": steps, "candidates": rows, "weights": self.fit.weights,
                   "unknown": self.fit.unknown, "changes": self.changes, "left_out": self.left_out,
                   "log": self.fit.log.understood}  # fmt: skip
         controller = {"controller": chosen.name, "settings": settings, "steps": steps}

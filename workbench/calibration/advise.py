@@ -24,6 +24,7 @@ from workbench.errors import (
     check_flag,
     check_kind,
     check_number,
+    shown,
     shown_path,
 )
 from workbench.files import StorageError, check_folder, only_writer
@@ -66,23 +67,12 @@ def advise(
     """
     check_kind("fit", fit, Fit, "a Fit such as calibrate(log, pool)")
     check_flag("progress", progress)
-    for name, value, low in (("steps", steps, 2), ("batch", batch, 1), ("rollouts", rollouts, 2), ("lanes", lanes, 8),
-                             ("jobs", jobs, 1), ("labels_cost", labels_cost, 0)):  # fmt: skip
-        check_count(name, value, low)
-    check_count("seed", seed, 0, 2**32 - 1)
-    check_attempts(batch, rollouts)
+    tried = check_run(len(fit.pool), steps, batch, rollouts, candidates, labels_cost, lanes, seed, jobs)
     check_choice("origin", origin, ("end", "start"))
     probed = numbers("probe", probe) if len(np.atleast_1d(probe)) else np.empty(0)
     check_number("probe", probed if len(probed) else 0.0)
     if jobs > 1:
         refuse_unguarded_script()
-    if batch > len(fit.pool):
-        raise InputError(f"batch: must be at most the {len(fit.pool)} items of the pool, got {batch}")
-    specs = list(CANDIDATES if candidates is None else candidates)
-    tried = [Candidate.of(spec, steps) for spec in (specs if BASELINE in specs else [BASELINE, *specs])]
-    tried.sort(key=lambda one: one.label != BASELINE)
-    if len({one.label for one in tried}) < len(tried):
-        raise InputError(f"candidates: must differ, got {', '.join(one.label for one in tried)}")
     left_out = {one.label: why for one in tried if (why := one.lacks(fit.pool))}
     tried = [one for one in tried if one.label not in left_out]
     drawn = draws_of(fit, lanes, seed, origin, probed)
@@ -108,3 +98,26 @@ def advise(
     grid = record_steps(steps, max(1, steps // RECORDS))
     return Advice(fit, tuple(tried), grid, np.stack([joined[one.label]["success"] for one in tried]),
                   np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost)  # fmt: skip
+
+
+def check_run(
+    size: int, steps: int, batch: int, rollouts: int, candidates: Sequence[str] | None, labels_cost: int, lanes: int,
+    seed: int, jobs: int,
+) -> list[Candidate]:
+    """The candidates of `advise`, uniform first. size: of the pool. Raises InputError for settings out of their domain
+    and unknown candidates: to be asked before a log is fitted."""
+    for name, value, low in (("steps", steps, 2), ("batch", batch, 1), ("rollouts", rollouts, 2), ("lanes", lanes, 8),
+                             ("jobs", jobs, 1), ("labels_cost", labels_cost, 0)):  # fmt: skip
+        check_count(name, value, low)
+    check_count("seed", seed, 0, 2**32 - 1)
+    check_attempts(batch, rollouts)
+    if batch > size:
+        raise InputError(f"batch: must be at most the {size} items of the pool, got {batch}")
+    if candidates is not None and not isinstance(candidates, (list, tuple)):
+        raise InputError(f"candidates: must be a list of names, got {shown(candidates)}")
+    specs = list(CANDIDATES if candidates is None else candidates)
+    tried = [Candidate.of(spec, steps) for spec in (specs if BASELINE in specs else [BASELINE, *specs])]
+    tried.sort(key=lambda one: one.label != BASELINE)
+    if len({one.label for one in tried}) < len(tried):
+        raise InputError(f"candidates: must differ, got {', '.join(one.label for one in tried)}")
+    return tried

@@ -26,9 +26,9 @@ class Candidate:
     gates: tuple[Gate, ...]
 
     @classmethod
-    def of(cls, spec: str, steps: int, field: str = "candidates") -> Candidate:
+    def of(cls, spec: Any, steps: int, field: str = "candidates") -> Candidate:
         """From NAME or "NAME setting=value ...". Raises InputError for an unknown name or setting."""
-        if not str(spec).strip():
+        if not isinstance(spec, str) or not spec.strip():
             raise InputError(f"{field}: must be names of controllers, got {shown(spec)}")
         name, *given = spec.split()
         owner = parts_of(name, field)[0]

@@ -6,7 +6,9 @@
 
 zeta is the logit that a learning law gives the item before the update (calibration.replay); u is what the label of the
 item leaves open, the same in all runs at the start. u lives on a grid, so a backward pass over an item's groups sums it
-out (a hidden Markov model); the drift is a walk to neighbouring grid points with the variance of the normal.
+out (a hidden Markov model); the drift is a walk to neighbouring grid points with the variance of the normal. Against a
+fine grid, logs with 16 attempts per group or fewer err by about .001 nats per item, .03 at most; those with 128 attempts
+with hardly any correlation, which tell u more closely than the grid is fine, by .3 at most.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from workbench.kernels.compiling import Array, compiled, inlined
 
 Floats = NDArray[np.float64]
 STEP = 0.25  # logits between grid points
-GRID = STEP * (np.arange(64) - 31.5)  # (U,), within 8 logits of the label
+GRID = STEP * (np.arange(63) - 31.0)  # (U,), within 8 logits of the label
 FINE = 10  # parts of a grid step between which chances are interpolated
 FURTHEST = 20.0  # logits: zeta beyond this counts as this, all chances being 0 or 1 there
 LONGEST = int(2 * FURTHEST / STEP) + len(GRID) + 1  # grid steps from the lowest z to the highest
@@ -30,6 +32,7 @@ RARELY = 4  # groups after which a pass is scaled, lest it underflow
 TINY = 1e-300
 UNMOVED = 1e-6  # variance of a walk, grid steps squared, that is not walked
 WIDEST = 64.0  # the most that is walked at once: two logits
+NARROW = 0.6 * STEP  # spread below which a normal's values on the grid have too small a variance
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,13 @@ def _emit(f: Array, table: Array, zeta: float) -> None:
 
 @inlined
 def _normal(spread: float, out: Array) -> None:
+    """The chances of a normal of this spread on the grid: three points with its variance where it is NARROW."""
+    if spread < NARROW:
+        out[:] = 0.0
+        middle, beside = out.size // 2, 0.5 * (spread / STEP) ** 2
+        out[middle - 1] = out[middle + 1] = beside
+        out[middle] = 1 - 2 * beside
+        return
     total = 0.0
     for u in range(len(out)):
         out[u] = np.exp(-0.5 * (GRID[u] / spread) ** 2)

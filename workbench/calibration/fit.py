@@ -17,7 +17,7 @@ from workbench.calibration.stacking import bagged, behind
 from workbench.display import Report, as_html
 from workbench.errors import InputError, check_choice
 from workbench.extras import named_extra
-from workbench.files import write_whole
+from workbench.files import check_path, write_whole
 from workbench.lanes import Floats
 from workbench.pool import Pool
 
@@ -159,7 +159,7 @@ class Fit:
     def save(self, path: str | Path) -> Path:
         """Write table, weights and draws as one JSON file, whole or not at all. Raises StorageError where the disk
         refuses."""
-        path = Path(path)
+        path = check_path("path", path)
         if path.suffix != ".json":
             raise InputError(f"path: must end in .json, got '{path}'")
         laws = {name: {"weight": self.weights[name], "log_evidence": law.log_evidence, "effective": law.effective,

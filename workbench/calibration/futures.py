@@ -123,7 +123,7 @@ def draws_of(fit: Fit, lanes: int, seed: int, origin: str, probe: Floats) -> lis
     seeds, out, begin = run_seeds(seed, int(counts.sum())), [], 0
     for name, count in zip(names, counts, strict=True):
         law, rng = fit.laws[name], generator(seed, Role.POSTERIOR, begin)
-        points = law.points[rng.permutation(len(law.points))[:count]]
+        points = law.points[np.resize(rng.permutation(len(law.points)), count)]  # again from the first where few
         settings = law.space.law_at(points)
         a = np.broadcast_to(np.asarray(settings.curve()[0], np.float64), count)[:, None]
         u = open_difficulty(law, points, replay, size, run, rng)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.calibration import readers
 from workbench.display import as_html
-from workbench.errors import MOST, InputError, as_array, check_kind, few, shown
+from workbench.errors import MOST, InputError, as_array, check_count, check_kind, few, shown
 from workbench.lanes import distinct_rows
 from workbench.pool import Pool
 
@@ -133,11 +133,14 @@ class Log:
         return float(((self.successes == 0) | (self.successes == self.attempts)).mean())
 
     def until(self, step: int) -> Log:
-        """The groups of the first `step` updates of each run."""
+        """The groups of the first `step` updates of each run. Raises InputError where there is none."""
+        check_count("step", step)
         return self._take(self.step <= step)
 
     def of_runs(self, names: Sequence[str]) -> Log:
         """The runs with these names. Raises InputError for a name that is no run's."""
+        if not isinstance(names, (list, tuple)) or not names:
+            raise InputError(f"run: must be a list of names, got {shown(names)}")
         if unknown := [name for name in names if name not in self.runs]:
             raise InputError(f"run: must be one of {few(list(self.runs))}, got {shown(unknown[0])}")
         return self._take(np.isin(self.run, [self.runs.index(name) for name in names]))
@@ -154,15 +157,17 @@ class Log:
         Raises InputError, with the share and the first three, where items of the log are not in the pool.
         """
         check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
-        tried = np.unique(self.item)
+        tried, lacking = np.unique(self.item), []
         for kind, names in readers.names_of(pool):
             place = {name: number for number, name in reversed(list(enumerate(names)))}
             lost = [self.items[i] for i in tried if self.items[i] not in place]
+            lacking.append((kind, lost))
             if not lost:
                 of_item = np.array([place.get(name, -1) for name in self.items])
                 mine = np.array(self.runs, object)[self.run]
                 return Log(self.step, of_item[self.item], self.successes, self.attempts, mine, self.admitted, names,
                            (*self.notes, f"joined to pool '{pool.name}' by {kind}"))  # fmt: skip
+        kind, lost = min(lacking, key=lambda pair: len(pair[1]))
         raise InputError(f"item: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
                          f"{len(tried):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
 
@@ -191,6 +196,8 @@ class Log:
         several: list[Any] = list(source) if isinstance(source, (list, tuple)) else [source]
         if not several:
             raise InputError("log: must be a file or folder, or several, got none")
+        if len({str(one) for one in several}) < len(several):
+            raise InputError(f"log: must be different files or folders, got {few([str(one) for one in several])}")
         tables = [readers.read_log(one, {} if columns is None else columns, success, order) for one in several]
         if len(tables) > 1:
             tables = [
@@ -263,6 +270,8 @@ def _places(name: str, values: Any) -> tuple[Ints, tuple[str, ...]]:
 
 def _given_places(item: Any, items: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
     place = whole_numbers("item", item)
+    if not isinstance(items, (list, tuple)):
+        raise InputError(f"items: must be a list of names, got {shown(items)}")
     if place.size and place.max() >= len(items):
         raise InputError(f"item: must be positions in [0, {len(items)}), got {place.max()}")
     return place, tuple(map(str, items))

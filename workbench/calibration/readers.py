@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, check_choice, check_one_number, few, shown
+from workbench.errors import InputError, check_choice, check_kind, check_one_number, few, shown
 from workbench.pool import Pool
 from workbench.pool.layouts import MISSING
 from workbench.tables.formats import Table, kind_of, read_table
@@ -46,6 +46,8 @@ def read_log(
     folder = Path(path).is_dir()
     if folder and (Path(path) / ROLLOUTS).is_file():
         path, folder = str(Path(path) / ROLLOUTS), False
+    if folder and order == "restart":
+        raise InputError("order: must be sort for a folder, whose files are sorted by step, got 'restart'")
     table = read_table(path, "log")
     if "step" not in named and not any(name in table.columns for name in KNOWN["step"]):
         table = _steps_of_files(path, table) if folder else table
@@ -59,12 +61,13 @@ def of_frame(frame: Any, mapping: Mapping[str, str], success: float | None, orde
     """The same from a pandas table."""
     if not hasattr(frame, "columns") or not hasattr(frame, "to_numpy"):
         raise InputError(f"frame: must be a pandas table, got {shown(frame)}")
-    return understand(Table({str(name): frame[name].to_numpy() for name in frame.columns}), mapping, success, order)
+    columns = {str(name): frame[name].to_numpy() for name in frame.columns}
+    return understand(Table(columns), roles(mapping), success, order)
 
 
 def split(source: str | os.PathLike[str], mapping: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The path, and the mapping behind it joined to the one given."""
-    named = dict(mapping)
+    named = roles(mapping)
     match = MAPPED.fullmatch(str(source))
     path = str(source)
     if match is not None and isinstance(source, str):
@@ -74,11 +77,17 @@ def split(source: str | os.PathLike[str], mapping: Mapping[str, str]) -> tuple[s
             if not equals:
                 raise InputError(f"columns: must be ROLE=COLUMN, got {shown(pair)}")
             named[role] = column
-    for role, column in named.items():
+    return path, roles(named)
+
+
+def roles(mapping: Mapping[str, str]) -> dict[str, str]:
+    """A mapping ROLE -> COLUMN; InputError for anything else."""
+    check_kind("columns", mapping, Mapping, "a mapping ROLE -> COLUMN")
+    for role, column in mapping.items():
         check_choice("columns", role, ROLES)
         if not isinstance(column, str):
             raise InputError(f"columns: must map {role} to the name of a column, got {shown(column)}")
-    return path, named
+    return dict(mapping)
 
 
 def _steps_of_files(folder: str, table: Table) -> Table:
@@ -94,7 +103,7 @@ def _steps_of_files(folder: str, table: Table) -> Table:
 
 def run_names(source: Any, table: Mapping[str, Any]) -> NDArray[Any]:
     """(N,) names of the runs of one source of several: the source's, and behind it those inside, where it has some."""
-    names = np.array([str(source)] * len(table["step"]), object)
+    names = np.array([split(source, {})[0]] * len(table["step"]), object)
     return names if len(set(table["run"].tolist())) == 1 else names + ":" + table["run"].astype(str)
 
 
@@ -110,9 +119,11 @@ def names_of(pool: Pool) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def as_name(value: Any) -> str:
-    """The name of an item: its text, or the JSON of messages and other nested values."""
+    """The name of an item: its text, or the JSON of messages and other nested values; 7.0 is 7."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, (list, dict)):
         return json.dumps(value, sort_keys=True, default=str)
     return str(value)
@@ -159,10 +170,9 @@ def understand(table: Table, mapping: Mapping[str, str], success: float | None, 
         "run": run,
         "admitted": admitted,
     }
-    columns = {name: values[keep] for name, values in columns.items()}
     if not keep.any():
         raise InputError(f"{found.get('reward', 'log')}: must have at least one value, got none")
-    columns = _in_order(columns, order, found)
+    columns = {name: values[keep] for name, values in _in_order(columns, order, found).items()}
     used = ", ".join(f"{role} = {column}" for role, column in found.items())
     return columns | {"notes": [f"{rows:,} rows; {used}", *notes]}
 

@@ -97,7 +97,7 @@ def difficulty_of(pool: Pool) -> Floats | None:
     if not known.any():
         return None
     b = np.zeros(len(pool))
-    attempts: Any = GRID if pool.attempts is None else np.where(pool.attempts > 0, pool.attempts, 1)[known]
+    attempts: Any = GRID if pool.attempts is None else pool.attempts[known]
     b[known] = difficulty_to_logit(pool.difficulty[known], attempts)
     return b
 

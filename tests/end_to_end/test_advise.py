@@ -1,0 +1,137 @@
+"""sims/advise.py: from a log to advice, in files; what is wrong is one line; a killed call goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from commands import call
+from sims import advise
+
+ROOT = Path(__file__).parents[2]
+FILES = ("advice.json", "controller.json", "table.csv", "report.txt", "fit.txt", "fit.json")
+QUICK = ("--learners", "scalar,natural", "--candidates", "uniform,filter,adarft eta=5,mopps", "--steps", 12, "--batch", 8,
+         "--rollouts", 4, "--lanes", 8, "--jobs", 1)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A log of a scalar learner, 14 updates x 8 items x 6 attempts, and a pool with labels."""
+    path = tmp_path_factory.mktemp("advise")
+    pool = wb.Pool(np.linspace(10, 90, 24), ids=[f"q{i}" for i in range(24)])
+    pool.save(path / "pool.csv")
+    rng, learner = np.random.default_rng(0), wb.SimLearner(wb.ScalarIRT(kappa=0.15, label_noise=0.3), pool, seed=1)
+    rows = ["step,item,successes,attempts"]
+    for step in range(1, 15):
+        items = rng.choice(24, 8, replace=False)
+        rewards = learner.attempt(items, 6)
+        learner.learn(items, rewards)
+        rows += [f"{step},q{i},{int(k)},6" for i, k in zip(items, rewards.sum(axis=1), strict=True)]
+    (path / "log.csv").write_text("\n".join(rows) + "\n")
+    return path
+
+
+def words(folder, out, *more):
+    return ["--log", folder / "log.csv", "--pool", folder / "pool.csv", *QUICK, "--out", out, *more]
+
+
+def contents(out):
+    return {name: (out / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def clean(folder, tmp_path_factory):
+    """The files of an undisturbed call."""
+    out = tmp_path_factory.mktemp("clean")
+    assert advise.main([str(word) for word in words(folder, out)]) == 0
+    return out
+
+
+def test_a_log_becomes_advice_in_files(folder, clean, tmp_path, monkeypatch, capsys):
+    status, printed, said = call(advise, monkeypatch, capsys, *words(folder, tmp_path))
+    assert status == 0
+    assert "groups: 112" in said
+    assert printed.startswith("From the log: groups: 112")
+    assert "Use " in printed or "Stay with uniform" in printed
+    assert contents(tmp_path) == contents(clean)  # the same seed
+    assert json.loads((clean / "fit.json").read_text())["laws"].keys() == {"scalar", "natural"}
+    made = json.loads((clean / "controller.json").read_text())
+    assert made["steps"] == 12
+    assert {path.suffix for path in clean.glob("*.*")} >= {".json", ".csv", ".txt", ".png"}
+
+
+def test_a_killed_call_goes_on_to_the_same_files_whatever_the_jobs(folder, clean, tmp_path):
+    process = subprocess.Popen([sys.executable, "sims/advise.py", *map(str, words(folder, tmp_path, "--jobs", 2))], cwd=ROOT,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    end = time.monotonic() + 300
+    while not list(tmp_path.glob("parts/fits/*.npz")) and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = next(iter(tmp_path.glob("parts/fits/*.npz")))
+    first.write_bytes(first.read_bytes()[:100])  # and what is damaged is computed again
+    assert advise.main([str(word) for word in words(folder, tmp_path)]) == 0
+    assert contents(tmp_path) == contents(clean)
+
+
+def test_a_pool_without_labels_leaves_out_the_candidates_that_read_them(folder, tmp_path, monkeypatch, capsys):
+    line = ["--log", folder / "log.csv", *QUICK, "--out", tmp_path]
+    status, printed, _ = call(advise, monkeypatch, capsys, *line)
+    assert status == 0
+    assert "adarft eta=5 was left out: " in printed
+    assert json.loads((tmp_path / "advice.json").read_text())["left_out"].keys() >= {"adarft eta=5"}
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    (("--learners", "scalar,scalar"), "learners: must name each learner once"), (("--learners", "zzz"), "zzz"),
+    (("--candidates", "uniform,zzz"), "candidates"), (("--candidates", "adarft eta"), "NAME setting=value"),
+    (("--candidates", "adarft,adarft"), "candidates: must differ"), (("--candidates", ","), "--candidates: must be names"),
+    (("--batch", 25), "batch: must be at most the 24 items of the pool, got 25"), (("--rollouts", 1), "rollouts: must be"),
+    (("--steps", 1), "--steps: must be"), (("--lanes", 7), "--lanes: must be"), (("--seed", "x"), "seed: must be"),
+    (("--success", "x"), "success: must be"), (("--order", "x"), "--order: must be one of"),
+    (("--pool", "gone.csv"), "gone.csv"), (("--log", "gone.csv"), "gone.csv"), (("--labels-cost", -1), "labels_cost: must"),
+])  # fmt: skip
+def test_bad_input_is_one_line_before_work_begins(more, said, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("workbench.calibration.calibrate.Task.fit", None)  # it would not be called
+    status, printed, error = call(advise, monkeypatch, capsys, *words(folder, tmp_path / "out", *more))
+    assert (status, printed) == (2, "")
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert error.splitlines()[-1] == lines[0]
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "log"), ("step,item,reward\n1,q1,0.5\n", "must be 0 or 1"), ("step,item,reward\n1,q1,\n", "at least one value"),
+    ("step,item,reward\n2,q1,1\n1,q1,0\n", "must not go down"), ("step,item,successes,attempts\n1,q1,9,8\n", "successes"),
+    ("\n".join(["step,item,reward", *(f"{s},{i},{s % 2}" for s in range(12) for i in ("q1", "x1", "x2", "x3", "x4"))]),
+     "got 4 of 5 items that do not, such as 'x1', 'x2', 'x3'"),
+    ("\n".join(["step,item,successes,attempts", *(f"{s},q{s},8,8" for s in range(12))]), "a group with successes and failures"),
+    ("\n".join(["step,item,successes,attempts", *(f"{s},q{s},4,8" for s in range(9))]), "at least 10 updates, got 9"),
+    ("\n".join(["step,item,successes,attempts", *(f"{s},q1,4,8" for s in range(12))]), "at least two items"),
+])  # fmt: skip
+def test_a_log_that_cannot_be_used_is_one_line(text, said, folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "log.csv").write_text(text)
+    line = ["--log", tmp_path / "log.csv", "--pool", folder / "pool.csv", *QUICK, "--out", tmp_path / "out"]
+    status, printed, error = call(advise, monkeypatch, capsys, *line)
+    assert (status, printed) == (2, "")
+    (last,) = (text for text in error.splitlines() if text.startswith("error: "))
+    assert said in last
+
+
+def test_a_first_look_takes_less_than_20_seconds_of_a_processor(clean, folder, tmp_path):
+    """clean: what is compiled is compiled by now."""
+    begin = time.process_time()
+    line = ["--log", folder / "log.csv", "--pool", folder / "pool.csv", "--tiny", "--batch", 8, "--jobs", 1]
+    assert advise.main([str(word) for word in [*line, "--out", tmp_path]]) == 0
+    assert time.process_time() - begin < 20
