@@ -229,7 +229,8 @@ class Queue:
         }
         for name, good in possible.items():
             if not good.all():
-                raise InputError(f"state.open_{name}: must be those of open batches, got {shown(state[f'open_{name}'])}")
+                got = shown(state[f"open_{name}"])
+                raise InputError(f"state.open_{name}: must be those of open batches, got {got}")
         status[status == OUT] = AGAIN
         return [
             _Batch(int(number[row]), items[row], status[row].astype(np.int8), rewards[row],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.controllers import Controller, Draw, Gate, Rule
+from workbench.controllers import Controller, Draw, Rule
 from workbench.errors import InputError, check_count, check_kind
 from workbench.lanes import Items
 
@@ -28,16 +28,12 @@ def check_steerable(controller: Controller, batch: int, rollouts: int) -> None:
     for gate in controller.gates:
         gate.check_rollouts(rollouts)
         if gate.screening:
-            raise InputError(f"controller: must have gates that judge whole groups in a host, got {_name(gate)}, "
-                             f"which screens by the first {gate.screening}")  # fmt: skip
+            raise InputError(f"controller: must have gates that judge whole groups in a host, got "
+                             f"{type(gate).__name__}, which screens by the first {gate.screening}")  # fmt: skip
     draw = Draw(controller.pool, controller.seeds, controller.step)
     if controller.rule.allocate(controller.state, draw, np.arange(batch)[None], rollouts) is not None:
-        raise InputError(f"controller: must have a rule that gives all items {rollouts} rollouts in a host, got {name}, "
-                         "which shares them out")  # fmt: skip
-
-
-def _name(gate: Gate) -> str:
-    return type(gate).__name__
+        raise InputError(f"controller: must have a rule that gives all items {rollouts} rollouts in a host, got "
+                         f"{name}, which shares them out")  # fmt: skip
 
 
 class Update:
