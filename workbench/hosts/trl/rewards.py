@@ -19,11 +19,12 @@ def check_to_unit(to_unit: ToUnit) -> None:
     """InputError unless it is None, a function, or two numbers low < high."""
     if to_unit is None or callable(to_unit):
         return
-    if not isinstance(to_unit, tuple) or len(to_unit) != 2:
+    ends: Any = to_unit
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
         raise InputError(f"to_unit: must be (low, high), a function of rewards, or None, got {shown(to_unit)}")
-    for end in to_unit:
+    for end in ends:
         check_one_number("to_unit", end)
-    if not to_unit[0] < to_unit[1]:
+    if not ends[0] < ends[1]:
         raise InputError(f"to_unit: must be (low, high) with low < high, got {shown(to_unit)}")
 
 
@@ -53,7 +54,7 @@ def _mapped(rewards: Floats, to_unit: ToUnit) -> Floats:
     if bad.any():
         raise InputError(f"rewards: must be in [0, 1] for the controller, or to_unit=(low, high) must say what is 0 "
                          f"and what is 1, got {rewards[bad][0]:g} with to_unit={shown(to_unit)}")  # fmt: skip
-    return np.clip(values, 0.0, 1.0)
+    return np.asarray(np.clip(values, 0.0, 1.0))
 
 
 def as_groups(rewards: Floats, groups: int) -> tuple[Floats, NDArray[np.int64] | None]:

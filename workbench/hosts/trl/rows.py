@@ -36,11 +36,12 @@ def rows_of_items(pool: Pool, data: Any, id_column: str | None) -> NDArray[np.in
 
     InputError unless each item has exactly one row. Rows that are no item's are allowed with ids only.
     """
-    if data is None or not hasattr(data, "__getitem__") or not hasattr(data, "column_names"):
-        raise InputError(f"train_dataset: must be a Dataset with the items of the pool, got {shown(type(data).__name__)}")
+    if not all(hasattr(data, name) for name in ("__len__", "__getitem__", "column_names")):
+        kind = type(data).__name__
+        raise InputError(f"train_dataset: must be a Dataset with the items of the pool, got {shown(kind)}")
     pictures = [name for name in IMAGES if name in data.column_names]
     if pictures:
-        raise InputError(f"train_dataset: must have no images under a controller, got the column {shown(pictures[0])}")
+        raise InputError(f"train_dataset: must have no images in a host, got the column {shown(pictures[0])}")
     if id_column is None:
         if len(data) != len(pool):
             raise InputError(f"train_dataset: must be the pool row for row, {len(pool)} items, got {len(data)} rows; "

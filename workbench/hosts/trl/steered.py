@@ -14,7 +14,7 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_kind, shown
-from workbench.hosts.trl.groups import joined
+from workbench.hosts.trl.groups import Batch, joined
 from workbench.hosts.trl.rewards import ToUnit, as_groups, check_to_unit, unit_rewards
 from workbench.hosts.trl.rows import check_settings, rows_of_items
 from workbench.hosts.trl.state import read_block, read_curriculum, write_block, write_curriculum
@@ -23,7 +23,7 @@ from workbench.hosts.update import Update, check_steerable
 _Trainer: Any = object  # the trainer it is mixed into, whose methods come next
 
 
-class Steered(_Trainer):  # type: ignore[misc]
+class Steered(_Trainer):
     """Before a trainer of TRL: `class Mine(Steered, MyGRPOTrainer)`. The data set becomes a pool, and a rule picks.
 
     controller: with one seed, over the pool. train_dataset: the pool row for row, or, with id_column, rows that have
@@ -57,6 +57,7 @@ class Steered(_Trainer):  # type: ignore[misc]
         check_steerable(controller, self._groups, self.num_generations)
         self._rows = rows_of_items(controller.pool, self.train_dataset, id_column)
         self.unscorable = 0  # completions without a reward so far
+        self._buffered_inputs: Any = None
         self._heard: Any = None  # (N, F) rewards of the last generation, of all processes
 
     # ------------------------------------------------------------------------------------------ generations
@@ -65,7 +66,7 @@ class Steered(_Trainer):  # type: ignore[misc]
         """In training, for items of the controller instead of `inputs`."""
         if not self.model.training:
             return dict(super()._generate_and_score_completions(inputs))
-        update, parts, kept = Update(self._groups), [], []
+        update, parts, kept = Update(self._groups), list[Batch](), list[NDArray[np.bool_]]()
         while not parts or update.wants_more(self.controller):
             items = update.draw(self.controller, self._groups)
             parts.append(dict(super()._generate_and_score_completions(self._examples(items))))
@@ -149,8 +150,8 @@ class Steered(_Trainer):  # type: ignore[misc]
             if name not in notes or notes[name] != mine:
                 raise InputError(f"resume_from_checkpoint: must be of a run with {name} {shown(mine)}, got "
                                  f"{shown(notes.get(name))}")  # fmt: skip
-        block = None
-        if notes["inside"]:
+        block: Any = None
+        if notes.get("inside"):
             device = str(self.accelerator.device)
             block = read_block(folder, self.args.process_index, self.args.steps_per_generation, notes, device)
         self.controller.load_state_dict(state)
