@@ -18,6 +18,7 @@ from workbench.lanes import Items, check_state
 
 WAITING, OUT, ANSWERED, DROPPED, AGAIN = range(5)  # a prompt; AGAIN: was out when the state was saved
 COUNTS = ("repeated_answers", "stale_answers", "unknown_answers", "dropped_groups")
+OF_CONTROLLER = "controller."  # names of its state begin so
 MOST_KEY = 2**63 - 1
 
 
@@ -189,7 +190,7 @@ class Queue:
                 state["open_missing"][row], state["open_drawn"][row] = batch.update.missing, batch.update.drawn
                 for name in ("items", "status", "rewards"):
                     state[f"open_{name}"][row] = getattr(batch, name)
-            return state | {f"controller.{name}": value for name, value in self.controller.state_dict().items()}
+            return state | {f"{OF_CONTROLLER}{name}": value for name, value in self.controller.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a queue of the same sizes, whose controller this one's could continue.
@@ -199,16 +200,17 @@ class Queue:
         Raises InputError for any other state, and then continues as before.
         """
         with self._lock:
-            mine = self.state_dict()
-            check_state(state, mine, free={"controller.batch", "controller.batch_before"})
+            mine, _ = _apart(self.state_dict())
+            given: Any = state
+            own, theirs = _apart(given) if isinstance(given, Mapping) else (given, {})
+            check_state(own, mine, free=set())
             for name in ("batch", "rollouts", "ahead"):
                 if state[name] != mine[name]:
                     raise InputError(f"state.{name}: must be this queue's, {mine[name]}, got {shown(state[name])}")
             counts = {name: check_count(f"state.{name}", int(state[name]), 0, MOST_KEY)
                       for name in ("next", "updates", *COUNTS)}  # fmt: skip
             restored = self._restored(state, counts["next"])
-            owned = {name.partition("controller.")[2]: value for name, value in state.items()}
-            self.controller.load_state_dict({name: value for name, value in owned.items() if name})
+            self.controller.load_state_dict(theirs)
             self._before, self._open = max(self._before, self._next), restored
             self._next = counts.pop("next")
             for name, value in counts.items():
@@ -237,3 +239,10 @@ class Queue:
                    Update(int(missing[row]), int(drawn[row])))
             for row in np.flatnonzero(rows)
         ]  # fmt: skip
+
+
+def _apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The queue's own part of a state, and the controller's."""
+    theirs = {name: value for name, value in state.items() if str(name).startswith(OF_CONTROLLER)}
+    own = {name: value for name, value in state.items() if name not in theirs}
+    return own, {name.removeprefix(OF_CONTROLLER): value for name, value in theirs.items()}

@@ -33,7 +33,7 @@ def unit_rewards(per_function: NDArray[Any], weights: NDArray[Any], to_unit: ToU
 
     per_function: (N, F), NaN where a function gave none. weights: (F,). InputError for rewards out of [0, 1] then.
     """
-    rewards = np.nansum(per_function.astype(np.float64) * weights.astype(np.float64), axis=1)
+    rewards: Floats = np.nansum(per_function.astype(np.float64) * weights.astype(np.float64), axis=1)
     known = ~np.isnan(per_function).all(axis=1)
     rewards[~known] = np.nan
     if known.any():

@@ -13,7 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from trl import GRPOTrainer, RLOOTrainer
 
 from workbench.controllers import Controller
-from workbench.errors import InputError, check_kind, shown
+from workbench.errors import InputError, check_count, check_kind, shown
 from workbench.hosts.trl.groups import Batch, joined
 from workbench.hosts.trl.rewards import ToUnit, as_groups, check_to_unit, unit_rewards
 from workbench.hosts.trl.rows import check_settings, rows_of_items
@@ -116,14 +116,16 @@ class Steered(_Trainer):
         notes = self._notes()
         if self.args.should_save:
             write_curriculum(folder, self.controller.state_dict(), notes)
-        if notes["inside"]:
+        if self._inside(self._step):
             write_block(folder, self.args.process_index, self._buffered_inputs, notes)
         super()._save_checkpoint(model, trial)
 
     def _notes(self) -> dict[str, Any]:
-        """Where the trainer is in its generations. inside: whether the last one is not used up."""
-        every = self.args.steps_per_generation * self.num_iterations
-        return {"step": self._step, "inside": self._step % every > 0, "unscorable": self.unscorable, **self._sizes()}
+        return {"step": self._step, "unscorable": self.unscorable, **self._sizes()}
+
+    def _inside(self, step: int) -> bool:
+        """Whether a generation is not used up after so many micro-batches."""
+        return bool(step % (self.args.steps_per_generation * self.num_iterations))
 
     def _sizes(self) -> dict[str, Any]:
         """What must be the same to go on."""
@@ -150,12 +152,13 @@ class Steered(_Trainer):
             if name not in notes or notes[name] != mine:
                 raise InputError(f"resume_from_checkpoint: must be of a run with {name} {shown(mine)}, got "
                                  f"{shown(notes.get(name))}")  # fmt: skip
+        counts = {name: check_count(f"{folder.name}: {name}", notes.get(name), 0) for name in ("step", "unscorable")}
         block: Any = None
-        if notes.get("inside"):
+        if self._inside(counts["step"]):
             device = str(self.accelerator.device)
             block = read_block(folder, self.args.process_index, self.args.steps_per_generation, notes, device)
         self.controller.load_state_dict(state)
-        self._step, self._buffered_inputs, self.unscorable = notes["step"], block, notes["unscorable"]
+        self._step, self._buffered_inputs, self.unscorable = counts["step"], block, counts["unscorable"]
 
 
 class SteeredGRPOTrainer(Steered, GRPOTrainer):
