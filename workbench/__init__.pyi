@@ -1,4 +1,5 @@
 from . import figures as figures
+from . import hosts as hosts
 from . import learners as learners
 from . import streams as streams
 from . import testing as testing

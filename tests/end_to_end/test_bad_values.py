@@ -134,6 +134,16 @@ def controller():
     return wb.Controller(wb.AdaRFT(), POOL, seed=1)
 
 
+def asked():
+    """A queue whose first prompt is out."""
+    queue = wb.hosts.Queue(controller(), batch=4, rollouts=4)
+    assert queue.get()[0] == KEY
+    return queue
+
+
+KEY = wb.hosts.Queue(controller(), batch=4, rollouts=4).get()[0]
+
+
 def answered(items=(0, 1, 2, 3), rewards=REWARDS, **more):
     c = controller()
     c.next_batch(4)
@@ -189,6 +199,11 @@ CALLS = {
     "Controller.observe": (answered, {"items": ITEMS, "rewards": REWARDS, "counts": [4, 4, 4, 4]}),
     "Controller.screen": (screened, {"items": ITEMS, "rewards": REWARDS}),
     "Controller.load_state_dict": (restored, {"state": {"step": 1}}),
+    "hosts.Queue": (lambda batch, rollouts, ahead: wb.hosts.Queue(controller(), batch, rollouts, ahead),
+                    {"batch": 4, "rollouts": 4, "ahead": 1}),
+    "Queue.answer": (lambda key, rewards: asked().answer(key, rewards), {"key": KEY, "rewards": [0.0, 1.0, 0.5, 1.0]}),
+    "Queue.drop": (lambda key: asked().drop(key), {"key": KEY}),
+    "Queue.load_state_dict": (lambda state: asked().load_state_dict(state), {"state": {"batch": 4}}),
     "SimLearner": (wb.SimLearner, {"law": wb.ScalarIRT(), "pool": POOL, "seed": 0, "lanes": 2, "b": D / 50,
                                    "length": D}),
     "SimLearner.attempt": (lambda **given: learner().attempt(**given), {"items": np.arange(4), "rollouts": 4,
@@ -309,16 +324,16 @@ EXEMPT = {
 
 def public():
     """Names of public functions and classes, and of methods that take something."""
-    modules = {"": wb, "figures.": figures, "learners.": learners, "streams.": streams, "testing.": testing,
-               "stats.": stats, "difficulty.": difficulty, "irt.": irt, "tables.": tables, "ranking.": ranking,
-               "report.": report}  # fmt: skip
+    modules = {"": wb, "figures.": figures, "hosts.": wb.hosts, "learners.": learners, "streams.": streams,
+               "testing.": testing, "stats.": stats, "difficulty.": difficulty, "irt.": irt, "tables.": tables,
+               "ranking.": ranking, "report.": report}  # fmt: skip
     for prefix, module in modules.items():
         own = [name for name, found in vars(module).items() if getattr(found, "__module__", "") == module.__name__]
         for name in getattr(module, "__all__", own):
             found = getattr(module, name)
             if callable(found) and not name.startswith("_") and (not prefix or not hasattr(wb, name)):
                 yield prefix + name, found
-    for cls in (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal):
+    for cls in (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal, wb.hosts.Queue):
         for name, found in inspect.getmembers(cls, callable):
             if not name.startswith("_"):
                 yield f"{cls.__name__}.{name}", found

@@ -22,7 +22,7 @@ from workbench.study.study import Study
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", "docs/limits.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", "docs/limits.md", "docs/hosts.md")
 
 # Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
 SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--jobs", "1"]
@@ -139,6 +139,8 @@ def check_python(command, reader, environment, capsys):
         run([sys.executable, *words], Path.cwd(), environment)
     elif words[0] == "-c":
         exec(words[1], {})
+    elif words[0].startswith("examples/"):
+        run([sys.executable, *words, "--steps", "2"], ROOT, environment)
     else:
         small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/limits.py": SMALL_LIMITS,
                  "sims/robustness.py": SMALL_ROBUSTNESS, "real_runs/compare.py": SMALL_COMPARISON,

@@ -22,7 +22,8 @@ PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 
 # what benchmarks compare with where it is installed
 PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
-LATE = {"workbench": {"torch", "datasets"}}  # imported when needed; one line says so where it is not there
+# imported when needed; one line says so where it is not there
+LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl"}}
 
 EXTRAS = ("sweep", "real", "notebooks", "sensitivity", "test")
 LOCK = [line for line in (ROOT / "lock.txt").read_text().splitlines() if line and line[0] != "#"]

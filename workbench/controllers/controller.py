@@ -109,6 +109,11 @@ class Controller:
     def lanes(self) -> int:
         return len(self.seeds)
 
+    @property
+    def single(self) -> bool:
+        """Whether its arrays have no lane axis: one seed and no `lanes`."""
+        return self._single
+
     # ------------------------------------------------------------------------------------------- drawing
 
     def next_batch(self, batch: int, refill: bool | NDArray[np.bool_] = False) -> Items:
