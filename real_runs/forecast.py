@@ -1,7 +1,7 @@
 """Forecast the arms of a comparison from its uniform runs alone, and score it: python real_runs/forecast.py --help
 
-make: calibrates on the first updates of some seeds of the uniform arm and writes the forecast of every arm. Commit it
-before any run of a new arm is looked at. score: holds it against the runs.
+It calibrates on the first updates of some seeds of the uniform arm and writes the forecast of every arm. Commit it
+before any run of a new arm is looked at. --score holds it against the runs.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MOST = {"--until": 10_000_000, "--lanes": 10_000, "--jobs": 1024, "--seed": 2**3
 
 def parser() -> Parser:
     p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    p.add_argument("what", choices=("make", "score"), metavar="make|score", help="what to do")
     p.add_argument("--runs", metavar="DIR", required=True, help="the runs of one pool of a comparison: DIR/ARM/seed-K")
     p.add_argument("--out", metavar="DIR", required=True, help="where the forecast is")
+    p.add_argument("--score", action="store_true", help="hold the forecast that is there against the runs")
     p.add_argument("--from-seeds", metavar="A,B", default="0,1", help="of uniform, to fit (default: %(default)s)")
-    p.add_argument("--until", metavar="N", default="", help="last update calibrated on (default: a third of the run)")
+    p.add_argument("--until", metavar="N", help="last update calibrated on (default: a third of the run)")
     p.add_argument("--arms", metavar="A,B", default=ARMS, help="(default: %(default)s)")
     p.add_argument("--lanes", metavar="N", default="96", help="futures of each arm (default: %(default)s)")
     p.add_argument("--jobs", metavar="N", default="2", help="worker processes (default: %(default)s)")
@@ -50,12 +50,12 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--runs: must be a folder of runs, got '{options.runs}'")
     seeds = [whole("--from-seeds", text, 0, 2**63) for text in options.from_seeds.split(",")]
     arms = Arms(folder)
-    if options.what == "score":
+    if options.score:
         hold_against(arms, seeds, out)
         return
     numbers = {name: whole(f"--{name}", getattr(options, name), low, MOST[f"--{name}"])
                for name, low in (("lanes", 8), ("jobs", 1), ("seed", 0))}  # fmt: skip
-    given = whole("--until", options.until, 10, MOST["--until"]) if options.until else 0
+    given = whole("--until", options.until, 10, MOST["--until"]) if options.until is not None else 0
     candidates = [name.strip() for name in options.arms.split(",")]
     for name in candidates:
         Candidate.of(name, steps=100, field="--arms")

@@ -85,6 +85,8 @@ COMMANDS = {
                        ("--seeds", "1", "--pools", "uniform", "--controllers", "uniform"), ("real_runs.compare:tqdm",)),
     "measure": Command("real_runs.measure", ("real_runs.measure:measure",), ("--out", "pool.parquet"),
                        ("real_runs.rl.models:load",)),
+    "forecast": Command("real_runs.forecast", ("real_runs.comparison.forecasting:read_manifest",),
+                        ("--runs", "folder", "--out", "x")),
     "pretrain": Command("real_runs.pretrain", ("real_runs.pretrain:train",)),
     "smollm2": Command("real_runs.smollm2", ("real_runs.rl.smollm2:made",)),
     "real benchmark": Command("real_runs.benchmark", ("real_runs.benchmark:measure",)),
