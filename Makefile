@@ -72,7 +72,7 @@ $(1)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(2)
 endef
 
 # The first lines of lock.txt stay; releases lose the name of a local build; pip itself is the interpreter's.
-pins = { grep '^\#' lock.txt; sed -E 's/\+[^ ;]+//' | grep -v '^pip=='; }
+pins = { grep '^\#' lock.txt; sed -E 's/\+[^ ;]+//' | grep -v '^pip==' | LC_ALL=C sort -f; }
 
 # A stamp is written only after its whole step, so an interrupted set-up starts that step again.
 $(VENV)/.made:

@@ -21,6 +21,7 @@ needs("sweep", "real")
 import pandas as pd
 
 from real_runs.comparison.forecasting import COLUMNS, Arms, as_text, make, real_gains, score
+from workbench.calibration.calibrate import LEARNERS, chosen
 from workbench.calibration.candidates import Candidate
 from workbench.errors import InputError
 from workbench.files import check_folder, write_whole
@@ -38,6 +39,7 @@ def parser() -> Parser:
     p.add_argument("--from-seeds", metavar="A,B", default="0,1", help="of uniform, to fit (default: %(default)s)")
     p.add_argument("--until", metavar="N", help="last update calibrated on (default: a third of the run)")
     p.add_argument("--arms", metavar="A,B", default=ARMS, help="(default: %(default)s)")
+    p.add_argument("--learners", metavar="A,B", default=",".join(LEARNERS), help="(default: %(default)s)")
     p.add_argument("--lanes", metavar="N", default="96", help="futures of each arm (default: %(default)s)")
     p.add_argument("--jobs", metavar="N", default="2", help="worker processes (default: %(default)s)")
     p.add_argument("--seed", metavar="N", default="0", help="(default: %(default)s)")
@@ -59,8 +61,10 @@ def run(options: argparse.Namespace) -> None:
     candidates = [name.strip() for name in options.arms.split(",")]
     for name in candidates:
         Candidate.of(name, steps=100, field="--arms")
+    learners = [name.strip() for name in options.learners.split(",")]
+    chosen(learners, "--learners")
     until = given or max(10, arms.run("uniform", seeds[0])[0].steps // 3)
-    advice, table = make(arms, seeds, until, candidates, numbers["lanes"], numbers["jobs"], numbers["seed"], out)
+    advice, table = make(arms, seeds, until, candidates, learners, **numbers, out=out)
     write_whole(out / "forecast.csv", table.to_csv(index=False, float_format="%.5g").encode())
     write_whole(out / "forecast.txt", f"{advice.fit.report()}\n\n{advice.report()}\n".encode())
     about = {"advised": advice.advised, "from_seeds": seeds, "until": until, "weights": advice.fit.weights}

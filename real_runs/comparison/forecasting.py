@@ -84,7 +84,8 @@ class Arms:
 
 
 def make(
-    arms: Arms, seeds: Sequence[int], until: int, candidates: Sequence[str], lanes: int, jobs: int, seed: int, out: Path
+    arms: Arms, seeds: Sequence[int], until: int, candidates: Sequence[str], learners: Sequence[str], lanes: int,
+    jobs: int, seed: int, out: Path,
 ) -> tuple[Advice, pd.DataFrame]:
     """The advice, and a row per candidate: mean gain of its area, its 80 % interval, the chance to be no better.
 
@@ -99,7 +100,7 @@ def make(
     assert probe is not None
     rng = generator(seed, Role.PROBE)
     probe = probe[rng.permutation(len(probe))[:400]]
-    fit = calibrate(log, pool.without_payload(), seed=seed, jobs=jobs, out=out / "parts" / "fits")
+    fit = calibrate(log, pool.without_payload(), learners, seed=seed, jobs=jobs, out=out / "parts" / "fits")
     advice = advise(fit, run.steps, run.batch, run.rollouts, list(candidates), origin="start", probe=probe, lanes=lanes,
                     seed=seed, jobs=jobs, out=out / "parts" / "futures")  # fmt: skip
     noise = evaluation_noise(finished) * rng.standard_normal(advice.gain.shape[1])
