@@ -273,6 +273,17 @@ def test_a_run_resumed_at_any_step_is_the_run_bit_for_bit(make, kind, settings, 
             np.testing.assert_array_equal(value, straight[1][name], err_msg=f"{step} {name}")
 
 
+def test_plain_trl_generates_anew_inside_a_generation(make):
+    """As docs/hosts.md says of it."""
+    settings = {**INSIDE, "max_steps": 3, "save_strategy": "steps", "save_steps": 1}
+    straight, resumed = Coin(), Coin()
+    make("grpo", None, straight, **settings).train()
+    trainer = make("grpo", None, resumed, **settings)
+    trainer.train(f"{trainer.args.output_dir}/checkpoint-1")
+    assert len(straight.log) == 16
+    assert len(resumed.log) == 16  # of a generation that the straight run does not have
+
+
 @pytest.fixture(scope="module")
 def saved(parts, tmp_path_factory):
     """A folder with checkpoints inside a generation and after one, and the trainer's other arguments."""
