@@ -42,6 +42,9 @@ for rule in (wb.AdaRFT(), wb.Uniform(), wb.SEC(by="category"), wb.MoPPS(), wb.Cu
     again = wb.Controller(rule, pool, gates=[wb.DynamicSampling()])
     again.load_state_dict(controller.state_dict())
     assert (again.next_batch(16) == controller.next_batch(16)).all()
+assert "workbench.hosts" not in sys.modules
+queue = wb.hosts.Queue(wb.Controller(wb.AdaRFT(), pool), 2, 4)
+assert [queue.answer(queue.get()[0], [0, 1, 0, 1]) for _ in range(2)][1].keys() == {0, 201}
 record = wb.train(wb.Controller(wb.AdaRFT(), pool), wb.SimLearner(wb.ScalarIRT(), pool), steps=4, batch=16, rollouts=8)
 assert record.mean_success[-1, 0] > record.mean_success[0, 0]
 """

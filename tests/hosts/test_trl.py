@@ -1,6 +1,7 @@
 """TRL's trainers under a controller: no lag, refills, exact resume; plain TRL on the other side of the seam."""
 
 import shutil
+import sys
 import zlib
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 import workbench as wb
 from workbench.errors import InputError
 from workbench.hosts.trl import SteeredGRPOTrainer, SteeredRLOOTrainer
-from workbench.hosts.trl.seam import check_seam
+from workbench.hosts.trl.seam import check_seam, import_trl
 from workbench.hosts.trl.state import write_block
 
 # transformers 5.23 has renamed what TRL 1.16 and transformers 5.0 call gradient checkpointing
@@ -273,6 +274,17 @@ def test_a_run_resumed_at_any_step_is_the_run_bit_for_bit(make, kind, settings, 
             np.testing.assert_array_equal(value, straight[1][name], err_msg=f"{step} {name}")
 
 
+def test_plain_trl_generates_anew_inside_a_generation(make):
+    """As docs/hosts.md says of it."""
+    settings = {**INSIDE, "max_steps": 3, "save_strategy": "steps", "save_steps": 1}
+    straight, resumed = Coin(), Coin()
+    make("grpo", None, straight, **settings).train()
+    trainer = make("grpo", None, resumed, **settings)
+    trainer.train(f"{trainer.args.output_dir}/checkpoint-1")
+    assert len(straight.log) == 16
+    assert len(resumed.log) == 16  # of a generation that the straight run does not have
+
+
 @pytest.fixture(scope="module")
 def saved(parts, tmp_path_factory):
     """A folder with checkpoints inside a generation and after one, and the trainer's other arguments."""
@@ -408,3 +420,9 @@ def test_another_trl_is_one_line_that_says_which_is_taken():
                               _generate_and_score_completions=lambda self, batch: batch, __name__="Other")  # fmt: skip
     with pytest.raises(InputError, match=r"got 1\.16\.0, whose Other._generate_and_score_completions is another one$"):
         check_seam([changed], "1.16.0")
+
+
+def test_without_trl_the_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trl", None)
+    with pytest.raises(InputError, match=r"^trl: must be installed, >= 1\.16, < 1\.17: pip install 'trl==1\.16\.\*'$"):
+        import_trl()

@@ -1,7 +1,7 @@
 """Two processes on a CPU (gloo) pick the same items, train the same parameters, and resume bit for bit. Not a test of
 the suite: it takes as long to load as to run.
 
-    python -m torch.distributed.run --standalone --nproc-per-node 2 tests/hosts/two_processes.py FOLDER
+    python -m torch.distributed.run --standalone --nproc-per-node 2 tests/hosts/two_processes.py FOLDER MODEL
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
 from datasets import Dataset
+from torch import distributed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig
 
@@ -63,13 +63,20 @@ def run(folder, model, gates, settings, resume=None):
     return hashlib.sha256(flat.numpy().tobytes()).hexdigest()[:12], controller.picked
 
 
+def of_both(found):
+    """What each process found."""
+    gathered = [None, None]
+    distributed.all_gather_object(gathered, found)
+    return gathered
+
+
 def main():
     torch.set_num_threads(1)
     folder, model = Path(sys.argv[1]), sys.argv[2]
     for name, (gates, settings) in SETTINGS.items():
         out = folder / name.replace(" ", "-")
-        straight = gather_object([run(out, model, gates, settings)])
-        again = [gather_object([run(out, model, gates, settings, step)]) for step in (1, 2)]
+        straight = of_both(run(out, model, gates, settings))
+        again = [of_both(run(out, model, gates, settings, step)) for step in (1, 2)]
         assert straight[0] == straight[1], (name, straight)
         for found in again:
             assert found[0] == found[1], (name, found)
