@@ -21,7 +21,7 @@ FLOORS = [
     {"analysis"},
     {"figures"},
     {"study.result"},
-    {"calibrate", "hosts"},
+    {"calibration", "hosts"},
     {"testing", "listing"},
 ]
 
