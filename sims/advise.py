@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES)):
         whole(name, str(value), low, high)
     source = options.log if len(options.log) > 1 else options.log[0]
-    success = None if options.success is None else number_or_text(options.success)
+    success: Any = None if options.success is None else number_or_text(options.success)
     log = Log.load(source, success=success, order=options.order)
     pool = None if options.pool is None else Pool.load(options.pool)
     for told in (log.understood, pool.understood if pool is not None else ""):

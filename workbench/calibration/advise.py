@@ -15,6 +15,7 @@ from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
 from workbench.calibration.futures import RECORDS, known_futures, simulate_and_keep, tasks_of
+from workbench.calibration.store import there
 from workbench.errors import InputError, check_attempts, check_count, check_flag, check_kind, shown
 from workbench.files import check_folder, only_writer
 from workbench.loop import record_steps
@@ -67,9 +68,9 @@ def advise(
             for _ in execute(partial(simulate_and_keep, folder), missing, jobs):
                 if bar is not None:
                     bar.update()
-            found = {task.key: known_futures(folder, task) for task in tasks}
+            found = {task.key: there(known_futures(folder, task), folder, task.key) for task in tasks}
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
-    joined = {label: {name: np.concatenate([part[name] for part in of if part is not None], axis=1)
+    joined = {label: {name: np.concatenate([part[name] for part in of], axis=1)
                       for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip
     laws = np.concatenate([[task.name] * len(task.points) for task in tasks if task.candidate is tried[0]])
     grid = record_steps(steps, max(1, steps // RECORDS))

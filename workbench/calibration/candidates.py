@@ -26,7 +26,7 @@ class Candidate:
     gates: tuple[Gate, ...]
 
     @classmethod
-    def of(cls, spec: str, steps: int) -> Candidate:
+    def of(cls, spec: Any, steps: int) -> Candidate:
         """From NAME or "NAME setting=value ...". Raises InputError for an unknown name or setting."""
         if not isinstance(spec, str) or not spec.strip():
             raise InputError(f"candidates: must be names of controllers, got {shown(spec)}")
