@@ -78,11 +78,11 @@ def study(name, count, path):
     space = space_of(name)
     points, logs = simulated(space, count, [7, len(name), *name.encode()])
     path = Path(path)
-    done = len(path.read_text().splitlines()) - 1 if path.exists() else 0
+    rows = len(path.read_text().splitlines()) if path.exists() else 0
     with path.open("a", newline="") as file:
-        if not done:
+        if not rows:
             csv.writer(file).writerow(space.priors)
-        for number in range(max(done, 0), count):
+        for number in range(max(rows - 1, 0), count):
             fit = task_of(name, space, logs[number], seed=number).fit()
             csv.writer(file).writerow(rank(points[number], fit.points).tolist())
             file.flush()

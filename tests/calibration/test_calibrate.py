@@ -139,7 +139,7 @@ def test_laws_that_must_know_where_items_lie_are_left_out_where_nothing_is_label
     assert list(fit.laws) == ["scalar"]
     assert fit.reasons == {"kernel": "it needs to know where items lie, and no item has a difficulty"}
     assert any(line.startswith("kernel was left out: it needs") for line in fit.unknown)
-    with pytest.raises(InputError, match="^learners: must have one that can be fitted, got kernel: it needs"):
+    with pytest.raises(InputError, match=r"^learners: must have one that can be fitted, got kernel: it needs"):
         calibrate(log, None, ["kernel"], enough=20.0, progress=False)
 
 
@@ -147,12 +147,12 @@ def test_draws_and_files_of_a_fit(fit, tmp_path):
     draws = fit.draws("scalar")
     assert list(draws) == list(space_of("scalar").priors)
     assert len(draws) == module.DRAWS
-    with pytest.raises(InputError, match="^learner: must be one of scalar, tabular"):
+    with pytest.raises(InputError, match=r"^learner: must be one of scalar, tabular"):
         fit.draws("kernel")
     saved = json.loads(fit.save(tmp_path / "fit.json").read_text())
     assert saved["cut"] == 20
     assert saved["laws"]["scalar"]["draws"]["kappa"] == draws["kappa"].tolist()
-    with pytest.raises(InputError, match="^path: must end in .json"):
+    with pytest.raises(InputError, match=r"^path: must end in \.json"):
         fit.save(tmp_path / "fit.txt")
     assert "Learners fitted to updates 1 to 30" in fit.report()
 

@@ -95,7 +95,8 @@ def test_items_that_do_not_join_are_counted_by_the_nearest_kind_of_name():
 
 
 @pytest.mark.parametrize(("given", "said"), [
-    ({"successes": [9, 0, 8, 2]}, "successes: must be whole numbers in [0, attempts] with attempts >= 1, got 9 of 8 at row 0"),
+    ({"successes": [9, 0, 8, 2]},
+     "successes: must be whole numbers in [0, attempts] with attempts >= 1, got 9 of 8 at row 0"),
     ({"attempts": [8, 0, 8, 8]}, "got 0 of 0 at row 1"),
     ({"successes": [-1, 0, 8, 2]}, "successes: must be whole numbers in [0,"),
     ({"successes": [0.5, 0, 8, 2]}, "got 0.5 at row 0"),

@@ -85,7 +85,8 @@ def test_the_columns_are_those_that_trl_writes():
 
 def test_two_rewards_of_trl_must_be_mapped(tmp_path):
     folder = trl_folder(tmp_path, ("a", "b"), right=lambda s, k: 1.0, short=lambda s, k: 0.0)
-    assert "reward: must be mapped, reward=COLUMN, where several columns hold rewards, got 'right', 'short'" in refused(folder)
+    said = refused(folder)
+    assert "reward: must be mapped, reward=COLUMN, where several columns hold rewards, got 'right', 'short'" in said
     assert Log.load(f"{folder}:reward=short").successes.sum() == 0
     assert Log.load(folder, {"reward": "right"}).silent_share == 1
 
@@ -105,7 +106,8 @@ def test_the_rollouts_of_verl(named, tmp_path):
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "tsv"])
 def test_single_completions_of_any_table_with_a_mapping(kind, tmp_path):
     frame = pd.DataFrame({"t": [0, 0, 0, 1, 1], "who": ["a", "a", "b", "a", "b"], "won": [1, 0, 1, 0, 1]})
-    write = {"csv": lambda p: frame.to_csv(p, index=False), "jsonl": lambda p: frame.to_json(p, orient="records", lines=True),
+    write = {"csv": lambda p: frame.to_csv(p, index=False),
+             "jsonl": lambda p: frame.to_json(p, orient="records", lines=True),
              "parquet": frame.to_parquet, "tsv": lambda p: frame.to_csv(p, sep="\t", index=False)}[kind]  # fmt: skip
     path = tmp_path / f"log.{kind}"
     write(path)
@@ -163,7 +165,8 @@ def test_whole_numbers_written_with_a_point_name_the_same_items():
     ("step,item\n1,a\n", "log: must have columns successes and attempts, or a column reward"),
     ("step,item,reward\n1,,1\n", "item: must have a value in every row, got none at row 0"),
     ("step,item,reward\nx,a,1\n", "step: must be numbers, got 'x' in column 'step' at row 0"),
-    ("step,item,reward\n,a,1\n", "step: must be numbers"), ("step,item,reward\n1.5,a,1\n", "step: must be whole numbers"),
+    ("step,item,reward\n,a,1\n", "step: must be numbers"),
+    ("step,item,reward\n1.5,a,1\n", "step: must be whole numbers"),
     ("step,item,reward\n1,a,yes\n", "reward: must be numbers, got 'yes'"),
     ("step,item,reward\n1,a,inf\n", "reward: must be numbers, got 'inf'"),
     ("step,item,successes,attempts\n1,a,9,8\n", "successes: must be whole numbers in [0, attempts]"),

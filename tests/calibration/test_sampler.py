@@ -23,7 +23,8 @@ def known(mean, covariance):
     """Evidence, posterior mean and covariance of a standard normal prior and that likelihood."""
     size = len(mean)
     together = covariance + np.eye(size)
-    evidence = -0.5 * (size * np.log(2 * np.pi) + np.linalg.slogdet(together)[1] + mean @ np.linalg.solve(together, mean))
+    square = mean @ np.linalg.solve(together, mean)
+    evidence = -0.5 * (size * np.log(2 * np.pi) + np.linalg.slogdet(together)[1] + square)
     posterior = np.linalg.inv(np.linalg.inv(covariance) + np.eye(size))
     return evidence, posterior @ np.linalg.solve(covariance, mean), posterior
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call
 
 import workbench as wb
-from commands import call
 from sims import advise
 
 ROOT = Path(__file__).parents[2]
 FILES = ("advice.json", "controller.json", "table.csv", "report.txt", "fit.txt", "fit.json")
-QUICK = ("--learners", "scalar,natural", "--candidates", "uniform,filter,adarft eta=5,mopps", "--steps", 12, "--batch", 8,
-         "--rollouts", 4, "--lanes", 8, "--jobs", 1)  # fmt: skip
+QUICK = ("--learners", "scalar,natural", "--candidates", "uniform,filter,adarft eta=5,mopps", "--steps", 12,
+         "--batch", 8, "--rollouts", 4, "--lanes", 8, "--jobs", 1)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_a_log_becomes_advice_in_files(folder, clean, tmp_path, monkeypatch, cap
 
 
 def test_a_killed_call_goes_on_to_the_same_files_whatever_the_jobs(folder, clean, tmp_path):
-    process = subprocess.Popen([sys.executable, "sims/advise.py", *map(str, words(folder, tmp_path, "--jobs", 2))], cwd=ROOT,
-                               env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
+    line = [sys.executable, "sims/advise.py", *map(str, words(folder, tmp_path, "--jobs", 2))]
+    process = subprocess.Popen(line, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     end = time.monotonic() + 300
     while not list(tmp_path.glob("parts/fits/*.npz")) and process.poll() is None:
@@ -95,11 +95,14 @@ def test_a_pool_without_labels_leaves_out_the_candidates_that_read_them(folder, 
 @pytest.mark.parametrize(("more", "said"), [
     (("--learners", "scalar,scalar"), "learners: must name each learner once"), (("--learners", "zzz"), "zzz"),
     (("--candidates", "uniform,zzz"), "candidates"), (("--candidates", "adarft eta"), "NAME setting=value"),
-    (("--candidates", "adarft,adarft"), "candidates: must differ"), (("--candidates", ","), "--candidates: must be names"),
-    (("--batch", 25), "batch: must be at most the 24 items of the pool, got 25"), (("--rollouts", 1), "rollouts: must be"),
+    (("--candidates", "adarft,adarft"), "candidates: must differ"),
+    (("--candidates", ","), "--candidates: must be names"),
+    (("--batch", 25), "batch: must be at most the 24 items of the pool, got 25"),
+    (("--rollouts", 1), "rollouts: must be"),
     (("--steps", 1), "--steps: must be"), (("--lanes", 7), "--lanes: must be"), (("--seed", "x"), "seed: must be"),
     (("--success", "x"), "success: must be"), (("--order", "x"), "--order: must be one of"),
-    (("--pool", "gone.csv"), "gone.csv"), (("--log", "gone.csv"), "gone.csv"), (("--labels-cost", -1), "labels_cost: must"),
+    (("--pool", "gone.csv"), "gone.csv"), (("--log", "gone.csv"), "gone.csv"),
+    (("--labels-cost", -1), "labels_cost: must"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_before_work_begins(more, said, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("workbench.calibration.calibrate.Task.fit", None)  # it would not be called
@@ -112,11 +115,14 @@ def test_bad_input_is_one_line_before_work_begins(more, said, folder, tmp_path, 
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("", "log"), ("step,item,reward\n1,q1,0.5\n", "must be 0 or 1"), ("step,item,reward\n1,q1,\n", "at least one value"),
-    ("step,item,reward\n2,q1,1\n1,q1,0\n", "must not go down"), ("step,item,successes,attempts\n1,q1,9,8\n", "successes"),
+    ("", "log"), ("step,item,reward\n1,q1,0.5\n", "must be 0 or 1"),
+    ("step,item,reward\n1,q1,\n", "at least one value"),
+    ("step,item,reward\n2,q1,1\n1,q1,0\n", "must not go down"),
+    ("step,item,successes,attempts\n1,q1,9,8\n", "successes"),
     ("\n".join(["step,item,reward", *(f"{s},{i},{s % 2}" for s in range(12) for i in ("q1", "x1", "x2", "x3", "x4"))]),
      "got 4 of 5 items that do not, such as 'x1', 'x2', 'x3'"),
-    ("\n".join(["step,item,successes,attempts", *(f"{s},q{s},8,8" for s in range(12))]), "a group with successes and failures"),
+    ("\n".join(["step,item,successes,attempts", *(f"{s},q{s},8,8" for s in range(12))]),
+     "a group with successes and failures"),
     ("\n".join(["step,item,successes,attempts", *(f"{s},q{s},4,8" for s in range(9))]), "at least 10 updates, got 9"),
     ("\n".join(["step,item,successes,attempts", *(f"{s},q1,4,8" for s in range(12))]), "at least two items"),
 ])  # fmt: skip

@@ -116,6 +116,21 @@ def result():
 
 
 @functools.cache
+def log():
+    return wb.Log(np.repeat(np.arange(12), 2), np.arange(24) % 12, np.arange(24) % 9, np.full(24, 8))
+
+
+@functools.cache
+def fit():
+    return wb.calibrate(log(), POOL, ["scalar"], enough=20.0, progress=False)
+
+
+@functools.cache
+def advice():
+    return wb.advise(fit(), 2, 2, 2, ["uniform", "filter"], lanes=8, progress=False)
+
+
+@functools.cache
 def responses():
     x = np.tril(np.ones((9, 5)))[:, ::-1]
     x[[0, 3, 6], [4, 2, 0]] = 1 - x[[0, 3, 6], [4, 2, 0]]
@@ -127,7 +142,10 @@ def fitted():
     return irt.fit(responses(), "1pl")
 
 
-TABLES = {"frame": frame, "runs": runs, "summary": summary}  # made when they are needed
+TABLES = {  # made when they are needed
+    "law_table": lambda: fit().table, "advice_table": lambda: advice().table, "frame": frame, "runs": runs,
+    "summary": summary,
+}  # fmt: skip
 
 
 def controller():
@@ -224,6 +242,30 @@ CALLS = {
     "Result.save": (lambda folder: result().save(folder), {"folder": "out"}),
     "Record.at_cost": (lambda **given: record().at_cost(**given), {"unit": "rollouts", "step_cost": 16.0,
                                                                   "steps": np.arange(3)}),
+    "Log": (wb.Log, {"step": np.arange(6), "item": np.arange(6) % 2, "successes": np.arange(6),
+                     "attempts": np.full(6, 8),
+                     "run": np.zeros(6, int), "admitted": [True] * 6, "items": ["a", "b"]}),
+    "Log.load": (wb.Log.load, {"source": "gone.csv", "columns": {"item": "a"}, "success": 0.5, "order": "sort"}),
+    "Log.from_frame": (wb.Log.from_frame, {"frame": pd.DataFrame({"step": [1, 2], "item": [1, 2], "reward": [0, 1]}),
+                                           "columns": {}, "success": 0.5, "order": "sort"}),
+    "Log.until": (lambda step: log().until(step), {"step": 3}),
+    "Log.of_runs": (lambda names: log().of_runs(names), {"names": ["0"]}),
+    "Log.on": (lambda pool: log().on(pool), {"pool": {}}),
+    "calibrate": (lambda **given: wb.calibrate(**{"learners": [], **given}), {
+        "log": {}, "pool": {}, "seed": 0, "enough": 20.0, "jobs": 1, "progress": False}),
+    "calibrate learners of": (lambda learners: wb.calibrate(log(), POOL, learners), {"learners": 5}),
+    "advise": (lambda **given: wb.advise(**{"fit": fit(), "steps": 2, "batch": 2, "rollouts": 2, "lanes": 8,
+                                            "candidates": ["uniform"], "progress": False, **given}),
+               {"steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0, "jobs": 1,
+                "progress": False}),
+    "advise of": (lambda fit: wb.advise(fit), {"fit": {}}),
+    "advise candidates of": (lambda candidates: wb.advise(fit(), candidates=candidates, batch=2), {"candidates": 5}),
+    "Fit.draws": (lambda learner: fit().draws(learner), {"learner": "scalar"}),
+    "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
+    "Advice.controller": (lambda seed: advice().controller(seed), {"seed": 0}),
+    "Advice.save": (lambda folder: advice().save(folder), {"folder": "out"}),
+    "figures.law_weights": (figures.law_weights, {"table": "law_table"}),
+    "figures.advice_forest": (figures.advice_forest, {"table": "advice_table"}),
     "grid_points": (wb.grid_points, {"choices": {"adarft.eta": [1, 2]}}),
     "space_filling_points": (wb.space_filling_points, {"ranges": {"adarft.eta": (1.0, 2.0, False)}, "design": "sobol",
                                                        "points": 4}),
@@ -309,8 +351,9 @@ PARTS = (wb.Rule, wb.Gate, wb.Law, wb.Signal)  # whose hyper-parameters are all 
 EXEMPT = {
     "InputError": "the error itself", "ShortBatch": "a warning", "streams.Role": "an enumeration",
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
-    **dict.fromkeys(("Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing", "irt.Fit",
-                     "figures.Look"), "what our functions give, not checked again"),
+    **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
+    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing",
+                     "irt.Fit", "figures.Look"), "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
                      "Study.seeds_of", "Signal.advantages", "Signal.check_rollouts", "Signal.sampled"),
@@ -333,7 +376,9 @@ def public():
             found = getattr(module, name)
             if callable(found) and not name.startswith("_") and (not prefix or not hasattr(wb, name)):
                 yield prefix + name, found
-    for cls in (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal, wb.hosts.Queue):
+    classes = (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal, wb.hosts.Queue, wb.Log,
+               wb.Fit, wb.Advice)  # fmt: skip
+    for cls in classes:
         for name, found in inspect.getmembers(cls, callable):
             if not name.startswith("_"):
                 yield f"{cls.__name__}.{name}", found

@@ -29,6 +29,7 @@ SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--jobs", "1
 SMALL_DESIGN = ["--points", "2"]  # of a sweep whose design has points
 SMALL_STUDY = ["--learners", "scalar", "--draws", "2"]  # the same for sims/reproduce.py
 SMALL_LIMITS = ["--seeds", "2"]  # and for sims/limits.py
+SMALL_ADVICE = ["--tiny", "--learners", "scalar", "--steps", "4", "--batch", "8", "--lanes", "8", "--jobs", "1"]
 SMALL_ROBUSTNESS = ["--tiny", "--jobs", "1"]  # and for sims/robustness.py
 # and for real_runs/compare.py
 SMALL_RUN = ["--steps", "1", "--batch", "2", "--rollouts", "2", "--heldout", "1", "--limit", "8"]
@@ -143,6 +144,7 @@ def check_python(command, reader, environment, capsys):
         run([sys.executable, *words, "--steps", "2"], ROOT, environment)
     else:
         small = {"sims/sweep.py": SMALL, "sims/reproduce.py": SMALL_STUDY, "sims/limits.py": SMALL_LIMITS,
+                 "sims/advise.py": SMALL_ADVICE,
                  "sims/robustness.py": SMALL_ROBUSTNESS, "real_runs/compare.py": SMALL_COMPARISON,
                  "real_runs/measure.py": SMALL_MEASUREMENT}  # fmt: skip
         points = SMALL_DESIGN if words[0] == "sims/sweep.py" and "--design" in words else []

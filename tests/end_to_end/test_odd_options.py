@@ -74,6 +74,8 @@ COMMANDS = {
     "reproduce real-run": Command("sims.reproduce", ("sims.reproduce:only_writer",), ("--log", "log.csv")),
     **{f"reproduce {name}": PAPER for name in ("table1", "beta", "extremes", "prefetch", "label-noise")},
     "reproduce transfer": Command("sims.reproduce", ("sims.reproduce:only_writer",), ("--log", "models.csv")),
+    "advise": Command("sims.advise", ("sims.advise:calibrate",),
+                      ("--log", "log.csv", "--order", "sort", "--batch", "4")),
     "limits": Command("sims.limits", ("sims.limits:tqdm",)),
     "benchmark": Command("sims.benchmark", ("sims.benchmark:processors",)),
     "benchmark_irt": Command("sims.benchmark_irt", ("sims.benchmark_irt:table",)),

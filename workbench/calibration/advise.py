@@ -16,6 +16,7 @@ from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
 from workbench.calibration.futures import RECORDS, Task, draws_of, known_futures, simulate_and_keep
+from workbench.calibration.store import there
 from workbench.errors import (
     InputError,
     check_attempts,
@@ -25,9 +26,8 @@ from workbench.errors import (
     check_kind,
     check_number,
     shown,
-    shown_path,
 )
-from workbench.files import StorageError, check_folder, only_writer
+from workbench.files import check_folder, only_writer
 from workbench.loop import record_steps
 from workbench.pool.columns import numbers
 from workbench.progress import make_bar
@@ -88,11 +88,9 @@ def advise(
             for _ in execute(partial(simulate_and_keep, folder), missing, jobs):
                 if bar is not None:
                     bar.update()
-            found = {task.key: known_futures(folder, task) for task in tasks}
-    if any(part is None for part in found.values()):
-        raise StorageError(f"cannot read back futures from {shown_path(folder)}")
+            found = {task.key: there(known_futures(folder, task), folder, task.key) for task in tasks}
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
-    joined = {label: {name: np.concatenate([part[name] for part in of if part is not None], axis=1)
+    joined = {label: {name: np.concatenate([part[name] for part in of], axis=1)
                       for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip
     laws = np.concatenate([[draws.name] * len(draws.points) for draws in drawn])
     grid = record_steps(steps, max(1, steps // RECORDS))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ from workbench.calibration.log import Log
 from workbench.calibration.priors import Space
 from workbench.calibration.replay import Replay, difficulty_of, known_pool
 from workbench.calibration.sampler import explore
-from workbench.calibration.store import digest, keep, kept, key_of, own_digest
-from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown, shown_path
-from workbench.files import StorageError, check_folder, only_writer
+from workbench.calibration.store import digest, keep, kept, key_of, own_digest, there
+from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown
+from workbench.files import check_folder, only_writer
 from workbench.lanes import Floats
 from workbench.learners import Law
 from workbench.learners.laws import KernelTransfer
@@ -52,7 +52,7 @@ class Task:
     seed: int
     enough: float
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256, shortened, of all that the fit depends on, the code included."""
         content = {"law": describe(self.space.law), "sources": sources_of(self.space.law), "code": code_digest(),
@@ -147,10 +147,8 @@ def calibrate(
             for _ in execute(partial(fit_and_keep, folder), missing, jobs):
                 if bar is not None:
                     bar.update()
-            fitted = {task.name: known_fit(folder, task) for task in tasks}
-    if lost := [name for name, law in fitted.items() if law is None]:
-        raise StorageError(f"cannot read back the fit of {', '.join(lost)} from {shown_path(folder)}")
-    return Fit(log, pool, cut, {name: law for name, law in fitted.items() if law is not None}, reasons)
+            done = {task.name: there(known_fit(folder, task), folder, task.key) for task in tasks}
+    return Fit(log, pool, cut, done, reasons)
 
 
 def placed(log: Log, pool: Pool | None) -> tuple[Log, Pool]:

@@ -8,7 +8,7 @@ zeta is the logit that a learning law gives the item before the update (calibrat
 item leaves open, the same in all runs at the start. u lives on a grid, so a backward pass over an item's groups sums it
 out (a hidden Markov model); the drift is a walk to neighbouring grid points with the variance of the normal. Against a
 fine grid, logs with 16 attempts per group or fewer err by about .001 nats per item, .03 at most; those with 128
-attempts and hardly any correlation, which tell u more closely than the grid is fine, by .3 at most.
+attempts of hardly any correlation, which tell u more closely than the grid is fine, by .3 at most.
 """
 
 from __future__ import annotations

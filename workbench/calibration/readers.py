@@ -43,9 +43,9 @@ def read_log(
 ) -> dict[str, Any]:
     """The columns of GROUPS that a source gives, each (N,), and `notes`."""
     path, named = split(source, mapping)
-    folder = Path(path).is_dir()
-    if folder and (Path(path) / ROLLOUTS).is_file():
-        path, folder = str(Path(path) / ROLLOUTS), False
+    folder = os.path.isdir(path)
+    if folder and os.path.isfile(os.path.join(path, ROLLOUTS)):
+        path, folder = os.path.join(path, ROLLOUTS), False
     if folder and order == "restart":
         raise InputError("order: must be sort for a folder, whose files are sorted by step, got 'restart'")
     table = read_table(path, "log")

@@ -7,15 +7,17 @@ import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from workbench.calibration.log import Log
-from workbench.files import read_whole, write_whole
+from workbench.files import StorageError, read_whole, write_whole
 from workbench.lanes import Floats
 from workbench.study.identity import as_text
+
+T = TypeVar("T")
 
 
 def key_of(content: Mapping[str, Any]) -> str:
@@ -54,3 +56,10 @@ def kept(folder: Path, key: str, names: Sequence[str]) -> dict[str, Floats] | No
             return {name: np.asarray(arrays[name], np.float64) for name in names}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
+
+
+def there(found: T | None, folder: Path, key: str) -> T:
+    """What was found in a folder. Raises StorageError where a part that was written is not there any more."""
+    if found is None:
+        raise StorageError(f"{folder / key}.npz: must be there after it was written, got nothing that can be read")
+    return found
