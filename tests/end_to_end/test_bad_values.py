@@ -232,15 +232,14 @@ CALLS = {
     "Log.until": (lambda step: log().until(step), {"step": 3}),
     "Log.of_runs": (lambda names: log().of_runs(names), {"names": ["0"]}),
     "Log.on": (lambda pool: log().on(pool), {"pool": {}}),
-    "calibrate": (lambda **given: wb.calibrate(**{"learners": [], **given}), {
-        "log": {}, "pool": {}, "seed": 0, "enough": 20.0, "jobs": 1, "progress": False}),
-    "calibrate learners of": (lambda learners: wb.calibrate(log(), POOL, learners), {"learners": 5}),
+    "calibrate": (lambda **given: wb.calibrate(log(), POOL, **given), {
+        "learners": 5, "seed": 0, "enough": 20.0, "jobs": 1, "progress": False}),
+    "calibrate of": (lambda log, pool: wb.calibrate(log, pool, []), {"log": {}, "pool": {}}),
     "advise": (lambda **given: wb.advise(**{"fit": fit(), "steps": 2, "batch": 2, "rollouts": 2, "lanes": 8,
-                                            "candidates": ["uniform"], "progress": False, **given}),
-               {"steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0, "jobs": 1,
+                                            "progress": False, **given}),
+               {"candidates": 5, "steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0, "jobs": 1,
                 "progress": False}),
     "advise of": (lambda fit: wb.advise(fit), {"fit": {}}),
-    "advise candidates of": (lambda candidates: wb.advise(fit(), candidates=candidates, batch=2), {"candidates": 5}),
     "Fit.draws": (lambda learner: fit().draws(learner), {"learner": "scalar"}),
     "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
     "Advice.controller": (lambda seed: advice().controller(seed), {"seed": 0}),
@@ -333,7 +332,7 @@ EXEMPT = {
     "InputError": "the error itself", "ShortBatch": "a warning", "streams.Role": "an enumeration",
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
-    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing", "irt.Fit",
+    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing", 
                      "figures.Look"), "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
@@ -357,7 +356,8 @@ def public():
             found = getattr(module, name)
             if callable(found) and not name.startswith("_") and (not prefix or not hasattr(wb, name)):
                 yield prefix + name, found
-    for cls in (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal, wb.Log, wb.Fit, wb.Advice):
+    for cls in (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal, wb.Log, wb.Fit,
+                wb.Advice):
         for name, found in inspect.getmembers(cls, callable):
             if not name.startswith("_"):
                 yield f"{cls.__name__}.{name}", found
