@@ -173,7 +173,7 @@ def check_log(log: Log) -> None:
 
 def chosen(learners: Sequence[str | Law], field: str = "learners") -> dict[str, Law]:
     """Laws by name. Raises InputError for an unknown name, and for one that comes twice."""
-    if isinstance(learners, (str, Law)) or not len(learners):
+    if not isinstance(learners, (list, tuple)) or not learners:
         raise InputError(f"{field}: must be a list of names or laws, got {shown(learners)}")
     found: dict[str, Law] = {}
     for one in learners:

@@ -15,7 +15,7 @@ from workbench.calibration.log import Log
 from workbench.calibration.priors import Space
 from workbench.calibration.stacking import bagged, behind
 from workbench.display import Report, as_html
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, check_choice, shown
 from workbench.extras import named_extra
 from workbench.files import check_path, write_whole
 from workbench.lanes import Floats
@@ -161,7 +161,7 @@ class Fit:
         refuses."""
         path = check_path("path", path)
         if path.suffix != ".json":
-            raise InputError(f"path: must end in .json, got '{path}'")
+            raise InputError(f"path: must end in .json, got {shown(str(path))}")
         laws = {name: {"weight": self.weights[name], "log_evidence": law.log_evidence, "effective": law.effective,
                        "draws": {key: values.tolist() for key, values in law.natural.items()}}
                 for name, law in self.laws.items()}  # fmt: skip
