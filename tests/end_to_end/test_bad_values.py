@@ -352,7 +352,7 @@ EXEMPT = {
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
     **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing",
-                     "irt.Fit", "figures.Look"), "what our functions give, not checked again"),
+                     "figures.Look"), "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
                      "Study.seeds_of", "Signal.advantages", "Signal.check_rollouts", "Signal.sampled"),
