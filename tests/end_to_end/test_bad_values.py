@@ -142,7 +142,8 @@ def fitted():
     return irt.fit(responses(), "1pl")
 
 
-TABLES = {"law_table": lambda: fit().table, "advice_table": lambda: advice().table, "frame": frame, "runs": runs, "summary": summary}  # made when they are needed
+TABLES = {"law_table": lambda: fit().table, "advice_table": lambda: advice().table,
+          "frame": frame, "runs": runs, "summary": summary}  # made when they are needed
 
 
 def controller():
@@ -224,7 +225,8 @@ CALLS = {
     "Result.save": (lambda folder: result().save(folder), {"folder": "out"}),
     "Record.at_cost": (lambda **given: record().at_cost(**given), {"unit": "rollouts", "step_cost": 16.0,
                                                                   "steps": np.arange(3)}),
-    "Log": (wb.Log, {"step": np.arange(6), "item": np.arange(6) % 2, "successes": np.arange(6), "attempts": np.full(6, 8),
+    "Log": (wb.Log, {"step": np.arange(6), "item": np.arange(6) % 2, "successes": np.arange(6),
+                     "attempts": np.full(6, 8),
                      "run": np.zeros(6, int), "admitted": [True] * 6, "items": ["a", "b"]}),
     "Log.load": (wb.Log.load, {"source": "gone.csv", "columns": {"item": "a"}, "success": 0.5, "order": "sort"}),
     "Log.from_frame": (wb.Log.from_frame, {"frame": pd.DataFrame({"step": [1, 2], "item": [1, 2], "reward": [0, 1]}),
@@ -237,8 +239,8 @@ CALLS = {
     "calibrate of": (lambda log, pool: wb.calibrate(log, pool, []), {"log": {}, "pool": {}}),
     "advise": (lambda **given: wb.advise(**{"fit": fit(), "steps": 2, "batch": 2, "rollouts": 2, "lanes": 8,
                                             "progress": False, **given}),
-               {"candidates": 5, "steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0, "jobs": 1,
-                "progress": False}),
+               {"candidates": 5, "steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0,
+                "jobs": 1, "progress": False}),
     "advise of": (lambda fit: wb.advise(fit), {"fit": {}}),
     "Fit.draws": (lambda learner: fit().draws(learner), {"learner": "scalar"}),
     "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
@@ -332,7 +334,7 @@ EXEMPT = {
     "InputError": "the error itself", "ShortBatch": "a warning", "streams.Role": "an enumeration",
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
-    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing", 
+    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing",
                      "figures.Look"), "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
