@@ -15,8 +15,9 @@ needs("sweep", "real")
 from real_runs.runs.execute import execute
 from real_runs.runs.identity import OTHER_CODE
 from real_runs.runs.run import OPTIONS, Run, add_options, read_options
-from real_runs.runs.settings import read_texts, value_of
+from real_runs.runs.settings import read_controller, read_texts, value_of
 from real_runs.runs.signal import ANYWAY, LEAST_SHARE
+from workbench.errors import InputError, shown
 from workbench.files import check_folder, only_writer
 from workbench.registry import GATES, RULES, parts_of
 
@@ -28,6 +29,8 @@ def parser() -> Parser:
     p.add_argument("--set", metavar="NAME.PARAMETER=VALUE", action="append", default=[],
                    help="a hyper-parameter of the rule, a gate or the algorithm, such as adarft.eta=20 or "
                    "ppo.kl_coef=0; may be repeated")  # fmt: skip
+    p.add_argument("--controller-file", metavar="FILE",
+                   help="controller.json of sims/advise.py, in place of --controller")  # fmt: skip
     p.add_argument("--resume", action="store_true", help="continue from the last sound checkpoint in --out")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="let --resume take what another version of the code computed")  # fmt: skip
@@ -41,6 +44,12 @@ def parser() -> Parser:
 
 def parse(arguments: list[str] | None = None) -> tuple[Run, argparse.Namespace]:
     options = parser().parse_args(arguments)
+    if options.controller_file is not None:
+        if options.controller != Run.controller:
+            raise InputError("--controller: must not be given beside --controller-file, got "
+                             f"{shown(options.controller)}")  # fmt: skip
+        options.controller, settings = read_controller(options.controller_file)
+        options.set = [*settings, *options.set]
     values = read_options(options, list(OPTIONS))
     named = Run(**values)
     owners = dict.fromkeys([*parts_of(named.controller, "--controller"), named.algorithm])

@@ -7,7 +7,9 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, check_choice, shown
+from workbench.files import DamagedFile, check_path
 from workbench.registry import finite_number, owner_and_field, setting_value
+from workbench.tables.written import read_json
 
 if TYPE_CHECKING:
     from real_runs.rl.ppo import Algorithm
@@ -26,6 +28,24 @@ def read_texts(given: Iterable[str], owners: Sequence[str], form: str = "NAME.PA
             raise InputError(f"--set: must be {form}, each once, NAME among {', '.join(owners)}, got {shown(text)}")
         texts[name] = value
     return texts
+
+
+def read_controller(path: str) -> tuple[str, list[str]]:
+    """The controller of a controller.json, as sims/advise.py writes it, and its settings as `--set` gives them.
+
+    InputError, in one line, for anything else.
+    """
+    try:
+        found = read_json(check_path("--controller-file", path))
+    except DamagedFile as error:
+        raise InputError(f"--controller-file: {error}") from None
+    name, settings = found.get("controller"), found.get("settings")
+    values = settings.values() if isinstance(settings, dict) else [None]
+    if not isinstance(name, str) or not all(isinstance(value, (int, float, str)) for value in values):
+        raise InputError("--controller-file: must hold the name of a controller and its settings, as advice has them, "
+                         f"got {shown(found)}")  # fmt: skip
+    written = {key: str(value).lower() if isinstance(value, bool) else value for key, value in settings.items()}
+    return name, [f"{key}={value}" for key, value in written.items()]
 
 
 def value_of(name: str, text: str, algorithms: Sequence[str]) -> Any:

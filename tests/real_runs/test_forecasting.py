@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from real_runs import forecast
+from real_runs import forecast, train
 from real_runs.comparison.forecasting import Arms, evaluation_noise, real_gains, score
+from workbench.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "real_runs" / "results" / "smollm2" / "runs" / "skew-difficult"
@@ -90,3 +91,20 @@ def test_a_forecast_is_made_scored_and_refused(tmp_path, capsys):
         assert forecast.main([*words, *few, *wrong]) == 2
         (said,) = capsys.readouterr().err.splitlines()
         assert said.startswith(f"error: {line}")
+
+
+def test_a_training_run_takes_the_controller_that_advice_wrote(tmp_path):
+    path = tmp_path / "controller.json"
+    path.write_text(json.dumps({"controller": "adarft+dapo", "settings": {"adarft.eta": 5.0}, "steps": 9}))
+    run, _ = train.parse(["--controller-file", str(path), "--set", "dapo.max_batches=2"])
+    assert run.controller == "adarft+dapo"
+    assert dict(run.settings) == {"adarft.eta": 5.0, "dapo.max_batches": 2}
+    rule, (gate,) = run.make_controller()
+    assert (rule.eta, gate.max_batches) == (5.0, 2)
+    with pytest.raises(InputError, match="--controller: must not be given beside --controller-file, got 'uniform'"):
+        train.parse(["--controller-file", str(path), "--controller", "uniform"])
+    for text, line in (("[1]", "must have a JSON object"), ("{}", "must hold the name of a controller"), ("", "readable"),
+                       ('{"controller": "adarft", "settings": {"adarft.eta": [1]}}', "and its settings")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(InputError, match=f"^--controller-file: .*{line}"):
+            train.parse(["--controller-file", str(path)])
