@@ -48,8 +48,8 @@ def parse(arguments: list[str] | None = None) -> tuple[Run, argparse.Namespace]:
         if options.controller != Run.controller:
             raise InputError("--controller: must not be given beside --controller-file, got "
                              f"{shown(options.controller)}")  # fmt: skip
-        options.controller, settings = read_controller(options.controller_file)
-        options.set = [*settings, *options.set]
+        options.controller, given = read_controller(options.controller_file)
+        options.set = [*given, *options.set]
     values = read_options(options, list(OPTIONS))
     named = Run(**values)
     owners = dict.fromkeys([*parts_of(named.controller, "--controller"), named.algorithm])

@@ -39,8 +39,8 @@ def read_controller(path: str) -> tuple[str, list[str]]:
         found = read_json(check_path("--controller-file", path))
     except DamagedFile as error:
         raise InputError(f"--controller-file: {error}") from None
-    name, settings = found.get("controller"), found.get("settings")
-    values = settings.values() if isinstance(settings, dict) else [None]
+    name, settings = found.get("controller"), found.get("settings", {})
+    values: list[Any] = [*settings.values()] if isinstance(settings, dict) else [None]
     if not isinstance(name, str) or not all(isinstance(value, (int, float, str)) for value in values):
         raise InputError("--controller-file: must hold the name of a controller and its settings, as advice has them, "
                          f"got {shown(found)}")  # fmt: skip
