@@ -103,8 +103,9 @@ def test_a_training_run_takes_the_controller_that_advice_wrote(tmp_path):
     assert (rule.eta, gate.max_batches) == (5.0, 2)
     with pytest.raises(InputError, match="--controller: must not be given beside --controller-file, got 'uniform'"):
         train.parse(["--controller-file", str(path), "--controller", "uniform"])
-    for text, line in (("[1]", "must have a JSON object"), ("{}", "must hold the name of a controller"), ("", "readable"),
-                       ('{"controller": "adarft", "settings": {"adarft.eta": [1]}}', "and its settings")):  # fmt: skip
+    odd = '{"controller": "adarft", "settings": {"adarft.eta": [1]}}'
+    for text, line in (("[1]", "must have a JSON object"), ("{}", "must hold the name of a controller"),
+                       ("", "readable"), (odd, "and its settings")):  # fmt: skip
         path.write_text(text)
         with pytest.raises(InputError, match=f"^--controller-file: .*{line}"):
             train.parse(["--controller-file", str(path)])
