@@ -11,7 +11,7 @@ from workbench.calibration import calibrate as module
 from workbench.calibration.calibrate import calibrate, check_log, chosen, placed
 from workbench.calibration.log import Log
 from workbench.calibration.replay import difficulty_of
-from workbench.calibration.stacking import stacked
+from workbench.calibration.stacking import bagged, stacked
 from workbench.errors import InputError
 
 QUICK = {"learners": ["scalar", "tabular"], "enough": 20.0, "progress": False}
@@ -71,7 +71,8 @@ def test_weights_are_by_the_later_groups(fit, log):
     for law in fit.laws.values():
         np.testing.assert_array_equal(np.isfinite(law.predictive), later)
     both = np.stack([law.predictive[later] for law in fit.laws.values()], axis=1)
-    np.testing.assert_allclose(list(fit.weights.values()), stacked(both))
+    np.testing.assert_allclose(list(fit.weights.values()), bagged(both))
+    np.testing.assert_allclose(list(fit.weights.values()), stacked(both), atol=0.05)  # so clear a log: luck is small
     table = fit.table.set_index("learner")
     assert table.loc["scalar", "behind"] == 0
     groups = (log.step > 20).sum()

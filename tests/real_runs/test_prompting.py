@@ -132,7 +132,7 @@ def test_a_template_without_the_prompt_is_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"^--template: must be text with \{prompt\}, or a file of such text, got 'x'"):
         read_template("x")
     (tmp_path / "template.txt").write_text("Q: {shots}\n")
-    with pytest.raises(InputError, match=r"^--template: must be a file of text with \{prompt\}, got '.*' without$"):
+    with pytest.raises(InputError, match=r"^--template: must be a file of text with \{prompt\}, got '.* without$"):
         read_template(str(tmp_path / "template.txt"))
 
 
