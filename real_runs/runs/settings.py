@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InputError, check_choice, shown
+from workbench.errors import InputError, check_choice, shown, shown_path
 from workbench.files import DamagedFile, check_path
 from workbench.registry import finite_number, owner_and_field, setting_value
 from workbench.tables.written import read_json
@@ -35,15 +35,18 @@ def read_controller(path: str) -> tuple[str, list[str]]:
 
     InputError, in one line, for anything else.
     """
+    file = check_path("--controller-file", path)
+    domain = "must be a controller.json as advice writes it"
     try:
-        found = read_json(check_path("--controller-file", path))
+        found = read_json(file)
     except DamagedFile as error:
-        raise InputError(f"--controller-file: {error}") from None
+        reason = str(error).removeprefix(f"{shown_path(file)}: ")
+        raise InputError(f"--controller-file: {domain}, got {shown_path(file)} ({reason})") from None
     name, settings = found.get("controller"), found.get("settings", {})
     values: list[Any] = [*settings.values()] if isinstance(settings, dict) else [None]
     if not isinstance(name, str) or not all(isinstance(value, (int, float, str)) for value in values):
-        raise InputError("--controller-file: must hold the name of a controller and its settings, as advice has them, "
-                         f"got {shown(found)}")  # fmt: skip
+        raise InputError(f"--controller-file: {domain}, with the name of a controller and its settings, got "
+                         f"{shown(found)}")  # fmt: skip
     written = {key: str(value).lower() if isinstance(value, bool) else value for key, value in settings.items()}
     return name, [f"{key}={value}" for key, value in written.items()]
 

@@ -104,7 +104,7 @@ def test_a_training_run_takes_the_controller_that_advice_wrote(tmp_path):
     with pytest.raises(InputError, match="--controller: must not be given beside --controller-file, got 'uniform'"):
         train.parse(["--controller-file", str(path), "--controller", "uniform"])
     odd = '{"controller": "adarft", "settings": {"adarft.eta": [1]}}'
-    for text, line in (("[1]", "must have a JSON object"), ("{}", "must hold the name of a controller"),
+    for text, line in (("[1]", "must have a JSON object"), ("{}", "with the name of a controller"),
                        ("", "readable"), (odd, "and its settings")):  # fmt: skip
         path.write_text(text)
         with pytest.raises(InputError, match=f"^--controller-file: .*{line}"):
