@@ -135,9 +135,9 @@ def test_a_log_that_cannot_be_used_is_one_line(text, said, folder, tmp_path, mon
     assert said in last
 
 
-def test_a_first_look_takes_less_than_20_seconds_of_a_processor(clean, folder, tmp_path):
-    """clean: what is compiled is compiled by now."""
-    begin = time.process_time()
+def test_a_first_look_has_fewer_learners_and_candidates(folder, tmp_path):
     line = ["--log", folder / "log.csv", "--pool", folder / "pool.csv", "--tiny", "--batch", 8, "--jobs", 1]
     assert advise.main([str(word) for word in [*line, "--out", tmp_path]]) == 0
-    assert time.process_time() - begin < 20
+    found = json.loads((tmp_path / "advice.json").read_text())
+    assert found["weights"].keys() == {"scalar", "natural", "tabular"}
+    assert {row["controller"] for row in found["candidates"]} == {"uniform", "filter", "adarft", "mopps"}

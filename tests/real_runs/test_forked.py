@@ -56,7 +56,7 @@ def test_a_hostile_chat_template_is_refused_in_one_line(name, monkeypatch):
     assert reason in line
     assert line.isprintable()
     assert len(line) < 400
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # it ends
 
 
 def test_the_prompts_of_a_harmless_template_come_in_their_order(monkeypatch):
@@ -77,7 +77,7 @@ def test_a_fork_that_sleeps_or_ends_is_told_and_gone():
     start = time.monotonic()
     with pytest.raises(OutOfTime):
         in_fork(lambda: time.sleep(60), 0.2, GIGABYTE)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 50  # not after the minute that it sleeps
     with pytest.raises(Gone):
         in_fork(lambda: os._exit(3), 10, GIGABYTE)
     with pytest.raises(Gone):
