@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +12,7 @@ from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
 from workbench.calibration.futures import RECORDS, Task, draws_of, known_futures, simulate_and_keep
-from workbench.calibration.store import there
+from workbench.calibration.store import computed
 from workbench.errors import (
     InputError,
     check_attempts,
@@ -27,12 +23,10 @@ from workbench.errors import (
     check_number,
     shown,
 )
-from workbench.files import check_folder, only_writer
 from workbench.loop import record_steps
 from workbench.pool.columns import numbers
-from workbench.progress import make_bar
 from workbench.registry import BASELINE
-from workbench.study.execute import execute, refuse_unguarded_script
+from workbench.study.execute import refuse_unguarded_script
 
 LANES = 96  # futures of each candidate
 
@@ -78,17 +72,8 @@ def advise(
     drawn = draws_of(fit, lanes, seed, origin, probed)
     looked = np.arange(len(fit.pool), len(fit.pool) + len(probed)) if len(probed) else np.arange(len(fit.pool))
     tasks = [Task(one, draws, fit.pool, looked, steps, batch, rollouts) for one in tried for draws in drawn]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) if out is None else check_folder("out", out)
-        bar_or_none = make_bar(total=len(tasks), desc="advise", unit="part") if progress else nullcontext()
-        with only_writer(folder, "out"), bar_or_none as bar:
-            missing = [task for task in tasks if known_futures(folder, task) is None]
-            if bar is not None:
-                bar.update(len(tasks) - len(missing))
-            for _ in execute(partial(simulate_and_keep, folder), missing, jobs):
-                if bar is not None:
-                    bar.update()
-            found = {task.key: there(known_futures(folder, task), folder, task.key) for task in tasks}
+    done = computed(tasks, known_futures, simulate_and_keep, out, jobs, ("advise", "part") if progress else None)
+    found = dict(zip((task.key for task in tasks), done, strict=True))
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
     joined = {label: {name: np.concatenate([part[name] for part in of], axis=1)
                       for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +18,15 @@ from workbench.calibration.log import Log
 from workbench.calibration.priors import Space
 from workbench.calibration.replay import Replay, difficulty_of, known_pool
 from workbench.calibration.sampler import explore
-from workbench.calibration.store import digest, keep, kept, key_of, own_digest, there
+from workbench.calibration.store import computed, digest, keep, kept, key_of, own_digest
 from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown
-from workbench.files import check_folder, only_writer
 from workbench.lanes import Floats
 from workbench.learners import Law
 from workbench.learners.laws import KernelTransfer
 from workbench.pool import Pool
-from workbench.progress import make_bar
 from workbench.registry import find_law, name_of
 from workbench.streams import Role, generator
-from workbench.study.execute import execute, refuse_unguarded_script
+from workbench.study.execute import refuse_unguarded_script
 from workbench.study.identity import code_digest, describe, sources_of
 
 LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "mixed", "tabular", "skills")
@@ -135,20 +131,8 @@ def calibrate(
         raise InputError(
             f"learners: must have one that can be fitted, got {'; '.join(f'{n}: {r}' for n, r in reasons.items())}"
         )
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) if out is None else check_folder("out", out)
-        with (
-            only_writer(folder, "out"),
-            make_bar(total=len(tasks), desc="calibrate", unit="learner") if progress else nullcontext() as bar,
-        ):
-            missing = [task for task in tasks if known_fit(folder, task) is None]
-            if bar is not None:
-                bar.update(len(tasks) - len(missing))
-            for _ in execute(partial(fit_and_keep, folder), missing, jobs):
-                if bar is not None:
-                    bar.update()
-            done = {task.name: there(known_fit(folder, task), folder, task.key) for task in tasks}
-    return Fit(log, pool, cut, done, reasons)
+    fitted = computed(tasks, known_fit, fit_and_keep, out, jobs, ("calibrate", "learner") if progress else None)
+    return Fit(log, pool, cut, dict(zip((task.name for task in tasks), fitted, strict=True)), reasons)
 
 
 def placed(log: Log, pool: Pool | None) -> tuple[Log, Pool]:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
-from functools import cache
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from workbench.calibration.log import Log
-from workbench.files import StorageError, read_whole, write_whole
+from workbench.files import StorageError, check_folder, only_writer, read_whole, write_whole
 from workbench.lanes import Floats
+from workbench.progress import make_bar
+from workbench.study.execute import execute
 from workbench.study.identity import as_text
 
+
+class Keyed(Protocol):
+    """A task with the key of its result."""
+
+    @property
+    def key(self) -> str: ...
+
+
 T = TypeVar("T")
+Task = TypeVar("Task", bound=Keyed)
 
 
 def key_of(content: Mapping[str, Any]) -> str:
@@ -63,3 +77,29 @@ def there(found: T | None, folder: Path, key: str) -> T:
     if found is None:
         raise StorageError(f"{folder / key}.npz: must be there after it was written, got nothing that can be read")
     return found
+
+
+def computed(
+    tasks: Sequence[Task],
+    known: Callable[[Path, Task], T | None],
+    compute: Callable[[Path, Task], object],
+    out: str | os.PathLike[str] | None,
+    jobs: int,
+    told: tuple[str, str] | None,
+) -> list[T]:
+    """What each task found, in their order: those that the folder lacks are computed and kept first.
+
+    known: what a folder has of a task, or None. compute: finds it and keeps it there. out: the folder, a temporary one
+    by default. jobs: worker processes. told: name and unit of a progress bar, None for no bar.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out is None else check_folder("out", out)
+        bar_or_none = nullcontext() if told is None else make_bar(total=len(tasks), desc=told[0], unit=told[1])
+        with only_writer(folder, "out"), bar_or_none as bar:
+            missing = [task for task in tasks if known(folder, task) is None]
+            if bar is not None:
+                bar.update(len(tasks) - len(missing))
+            for _ in execute(partial(compute, folder), missing, jobs):
+                if bar is not None:
+                    bar.update()
+            return [there(known(folder, task), folder, task.key) for task in tasks]
