@@ -36,6 +36,8 @@ def parser() -> Parser:
     p.add_argument("--runs", metavar="DIR", required=True, help="the runs of one pool of a comparison: DIR/ARM/seed-K")
     p.add_argument("--out", metavar="DIR", required=True, help="where the forecast is")
     p.add_argument("--score", action="store_true", help="hold the forecast that is there against the runs")
+    p.add_argument("--beside", metavar="A,B", default="adarft,greso",
+                   help="choices whose regret stands beside the advised arm's and uniform's (default: %(default)s)")
     p.add_argument("--from-seeds", metavar="A,B", default="0,1", help="of uniform, to fit (default: %(default)s)")
     p.add_argument("--until", metavar="N", help="last update calibrated on (default: a third of the run)")
     p.add_argument("--arms", metavar="A,B", default=ARMS, help="(default: %(default)s)")
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     seeds = [whole("--from-seeds", text, 0, 2**63) for text in options.from_seeds.split(",")]
     arms = Arms(folder)
     if options.score:
-        hold_against(arms, seeds, out)
+        hold_against(arms, seeds, out, options.beside.split(","))
         return
     numbers = {name: whole(f"--{name}", getattr(options, name), low, MOST[f"--{name}"])
                for name, low in (("lanes", 8), ("jobs", 1), ("seed", 0))}  # fmt: skip
@@ -72,14 +74,14 @@ def run(options: argparse.Namespace) -> None:
     print(f"{advice.fit.report()}\n\n{table.to_string(index=False)}\n\nadvised: {advice.advised}")
 
 
-def hold_against(arms: Arms, used: list[int], out: Path) -> None:
+def hold_against(arms: Arms, used: list[int], out: Path, beside: list[str]) -> None:
     """Score the forecast of a folder on the seeds that it was not made from."""
     about: dict[str, Any] = read_json(out / "forecast.json")
     forecast = pd.read_csv(out / "forecast.csv")
     if list(forecast.columns) != list(COLUMNS):
         raise InputError(f"--out: must hold a forecast of {', '.join(COLUMNS)}, got {list(forecast.columns)}")
     left = [seed for seed in arms.seeds("uniform") if seed not in used]
-    table, found = score(forecast, real_gains(arms, left), str(about.get("advised")))
+    table, found = score(forecast, real_gains(arms, left), str(about.get("advised")), beside)
     write_whole(out / "score.csv", table.to_csv(index=False, float_format="%.5g").encode())
     write_whole(out / "score.json", as_text(found).encode())
     print(f"{table.to_string(index=False)}\n\n{as_text(found)}")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers import Gate, Rule
-from workbench.errors import InputError
+from workbench.errors import InputError, shown
 from workbench.learners import Law
-from workbench.registry import SIGNALS, find, name_of, owner_and_field
+from workbench.registry import SIGNALS, find, name_of, owner_and_field, parts_of, setting_value
 
 Settings: TypeAlias = tuple[tuple[str, Any], ...]  # (full name, value)
 
@@ -105,3 +105,20 @@ def label_of(name: str, settings: Settings) -> str:
 
     alone = "+" not in name
     return " ".join([name, *(f"{owner_and_field(key)[1] if alone else key}={short(value)}" for key, value in settings)])
+
+
+def read_label(text: str, field: str) -> tuple[str, Settings]:
+    """Name and settings of a controller from its label, such as "adarft eta=5" or "adarft+dapo dapo.max_batches=4".
+
+    A setting without an owner is the rule's. Raises InputError for an unknown name, and for what is no setting=value.
+    """
+    name, *given = text.split() or [""]
+    rule = parts_of(name, field)[0]
+    settings: dict[str, Any] = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        full = key if "." in key else f"{rule}.{key}"
+        if not equals or full in settings:
+            raise InputError(f"{field}: must be NAME setting=value, each setting once, got {shown(text)}")
+        settings[full] = setting_value(full, value)
+    return name, tuple(settings.items())

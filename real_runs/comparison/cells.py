@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from real_runs.runs.settings import read_texts, value_of
 from workbench.commands import whole
 from workbench.errors import InputError
 from workbench.files import DamagedFile
-from workbench.labels import Settings, label_of
+from workbench.labels import Settings, label_of, read_label
 from workbench.pool.layouts import name_of, split_sources
 from workbench.registry import BASELINE, owner_and_field, parts_of
 
@@ -91,7 +91,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
     add("--pools", "A,B", "skew-difficult,uniform,skew-easy", "as --pool of train.py, comma-separated")
     add("--controllers", "A,B", "uniform,filter,band,linear,adarft,dapo",
-        "as in train.py, comma-separated; uniform always runs")  # fmt: skip
+        "as in train.py, also with settings, 'adarft eta=5', comma-separated; uniform always runs")  # fmt: skip
     add("--algorithm", "A,B", Run.algorithm, "as in train.py, comma-separated")
     add("--lr", "A,B", str(Run.lr), "largest learning rate (Adam), comma-separated")
     parser.add_argument(
@@ -118,10 +118,10 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
     stems = [name_of(pool) for pool in pools]
     if len(set(stems)) < len(stems):
         raise InputError(f"--pools: must have different names, which their folders get, got {', '.join(stems)}")
-    controllers = list(dict.fromkeys([BASELINE, *options.controllers.split(",")]))
+    controllers = list(dict.fromkeys(read_label(text, "--controllers") for text in options.controllers.split(",")))
     algorithms = list(dict.fromkeys(options.algorithm.split(",")))
     rates = [_with(options, "lr", text)["lr"] for text in options.lr.split(",")]
-    parts = [part for name in controllers for part in parts_of(name, "--controllers")]
+    parts = [part for name, _ in [(BASELINE, ()), *controllers] for part in parts_of(name)]
     choices = _choices(options.set, parts, algorithms)
     learners = [
         (algorithm, settings, rate)
@@ -129,7 +129,8 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
         for settings in _settings(choices, [algorithm])
         for rate in dict.fromkeys(rates)
     ]
-    arms = [(name, settings) for name in controllers for settings in _settings(choices, parts_of(name))]
+    arms = [(name, own + settings) for name, own in [(BASELINE, ()), *controllers]
+            for settings in _settings(choices, parts_of(name), dict(own))]  # fmt: skip
     arms = list(dict.fromkeys([(BASELINE, ()), *arms]))
     cells = []
     for pool, learner, (controller, settings), seed in product(pools, learners, arms, seeds):
@@ -140,12 +141,17 @@ def make_cells(options: argparse.Namespace, out: Path) -> list[Cell]:
         )  # fmt: skip
         cell = Cell(run, Path(), _what_differs(shared["task"], learner, learners))
         arm = _what_differs(cell.controller, learner, learners)
-        folder = out / "runs" / cell.pool / re.sub(r"[^\w.+:=-]", "_", arm) / f"seed-{seed}"
+        folder = out / "runs" / cell.pool / folder_of(arm) / f"seed-{seed}"
         cells.append(replace(cell, folder=folder))
     for cell in {(cell.run.controller, cell.run.settings): cell for cell in cells}.values():
         cell.run.make_controller()
         cell.run.make_algorithm()
     return sorted(cells, key=lambda cell: cell.run.seed)
+
+
+def folder_of(arm: str) -> str:
+    """The name of an arm's folder: its label without blanks and the like."""
+    return re.sub(r"[^\w.+:=-]", "_", arm)
 
 
 def _with(options: argparse.Namespace, name: str, text: str) -> dict[str, Any]:
@@ -163,9 +169,12 @@ def _choices(given: Sequence[str], parts: Sequence[str], algorithms: Sequence[st
     }
 
 
-def _settings(choices: Mapping[str, list[Any]], owners: Sequence[str]) -> Iterator[Settings]:
-    """Every combination of the values of the settings that some owners have; one without any where they have none."""
-    own = {name: values for name, values in choices.items() if owner_and_field(name)[0] in owners}
+def _settings(choices: Mapping[str, list[Any]], owners: Sequence[str], but: Container[str] = ()) -> Iterator[Settings]:
+    """Every combination of the values of the settings that some owners have; one without any where they have none.
+
+    but: settings that are left out, as an arm has them itself.
+    """
+    own = {name: values for name, values in choices.items() if owner_and_field(name)[0] in owners and name not in but}
     for values in product(*own.values()):
         yield tuple(zip(own, values, strict=True))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
+from real_runs.comparison.cells import folder_of
 from real_runs.runs.execute import make_pool
 from real_runs.runs.finished import Finished, read_finished, read_manifest
 from real_runs.runs.identity import as_now
@@ -141,17 +142,20 @@ def _gain(arms: Arms, arm: str, seed: int) -> float:
     return mine - base
 
 
-def score(forecast: pd.DataFrame, real: pd.DataFrame, advised: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+def score(
+    forecast: pd.DataFrame, real: pd.DataFrame, advised: str, beside: Sequence[str] = ("adarft", "greso")
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Forecast beside reality, and: signs right where the real interval excludes 0; coverage of the forecast intervals;
-    Spearman's correlation; regret, the best arm's real gain less the advised one's, beside that of fixed choices."""
-    table = forecast.assign(arm=forecast["arm"].str.replace(" ", "-")).merge(real, on="arm", how="inner")
+    Spearman's correlation; regret, the best arm's real gain less the advised one's, and that of uniform and of the arms
+    beside, as far as they ran."""
+    table = forecast.assign(arm=forecast["arm"].map(folder_of)).merge(real, on="arm", how="inner")
     if table.empty:
         raise InputError("--forecast: must share an arm with the runs, got none")
     clear = table[(table["real_low80"] > 0) | (table["real_high80"] < 0)]
     best = max(0.0, float(table["real"].max()))
     gains = {BASELINE: 0.0} | dict(zip(table["arm"], table["real"], strict=True))
-    choices = dict.fromkeys((advised.replace(" ", "-"), BASELINE, "adarft", "greso"))
-    regret = {name: best - float(gains[name]) for name in choices if name in gains}
+    choices = dict.fromkeys((advised, BASELINE, *beside))
+    regret = {name: best - float(gains[folder_of(name)]) for name in choices if folder_of(name) in gains}
     found: dict[str, Any] = {
         "arms": len(table), "clear": len(clear),
         "signs_right": float((np.sign(clear["gain"]) == np.sign(clear["real"])).mean()) if len(clear) else np.nan,

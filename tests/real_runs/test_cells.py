@@ -8,6 +8,7 @@ import pytest
 from real_runs import train
 from real_runs.comparison.cells import add_study_options, make_cells
 from real_runs.runs.run import OPTIONS
+from workbench.errors import InputError
 
 OUT = Path("study")
 
@@ -45,6 +46,23 @@ def test_values_of_a_setting_are_arms_of_those_that_have_the_part():
         ("reverse", "adarft+dapo adarft.eta=10 dapo.max_batches=3", "adarft+dapo_adarft.eta=10_dapo.max_batches=3"),
         ("reverse", "filter", "filter"),
     ]  # fmt: skip
+
+
+def test_an_arm_may_bring_its_own_settings_beside_the_rule_without_them():
+    arms = "adarft,adarft eta=5,adarft+dapo dapo.max_batches=3"
+    assert arms_of("--controllers", arms, "--set", "adarft.beta=0.4") == [
+        ("reverse", "uniform", "uniform"),
+        ("reverse", "adarft beta=0.4", "adarft_beta=0.4"),
+        ("reverse", "adarft eta=5 beta=0.4", "adarft_eta=5_beta=0.4"),
+        ("reverse", "adarft+dapo dapo.max_batches=3 adarft.beta=0.4", "adarft+dapo_dapo.max_batches=3_adarft.beta=0.4"),
+    ]  # fmt: skip
+    assert [arm for _, arm, _ in arms_of("--controllers", "adarft eta=5", "--set", "adarft.eta=10,20")] == [
+        "uniform", "adarft eta=5",
+    ]  # fmt: skip
+    for wrong in ("adarft eta", "adarft eta=5 adarft.eta=6"):
+        with pytest.raises(InputError) as refused:
+            arms_of("--controllers", wrong)
+        assert str(refused.value) == f"--controllers: must be NAME setting=value, each setting once, got '{wrong}'"
 
 
 def test_the_baseline_stays_without_settings():

@@ -57,14 +57,14 @@ def table_of(rows, columns):
 def test_a_score_by_hand():
     said = table_of([("a", 0.1, 0.0, 0.2, 0.1), ("b x=5", -0.1, -0.2, 0.0, 0.9), ("c", 0.05, 0.04, 0.06, 0.4)],
                     "arm gain low80 high80 no_better")  # fmt: skip
-    real = table_of([("a", 4, 0.15, 0.1, 0.2), ("b-x=5", 4, 0.02, 0.01, 0.03), ("c", 4, -0.01, -0.05, 0.03)],
+    real = table_of([("a", 4, 0.15, 0.1, 0.2), ("b_x=5", 4, 0.02, 0.01, 0.03), ("c", 4, -0.01, -0.05, 0.03)],
                     "arm seeds real real_low80 real_high80")  # fmt: skip
-    table, found = score(said, real, "c")
+    table, found = score(said, real, "c", ["b x=5", "not run"])
     assert len(table) == 3
     assert (found["arms"], found["clear"], found["signs_right"]) == (3, 2, 0.5)
     assert found["coverage"] == pytest.approx(1 / 3)
     assert found["spearman"] == pytest.approx(0.5)
-    assert found["regret"] == pytest.approx({"c": 0.16, "uniform": 0.15})
+    assert found["regret"] == pytest.approx({"c": 0.16, "uniform": 0.15, "b x=5": 0.13})
 
 
 def test_a_forecast_is_made_scored_and_refused(tmp_path, capsys):

@@ -7,9 +7,9 @@ from typing import Any
 
 from workbench.controllers import Controller, Gate, Rule
 from workbench.errors import InputError, shown
-from workbench.labels import label_of
+from workbench.labels import Settings, label_of, read_label
 from workbench.pool import Pool
-from workbench.registry import make_controller, parts_of, setting_value
+from workbench.registry import make_controller
 
 CANDIDATES = ("uniform", "filter", "band", "linear", "adarft eta=5", "adarft", "sec", "mopps", "plr", "greso", "sfl",
               "dapo")  # fmt: skip
@@ -21,7 +21,7 @@ class Candidate:
 
     label: str
     name: str
-    settings: tuple[tuple[str, Any], ...]
+    settings: Settings
     rule: Rule
     gates: tuple[Gate, ...]
 
@@ -30,17 +30,9 @@ class Candidate:
         """From NAME or "NAME setting=value ...". Raises InputError for an unknown name or setting."""
         if not isinstance(spec, str) or not spec.strip():
             raise InputError(f"{field}: must be names of controllers, got {shown(spec)}")
-        name, *given = spec.split()
-        owner = parts_of(name, field)[0]
-        settings = []
-        for pair in given:
-            key, equals, text = pair.partition("=")
-            if not equals:
-                raise InputError(f"{field}: must be NAME setting=value, got {shown(spec)}")
-            full = key if "." in key else f"{owner}.{key}"
-            settings.append((full, setting_value(full, text)))
+        name, settings = read_label(spec, field)
         rule, gates = make_controller(name, dict(settings), horizon=steps)
-        return cls(label_of(name, tuple(settings)), name, tuple(settings), rule, tuple(gates))
+        return cls(label_of(name, settings), name, settings, rule, tuple(gates))
 
     def lacks(self, pool: Pool) -> str:
         """Why the pool does not do for it; empty where it does."""
