@@ -12,6 +12,12 @@ QUICK = {"nobody_paints"}  # with it a sweep only refuses bad input
 FIRST = ("end_to_end", "sims", "real_runs", "study", "laws")  # folders with long files: no worker starts one last
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Files of slow tests alone are not imported where slow tests are left out: torch and trainers take seconds."""
+    left_out = config.option.markexpr == "not slow" and collection_path.is_relative_to(TESTS)
+    return True if left_out and collection_path.relative_to(TESTS).as_posix() in SLOW else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:

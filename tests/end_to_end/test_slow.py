@@ -1,12 +1,14 @@
 """The list of slow tests names tests that there are."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 SLOW = [line for line in (TESTS / "slow.txt").read_text().splitlines() if line and line[0] != "#"]
 
 
+@cache
 def names() -> list[str]:
     """folder/file.py::test of every test."""
     return [
