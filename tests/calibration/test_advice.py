@@ -121,7 +121,8 @@ def test_files_are_plain_json_and_the_controller_is_read_back(tmp_path):
 
 @pytest.mark.parametrize(("spec", "said"), [
     ("zzz", "candidates"), ("", "candidates: must be names of controllers"), (5, "candidates: must be names"),
-    ("adarft eta", "candidates: must be NAME setting=value, each setting once, got 'adarft eta'"), ("adarft zzz=1", "zzz"),
+    ("adarft eta", "candidates: must be NAME setting=value, each setting once, got 'adarft eta'"),
+    ("adarft zzz=1", "zzz"),
     ("adarft eta=x", "eta"),
 ])  # fmt: skip
 def test_an_unknown_candidate_or_setting_is_refused(spec, said):
