@@ -12,6 +12,7 @@ EXTRAS = {
     "sweep": ("matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "threadpoolctl", "tqdm"),
     "real": ("math_verify", "peft", "reasoning_gym", "safetensors", "sympy", "tokenizers", "torch", "transformers"),
     "sensitivity": ("SALib",),
+    "scale": ("distributed", "loky", "ray"),
 }  # what is imported of each
 
 

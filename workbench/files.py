@@ -172,10 +172,11 @@ def _check_above(field: str, path: Path, folder: Path, what: str) -> None:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
+def only_writer(folder: Path, field: str = "--out", part: str = "") -> Iterator[None]:
     """Hold a folder for this process; InputError, named by `field`, if another holds it or it cannot be written.
 
     The system frees it when the holder dies. A folder that was made for work that bad input ended is removed.
+    part: hold this part of the folder's work alone. Holders of other parts may be there, a holder of the whole may not.
     """
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -186,11 +187,15 @@ def only_writer(folder: Path, field: str = "--out") -> Iterator[None]:
         raise InputError(f"{field}: must be a folder that can be written, got {got}") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if not os.fstat(lock.fileno()).st_nlink:
                 raise BlockingIOError  # a holder has removed it meanwhile
         except OSError:
             raise InputError(f"{field}: must be free, but another process is writing to {shown_path(folder)}") from None
+        if part:
+            with only_writer(folder / f"{LOCK}-{part}", field):
+                yield
+            return
         remove_drafts(folder)
         try:
             yield

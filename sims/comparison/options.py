@@ -31,6 +31,7 @@ from workbench.registry import (
 )
 from workbench.registry import names as names_of
 from workbench.study.design import grid_points, space_filling_points
+from workbench.study.shards import Shard
 from workbench.study.study import BUDGETS, Study
 from workbench.tables.formats import SOURCES, is_source
 
@@ -98,6 +99,19 @@ def parser() -> argparse.ArgumentParser:
     add("--focus", "RULE", "the rule whose defeats the report lists (default: the one that leads the ranking)")
     add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
     add("--jobs", "N", "worker processes (default: the processors this process may use; 1 with --tiny)")
+    add(
+        "--executor",
+        "E",
+        "computes in place of the worker processes: loky, ray (a new one here), ray:HOST:PORT or dask:HOST:PORT; "
+        "--jobs then says how many workers it has (default: none)",
+    )
+    add(
+        "--shard",
+        "I/N",
+        "compute the I-th of N parts of the runs and make no tables; several may share --out. array: the part of this "
+        "job of a scheduler's array (default: all)",
+    )
+    p.add_argument("--collect", action="store_true", help="make the tables of what shards computed; compute nothing")
     add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
     p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
     return p
@@ -111,6 +125,23 @@ def processors() -> int:
 def read_jobs(options: argparse.Namespace) -> int:
     usual = 1 if options.tiny else processors()  # so little is done before others start
     return whole("--jobs", options.jobs, usual, MOST_THREADS)
+
+
+def read_executor(options: argparse.Namespace) -> str | None:
+    if options.executor is None:
+        return None
+    from workbench.study.executors import check_executor
+
+    check_executor(options.executor, "--executor")
+    return str(options.executor)
+
+
+def read_shard(options: argparse.Namespace) -> Shard | None:
+    """InputError where --collect or --executor stands beside it, too."""
+    if options.collect and (options.shard or options.executor):
+        beside = "--shard" if options.shard else "--executor"
+        raise InputError(f"--collect: must not be given beside {beside}: it computes nothing")
+    return None if options.shard is None else Shard.read(options.shard, "--shard")
 
 
 def read_threshold(options: argparse.Namespace) -> float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from sims.comparison.options import (
     few_seeds_line,
     heat_axes,
     make_study,
     parser,
+    read_executor,
     read_focus,
     read_jobs,
+    read_shard,
     read_threshold,
     understood,
 )
@@ -20,7 +23,9 @@ from workbench.commands import SAME_AGAIN, exit_status
 from workbench.files import check_folder, only_writer
 from workbench.progress import progress_bar
 from workbench.study.result import Result
+from workbench.study.shards import Shard
 from workbench.study.store import CellStore
+from workbench.study.study import Study
 
 
 def run_command(painter: Painter, arguments: list[str] | None = None) -> int:
@@ -34,16 +39,33 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
     out = check_folder("--out", options.out)
     study = make_study(options)
     heat, focus = heat_axes(options, study), read_focus(options, study)
+    shard, executor = read_shard(options), read_executor(options)
     for note in (*understood(study), few_seeds_line(study)):
         if note:
             print(note, file=sys.stderr)
+    if shard is not None:
+        with only_writer(out, part=f"shard-{shard.number}-of-{shard.of}"):
+            share(study, out, shard, jobs, executor)
+        return
     with only_writer(out):
         store = CellStore(out / "cells")
         store.sweep_up()
-        with progress_bar(len(study.cells), "sweep", "run") as bar:
-            curves = study.compute(store, jobs, bar.at, bar.line)
+        if options.collect:
+            curves = study.collect(store, lambda line: print(line, file=sys.stderr))
+        else:
+            with progress_bar(len(study.cells), "sweep", "run") as bar:
+                curves = study.compute(store, jobs, bar.at, bar.line, executor)
         result = Result(study, curves, threshold)
         saved = result.save(out)
         written = painter.paint(choose(result.curves, result.summary, heat, focus), out)
     print(result.report(focus))
     print(f"\n{out}: {' '.join([*saved, *written])}")
+
+
+def share(study: Study, out: Path, shard: Shard, jobs: int, executor: str | None) -> None:
+    """Compute one shard's runs."""
+    total = len({cell.key for cell in study.cells})
+    with progress_bar(len(shard.take(range(total))), f"shard {shard}", "run") as bar:
+        done = study.compute_shard(CellStore(out / "cells"), shard, jobs, bar.at, bar.line, executor)
+    print(f"shard {shard}: {done} of {total} runs are there; when all shards have ended, --collect in place of --shard "
+          "makes the tables")  # fmt: skip

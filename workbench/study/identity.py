@@ -67,6 +67,12 @@ def cell_key(text: str, seed: int) -> str:
     return hashlib.sha256(f"{text} seed {seed}".encode()).hexdigest()[:32]
 
 
+def environment_of(*parts: Part) -> dict[str, str]:
+    """Code and packages that a run of these parts is computed with: name -> version or digest."""
+    outside = {f"source of {name}": digest for name, digest in sources_of(*parts).items()}
+    return _environment() | versions_of(*(part for part in parts if isinstance(part, (Rule, Law)))) | outside
+
+
 @cache
 def _environment() -> dict[str, str]:
     return {"code": code_digest(), "numpy": np.__version__, "numba": numba.__version__, "machine": platform.machine()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -131,12 +132,14 @@ def compute(
     jobs: int = 1,
     progress: Callable[[int, int], object] = lambda done, total: None,
     warn: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
+    executor: str | Executor | None = None,
 ) -> Records:
     """The records of the wanted cells: those that the store lacks are computed and kept first.
 
     wanted: keys of cells, each with the number of cells that `progress` counts for it. compile_programs: given the
     keys that are missing, the programs that compute them. jobs: worker processes. progress: called with (cells done,
-    cells in all). warn: called with a line for each damaged file.
+    cells in all). warn: called with a line for each damaged file. executor: computes the programs in place of worker
+    processes of ours, see `workbench.study.executors`; only this process then writes.
     Raises StorageError if the disk refuses, WorkerError if a worker process dies, InputError if a program cannot be
     sent to one.
     """
@@ -153,17 +156,34 @@ def compute(
     if not missing:
         return Records(kept)
     programs = list(compile_programs(missing))
-    if jobs > 1 and len(programs) > 1:
-        check_portable(programs)
-    pools = list({id(program.pool): program.pool for program in programs}.values())
-    place = {id(pool): number for number, pool in enumerate(pools)}
-    tasks = [(place[id(program.pool)], program) for program in programs]
-    for _, program in execute(partial(_keep, store, pools), tasks, jobs):
+    for program in _computed(programs, store, jobs, warn, executor):
         fresh = missing.intersection(program.keys)
         missing -= fresh
         done += sum(wanted[key] for key in fresh)
         progress(done, total)
     return Records(store.read(set(wanted))[0])
+
+
+def _computed(
+    programs: list[Program], store: CellStore, jobs: int, warn: Callable[[str], object], executor: str | Executor | None
+) -> Iterator[Program]:
+    """Each program when its records are kept."""
+    if executor is not None:
+        from workbench.study.executors import opened, run_on
+
+        check_portable(programs, "executor: must be none")
+        with opened(executor, jobs) as workers:
+            for program, columns in run_on(workers, programs, warn):
+                store.add(columns)
+                yield program
+        return
+    if jobs > 1 and len(programs) > 1:
+        check_portable(programs, "jobs: must be 1")
+    pools = list({id(program.pool): program.pool for program in programs}.values())
+    place = {id(pool): number for number, pool in enumerate(pools)}
+    tasks = [(place[id(program.pool)], program) for program in programs]
+    for _, program in execute(partial(_keep, store, pools), tasks, jobs):
+        yield program
 
 
 def _keep(store: CellStore, pools: list[Pool], task: tuple[int, Program]) -> None:
@@ -172,8 +192,8 @@ def _keep(store: CellStore, pools: list[Pool], task: tuple[int, Program]) -> Non
     store.add(program.run())
 
 
-def check_portable(programs: Iterable[Program]) -> None:
-    """InputError unless a worker process can load the classes of the programs."""
+def check_portable(programs: Iterable[Program], domain: str) -> None:
+    """InputError unless a worker process can load the classes of the programs; domain: what then must be."""
     tried = set[type]()
     for program in programs:
         for part in (program.law, program.rule, *program.gates):
@@ -182,10 +202,10 @@ def check_portable(programs: Iterable[Program]) -> None:
                 continue
             tried.add(cls)
             if source_file(cls) is None:
-                raise InputError(f"jobs: must be 1 for {cls.__qualname__}, a class defined in a notebook or at a "
+                raise InputError(f"{domain} for {cls.__qualname__}, a class defined in a notebook or at a "
                                  "prompt; define it in a file to use worker processes")  # fmt: skip
             try:
                 pickle.dumps(part)
             except Exception as error:  # whatever its own methods raise
-                raise InputError(f"jobs: must be 1 for {cls.__qualname__}, which cannot be sent to a worker process "
+                raise InputError(f"{domain} for {cls.__qualname__}, which cannot be sent to a worker process "
                                  f"({error})") from None  # fmt: skip

@@ -7,8 +7,9 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,6 +43,7 @@ from workbench.study.design import Point, plain
 from workbench.study.execute import refuse_unguarded_script
 from workbench.study.identity import as_text, cell_key, content_of, describe, versions_of
 from workbench.study.program import Program, compute, shape_of
+from workbench.study.shards import Shard
 from workbench.study.store import CellStore, Records
 from workbench.tables.formats import SOURCES, is_source
 
@@ -56,6 +58,7 @@ BUDGETS = ("steps", "rollouts", "tokens")
 MOST_RECORDS = 10**8  # of all runs of a study: each takes a few hundred bytes
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a program, in rules and learners that keep a number for each
+PROGRAMS_PER_WORKER = 4  # so that none is left waiting for the last
 ROLLOUTS_IN_CACHE = 131_072  # per step and program: enough to hide the cost of Python, few enough to stay in cache
 
 
@@ -316,6 +319,7 @@ class Study:
         jobs: int = 1,
         progress: bool | Callable[[int, int], object] | None = None,
         threshold: float = 0.8,
+        executor: str | Executor | None = None,
     ) -> Result:
         """Compute what is not there yet and return the result.
 
@@ -323,6 +327,9 @@ class Study:
         again. Without it they are kept until this process ends. jobs: worker processes. progress: None or True shows a
         bar, False shows nothing, a function is called with (cells done, cells in all).
         threshold: success to reach, as a share in (0, 1] of the gain that uniform makes over the run.
+        executor: what computes in place of worker processes of ours: a `concurrent.futures.Executor` (of loky, dask,
+        mpi4py, ...) or "loky", "ray", "ray:HOST:PORT", "dask:HOST:PORT" (extra `scale`); jobs is then how many workers
+        to start, or to have work for. Results are the same to the last bit.
         Raises InputError for bad input, StorageError if the disk refuses, WorkerError if a worker process dies.
         """
         from workbench.study.result import Result  # what analyses a study loads after what runs it
@@ -330,29 +337,37 @@ class Study:
         if jobs != 1:
             check_count("jobs", jobs)
             refuse_unguarded_script()
+        if executor is not None:
+            from workbench.study.executors import check_executor
+
+            check_executor(executor)
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise InputError(f"progress: must be True, False, None or a function, got {shown(progress)}")
         folder = None if out is None else check_folder("out", out)
         check_number("threshold", threshold, 0, 1, open_low=True)
         if folder is None:
-            curves = self._shown(CellStore(_temporary_folder()), jobs, progress)
+            curves = self._shown(CellStore(_temporary_folder()), jobs, progress, executor)
         else:
             try:
                 with only_writer(folder):
                     store = CellStore(folder / "cells")
                     store.sweep_up()
-                    curves = self._shown(store, jobs, progress)
+                    curves = self._shown(store, jobs, progress, executor)
             except InputError as error:
                 raise InputError(str(error).removeprefix("--")) from None
         return Result(self, curves, threshold)
 
     def _shown(
-        self, store: CellStore, jobs: int, progress: bool | Callable[[int, int], object] | None
+        self,
+        store: CellStore,
+        jobs: int,
+        progress: bool | Callable[[int, int], object] | None,
+        executor: str | Executor | None,
     ) -> pd.DataFrame:
         if progress is None or progress is True:
             with progress_bar(len(self.cells), "study", "run") as bar:
-                return self.compute(store, jobs, bar.at, bar.line)
-        return self.compute(store, jobs, progress or (lambda done, total: None))
+                return self.compute(store, jobs, bar.at, bar.line, executor)
+        return self.compute(store, jobs, progress or (lambda done, total: None), executor=executor)
 
     def compute(
         self,
@@ -360,18 +375,63 @@ class Study:
         jobs: int = 1,
         progress: Callable[[int, int], object] = lambda done, total: None,
         warn: Callable[[str], object] | None = None,
+        executor: str | Executor | None = None,
     ) -> pd.DataFrame:
         """Compute the cells that `store` lacks and return the curves of all, in the order of `cells`.
 
         jobs: worker processes. progress: called with (cells done, cells in all). warn: told of damaged files.
+        executor: as in `run`.
         Raises StorageError if the disk refuses, WorkerError if a worker process dies.
         """
-        wanted = Counter(cell.key for cell in self.cells)  # equal cells under several names run once
-        told = {} if warn is None else {"warn": warn}
-        return self._tidy(compute(wanted, self._programs, store, jobs, progress, **told))
+        return self._tidy(self._filled(store, jobs, progress, warn, executor))
 
-    def _programs(self, missing: set[str]) -> list[Program]:
-        """The missing cells as lanes of programs: same pool, classes and names; only numbers differ."""
+    def compute_shard(
+        self,
+        store: CellStore,
+        shard: Shard,
+        jobs: int = 1,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+        warn: Callable[[str], object] | None = None,
+        executor: str | Executor | None = None,
+    ) -> int:
+        """Compute the cells of one part of the study that `store` lacks, as `compute` does; returns how many it has."""
+        records = self._filled(store, jobs, progress, warn, executor, shard)
+        return int(records.frame["cell"].nunique())
+
+    def collect(self, store: CellStore, warn: Callable[[str], object] | None = None) -> pd.DataFrame:
+        """The curves of all cells, which are there. Raises InputError, with their number, where some are not."""
+        kept, damaged = store.read({cell.key for cell in self.cells})
+        for line in damaged:
+            (warn or print)(line)
+        found = set(kept["cell"].cat.categories) if len(kept) else set()
+        missing = sum(cell.key not in found for cell in self.cells)
+        if missing:
+            raise InputError(f"--collect: must find all {len(self.cells)} runs, got {missing} that are missing: run "
+                             "the shards again, each goes on where it was")  # fmt: skip
+        return self._tidy(Records(kept))
+
+    def _filled(
+        self,
+        store: CellStore,
+        jobs: int,
+        progress: Callable[[int, int], object],
+        warn: Callable[[str], object] | None,
+        executor: str | Executor | None,
+        shard: Shard | None = None,
+    ) -> Records:
+        """The records of all cells, or of those of a shard: those that the store lacks are computed first."""
+        wanted = Counter(cell.key for cell in self.cells)  # equal cells under several names run once
+        if shard is not None:
+            wanted = Counter({key: wanted[key] for key in shard.take(list(wanted))})
+        told = {} if warn is None else {"warn": warn}
+        programs = partial(self._programs, workers=jobs)
+        return compute(wanted, programs, store, jobs, progress, **told, executor=executor)
+
+    def _programs(self, missing: set[str], workers: int = 1) -> list[Program]:
+        """The missing cells as lanes of programs: same pool, classes and names; only numbers differ.
+
+        workers: how many compute them; each gets several programs, as far as there are cells.
+        """
 
         def unlike(arm: Arm) -> str:
             """Equal for arms whose runs can be lanes of one program."""
@@ -381,6 +441,8 @@ class Study:
 
         largest = max(len(pool) for pool in self._pools)
         lanes = max(1, min(ROLLOUTS_IN_CACHE // (self.batch * self.rollouts), ITEMS_IN_MEMORY // largest))
+        if workers > 1:
+            lanes = min(lanes, -(-len(missing) // (PROGRAMS_PER_WORKER * workers)))
         program_of = {id(arm): unlike(arm) for arm in self.arms}
         todo = {cell.key: cell for cell in self.cells if cell.key in missing}
         groups: dict[str, list[Cell]] = {}
