@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 LATEST := .venv-latest
 BIN := $(VENV)/bin
-EXTRAS := sweep,real,notebooks,sensitivity,test
+EXTRAS := sweep,real,notebooks,sensitivity,scale,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help sweep real real-lm test check notebooks latest lock clean

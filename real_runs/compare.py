@@ -30,6 +30,7 @@ from real_runs.tasks.named import make_task
 from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole
 from workbench.errors import MOST_THREADS, InputError, WorkerError, check_number, shown_path
 from workbench.files import check_folder, only_writer
+from workbench.study.shards import Shard
 
 
 def run_beneath(command: list[str], started: list[subprocess.Popen[str]]) -> tuple[int, str]:
@@ -99,6 +100,8 @@ def parser() -> Parser:
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
     p.add_argument("--jobs", default="2", help="runs at a time, one processor each (default: %(default)s)")
     p.add_argument("--out", default="results/compare", help="folder (default: %(default)s)")
+    p.add_argument("--shard", metavar="I/N", help="do the I-th of N parts of the runs and make no tables; several may "
+                   "share --out. array: the part of this job of a scheduler's array (default: all)")  # fmt: skip
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="take runs that another version of the code made as they are")  # fmt: skip
@@ -118,6 +121,16 @@ def study(options: argparse.Namespace) -> None:
     threshold: Any = number_or_text(options.threshold)
     check_number("--threshold", threshold, 0, 1, open_low=True)
     jobs = whole("--jobs", options.jobs, 1, MOST_THREADS)
+    shard = None if options.shard is None else Shard.read(options.shard, "--shard")
+    if shard is not None:
+        if options.tables_only:
+            raise InputError("--shard: must not be given beside --tables-only: a part of the runs makes no tables")
+        with only_writer(out, part=f"shard-{shard.number}-of-{shard.of}"):
+            execute(shard.take(cells), jobs, options.any_code, options.anyway)
+        mine = len(shard.take(cells))
+        print(f"shard {shard}: its {mine} of {len(cells)} runs are there; when all shards have ended, "
+              "run the command without --shard for the tables")  # fmt: skip
+        return
     with only_writer(out):
         if options.tables_only:
             cells = [cell for cell in cells if cell.finished(say)]

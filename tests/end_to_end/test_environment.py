@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 
-CONDA_NAME = {"torch": "pytorch"}  # where conda-forge has another name than the Python index
+CONDA_NAME = {"torch": "pytorch", "ray": "ray-core"}  # where conda-forge has another name than the Python index
 PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 
 # what benchmarks compare with where it is installed
 PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
 # imported when needed; one line says so where it is not there
-LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl"}}
+LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl", "ray", "distributed", "loky"}}
 
-EXTRAS = ("sweep", "real", "notebooks", "sensitivity", "test")
+EXTRAS = ("sweep", "real", "notebooks", "sensitivity", "scale", "test")
 LOCK = [line for line in (ROOT / "lock.txt").read_text().splitlines() if line and line[0] != "#"]
 
 
