@@ -47,7 +47,7 @@ class Workers:
 # ---- by name
 
 
-def check_executor(given: str | Executor, field: str = "executor") -> None:
+def check_executor(given: Any, field: str = "executor") -> None:
     """InputError for an unknown name and an address that does not answer, MissingExtra where a package is missing."""
     if isinstance(given, Executor):
         return

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workbench.errors import InputError, shown
 
@@ -28,7 +28,7 @@ class Shard:
     of: int
 
     @classmethod
-    def read(cls, text: str, field: str = "shard", environ: Mapping[str, str] = os.environ) -> Shard:
+    def read(cls, text: Any, field: str = "shard", environ: Mapping[str, str] = os.environ) -> Shard:
         """From "I/N", or from the variables of a scheduler's array job for "array". InputError for anything else."""
         if text == "array":
             return cls._of_array(field, environ)
