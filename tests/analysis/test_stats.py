@@ -599,6 +599,60 @@ def test_speedup_interval_covers_the_true_ratio():
     assert 0.90 <= covered(estimates, truth) <= 0.99
 
 
+# --- many arms at once ------------------------------------------------------------------------------------
+
+
+def arms_of(count, runs, seed=0):
+    """Arms (A, N) with ties within and between them, and one of equal runs."""
+    values = np.random.default_rng(seed).normal(0.3, 0.1, size=(count, runs)).round(2)
+    values[0] = 0.25
+    return values
+
+
+@pytest.mark.parametrize("runs", [1, 2, 5, 16, 17, 40], ids=lambda runs: f"{runs} runs")
+def test_many_arms_have_the_numbers_that_each_has_alone(runs):
+    arms, base = arms_of(4, runs), arms_of(2, runs, seed=1)[1]
+    for statistic in (stats.iqm, np.mean):
+        together = stats.intervals(arms, statistic, 0.9, resamples=1500, seed=3)
+        alone = [stats.interval(arm, statistic, 0.9, resamples=1500, seed=3) for arm in arms]
+        np.testing.assert_array_equal(np.transpose(together), alone)
+    means, gains = stats.arms_with_gains(arms, base, 0.9, resamples=1500, seed=3)
+    np.testing.assert_array_equal(np.transpose(means), [stats.interval(arm, level=0.9, resamples=1500, seed=3)
+                                                        for arm in arms])  # fmt: skip
+    alone = [stats.paired_interval(arm, base, iqm_difference, 0.9, resamples=1500, seed=3) for arm in arms]
+    np.testing.assert_array_equal(np.transpose(gains), alone)
+    tests = stats.sign_flip_tests(arms - base, resamples=3000, seed=3)
+    assert tests.tolist() == [stats.sign_flip_test(arm - base, resamples=3000, seed=3) for arm in arms]
+
+
+def iqm_difference(x, y, axis):
+    return stats.iqm(x, axis) - stats.iqm(y, axis)
+
+
+@pytest.mark.parametrize("runs", [1, 3, 12, 400], ids=lambda runs: f"{runs} runs")
+def test_speedups_of_many_arms_are_those_of_each_alone(runs):
+    luck = np.random.default_rng(5)
+    times = luck.integers(0, 90, size=(4, runs)).astype(float)
+    reached = luck.random((4, runs)) < 0.8
+    base = stats.Crossing(times[0], reached[0])
+    together = stats.speedups(base, stats.Crossing(times[1:], reached[1:]), 100.0, 0.9, resamples=200, seed=3)
+    alone = [stats.speedup(base, stats.Crossing(*arm), 100.0, 0.9, resamples=200, seed=3)
+             for arm in zip(times[1:], reached[1:], strict=True)]  # fmt: skip
+    np.testing.assert_array_equal(np.transpose(together), alone)
+
+
+def test_an_interval_is_that_of_resampled_values_written_out():
+    """Draws from the keyed stream in one block, values resampled themselves, sorted by `iqm`."""
+    scores = arms_of(2, 30)[1]
+    rows = generator(7, Role.BOOTSTRAP).integers(30, size=(1000, 30, 1))
+    replicates = np.sort(stats.iqm(scores[rows[:, :, 0]], axis=-1))
+    found = stats.interval(scores, level=0.9, resamples=1000, seed=7)
+    assert {found.low, found.high} <= set(replicates.tolist())
+    tail = scipy.stats.norm.cdf(-np.sqrt(30 / 29) * scipy.stats.t(29).ppf(0.95))
+    outside = int(tail * 1001) - 1
+    assert (found.low, found.high) == (replicates[outside], replicates[-1 - outside])
+
+
 # --- randomness -------------------------------------------------------------------------------------------
 
 SAMPLE = np.random.default_rng(24).normal(0.3, 1.0, size=(2, 20))
@@ -662,6 +716,16 @@ BAD = {
     "sign flip NaN": lambda: stats.sign_flip_test(NAN),
     "sign flip empty": lambda: stats.sign_flip_test(EMPTY),
     "sign flip resamples": lambda: stats.sign_flip_test(np.arange(20.0), resamples=0),
+    "intervals of one arm": lambda: stats.intervals(GOOD),
+    "intervals NaN": lambda: stats.intervals(NAN[None]),
+    "gains lengths": lambda: stats.arms_with_gains(np.zeros((2, 8)), GOOD[:5]),
+    "gains of one arm": lambda: stats.arms_with_gains(GOOD, GOOD),
+    "sign flips of one arm": lambda: stats.sign_flip_tests(GOOD),
+    "speedups of no Crossing": lambda: stats.speedups(crossing(GOOD), GOOD, 100.0),
+    "speedups of one arm": lambda: stats.speedups(crossing(GOOD), crossing(GOOD), 100.0),
+    "speedups lengths": lambda: stats.speedups(
+        crossing(GOOD), stats.Crossing(np.zeros((2, 5)), np.ones((2, 5), bool)), 100.0
+    ),
     "holm above one": lambda: stats.holm([0.5, 1.2]),
     "holm negative": lambda: stats.holm([0.5, -0.1]),
     "seeds for part of a comparison": lambda: stats.seeds_needed(1.5),

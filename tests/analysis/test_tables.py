@@ -76,6 +76,21 @@ def of(frame, controller, column):
     return frame.loc[frame["controller"] == controller, column].to_numpy()
 
 
+def test_the_row_of_an_arm_is_the_same_alone_and_beside_arms_of_other_seeds():
+    seeds = {"uniform": range(4), "filter": range(3), "adarft": (1, 3), "band": range(4), "late": (7, 9)}
+    rows = {"uniform": UNIFORM, "filter": STUCK[:3], "adarft": FAST[:2], "band": FAST, "late": STUCK[:2]}
+    runs = runs_table(table(*(arm(name, success) for name, success in rows.items())))
+    for name, own in seeds.items():
+        runs.loc[runs["controller"] == name, "seed"] = own
+    together = summary_table(runs, HORIZON).set_index("controller").drop(columns=["p_holm", "verdict"])
+    for name in rows:
+        two = runs[runs["controller"].isin(["uniform", name])]
+        alone = summary_table(two, HORIZON).set_index("controller").loc[[name]]
+        pd.testing.assert_frame_equal(together.loc[[name]], alone[together.columns], check_exact=True)
+    assert together["seeds"].tolist() == [4, 3, 2, 4, 2]
+    assert np.isnan(together.loc["late", ["auc_gain", "speedup", "p", "improvement"]].astype(float)).all()
+
+
 # ---- runs
 
 

@@ -196,6 +196,7 @@ COUNTS = {"successes": [1, 2, 3], "attempts": [8, 8, 8]}
 CURVE = [0.1, 0.4, 0.8]
 TIMES = {"times": [3.0, 1.0, 4.0, 2.0], "reached": np.array([True, True, False, True])}
 CROSSING = stats.Crossing(np.array([1.0, 2.0, 3.0]), np.array([True, True, False]))
+CROSSINGS = stats.Crossing(CROSSING.time[None], CROSSING.reached[None])
 ITEMS = [0, 1, 2, 3]
 
 # public name -> its function and good arguments; the tables of TABLES by name
@@ -310,6 +311,12 @@ CALLS = {
                               {"x": CURVE, "y": CURVE, "level": 0.9, "resamples": 20, "seed": 0}),
     "stats.probability_of_improvement": (stats.probability_of_improvement, {"x": CURVE, "y": CURVE}),
     "stats.sign_flip_test": (stats.sign_flip_test, {"differences": CURVE, "resamples": 20, "seed": 0}),
+    "stats.intervals": (stats.intervals, {"scores": [CURVE, CURVE], "level": 0.9, "resamples": 20, "seed": 0}),
+    "stats.arms_with_gains": (stats.arms_with_gains, {"arms": [CURVE, CURVE], "base": CURVE, "level": 0.9,
+                                                      "resamples": 20, "seed": 0}),
+    "stats.sign_flip_tests": (stats.sign_flip_tests, {"differences": [CURVE, CURVE], "resamples": 20, "seed": 0}),
+    "stats.speedups": (stats.speedups, {"base": CROSSING, "others": CROSSINGS, "horizon": 5.0, "level": 0.9,
+                                        "resamples": 20, "seed": 0}),
     "stats.holm": (stats.holm, {"p": CURVE}),
     "stats.seeds_needed": (stats.seeds_needed, {"comparisons": 3, "level": 0.9}),
     "stats.area": (stats.area, {"steps": [0, 1, 2], "success": CURVE, "axis": -1}),
@@ -351,8 +358,8 @@ EXEMPT = {
     "InputError": "the error itself", "ShortBatch": "a warning", "streams.Role": "an enumeration",
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
-    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Crossing",
-                     "figures.Look"), "what our functions give, not checked again"),
+    **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Estimates",
+                     "stats.Crossing", "figures.Look"), "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
                      "Study.seeds_of", "Signal.advantages", "Signal.check_rollouts", "Signal.sampled"),

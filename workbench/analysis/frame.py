@@ -74,10 +74,13 @@ def ordered_curves(curves: Any, columns: Sequence[str] = (), together: Sequence[
     check_numbers(curves, "curves", ["seed", "step"], finite=True)
     check_numbers(curves, "curves", columns)
     table = _sorted(curves, "curves", "step")
-    check_table(table, "curves", (), one_row_per=[*RUN, "step"])
-    starts = np.flatnonzero(_changes(table, RUN))
+    new_run = _changes(table, RUN)
+    if not (new_run | _changes(table, ["step"])).all():  # rows of one run and step stand together
+        check_table(table, "curves", (), one_row_per=[*RUN, "step"])
+    starts = np.flatnonzero(new_run)
     lengths = np.diff(np.append(starts, len(table)))
-    due = table.groupby(list(together), sort=False, observed=True)["step"].transform("nunique").to_numpy()[starts]
+    group = _numbered(table, together)
+    due = table["step"].groupby(group).nunique().to_numpy()[group[starts]]
     if (lengths < due).any():
         start = starts[(lengths < due).argmax()]
         run = table.iloc[start]
@@ -104,18 +107,18 @@ def ordered_runs(runs: Any, columns: Sequence[str] = ()) -> pd.DataFrame:
 def described(table: pd.DataFrame) -> list[str]:
     """The columns that describe an arm, in the table's order: names, kinds, and swept settings such as `adarft.eta`.
 
-    Further columns before `seed` count if they have one value in each arm. Raises InputError for a kind or a setting
-    with several values in an arm.
+    table: sorted by arms. Further columns before `seed` count if they have one value in each arm. Raises InputError for
+    a kind or a setting with several values in an arm.
     """
     known = [*ARM, *KINDS]
     before = list(table.columns[: list(table.columns).index("seed")])
     own = [c for c in table.columns if c in known or "." in str(c) or (c in before and c not in (*RUN, "step"))]
-    values = table.groupby(ARM, sort=False, observed=True)[[c for c in own if c not in ARM]].nunique(dropna=False)
-    several = [column for column in values.columns if (values[column] > 1).any()]
+    same_arm = ~_changes(table, ARM)
+    differs = {column: same_arm & _changes(table, [column]) for column in own if column not in ARM}
+    several = [column for column, rows in differs.items() if rows.any()]
     for column in several:
         if column in known or "." in str(column):
-            arm = values.index[(values[column] > 1).to_numpy()][0]
-            got = ", ".join(f"{key}={value}" for key, value in zip(ARM, arm, strict=True))
+            got = _where(table.iloc[int(differs[column].argmax())], ARM)
             raise InputError(f"{column}: must be one value per arm, so that its runs are alike, got several in {got}")
     return [column for column in own if column not in several]
 
@@ -156,17 +159,48 @@ def _sorted(table: pd.DataFrame, name: str, *last: str) -> pd.DataFrame:
     for kind, of in KINDS.items():
         if kind not in table.columns:
             table = table.assign(**{kind: table[of]})
-    block, arm = (table.groupby(keys, sort=False, observed=True).ngroup().to_numpy() for keys in (BLOCK, ARM))
-    order = np.lexsort([*(table[column].to_numpy() for column in reversed(last)), table["seed"].to_numpy(), arm, block])
-    if (np.diff(order) == 1).all():
+    order = [_numbered(table, BLOCK), _numbered(table, ARM)]
+    order += [table[column].to_numpy() for column in ("seed", *last)]
+    if _in_order(order):
         return table.reset_index(drop=True)
-    return table.iloc[order].reset_index(drop=True)
+    return table.iloc[np.lexsort(order[::-1])].reset_index(drop=True)
+
+
+def _in_order(keys: Sequence[NDArray[Any]]) -> bool:
+    """Whether rows stand in the order of these keys (rows,), the first key first."""
+    sorted_by_the_rest: Any = True
+    for key in reversed(keys):
+        before, after = key[:-1], key[1:]
+        sorted_by_the_rest = (before < after) | ((before == after) & sorted_by_the_rest)
+    return bool(np.all(sorted_by_the_rest))
+
+
+def rows_by(table: pd.DataFrame, keys: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The rows of each value of the keys, which stand together, in the table's order: of each arm, for one."""
+    return np.split(np.arange(len(table)), np.flatnonzero(_changes(table, keys))[1:])
 
 
 def _changes(table: pd.DataFrame, keys: Sequence[str]) -> NDArray[np.bool_]:
-    """(rows,) whether a row differs from the one before it in a key; the first does."""
-    codes = table.groupby(list(keys), sort=False, observed=True).ngroup().to_numpy()
-    return np.append(True, codes[1:] != codes[:-1])
+    """(rows,) whether a row differs from the one before it in a key; the first does. A blank equals a blank."""
+    changes = np.ones(len(table), bool)
+    changes[1:] = False
+    for key in keys:
+        values, blank = table[key].array, table[key].isna().to_numpy()
+        differs: Any = values[1:] != values[:-1]
+        if not isinstance(differs, np.ndarray):  # of pandas' own types, where what is compared with a blank is blank
+            differs = differs.to_numpy(dtype=bool, na_value=True)
+        changes[1:] |= differs & ~(blank[1:] & blank[:-1])
+    return changes
+
+
+def _numbered(table: pd.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
+    """(rows,) number of what a row has in the keys, counted as they first appear.
+
+    Rows of one name mostly stand together, so names are compared with the row before, and looked up where one changes.
+    """
+    starts = np.flatnonzero(_changes(table, keys))
+    few = table[list(keys)].iloc[starts].groupby(list(keys), sort=False, observed=True).ngroup().to_numpy()
+    return np.repeat(few, np.diff(np.append(starts, len(table))))
 
 
 def _where(row: pd.Series[Any], keys: Sequence[str]) -> str:

@@ -46,11 +46,15 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95, baseline: str | None 
     for key, block in runs.groupby(BLOCK, sort=False, observed=True):
         base = block["controller"][is_base[block.index]]
         blocks[key] = _gains(block, controllers, seeds, None if base.empty else base.iloc[0])
+    draws = generator(0, Role.BOOTSTRAP).random((RESAMPLES, len(seeds)))
+    drawn = {key: _means(gains, draws) for key, gains in blocks.items()}
     rows = []
     for learner in [*dict.fromkeys(runs["learner"]), OVERALL]:
-        gains = np.array([block for (_, name), block in blocks.items() if learner in (name, OVERALL)])
+        here = [key for key in blocks if learner in (key[1], OVERALL)]
+        gains = np.array([blocks[key] for key in here])
         ran = ~np.isnan(gains).all(axis=2).any(axis=0)  # on each of its pools
-        rows += _rows(learner, list(np.array(controllers)[ran]), gains[:, ran], level)
+        means = np.array([drawn[key][:, ran] for key in here])
+        rows += _rows(learner, list(np.array(controllers)[ran]), gains[:, ran], means, level)
     return pd.DataFrame(rows)
 
 
@@ -76,12 +80,10 @@ def _gains(block: pd.DataFrame, controllers: list[str], seeds: list[int], base: 
     return np.asarray(areas if base is None else areas - areas[controllers.index(base)])
 
 
-def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> list[dict[str, Any]]:
-    """The rows of one learner; gains (P, C, N) on its pools."""
-    ranks, regrets = (scores[:, 0] for scores in _ranks_and_regrets(np.array([_means(block) for block in gains])))
-    seeds = gains.shape[2]
-    draws = generator(0, Role.BOOTSTRAP).random((RESAMPLES, seeds))
-    drawn = _ranks_and_regrets(np.array([_means(block, draws) for block in gains]))
+def _rows(learner: str, controllers: list[str], gains: Floats, means: Floats, level: float) -> list[dict[str, Any]]:
+    """The rows of one learner; gains (P, C, N) on its pools, means (P, D, C) of D draws of seeds."""
+    ranks, regrets = _ranks_and_regrets(np.nanmean(gains, axis=2))
+    drawn = _ranks_and_regrets(means)
     ends = [50 * (1 - level), 50 * (1 + level)]
     (rank_low, rank_high), (regret_low, regret_high) = (
         np.percentile(scores.mean(axis=0), ends, axis=0) for scores in drawn
@@ -110,19 +112,19 @@ def _rows(learner: str, controllers: list[str], gains: Floats, level: float) -> 
     return rows
 
 
-def _means(gains: Floats, draws: Floats | None = None) -> Floats:
-    """(D, C) mean gain (C, N) over D draws of seeds by uniforms (D, N), or (1, C) over the seeds as they are.
+def _means(gains: Floats, draws: Floats) -> Floats:
+    """(D, C) mean gain (C, N) over D draws of seeds by uniforms (D, N).
 
-    A controller with fewer seeds, NaN for the others, draws among its own, and as many as it has.
+    A controller with fewer seeds, NaN for the others, draws among its own, and as many as it has; NaN for one without.
     """
-    if draws is None:
-        return np.asarray(np.nanmean(gains, axis=1)[None])
-    ran = ~np.isnan(gains)
-    own_first = np.take_along_axis(gains, np.argsort(~ran, axis=1, kind="stable"), axis=1)
-    counts = ran.sum(axis=1)[:, None, None]
-    drawn = np.take_along_axis(own_first[:, None, :], (draws * counts).astype(np.int64), axis=2)
-    as_many = np.arange(draws.shape[1]) < counts
-    return np.asarray((np.where(as_many, drawn, 0.0).sum(axis=2) / counts[:, :, 0]).T)
+    means = np.full((len(draws), len(gains)), np.nan)
+    for controller, own in enumerate(gains):
+        own = own[~np.isnan(own)]
+        if len(own):
+            drawn = own.take((draws * len(own)).astype(np.int64))
+            drawn[:, len(own) :] = 0.0
+            means[:, controller] = drawn.sum(axis=1) / len(own)
+    return means
 
 
 def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:

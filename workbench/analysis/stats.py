@@ -6,23 +6,27 @@ intervals that keep their coverage at N = 8, tests on paired seeds, and times to
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, stdtrit
 
+from workbench.analysis.resampling import (
+    FloatArray,
+    Statistic,
+    bootstrap,
+    expanded_percentile,
+    reduced,
+    resampled,
+    resampled_middle,
+    sign_flips,
+)
 from workbench.errors import InputError, as_array, as_numbers, check_count, check_number, shown
-from workbench.streams import Role, generator
 
-FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-Statistic = Callable[..., Any]  # statistic(x, axis=-1), paired statistic(x, y, axis=-1): reduces that axis
-
-EXACT_UP_TO = 16  # differences; 2^15 sign patterns up to symmetry
-BLOCK = 2**16  # resampled numbers held at once: 512 KiB, which fit in the cache
+Runs: TypeAlias = tuple[FloatArray, BoolArray]  # times to a threshold (N,), and whether it was reached
 
 
 class Estimate(NamedTuple):
@@ -31,6 +35,18 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Estimates(NamedTuple):
+    """The same of A arms: arrays (A,)."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    def of(self, arm: int) -> Estimate:
+        """The estimate of one arm."""
+        return Estimate(float(self.value[arm]), float(self.low[arm]), float(self.high[arm]))
 
 
 class Crossing(NamedTuple):
@@ -51,9 +67,14 @@ def iqm(x: ArrayLike, axis: int = 0) -> Any:
     """
     values = _finite("x", x, dimensions=None)
     ordered = np.sort(values, axis=_axis(axis, values))
-    count = ordered.shape[axis]
+    middle = _middle(ordered.shape[axis])
+    return ordered.take(range(middle.start, middle.stop), axis=axis).mean(axis=axis)
+
+
+def _middle(count: int) -> slice:
+    """The places, among n ordered values, of those that the interquartile mean keeps."""
     cut = count // 4
-    return ordered.take(range(cut, count - cut), axis=axis).mean(axis=axis)
+    return slice(cut, count - cut)
 
 
 # -- intervals -------------------------------------------------------------------------------------
@@ -98,15 +119,30 @@ def interval(
     in Agarwal et al. 2021.
     """
     values = _finite("scores", scores, dimensions=(1, 2))
-    values = values.reshape(len(values), -1)
-    runs, tasks = values.shape
-    columns = np.arange(tasks)
+    return _estimates(values.reshape(1, len(values), -1), statistic, level, resamples, seed).of(0)
 
-    def replicate(rows: NDArray[np.int64]) -> Any:
-        return statistic(values[rows, columns].reshape(len(rows), -1), axis=-1)
 
-    replicates = _bootstrap(replicate, (runs, tasks), resamples, seed)
-    return _expanded_percentile(float(statistic(values.ravel(), axis=-1)), replicates, runs, tasks, level)
+def intervals(
+    scores: ArrayLike, statistic: Statistic = iqm, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimates:
+    """`interval` of each of A arms, scores (A, N), without tasks: the same numbers, drawn once for all."""
+    values = _finite("scores", scores, dimensions=(2,))
+    return _estimates(values[:, :, None], statistic, level, resamples, seed)
+
+
+def _estimates(values: FloatArray, statistic: Statistic, level: float, resamples: int, seed: int) -> Estimates:
+    """Of values (A, N, T)."""
+    arms, runs, tasks = values.shape
+    replicates = _replicates(values, statistic, resamples, seed)
+    value = np.array([statistic(arm, axis=-1) for arm in values.reshape(arms, -1)], np.float64)
+    return Estimates(value, *expanded_percentile(replicates, runs, tasks, level))
+
+
+def _replicates(values: FloatArray, statistic: Statistic, resamples: int, seed: int) -> FloatArray:
+    """(A, resamples) of the statistic of values (A, N, T)."""
+    if statistic is iqm:
+        return resampled_middle(values, _middle(values[0].size), resamples, seed)
+    return resampled(values, statistic, resamples, seed)
 
 
 def paired_interval(
@@ -129,39 +165,30 @@ def paired_interval(
         raise InputError(f"x, y: must be paired, one value per seed in each, got {len(first)} and {len(second)}")
 
     def replicate(seeds: NDArray[np.int64]) -> Any:
-        return statistic(first[seeds], second[seeds], axis=-1)
+        return reduced(statistic, first.take(seeds), second.take(seeds))
 
-    replicates = _bootstrap(replicate, (len(first),), resamples, seed)
-    return _expanded_percentile(float(statistic(first, second, axis=-1)), replicates, len(first), 1, level)
-
-
-def _bootstrap(
-    replicate: Callable[[NDArray[np.int64]], Any], shape: tuple[int, ...], resamples: int, seed: int
-) -> FloatArray:
-    """(resamples,) of replicate(rows), rows (block, *shape) drawn with replacement from range(shape[0])."""
-    check_count("resamples", resamples)
-    random = generator(seed, Role.BOOTSTRAP)
-    block = max(1, BLOCK // prod(shape))
-    parts = []
-    for done in range(0, resamples, block):
-        rows = random.integers(shape[0], size=(min(block, resamples - done), *shape))
-        parts.append(np.asarray(replicate(rows), np.float64))
-        if parts[-1].shape != rows.shape[:1]:
-            raise InputError(f"statistic: must reduce the axis it is given, {rows.shape[:1]}, got {parts[-1].shape}")
-    return np.concatenate(parts)
+    replicates = bootstrap(replicate, (len(first),), resamples, seed)
+    low, high = expanded_percentile(replicates, len(first), 1, level)
+    return Estimate(float(statistic(first, second, axis=-1)), float(low), float(high))
 
 
-def _expanded_percentile(value: float, replicates: FloatArray, runs: int, tasks: int, level: float) -> Estimate:
-    """Ends of the interval; the equation is in the docstring of `interval`."""
-    check_number("level", level, 0.0, 1.0, open_low=True, open_high=True)
-    if runs == 1:  # zero degrees of freedom
-        return Estimate(value, np.nan, np.nan)
-    t = stdtrit(tasks * (runs - 1), (1.0 + level) / 2.0)
-    tail = ndtr(-np.sqrt(runs / (runs - 1)) * t)
-    # Order statistics, not interpolated: a ratio's replicates may be infinite.
-    ordered = np.sort(replicates)
-    outside = max(int(tail * (len(ordered) + 1)) - 1, 0)
-    return Estimate(value, float(ordered[outside]), float(ordered[-1 - outside]))
+def arms_with_gains(
+    arms: ArrayLike, base: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[Estimates, Estimates]:
+    """IQM of each arm, and its gain over the base, iqm(arm) - iqm(base), both with intervals.
+
+    arms: (A, N), base: (N,), on the same N seeds. The numbers are those of `interval` and of `paired_interval`, from
+    one set of resamples: seeds are drawn, each with the runs of all arms and of the base.
+    """
+    values, own = _finite("arms", arms, dimensions=(2,)), _finite("base", base)
+    if values.shape[1] != len(own):
+        got = f"{values.shape[1]} and {len(own)}"
+        raise InputError(f"arms, base: must be paired, one value per seed in each, got {got}")
+    replicates = _replicates(np.vstack([values, own])[:, :, None], iqm, resamples, seed)
+    value = iqm(values, axis=-1)
+    mean = Estimates(value, *expanded_percentile(replicates[:-1], len(own), 1, level))
+    gain = Estimates(value - iqm(own), *expanded_percentile(replicates[:-1] - replicates[-1], len(own), 1, level))
+    return mean, gain
 
 
 # -- comparisons -----------------------------------------------------------------------------------
@@ -195,21 +222,12 @@ def sign_flip_test(differences: ArrayLike, resamples: int = 10_000, seed: int = 
     Beyond that `resamples` random patterns, p = (1 + count) / (1 + resamples).
     Source: Fisher 1935, "The design of experiments", section 21; Phipson and Smyth 2010 (the 1 + ).
     """
-    d = _finite("differences", differences)
-    check_count("resamples", resamples)
-    random = generator(seed, Role.SIGN_FLIP)
-    observed = abs(d.sum()) - 1e-12 * np.abs(d).sum()  # patterns that tie up to rounding count
-    if len(d) <= EXACT_UP_TO:
-        sums = d[:1]  # the other sign of the first mirrors every pattern
-        for difference in d[1:]:
-            sums = np.concatenate([sums - difference, sums + difference])
-        return float(np.mean(np.abs(sums) >= observed))
-    count = 0
-    block = max(1, BLOCK // len(d))
-    for done in range(0, resamples, block):
-        signs = 2.0 * random.integers(2, size=(min(block, resamples - done), len(d)), dtype=np.int8) - 1.0
-        count += int(np.count_nonzero(np.abs(signs @ d) >= observed))
-    return (1 + count) / (1 + resamples)
+    return float(sign_flips(_finite("differences", differences)[None], resamples, seed)[0])
+
+
+def sign_flip_tests(differences: ArrayLike, resamples: int = 10_000, seed: int = 0) -> FloatArray:
+    """(A,) p of `sign_flip_test` for each of A arms, differences (A, N): the same numbers, drawn once for all."""
+    return sign_flips(_finite("differences", differences, dimensions=(2,)), resamples, seed)
 
 
 def holm(p: ArrayLike) -> FloatArray:
@@ -349,32 +367,66 @@ def speedup(
     count = len(slow[0])
     if len(fast[0]) != count:
         raise InputError(f"base, other: must be paired, one run per seed in each, got {count} and {len(fast[0])}")
+    return _speedups(slow, [fast], horizon, level, resamples, seed).of(0)
 
-    def ratio(weights: NDArray[np.int64]) -> Any:
+
+def speedups(
+    base: Crossing, others: Crossing, horizon: float, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimates:
+    """`speedup` of each of A arms over a base: others with time and reached (A, N); the numbers are the same."""
+    check_number("horizon", horizon, 0.0, open_low=True)
+    slow = _crossings("base", base)
+    times, reached = _pair("others", others)
+    arms, booleans = _finite("others", times, dimensions=(2,)), as_array("others", reached, "booleans, one per time")
+    if booleans.shape != arms.shape or arms.shape[1] != len(slow[0]):
+        got = f"{len(slow[0])} runs, times {arms.shape} and reached {booleans.shape}"
+        raise InputError(f"base, others: must be paired, one run per seed in each, got {got}")
+    fast = [_runs(*arm) for arm in zip(arms, booleans, strict=True)]
+    return _speedups(slow, fast, horizon, level, resamples, seed)
+
+
+def _speedups(slow: Runs, fast: Sequence[Runs], horizon: float, level: float, resamples: int, seed: int) -> Estimates:
+    count = len(slow[0])
+
+    def ratios(weights: FloatArray) -> Any:
+        mean = _area(*_survival(*slow, weights), horizon)
         with np.errstate(divide="ignore", invalid="ignore"):  # no time: inf or NaN, as documented
-            return _area(*_survival(*slow, weights), horizon) / _area(*_survival(*fast, weights), horizon)
+            return np.stack([mean / _area(*_survival(*runs, weights), horizon) for runs in fast])
 
     def replicate(seeds: NDArray[np.int64]) -> Any:
         cells = seeds * len(seeds) + np.arange(len(seeds))[:, None]
-        return ratio(np.bincount(cells.ravel(), minlength=seeds.size).reshape(count, -1))
+        return ratios(np.bincount(cells.ravel(), minlength=seeds.size).reshape(count, -1).astype(np.float64))
 
-    replicates = _bootstrap(replicate, (count,), resamples, seed)
-    return _expanded_percentile(float(ratio(np.ones(count, np.int64))), replicates, count, 1, level)
+    replicates = bootstrap(replicate, (count,), resamples, seed)
+    return Estimates(ratios(np.ones(count)), *expanded_percentile(replicates, count, 1, level))
 
 
 def _survival(
-    times: FloatArray, reached: BoolArray, weights: NDArray[np.int64] | None = None
+    times: FloatArray, reached: BoolArray, weights: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """Sorted times (N,) and S just after each (N, ...), run i taken weights[i, ...] times.
+    """Sorted times (N,) and S just after each (N, ...), run i taken weights[i, ...] times, whole numbers.
 
     Bootstrap counts as weights: one sort serves all resamples. Run by run, tied crossings multiply to
     1 - d / n.
     """
     order = np.lexsort((~reached, times))  # at equal times crossings come before censored runs
-    w = np.ones(len(times), np.int64) if weights is None else weights[order]
-    under_way = np.cumsum(w[::-1], axis=0)[::-1]
-    crossed = (w.T * reached[order]).T
-    return times[order], np.cumprod(1.0 - crossed / np.maximum(under_way, 1), axis=0, dtype=np.float64)
+    crossed = np.ones(len(times)) if weights is None else weights.take(order, axis=0)
+    under_way = crossed.copy()
+    _accumulate(np.add, under_way[::-1])
+    np.maximum(under_way, 1.0, out=under_way)
+    crossed[~reached[order]] = 0.0
+    survival = np.subtract(1.0, np.divide(crossed, under_way, out=crossed), out=crossed)
+    _accumulate(np.multiply, survival)
+    return times[order], survival
+
+
+def _accumulate(operate: np.ufunc, rows: FloatArray) -> None:
+    """operate.accumulate(rows, axis=0), in place: of long rows one row at a time, which the processor does faster."""
+    if rows.ndim == 1 or len(rows) > rows.shape[1]:
+        operate.accumulate(rows, axis=0, out=rows)
+        return
+    for above, row in pairwise(rows):
+        operate(above, row, out=row)
 
 
 def _area(t: FloatArray, survival: FloatArray, horizon: float) -> Any:
@@ -411,7 +463,7 @@ def _steps(value: ArrayLike) -> FloatArray:
     return grid
 
 
-def _runs(times: ArrayLike, reached: ArrayLike) -> tuple[FloatArray, BoolArray]:
+def _runs(times: ArrayLike, reached: ArrayLike) -> Runs:
     """Times (N,) >= 0 and reached (N,) bool, checked."""
     t, r = _finite("times", times), as_array("reached", reached, "booleans, one per time")
     if (t < 0).any():
@@ -421,8 +473,13 @@ def _runs(times: ArrayLike, reached: ArrayLike) -> tuple[FloatArray, BoolArray]:
     return t, r
 
 
-def _crossings(field: str, value: Any) -> tuple[FloatArray, BoolArray]:
+def _crossings(field: str, value: Any) -> Runs:
     """The runs of a Crossing, checked."""
+    return _runs(*_pair(field, value))
+
+
+def _pair(field: str, value: Any) -> tuple[Any, Any]:
+    """The two parts of a Crossing."""
     if not isinstance(value, tuple) or len(value) != 2:
         raise InputError(f"{field}: must be a Crossing, times and whether they were reached, got {shown(value)}")
-    return _runs(*value)
+    return value

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis import stats
+from workbench.analysis.estimates import Question, estimates, sign_patterns
 from workbench.analysis.frame import (
     ARM,
     BLOCK,
@@ -18,6 +19,7 @@ from workbench.analysis.frame import (
     described,
     ordered_curves,
     ordered_runs,
+    rows_by,
 )
 from workbench.errors import InputError, check_count, check_number, check_text, shown
 from workbench.registry import BASELINE
@@ -148,7 +150,8 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8, baseline: str | Non
     check_numbers(curves, "curves", [name for name in measured if name in curves])
     keys, is_base = described(curves), baseline_rows(curves, baseline)
     rows = []
-    for _, block in curves.groupby(BLOCK, sort=False, observed=True):
+    for here in rows_by(curves, BLOCK):
+        block = curves.iloc[here[0] : here[-1] + 1]
         steps = np.sort(block["step"].unique())
         if len(steps) < 2:
             raise InputError(f"curves: must have at least 2 steps of each run, got only {steps[0]}")
@@ -156,33 +159,34 @@ def runs_table(curves: pd.DataFrame, threshold: float = 0.8, baseline: str | Non
         gain = base.iloc[-1] - base.iloc[0] if len(base) else 0.0
         level = base.iloc[0] + threshold * gain if gain > 1e-9 else np.nan
         width = len(steps)
-        for _, arm in block.groupby("controller", sort=False, observed=True):
-            success = _series(arm, "success", width)
-            if np.isfinite(level):
-                time, reached = stats.steps_to_threshold(steps, success, level)
-            else:
-                time, reached = np.full(len(success), np.nan), np.zeros(len(success), bool)
-            spent = zip(time, _series(arm, "rollouts", width), strict=True)
-            silent = _series(arm, "silent_share", width)[:, 1:]
-            rows.append(
-                arm.iloc[::width][[*keys, "seed"]].assign(
-                    threshold=level,
-                    steps_to_threshold=time,
-                    reached=reached,
-                    rollouts_to_threshold=[np.interp(t, steps, row) for t, row in spent],
-                    auc=stats.area(steps, success),
-                    final=success[:, -1],
-                    silent_share=_mean_over(np.diff(steps), silent),  # the last record may be short
-                    coverage=_series(arm, "coverage", width)[:, -1],
-                    **{name: _series(arm, name, width)[:, -1] for name in COSTS if name in arm},
-                )
+        success = _series(block, "success", width)
+        if np.isfinite(level):
+            time, reached = stats.steps_to_threshold(steps, success, level)
+        else:
+            time, reached = np.full(len(success), np.nan), np.zeros(len(success), bool)
+        spent = zip(time, _series(block, "rollouts", width), strict=True)
+        runs = block.iloc[::width][[*keys, "seed"]]
+        silent = _series(block, "silent_share", width)[:, 1:]
+        weights = np.diff(steps)  # the last record may be short
+        rows.append(
+            runs.assign(
+                threshold=level,
+                steps_to_threshold=time,
+                reached=reached,
+                rollouts_to_threshold=[np.interp(t, steps, row) for t, row in spent],
+                auc=stats.area(steps, success),
+                final=success[:, -1],
+                silent_share=np.concatenate([_mean_over(weights, silent[arm]) for arm in rows_by(runs, ARM)]),
+                coverage=_series(block, "coverage", width)[:, -1],
+                **{name: _series(block, name, width)[:, -1] for name in COSTS if name in block},
             )
+        )
     return pd.concat(rows, ignore_index=True)
 
 
-def _series(arm: pd.DataFrame, name: str, width: int) -> Any:
-    """(N, E) of an arm's rows, sorted by seed, then step; NaN where it was not recorded."""
-    values = arm[name].to_numpy() if name in arm else np.full(len(arm), np.nan)
+def _series(block: pd.DataFrame, name: str, width: int) -> Any:
+    """(R, E) of a block's rows, sorted by run, then step; NaN where it was not recorded."""
+    values = block[name].to_numpy() if name in block else np.full(len(block), np.nan)
     return values.reshape(-1, width)
 
 
@@ -214,18 +218,24 @@ def summary_table(
     runs = ordered_runs(runs, [*MEASURED, "rule"])
     check_number("level", level, 0, 1, open_low=True, open_high=True)
     keys, is_base = described(runs), baseline_rows(runs, baseline)
-    comparisons = len(runs.groupby(ARM, observed=True)) - len(runs.groupby(BLOCK, observed=True))
-    rows = []
-    for _, block in runs.groupby(BLOCK, sort=False, observed=True):
-        base = block[is_base[block.index]]
-        for _, arm in block.groupby("controller", sort=False, observed=True):
-            row = _arm_row(arm, base, horizon, level, comparisons)
-            rows.append({key: arm[key].iloc[0] for key in keys} | row)
-    table = pd.DataFrame(rows)
+    costs = [name for name in COSTS if name in runs]
+    numbers = [name for name in (*MEASURED, *costs) if name != "reached"]
+    check_numbers(runs, "runs", numbers)
+    columns = {name: runs[name].to_numpy(np.float64, na_value=np.nan) for name in numbers}
+    columns |= {"seed": runs["seed"].to_numpy(), "reached": runs["reached"].astype(bool).to_numpy()}
+    arms, blocks = rows_by(runs, ARM), rows_by(runs, BLOCK)
+    ask = Question(horizon, level, comparisons=len(arms) - len(blocks))
+    parts = []
+    for block in blocks:
+        here = [arm for arm in arms if block[0] <= arm[0] <= block[-1]]
+        parts.append(pd.DataFrame(estimates(columns, here, block[is_base[block]], ask, costs)))
+    first = [arm[0] for arm in arms]
+    described_by = pd.DataFrame({key: list(runs[key].iloc[first]) for key in keys})
+    table = pd.concat([described_by, pd.concat(parts, ignore_index=True)], axis=1)
     table["p_holm"] = stats.holm(table["p"].to_numpy())
     gain, pairs = table.pop("mean_gain").to_numpy(), table.pop("pairs").to_numpy()
     equal, sure = table.pop("equal").to_numpy(bool), (table["p_holm"] <= 1 - level).to_numpy()
-    enough = np.array([enough_seeds(seeds, comparisons, level) for seeds in pairs])
+    enough = np.array([enough_seeds(seeds, ask.comparisons, level) for seeds in pairs])
     if baseline is None:
         return table.assign(verdict="no baseline")
     names = set(runs.loc[is_base, ARM].itertuples(index=False, name=None))
@@ -242,58 +252,6 @@ def summary_table(
 def enough_seeds(seeds: int, comparisons: int, level: float = 0.95) -> bool:
     """Whether a sign-flip test on so many seeds can be significant at all after Holm over so many comparisons."""
     return check_count("seeds", seeds, 0) >= stats.seeds_needed(comparisons, level)
-
-
-def _sign_flip(differences: Any, comparisons: int) -> float:
-    """Sign-flip p with enough resamples to survive Holm over so many comparisons; NaN without a pair."""
-    if not len(differences):
-        return np.nan
-    return stats.sign_flip_test(differences, resamples=max(10_000, 100 * comparisons))
-
-
-def _arm_row(
-    arm: pd.DataFrame, base: pd.DataFrame, horizon: int, level: float, comparisons: int
-) -> dict[str, Any]:
-    """Estimates of one arm, and against its baseline on the seeds of both; rows in order of seeds.
-
-    mean_gain, pairs, equal: mean paired difference in area, over how many seeds, and whether it is 0 on each.
-    """
-    base = base[base["seed"].isin(arm["seed"])]
-    paired = arm[arm["seed"].isin(base["seed"])]
-    compared = len(base) > 0 and arm["controller"].iloc[0] != base["controller"].iloc[0]
-    row: dict[str, Any] = {"seeds": len(arm), "threshold": arm["threshold"].iloc[0]}
-    none = stats.Estimate(np.nan, np.nan, np.nan)
-    steps = speedup = none
-    if np.isfinite(row["threshold"]):
-        steps = stats.interval(arm["steps_to_threshold"].to_numpy(), np.mean, level)
-        if compared:
-            speedup = stats.speedup(_crossing(base), _crossing(paired), horizon, level)
-    row |= _named("steps", steps) | {"censored": int((~arm["reached"].astype(bool)).sum())}
-    row["rollouts"] = arm["rollouts_to_threshold"].mean()
-    row["rollouts_saved"] = base["rollouts_to_threshold"].mean() - paired["rollouts_to_threshold"].mean()
-    row |= _named("speedup", speedup)
-    auc, base_auc = paired["auc"].to_numpy(), base["auc"].to_numpy()
-    row |= _named("auc", stats.interval(arm["auc"].to_numpy(), level=level))
-    row |= _named("auc_gain", stats.paired_interval(auc, base_auc, _iqm_difference, level) if compared else none)
-    row["p"] = _sign_flip(auc - base_auc, comparisons) if compared else np.nan
-    row["improvement"] = stats.probability_of_improvement(auc, base_auc) if compared else np.nan
-    row |= _named("final", stats.interval(arm["final"].to_numpy(), level=level))
-    row["silent_share"], row["coverage"] = arm["silent_share"].mean(), arm["coverage"].mean()
-    row |= {f"mean_{name}": arm[name].mean() for name in COSTS if name in arm}
-    gain = auc - base_auc if compared else np.full(1, np.nan)
-    return row | {"mean_gain": gain.mean(), "pairs": len(base), "equal": bool((gain == 0).all())}
-
-
-def _iqm_difference(x: Any, y: Any, axis: int) -> Any:
-    return stats.iqm(x, axis) - stats.iqm(y, axis)
-
-
-def _crossing(runs: pd.DataFrame) -> stats.Crossing:
-    return stats.Crossing(runs["steps_to_threshold"].to_numpy(), runs["reached"].to_numpy(bool))
-
-
-def _named(name: str, estimate: stats.Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | None = BASELINE) -> pd.DataFrame:
@@ -325,7 +283,8 @@ def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | No
             gain = other[both].to_numpy() - own[both].to_numpy()
             enough, equal = enough_seeds(len(gain), comparisons), bool(len(gain)) and bool((gain == 0).all())
             mean = gain.mean() if len(gain) else np.nan
-            rows.append((pool, learner, best, rival, mean, _sign_flip(gain, comparisons), enough, equal))
+            p = stats.sign_flip_test(gain, sign_patterns(comparisons)) if len(gain) else np.nan
+            rows.append((pool, learner, best, rival, mean, p, enough, equal))
     columns = ["pool", "learner", "controller", "rival", "auc_gain", "p", "enough", "equal"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=stats.holm(table["p"].to_numpy(np.float64)))
