@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--collect", action="store_true", help="make the tables of what shards computed; compute nothing")
     add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
+    p.add_argument("--full", action="store_true", help="print every arm, also of more than 11 on a pool and learner")
     p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
     return p
 

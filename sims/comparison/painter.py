@@ -26,6 +26,7 @@ FIGURES = {  # name of the file: function of `workbench.figures`
 MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
 MOST_CURVES = 12  # in one panel
 MOST_ROWS = 160  # arms in one forest
+MOST_PANELS_ALONE = 4  # that one process draws as soon as two do
 
 
 class Picture(NamedTuple):
@@ -128,15 +129,24 @@ class Painter:
         with self.pipe, self.process:  # closes its input, upon which it exits, and waits
             pass
 
-    def paint(self, pictures: list[Picture], out: Path) -> list[str]:
-        """Draw these into the folder, remove other figures of an earlier study, and return the names of the files.
+    def start(self, pictures: list[Picture], out: Path) -> None:
+        """Begin to draw these into the folder; `finish` waits, and says what went wrong."""
+        self.pictures, self.out = pictures, out
+        # loading matplotlib here takes as long as some panels; the first figure takes as long as the others
+        panels = pictures[0].arguments[0][["pool", "learner"]].drop_duplicates()
+        self.own = pictures[:1] if len(panels) > MOST_PANELS_ALONE else []
+        with suppress(OSError):  # it died: there will be no answer either
+            self.pipe.send((pictures[len(self.own) :], out))
+
+    def finish(self) -> list[str]:
+        """Draw what is left, remove other figures of an earlier study, and return the names of the files.
 
         A figure with too much in it to be read is left out with a line on stderr; its tables are complete.
         Raises WorkerError if the other process died, and the error of a figure that failed.
         """
+        results = [attempt(self.own, self.out)] if self.own else []
         try:
-            self.pipe.send((pictures[1:], out))
-            results = [attempt(pictures[:1], out), self.pipe.recv()]  # the first takes as long as the others
+            results.append(self.pipe.recv())
         except (EOFError, OSError):
             from workbench.errors import WorkerError
 
@@ -147,10 +157,10 @@ class Painter:
         unreadable = {name: reason for reasons, _ in results for name, reason in reasons.items()}
         for name, reason in unreadable.items():
             print(f"{name} is not drawn: {reason}", file=sys.stderr)
-        drawn = [picture.name for picture in pictures if picture.name not in unreadable]
+        drawn = [picture.name for picture in self.pictures if picture.name not in unreadable]
         for name in FIGURES.keys() - set(drawn):
             for suffix in (".pdf", ".png"):
-                (out / name).with_suffix(suffix).unlink(missing_ok=True)
+                (self.out / name).with_suffix(suffix).unlink(missing_ok=True)
         return [f"{name}.{{pdf,png}}" for name in drawn]
 
 

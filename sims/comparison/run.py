@@ -56,9 +56,10 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
             with progress_bar(len(study.cells), "sweep", "run") as bar:
                 curves = study.compute(store, jobs, bar.at, bar.line, executor)
         result = Result(study, curves, threshold)
+        painter.start(choose(result.curves, result.summary, heat, focus), out)  # it draws while tables are written
         saved = result.save(out)
-        written = painter.paint(choose(result.curves, result.summary, heat, focus), out)
-    print(result.report(focus))
+        written = painter.finish()
+    print(result.report(focus, options.full, f"{out / 'summary.csv'}; --full prints it"))
     print(f"\n{out}: {' '.join([*saved, *written])}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as sp
+from scipy.special import ndtri
 
 from workbench.analysis.frame import BLOCK, baseline_rows, check_numbers, ordered_runs
 from workbench.errors import InputError, as_numbers, check_count, check_number, check_text
@@ -15,6 +15,8 @@ from workbench.registry import BASELINE
 from workbench.streams import Role, generator
 
 RESAMPLES = 1000
+MOST_ARMS = 11  # controllers that are printed one by one; of more
+ENDS = [0, 1, 2, 3, 4, -1]  # these places
 OVERALL = "all learners"
 Floats = NDArray[np.float64]
 
@@ -89,7 +91,7 @@ def _rows(learner: str, controllers: list[str], gains: Floats, means: Floats, le
         np.percentile(scores.mean(axis=0), ends, axis=0) for scores in drawn
     )
     order = np.lexsort((np.arange(len(controllers)), ranks.mean(axis=0)))
-    places = sp.rankdata(np.round(ranks.mean(axis=0), 9), method="min")
+    places = pd.Series(np.round(ranks.mean(axis=0), 9)).rank(method="min")
     rows = []
     for i, c in enumerate(order):
         after = order[i + 1] if i + 1 < len(order) else None
@@ -129,7 +131,8 @@ def _means(gains: Floats, draws: Floats) -> Floats:
 
 def _ranks_and_regrets(means: Floats) -> tuple[Floats, Floats]:
     """Ranks and regrets among the last axis."""
-    return sp.rankdata(-means, axis=-1), means.max(axis=-1, keepdims=True) - means
+    ranks = pd.DataFrame(-means.reshape(-1, means.shape[-1])).rank(axis=1)
+    return ranks.to_numpy().reshape(means.shape), means.max(axis=-1, keepdims=True) - means
 
 
 def seeds_to_separate(gains: Floats, one: int, other: int, level: float = 0.95) -> float:
@@ -150,14 +153,20 @@ def seeds_to_separate(gains: Floats, one: int, other: int, level: float = 0.95) 
         return np.nan
     if apart.mean() == 0:
         return np.inf
-    z = sp.norm.ppf(0.5 + level / 2) + sp.norm.ppf(0.8)
+    z = ndtri(0.5 + level / 2) + ndtri(0.8)
     return float(max(3, np.ceil((z * apart.std(ddof=1) / apart.mean()) ** 2)))
 
 
-def ranking_lines(table: pd.DataFrame) -> list[str]:
-    """The ranking over learners as text, with each learner's best; equals are printed as equals."""
+def ranking_lines(table: pd.DataFrame, full: bool = True) -> list[str]:
+    """The ranking over learners as text, with each learner's best; equals are printed as equals.
+
+    full: False prints of more than 11 controllers the first and the last only.
+    """
     overall = table[table["learner"] == OVERALL]
     shared = overall["place"].duplicated(keep=False)
+    left_out = 0 if full or len(overall) <= MOST_ARMS else len(overall) - len(ENDS)
+    if left_out:
+        overall, shared = overall.iloc[ENDS], shared.iloc[ENDS]
     shown = pd.DataFrame(
         {
             "place": [f"{place}{'=' if tie else ''}" for place, tie in zip(overall["place"], shared, strict=True)],
@@ -171,7 +180,9 @@ def ranking_lines(table: pd.DataFrame) -> list[str]:
     )
     lines = ["Ranking over learners and pools, by area under the curve:"]
     lines += [f"  {line}" for line in shown.to_string(index=False).splitlines()]
-    others = table["controller"].nunique() - len(overall)
+    if left_out:
+        lines.insert(-1, f"  ... {left_out} more")
+    others = table["controller"].nunique() - len(overall) - left_out
     if others:
         lines.append(f"{others} more ran with some learners only and are ranked with those.")
     lines.append("Best three by learner:")

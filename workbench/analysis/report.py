@@ -8,15 +8,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.digest import effect_lines, is_long, level_lines, named, telling
 from workbench.analysis.frame import ARM, BLOCK, check_numbers, check_table, ordered_runs
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
-from workbench.errors import InputError, check_count, shown
+from workbench.errors import InputError, check_count, check_flag, check_text, shown
 
 SMALL_SPEEDUP = 1.1  # below this a real run's seed noise would hide the gain
 
 
-def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str | None = None) -> str:
+def report(
+    runs: pd.DataFrame,
+    summary: pd.DataFrame,
+    horizon: int,
+    focus: str | None = None,
+    full: bool = False,
+    whole: str = "summary.csv; full=True prints it",
+) -> str:
     """The summary as text for a person: a block per pool and learner, where a rule does not win, and what runs cost.
+
+    With more than 11 arms on some pool and learner, of each block the baseline, the best and the worst by area, and
+    how many are level with the best; then the effect of each swept setting (`digest.effects_table`) and `whole`, where
+    the whole table lies. full: print every arm all the same.
 
     runs, summary: as `runs_table` and `summary_table` give them. horizon: steps of a run. focus: the rule whose
     defeats are listed, or one of its controllers (a label such as "adarft eta=10"), whose rule's other settings are
@@ -25,6 +37,8 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     """
     lines = []
     check_count("horizon", horizon)
+    check_flag("full", full)
+    check_text("whole", whole)
     runs = ordered_runs(runs, ["auc"])
     summary = check_table(summary, "summary", [*ARM, "verdict", "threshold", "seeds", *COLUMNS], one_row_per=ARM)
     numbers = [*COLUMNS, "threshold", "seeds"]
@@ -37,7 +51,10 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     timed = baseline is not None or bool(np.isfinite(summary["threshold"]).any())
     if focus is not None:
         focus_rule(runs, focus)
-    width = max(10, summary["controller"].str.len().max())
+    brief = is_long(summary) and not full
+    printed = summary if not brief else telling(summary)
+    level = level_lines(runs, summary) if brief else dict[tuple[Any, ...], list[str]]()
+    width = max(10, printed["controller"].str.len().max())
     heads = {name: column.head for name, column in COLUMNS.items()}
     head = (
         f"{'':2}{'controller':<{width}}  "
@@ -46,7 +63,7 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
         + f"{heads['auc']:>5}  {heads['final']:>5}  {heads['silent_share']:>6}  "
         f"{heads['coverage']:>7}"
     ) + (f"  against {baseline}" if baseline else "")
-    for (pool, learner), block in summary.groupby(BLOCK, sort=False, observed=True):
+    for (pool, learner), block in printed.groupby(BLOCK, sort=False, observed=True):
         threshold = block["threshold"].iloc[0]
         reason = f"{baseline} gains nothing" if baseline else "no baseline"
         goal = f"threshold: success {threshold:.3f}" if np.isfinite(threshold) else f"no threshold: {reason}"
@@ -61,10 +78,14 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
                 f"{_number(row['silent_share'], '.0%'):>6}  {_number(row['coverage'], '.0%'):>7}"
                 + (f"  {_verdict(row)}" if baseline else "")
             )
+        lines += level.get((pool, learner), [])
+    if brief:
+        lines += ["", *effect_lines(runs)]
+        lines += [f"Of {len(summary)} arms, {len(printed)} are shown. The whole table: {whole}."]
     if baseline and (summary["verdict"] != "baseline").any():
-        lines += ["", *not_won_lines(runs, summary, focus)]
+        lines += ["", *not_won_lines(runs, summary, focus, brief)]
     if "mean_label_rollouts" in summary:
-        lines += ["", *cost_lines(summary)]
+        lines += ["", *cost_lines(summary, None if not brief else list(printed["controller"]))]
     lines += [
         "",
         *([f"steps: mean; runs that never reached the threshold count as {horizon} (censored: how many). "
@@ -82,13 +103,16 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame, horizon: int, focus: str |
     return "\n".join(lines)
 
 
-def cost_lines(summary: pd.DataFrame) -> list[str]:
-    """What each controller spends in a run, and what it saves, on each pool; means over its learners."""
+def cost_lines(summary: pd.DataFrame, only: Sequence[str] | None = None) -> list[str]:
+    """What each controller spends in a run, and what it saves, on each pool; means over its learners.
+
+    only: the controllers that are printed, None for all.
+    """
     lines = []
     baseline = baseline_name(summary) or "the baseline"
     for pool, block in costs_table(summary).groupby("pool", sort=False, observed=True):
         rows = []
-        for row in rows_of(block):
+        for row in rows_of(block if only is None else block[block["controller"].isin(only)]):
             heads = {name: column.head for name, column in COST_COLUMNS.items() if column.head}
             shown = {head: _number(row[name], ",.1f" if name == "repaid" else ",.0f") for name, head in heads.items()}
             if np.isnan(row["mean_label_rollouts"]):
@@ -120,8 +144,14 @@ def focus_rule(runs: pd.DataFrame, focus: str) -> str:
     return str(of[0])
 
 
-def not_won_lines(runs: pd.DataFrame, summary: pd.DataFrame, focus: str | None = None) -> list[str]:
-    """A line for each pool and learner in which some rule does as well as `focus`, or the baseline nearly so."""
+def not_won_lines(
+    runs: pd.DataFrame, summary: pd.DataFrame, focus: str | None = None, brief: bool = False
+) -> list[str]:
+    """A line for each pool and learner in which some rule does as well as `focus`, or the baseline nearly so.
+
+    brief: of many rivals name the first only.
+    """
+    joined = named if brief else ", ".join
     baseline = baseline_name(summary)
     base = summary.loc[summary["verdict"] == "baseline", "controller"].iloc[0]
     rule = leading_rule(runs, base) if focus is None else focus_rule(runs, focus)
@@ -144,15 +174,15 @@ def not_won_lines(runs: pd.DataFrame, summary: pd.DataFrame, focus: str | None =
         decided = (equal | block["enough"]).sum()
         parts = []
         if len(above):
-            named = (f"{row['rival']} (+{row['auc_gain']:.2g})" for row in rows_of(above))
-            parts.append(f"beaten by {', '.join(named)}")
+            by = [f"{row['rival']} (+{row['auc_gain']:.2g})" for row in rows_of(above)]
+            parts.append(f"beaten by {joined(by)}")
         for what, some in (("equal to", block[equal]), ("level with", level)):
             if len(some):
-                parts.append(f"{what} {'every rule' if len(some) == decided else ', '.join(some['rival'])}")
+                parts.append(f"{what} {'every rule' if len(some) == decided else joined(list(some['rival']))}")
         if not parts and speedups[arm] < SMALL_SPEEDUP:
             parts.append(f"first, but only {speedups[arm]:.2f} times as fast as {baseline}")
         if len(undecided):
-            parts.append(f"too few seeds against {', '.join(undecided['rival'])}")
+            parts.append(f"too few seeds against {joined(list(undecided['rival']))}")
         if parts:
             tried = len(summary.query("pool == @arm[0] and learner == @arm[1] and rule == @rule"))
             best = f" (best of {tried} settings on these very seeds: optimistic)" if tried > 1 else ""

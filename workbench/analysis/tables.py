@@ -269,25 +269,34 @@ def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | No
     check_text("rule", rule)
     if rule not in set(runs["rule"]):
         raise InputError(f"rule: must be among {', '.join(dict.fromkeys(runs['rule']))}, got {shown(rule)}")
-    rows = []
+    rows, gains = [], []
     comparisons = len(runs[runs["rule"] != rule].groupby(ARM, observed=True))
     for (pool, learner), block in runs.groupby(BLOCK, sort=False, observed=True):
-        mine = block[block["rule"] == rule]
-        if mine.empty:
+        mine = block["rule"] == rule
+        if not mine.any():
             continue
-        best = _best_setting(mine)
-        own = mine[mine["controller"] == best].set_index("seed")["auc"]
-        for rival, arm in block[block["rule"] != rule].groupby("controller", sort=False, observed=True):
-            other = arm.set_index("seed")["auc"]
-            both = other.index.intersection(own.index)
-            gain = other[both].to_numpy() - own[both].to_numpy()
-            enough, equal = enough_seeds(len(gain), comparisons), bool(len(gain)) and bool((gain == 0).all())
-            mean = gain.mean() if len(gain) else np.nan
-            p = stats.sign_flip_test(gain, sign_patterns(comparisons)) if len(gain) else np.nan
-            rows.append((pool, learner, best, rival, mean, p, enough, equal))
-    columns = ["pool", "learner", "controller", "rival", "auc_gain", "p", "enough", "equal"]
-    table = pd.DataFrame(rows, columns=columns)
+        best = _best_setting(block[mine])
+        rivals = list(dict.fromkeys(block["controller"][~mine]))
+        areas = block.pivot(index="controller", columns="seed", values="auc")
+        apart = areas.loc[rivals].to_numpy(np.float64) - areas.loc[best].to_numpy(np.float64)
+        gains += [gain[~np.isnan(gain)] for gain in apart]
+        rows += [(pool, learner, best, rival) for rival in rivals]
+    table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival"]).assign(
+        auc_gain=[gain.mean() if len(gain) else np.nan for gain in gains],
+        p=_sign_flips(gains, sign_patterns(comparisons)),
+        enough=[enough_seeds(len(gain), comparisons) for gain in gains],
+        equal=[bool(len(gain)) and bool((gain == 0).all()) for gain in gains],
+    )
     return table.assign(p_holm=stats.holm(table["p"].to_numpy(np.float64)))
+
+
+def _sign_flips(differences: list[Any], patterns: int) -> Any:
+    """p of each, those of as many seeds in one go; NaN for one without a pair."""
+    p, counts = np.full(len(differences), np.nan), np.array([len(one) for one in differences], np.int64)
+    for count in set(counts[counts > 0].tolist()):
+        of = np.flatnonzero(counts == count)
+        p[of] = stats.sign_flip_tests(np.array([differences[one] for one in of]), patterns)
+    return p
 
 
 def _best_setting(runs: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -78,13 +79,21 @@ class Result:
         """A row per learner and controller: how it ranks over the pools."""
         return ranking_table(self.runs)
 
-    def report(self, focus: str | None = None) -> Report:
+    def report(
+        self,
+        focus: str | None = None,
+        full: bool = False,
+        whole: str = "result.summary; result.report(full=True) prints it",
+    ) -> Report:
         """Summary, costs and ranking as text.
 
-        focus: the rule or controller whose defeats are listed, by default the leading rule. Raises InputError for one
-        that did not run.
+        focus: the rule or controller whose defeats are listed, by default the leading rule. full: print every arm,
+        also where there are more than 11 on a pool and learner; otherwise the best, the worst, those level with the
+        best, the effects of swept settings, and `whole`, where the whole table lies.
+        Raises InputError for a focus that did not run.
         """
-        lines = [report(self.runs, self.summary, self.study.steps, focus), "", *ranking_lines(self.ranking)]
+        told = report(self.runs, self.summary, self.study.steps, focus, full, whole)
+        lines = [told, "", *ranking_lines(self.ranking, full)]
         if self.study.budget == "steps" and self.runs["rollouts"].nunique() > 1:
             lines.append('Updates were held equal, rollouts were not: see the costs, or budget="rollouts" '
                          "(--budget rollouts).")  # fmt: skip
@@ -163,10 +172,11 @@ class Result:
         Raises InputError unless it is a folder, StorageError if the disk refuses.
         """
         out = check_folder("folder", folder)
-        files = {"runs.parquet": to_parquet(self.runs), "curves.parquet": to_parquet(self.curves)}
-        for name, table in (("summary", self.summary), ("ranking", self.ranking)):
-            files[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g").encode()
-        files["manifest.json"] = self.manifest().encode()
+        with ThreadPoolExecutor(1) as beside:  # Arrow packs the largest table while Python makes the others
+            curves = beside.submit(to_parquet, self.curves)
+            runs, summary, ranking = to_parquet(self.runs), csv_of(self.summary), csv_of(self.ranking)
+            files = {"runs.parquet": runs, "curves.parquet": curves.result(), "summary.csv": summary,
+                     "ranking.csv": ranking, "manifest.json": self.manifest().encode()}  # fmt: skip
         for name, data in files.items():
             write_whole(out / name, data)
         return list(files)
@@ -204,6 +214,10 @@ class Result:
         from html import escape
 
         return f"<p>Result of a {escape(repr(self.study))}</p>{self.table().to_html(index=False)}"
+
+
+def csv_of(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, float_format="%.6g").encode()
 
 
 def loose_schedules(study: Study) -> list[str]:
