@@ -25,6 +25,8 @@ def nearest(draw: Draw, target: Floats, count: int, ties: str) -> Items:
     O(log I + count) per lane.
     """
     pool = draw.pool
+    target = np.ascontiguousarray(target).view()
+    target.flags.writeable = False  # one kind of array for all rules: the loop is compiled once
     out = np.empty((len(target), count), np.int64)
     taken = np.zeros(2 * pool.longest_run // 64 + 1, np.uint64)
     nearest_items(*pool.index, target, ties == "random", *draw.stream(Role.TIES), taken, out)
@@ -200,5 +202,7 @@ def nearest_items(
                 for tie in range(tied):
                     rest[n] = order[ls + tie] if tie < le - ls else order[rs + tie - (le - ls)]
                     n += 1 - i64((taken[u64(tie) >> u64(6)] >> (u64(tie) & u64(63))) & u64(1))
-                taken[: (tied >> 6) + 1] = u64(0)
-                row[inner:] = rest[:need]
+                for word in range((tied >> 6) + 1):  # a slice set to another compiles seconds of code for its errors
+                    taken[word] = u64(0)
+                for i in range(need):
+                    row[inner + i] = rest[i]
