@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
+from workbench.controllers.ahead import Ahead, check_saved
 from workbench.controllers.gate import Gate, ShortBatch
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Probe, Rule
 from workbench.display import as_html, brief, seeds_told
@@ -75,6 +76,7 @@ class Controller:
         for gate, state in zip(self.gates, self.gate_states, strict=True):
             _check_new_state("gates", gate, state, count)
         self.step = self.turn = 0
+        self.ahead = Ahead(count)  # batches drawn that wait, where `train` has a lag
         self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
         self._answered = False  # whether the batch drawn last has had feedback
         self.batches = np.zeros(count, np.int64)  # drawn per lane, refills included
@@ -113,6 +115,11 @@ class Controller:
     def single(self) -> bool:
         """Whether its arrays have no lane axis: one seed and no `lanes`."""
         return self._single
+
+    @property
+    def updates(self) -> int:
+        """Batches drawn for updates that have begun: refills, and batches that wait in `ahead`, not counted."""
+        return self.step - len(self.ahead)
 
     # ------------------------------------------------------------------------------------------- drawing
 
@@ -305,7 +312,8 @@ class Controller:
     def metrics(self) -> dict[str, Any]:
         """Numbers to log: floats, or (R,) arrays with lanes. Shares are in [0, 1], difficulties in [0, 100].
 
-        step: batches drawn, refills not counted; batches: refills counted; rollouts: rewards seen.
+        step: batches drawn, refills not counted, those that wait ahead counted; batches: refills counted; rollouts:
+        rewards seen.
         mean_reward, silent_share (groups all equal; NaN for one rollout): of the last feedback.
         batch_difficulty_mean, _min, _max; overlap (share of the last batch also in the one before); coverage (share
         of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last; of those that
@@ -373,6 +381,8 @@ class Controller:
             **{name: getattr(self, name) for name in FEEDBACK_COUNTS},
             "seeds": self.seeds.copy(),
             **{name.strip("_"): getattr(self, name).copy() for name in LANE_ARRAYS},
+            "ahead": self.ahead.items.copy(),
+            "ahead_counts": self.ahead.counts.copy(),
         }
         for prefix, state in self._parts():
             own |= {f"{prefix}.{name}": np.array(value) for name, value in state._asdict().items()}
@@ -395,12 +405,13 @@ class Controller:
         """Continue from a `state_dict` of a controller with the same rule, gates, hyper-parameters, pool and seeds.
 
         Raises InputError for any other: it would continue as a run that was never started. A state of an earlier
-        version without "settings" is taken, and its hyper-parameters are not compared.
+        version without "settings" is taken, and its hyper-parameters are not compared; one without "ahead" has none.
         """
         mine = self.state_dict()
         if isinstance(state, Mapping):
-            state = {"settings": mine["settings"], **state}
-        check_state(state, mine, free={"batch", "batch_before"})
+            none = np.empty((self.lanes, 0, 0), np.int64)
+            state = {"settings": mine["settings"], "ahead": none, "ahead_counts": none, **state}
+        check_state(state, mine, free={"batch", "batch_before", "ahead", "ahead_counts"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {str(state[name])[:80]}")
@@ -426,7 +437,9 @@ class Controller:
             check_count(f"state.{name}", int(np.min(state[name])), 0, 2**63 - 1)
         counts = {name: check_count(f"state.{name}", int(state[name]), 0, 2**63 - 1)
                   for name in ("step", "turn", *FEEDBACK_COUNTS)}  # fmt: skip
+        check_saved(state["ahead"], state["ahead_counts"], len(self.pool), counts["step"])
         self.state, self.gate_states = restored[0], restored[1:]
+        self.ahead.restore(state["ahead"], state["ahead_counts"])
         self._answered = bool(state["answered"])
         for name, value in counts.items():
             setattr(self, name, value)
