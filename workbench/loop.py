@@ -323,7 +323,7 @@ def check_pair(controller: Controller, learner: Any) -> None:
 
 
 class Shape(Protocol):
-    """How long a run is and what it spends, as in `sweep.Study`."""
+    """How long a run is, what it spends and when its rule hears of rewards, as in `study.program.Program`."""
 
     @property
     def steps(self) -> int: ...
@@ -335,20 +335,24 @@ class Shape(Protocol):
     def eval_every(self) -> int: ...
     @property
     def budget(self) -> str: ...
+    @property
+    def lag(self) -> int: ...
+    @property
+    def delivery(self) -> str: ...
 
 
 def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
     """All lanes until each has spent the budget; recorded at the same shares of it."""
     shape = run.batch, run.rollouts, run.eval_every
     if run.budget == "steps":
-        return train(controller, learner, run.steps, *shape)
+        return train(controller, learner, run.steps, *shape, lag=run.lag, delivery=run.delivery)
     step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
 
     def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
         spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
         return controller.updates % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
 
-    record = train(controller, learner, LONGEST * run.steps, *shape, until=done)
+    record = train(controller, learner, LONGEST * run.steps, *shape, until=done, lag=run.lag, delivery=run.delivery)
     return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
 
 
