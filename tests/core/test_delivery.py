@@ -21,7 +21,7 @@ QUICK = {name: rule for name, rule in RULES.items() if not rule.fits_model} | {
     "mopps with decay": wb.MoPPS(decay=0.7),
 }
 UNPROBED = {name: rule for name, rule in QUICK.items() if type(rule).probe is wb.Rule.probe}
-pytestmark = pytest.mark.filterwarnings("ignore::workbench.ShortBatch")
+pytestmark = pytest.mark.filterwarnings("ignore::workbench.ShortBatch", "ignore::workbench.StepPerCall")
 
 
 class Seen:

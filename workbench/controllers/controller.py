@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,10 @@ LANE_ARRAYS = (*SPENT, "_active", "_seen", "_batch_difficulty",
                "_batch", "_batch_before", "_mean_reward", "_silent")  # fmt: skip
 
 
+class StepPerCall(UserWarning):
+    """A rule whose step belongs to a call of `observe` gets its feedback group by group."""
+
+
 class Controller:
     """Picks items and sees rewards; the same object steers a simulated learner and a real trainer.
 
@@ -46,6 +50,8 @@ class Controller:
 
     Feedback acts at once: the batch after `observe` uses it. Late, repeated and partial feedback (a host that
     prefetches, retries, drops or answers out of order) is taken as it comes, and each is counted in the metrics.
+    Rules with `per_call` make a whole step at each call of `observe`; where one gets a group per call, it is warned of
+    once (StepPerCall).
     Raises InputError for anything out of its domain.
     """
 
@@ -78,6 +84,8 @@ class Controller:
         self.step = self.turn = 0
         self.ahead = Ahead(count)  # batches drawn that wait, where `train` has a lag
         self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
+        self._warned = False
+        self._lone = 0  # calls of `observe` in a row that had one group of a larger batch
         self._answered = False  # whether the batch drawn last has had feedback
         self.batches = np.zeros(count, np.int64)  # drawn per lane, refills included
         self.rollouts = np.zeros(count, np.int64)  # rewards seen per lane, those of rejected groups and probes included
@@ -216,6 +224,10 @@ class Controller:
         late = not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0
         active = self._everyone if late else self._active  # late: some of it is not from the batch drawn last
         feedback, silent = self._feedback(positions, rewards, counts)
+        if positions.shape[1] < min(2, self._batch.shape[1]):
+            self._note_lone()
+        else:
+            self._lone = 0
         if late:
             self.late_feedback += 1
         else:
@@ -238,6 +250,18 @@ class Controller:
         elif self._admitted.shape != positions.shape:
             self._admitted = read_only(np.ones(positions.shape, bool))
         return self._admitted[0] if self._single else self._admitted
+
+    def _note_lone(self) -> None:
+        """Warn of the second group in a row that comes alone to a rule whose step belongs to a call."""
+        self._lone += 1
+        if self._lone == 2 and self.rule.per_call and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{type(self.rule).__name__}: each call of observe is a whole step of this rule, and groups come one "
+                "by one; give it whole batches, as wb.hosts.Queue does, or a smaller step (AdaRFT has per='item')",
+                StepPerCall,
+                stacklevel=3,
+            )
 
     def _updated(self, feedback: Feedback) -> Any:
         """The rule's state after feedback."""
@@ -272,7 +296,8 @@ class Controller:
         mean, silent = np.empty(self.lanes), np.empty(self.lanes)
         if not kernels.reward_stats(groups, sizes, mean, silent):
             raise_bad_reward(groups, sizes)
-        return Feedback(positions, groups, mean, self.pool, self.seeds, self.step, sizes, probe), silent
+        return Feedback(positions, groups, mean, self.pool, self.seeds, self.step, sizes, probe,
+                        self._batch.shape[1]), silent  # fmt: skip
 
     def _admit(self, feedback: Feedback, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
         admitted = np.repeat(active[:, None], feedback.items.shape[1], axis=1)
@@ -392,13 +417,15 @@ class Controller:
         """Names and states of the rule and of each gate."""
         return [("rule", self.state), *((f"gate{index}", state) for index, state in enumerate(self.gate_states))]
 
-    def _settings(self) -> dict[str, Any]:
-        """The hyper-parameters of the rule and the gates, as JSON holds them."""
+    def _settings(self, default: bool = False) -> dict[str, Any]:
+        """The hyper-parameters of the rule and the gates, as JSON holds them. default: the defaults of those that have
+        one: what a run of an earlier version, which did not have them, was made with."""
         gates = [(f"gate{index}", gate) for index, gate in enumerate(self.gates)]
         parts: list[tuple[str, Any]] = [("rule", self.rule), *gates]
         return {
-            f"{prefix}.{item.name}": _plain(getattr(part, item.name))
+            f"{prefix}.{item.name}": _plain(item.default if default else getattr(part, item.name))
             for prefix, part in parts if is_dataclass(part) for item in fields(part)
+            if not (default and item.default is MISSING)
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -415,7 +442,7 @@ class Controller:
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {str(state[name])[:80]}")
-        given = _read_settings(state["settings"])
+        given = self._settings(default=True) | _read_settings(state["settings"])
         for name, value in self._settings().items():
             if name not in given or given[name] != value:
                 raise InputError(f"state.{name}: must be this controller's, {shown(value)}, got "

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.controllers import Controller, Gate, Rule, ShortBatch
+from workbench.controllers import Controller, Gate, Rule, ShortBatch, StepPerCall
 from workbench.delivery import BATCH
 from workbench.errors import InputError, check_count
 from workbench.learners import Law, SimLearner
@@ -78,6 +78,7 @@ class Program:
         learner = SimLearner(self.law, self.pool, seeds, b=self.b)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)  # the tables count them
+            warnings.simplefilter("ignore", StepPerCall)  # it was asked for
             record = train_within(self, controller, learner)
         columns = record.columns()
         if self.keep is not None:
