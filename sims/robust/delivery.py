@@ -167,7 +167,7 @@ def paint_delivery(study: Delivery, table: pd.DataFrame) -> Figure | None:
     if not rows:
         return None
     limit = max(0.01, float(np.quantile(table["change"].abs(), 0.98)))
-    with page(1.5 + 0.165 * len(rows)) as figure:
+    with page(max(2.8, 1.7 + 0.165 * len(rows))) as figure:
         axes = figure.subplots(1, len(study.learners), sharey=True, squeeze=False)[0]
         for ax, learner in zip(axes, study.learners, strict=True):
             block = table[table["learner"] == learner].set_index(["controller", "delivery", "lag"])
@@ -184,8 +184,8 @@ def paint_delivery(study: Delivery, table: pd.DataFrame) -> Figure | None:
             ax.set_xlabel("lag (batches), by the\nbatch  |  by the group")
             ax.grid(visible=False)
             ax.tick_params(length=0)
-        told = f"change in area (success) against lag 0 by the batch\nmean over {study.draws} draws; × worse than that"
-        figure.colorbar(image, ax=axes, label=told, extend="both", aspect=40)
+        figure.suptitle(f"mean over {study.draws} draws; × worse, beyond the margin, than lag 0 by the batch")
+        figure.colorbar(image, ax=axes, label="change in area\n(success, mean over the run)", extend="both", aspect=40)
     return figure
 
 
