@@ -23,7 +23,7 @@ from sims.robust.drawing import COLORS, page
 from sims.robust.programs import Floats, curves_of
 from workbench.analysis import stats
 from workbench.calibration.candidates import Candidate
-from workbench.controllers import Gate, Rule
+from workbench.controllers import PLR, VCRL, AdaRFT, Gate, Rule
 from workbench.delivery import BATCH, DELIVERIES, GROUP
 from workbench.pool import Pool
 from workbench.registry import BASELINE
@@ -54,11 +54,22 @@ def hears(controller: Candidate) -> bool:
     return type(controller.rule).update is not Rule.update or bool(controller.gates)
 
 
+def counts_items(controller: Candidate) -> bool:
+    """Whether a call per group leaves it as one call of the batch does.
+
+    True of rules that count items, which tests/laws/test_per_call.py finds out, but for AdaRFT(per="item"), which moves
+    alike to first order only, and for PLR and the gate VCRL, which tell ties apart by the order in which groups came.
+    """
+    ordered = any(isinstance(part, (AdaRFT, PLR, VCRL)) for part in (controller.rule, *controller.gates))
+    return not (controller.rule.per_call or ordered)
+
+
 @dataclass(frozen=True)
 class Delivery:
     """learners x controllers x LAGS x DELIVERIES, D draws each; the baseline, uniform, is the first controller.
 
-    A controller that hears nothing runs once: its runs are the same whenever rewards come.
+    A controller that hears nothing runs once: its runs are the same whenever rewards come. One that counts items runs
+    by the batch only: by the group its runs are the same.
     """
 
     pool: Pool
@@ -77,7 +88,9 @@ class Delivery:
         return [one for one in self.controllers if hears(one)]
 
     def deliveries(self, controller: Candidate) -> Iterator[tuple[int, str]]:
-        return product(self.lags, DELIVERIES) if hears(controller) else iter([(0, BATCH)])
+        if not hears(controller):
+            return iter([(0, BATCH)])
+        return product(self.lags, (BATCH,) if counts_items(controller) else DELIVERIES)
 
     def programs(self) -> Iterator[tuple[Key, Program]]:
         """Each with its lanes. A draw has the same parameters and luck whatever the controller, lag and delivery."""
@@ -93,11 +106,15 @@ class Delivery:
 
 
 def run(study: Delivery, folder: Path, jobs: int) -> dict[Key, Floats]:
-    """(D,) area under success over the run, of each program."""
+    """(D,) area under success over the run, of each learner, controller that hears, lag and delivery."""
     keys, programs = zip(*study.programs(), strict=True)
     curves = curves_of(programs, folder, jobs, "delivery")
-    return {key: np.asarray(stats.area(of["step"], of["success"], axis=0))
-            for key, of in zip(keys, curves, strict=True)}  # fmt: skip
+    areas = {key: np.asarray(stats.area(of["step"], of["success"], axis=0))
+             for key, of in zip(keys, curves, strict=True)}  # fmt: skip
+    for learner, one, lag in product(study.learners, study.late, study.lags):
+        if counts_items(one):
+            areas[learner, one.label, lag, GROUP] = areas[learner, one.label, lag, BATCH]
+    return areas
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------
@@ -118,7 +135,10 @@ def judge(low: float, high: float, margin: float) -> str:
 
 
 def delivery_table(study: Delivery, areas: Mapping[Key, Floats], margin: float) -> pd.DataFrame:
-    """A row per learner, controller, lag and delivery: area, gain over uniform, change against lag 0 by the batch."""
+    """A row per learner, controller, lag and delivery: area, gain over uniform, change against lag 0 by the batch.
+
+    ran: whether it ran so; False by the group where that is the run by the batch.
+    """
     rows = []
     by_label = {one.label: one for one in study.controllers}
     for (learner, label, lag, kind), area in areas.items():
@@ -129,6 +149,7 @@ def delivery_table(study: Delivery, areas: Mapping[Key, Floats], margin: float) 
             "area": area.mean(), "gain": gain, "gain_low": gain_low, "gain_high": gain_high,
             "change": change, "change_low": low, "change_high": high, "verdict": judge(low, high, margin),
             "hears": hears(by_label[label]), "per_call": by_label[label].rule.per_call,
+            "ran": kind == BATCH or not counts_items(by_label[label]),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -225,6 +246,7 @@ def paint_adarft(study: Delivery, table: pd.DataFrame) -> Figure | None:
 def report(study: Delivery, table: pd.DataFrame, safety: pd.DataFrame, margin: float) -> str:
     most = study.lags[-1]
     deaf = [one.label for one in study.controllers if not hears(one)]
+    counted = [one.label for one in study.late if counts_items(one)]
     lines = [
         f"{study.draws} draws of each learner ({', '.join(study.learners)}), {study.steps} updates of {study.batch} x "
         f"{study.rollouts}, pool {study.pool.name} of {len(study.pool)} items.",
@@ -232,6 +254,7 @@ def report(study: Delivery, table: pd.DataFrame, safety: pd.DataFrame, margin: f
         f"change in area lies above -{margin:g} in every learner.",
         "worst: the mean change in the learner where it is least. per call: a call of observe is a step of the rule.",
         f"Hear nothing, and so do not change: {', '.join(deaf)}.",
+        *([f"Count items, and so are by the group what they are by the batch: {', '.join(counted)}."] * bool(counted)),
         "",
     ]
     wide = max([10, *(len(one.label) for one in study.late)])
