@@ -38,9 +38,6 @@ def draw_next(
 
     probe: called before each draw.
     """
-    if not lag and not len(controller.ahead):
-        probe()
-        return draw(controller, batch, rollouts)
     while len(controller.ahead) <= lag:
         probe()
         controller.ahead.put(*draw(controller, batch, rollouts))

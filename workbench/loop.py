@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
@@ -361,22 +362,24 @@ def _gather(
 ) -> tuple[Any, ...]:
     """Items, rewards and admission of one update, and rollouts per group where they differ: what `learn` takes."""
 
-    def probe() -> None:
-        asked = controller.next_probe()
-        if asked is not None:
-            controller.observe_probe(asked, _able(learner, "probe")(asked.items, asked.rollouts))
-
     missing, needy = np.full(controller.lanes, batch), None  # groups that each lane still needs; None: all need some
     plain = not lag and delivery == BATCH and not len(controller.ahead)
     drawn: list[tuple[Any, ...]] = []
     for _ in range(controller.max_batches):
-        if needy is None:
-            items, shared = draw_next(controller, batch, rollouts, lag, probe)
-        else:
+        if needy is not None:
             items, shared = draw(controller, batch, rollouts, refill=needy)
+        elif plain:
+            _probe(controller, learner)
+            items, shared = draw(controller, batch, rollouts)
+        else:
+            items, shared = draw_next(controller, batch, rollouts, lag, partial(_probe, controller, learner))
         rewards, counts = _attempt(controller, learner, items, shared, rollouts, needy)
-        admitted = observe(controller, items, rewards, counts, delivery)
-        log.watch(np.array(controller.batch_summary()) if plain else summary(controller, items, rewards, counts))
+        if plain:
+            admitted = controller.observe(items, rewards, counts)
+            log.watch(np.array(controller.batch_summary()))
+        else:
+            admitted = observe(controller, items, rewards, counts, delivery)
+            log.watch(summary(controller, items, rewards, counts))
         drawn.append((items, rewards, admitted, counts))
         if not controller.gates:
             break
@@ -401,6 +404,13 @@ def _gather(
     else:
         controller.trained += batch * rollouts
     return (items, rewards, admitted) if counts is None else (items, rewards, admitted, counts)
+
+
+def _probe(controller: Controller, learner: Any) -> None:
+    """Answer the probe that the rule asks for, if any."""
+    probe = controller.next_probe()
+    if probe is not None:
+        controller.observe_probe(probe, _able(learner, "probe")(probe.items, probe.rollouts))
 
 
 def _attempt(

@@ -224,10 +224,10 @@ class Controller:
         late = not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0
         active = self._everyone if late else self._active  # late: some of it is not from the batch drawn last
         feedback, silent = self._feedback(positions, rewards, counts)
-        if positions.shape[1] < min(2, self._batch.shape[1]):
-            self._note_lone()
-        else:
+        if positions.shape[1] > 1:
             self._lone = 0
+        elif self._batch.shape[1] > 1:
+            self._note_lone()
         if late:
             self.late_feedback += 1
         else:
