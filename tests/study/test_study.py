@@ -650,6 +650,7 @@ def test_lags_and_deliveries_are_arms_of_their_own_and_their_cells_plain_runs(cu
         asked = cell.arm.settings.get("run.lag", 0), cell.arm.settings.get("run.delivery", "batch")
         assert (cell.arm.lag, cell.arm.delivery) == asked
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wb.StepPerCall)
             warnings.simplefilter("ignore", wb.ShortBatch)
             record = wb.train(
                 wb.Controller(rule, POOL, gates, seed=cell.seed), wb.SimLearner(law, POOL, seed=cell.seed),
