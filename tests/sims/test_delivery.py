@@ -186,7 +186,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
     (["--controllers", "uniform"], "--controllers: must name one that hears of rewards, got uniform"),
     (["--controllers", "uniform,linear"], "--controllers: must name one that hears of rewards, got uniform, linear"),
     (["--controllers", "adarft,adarft"], "--controllers: must be different from each other, got adarft, adarft"),
-    (["--controllers", "adarft eta"], "--controllers: must be NAME setting=value, got 'adarft eta'"),
+    (["--controllers", "adarft eta"], "--controllers: must be NAME setting=value"),
     (["--controllers", "adarft per=group"], "adarft.per: must be one of batch, item, got 'group'"),
     (["--controllers", "speed", "--rollouts", "4"], "rollouts: must be > 4, the first ones of gate SPEED, got 4"),
     (["--learners", "scalar,magic"], "--learners: must be one of"),
