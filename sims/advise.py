@@ -19,6 +19,7 @@ from workbench.calibration.advise import LANES, advise, check_run
 from workbench.calibration.calibrate import ENOUGH, LEARNERS, calibrate, chosen
 from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.log import Log
+from workbench.delivery import MOST_LAG
 from workbench.errors import InputError, check_choice
 from workbench.files import check_folder, write_whole
 from workbench.pool import Pool
@@ -45,6 +46,7 @@ def parser() -> Parser:
     p.add_argument("--learners", metavar="A,B", help=f"(default: {','.join(LEARNERS)})")
     p.add_argument("--origin", default="end", help="of the run to come: the log's end, or its start (default: end)")
     p.add_argument("--labels-cost", **NUMBER, default=0, help="rollouts that difficulty labels of the pool cost")
+    p.add_argument("--lag", **NUMBER, default=0, help="batches by which rewards come late (default: 0)")
     p.add_argument("--lanes", **NUMBER, help=f"futures of each candidate (default: {LANES})")
     p.add_argument("--seed", **NUMBER, default=0, help="(default: 0)")
     p.add_argument("--jobs", default="2", help="worker processes (default: 2)")
@@ -71,7 +73,8 @@ def run(options: argparse.Namespace) -> None:
     learners = split("--learners", options.learners, defaults["learners"])
     candidates = split("--candidates", options.candidates, defaults["candidates"])
     lanes = defaults["lanes"] if options.lanes is None else options.lanes
-    for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES)):
+    for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES),
+                                   ("--lag", options.lag, 0, MOST_LAG)):  # fmt: skip
         whole(name, str(value), low, high)
     chosen(learners, "--learners")
     for name in candidates:
@@ -85,11 +88,11 @@ def run(options: argparse.Namespace) -> None:
             print(told, file=sys.stderr)
     size = len(log.items) if pool is None else len(pool)
     check_run(size, options.steps, options.batch, options.rollouts, candidates, options.labels_cost, lanes,
-              options.seed, jobs)  # fmt: skip
+              options.seed, jobs, options.lag)  # fmt: skip
     parts = out / "parts"
     fit = calibrate(log, pool, learners, seed=options.seed, enough=defaults["enough"], jobs=jobs, out=parts / "fits")
     advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,
-                    labels_cost=options.labels_cost, lanes=lanes, seed=options.seed, jobs=jobs,
+                    labels_cost=options.labels_cost, lag=options.lag, lanes=lanes, seed=options.seed, jobs=jobs,
                     out=parts / "futures")  # fmt: skip
     advice.save(out)
     write_whole(out / "fit.txt", (fit.report() + "\n").encode())

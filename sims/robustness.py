@@ -1,4 +1,4 @@
-"""How far can the simulation be believed? Many learners, many parameters, and the control loop by itself.
+"""How far can the simulation be believed? Many learners, many parameters, late feedback, and the loop by itself.
 
 python sims/robustness.py STUDY --help
 """
@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 
 from sims.comparison.options import all_controllers, all_learners, make_pool, names, processors, with_all
 from sims.paper import family
-from sims.robust import matrix, sensitivity, stability
+from sims.robust import delivery, matrix, sensitivity, stability
 from workbench import figures
+from workbench.calibration.candidates import Candidate
 from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole_or_text
 from workbench.controllers import AdaRFT, Controller
 from workbench.errors import MOST_THREADS, InputError, check_attempts, check_choice, check_count, check_number
@@ -45,11 +46,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "sensitivity": {"learners": ["scalar", "kernel", "skills"], "pool": "uniform", "seeds": 4, "steps": 100,
                     "batch": 64, "rollouts": 8, "trajectories": 64, "base": 2048},
     "stability": {"points": 19, "seeds": 4, "steps": 300, "batch": 1024},
+    "delivery": {"pool": "skew-difficult", "learners": ["scalar", "kernel", "skills"], "draws": 8, "steps": 80,
+                 "batch": 32, "rollouts": 8, "margin": delivery.MARGIN},
 }  # fmt: skip
 TINY: dict[str, dict[str, Any]] = {
     "matrix": {"pools": POOLS[:1], "learners": ["scalar", "kernel"], "draws": 3, "steps": 6, "batch": 16},
     "sensitivity": {"learners": ["scalar"], "seeds": 2, "steps": 6, "batch": 8, "trajectories": 3, "base": 4},
     "stability": {"points": 3, "seeds": 2, "steps": 20, "batch": 64},
+    "delivery": {"learners": ["scalar"], "draws": 3, "steps": 12, "batch": 8, "rollouts": 6},
 }
 
 
@@ -109,7 +113,22 @@ def parser() -> argparse.ArgumentParser:
     option("steps", "N", "updates per run")
     option("batch", "N", "items per update")
 
-    study("all", "all three with their defaults", None)
+    text = "what late feedback, and feedback group by group, cost each rule and gate"
+    option = study("delivery", text, plan_delivery)
+    option("pool", "A", f"preset name, or {SOURCES}", str)
+    option("learners", "A,B", "members of the family, or all", str)
+    option("draws", "N", "draws of each learner's parameters")
+    option("steps", "N", "training updates per run")
+    option("batch", "N", "items per update")
+    option("rollouts", "N", "attempts per item and update")
+    option("margin", "X", "area that a change must exceed to count", number_or_text)
+    studies.choices["delivery"].add_argument(
+        "--controllers", metavar="A,B", help="rules, gates, RULE+GATE, with settings as in 'adarft eta=5'; uniform "
+        f"always runs (default: all that the pool allows but {', '.join(delivery.SLOW)}, which is slow, and "
+        f"{', '.join(delivery.SETTINGS)})"
+    )  # fmt: skip
+
+    study("all", "all four with their defaults", None)
     return p
 
 
@@ -226,6 +245,57 @@ def plan_stability(options: argparse.Namespace) -> Work:
         return stability.report(tables, setting), written
 
     return work
+
+
+def plan_delivery(options: argparse.Namespace) -> Work:
+    of = settings(options)
+    counts(of, draws=2, steps=1, batch=1, rollouts=1)
+    check_number("--margin", of["margin"], 0, 1)
+    of["learners"] = with_all(of["learners"], all_learners)
+    for name in of["learners"]:
+        check_choice("--learners", name, tuple(family.FAMILY))
+        law = family.draw_group_law(name, 2, options.seed, of["batch"])
+        law.check_packages()
+        law.signal.check_rollouts(of["rollouts"])
+    preset = of["pool"] in PRESETS
+    pool = Pool.synthetic(of["pool"], delivery.ITEMS_PER_SLOT * of["batch"]) if preset else make_pool(of["pool"])
+    study = delivery.Delivery(pool.without_payload(), of["learners"], read_candidates(options, pool, of),
+                              of["draws"], of["steps"], of["batch"], of["rollouts"], options.seed)  # fmt: skip
+
+    def work(out: Path, jobs: int) -> Outcome:
+        areas = delivery.run(study, out / "cells", jobs)
+        table = delivery.delivery_table(study, areas, of["margin"])
+        safety = delivery.safety_table(study, table)
+        written = write(out, delivery=table, safety=safety)
+        written += draw(out, delivery=delivery.paint_delivery(study, table),
+                        adarft=delivery.paint_adarft(study, table))  # fmt: skip
+        return delivery.report(study, table, safety, of["margin"]), written
+
+    return work
+
+
+def read_candidates(options: argparse.Namespace, pool: Pool, of: dict[str, Any]) -> list[Candidate]:
+    """The baseline first. Without --controllers, what the pool allows; what is left out is said."""
+    default = ["adarft", "adarft per=item", "mopps", "dapo"] if options.tiny else delivery.default_controllers()
+    given = names("--controllers", options.controllers, default)
+    found = {BASELINE: Candidate.of(BASELINE, of["steps"], "--controllers")}
+    for name in given:
+        one = Candidate.of(name, of["steps"], "--controllers")
+        if one.label in found and (one.label != BASELINE or given.count(name) > 1):
+            raise InputError(f"--controllers: must be different from each other, got {', '.join(given)}")
+        try:
+            Controller(one.rule, pool, one.gates).next_batch(of["batch"])
+            for gate in one.gates:
+                gate.check_rollouts(of["rollouts"])
+        except InputError as error:
+            if options.controllers is not None:
+                raise
+            print(f"{name} is left out: {error}", file=sys.stderr)
+        else:
+            found[one.label] = one
+    if not any(delivery.hears(one) for one in found.values()):
+        raise InputError(f"--controllers: must name one that hears of rewards, got {', '.join(given)}")
+    return list(found.values())
 
 
 def write(out: Path, **tables: pd.DataFrame) -> list[str]:

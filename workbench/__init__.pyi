@@ -18,6 +18,7 @@ from .controllers import ItemRule as ItemRule
 from .controllers import Probe as Probe
 from .controllers import Rule as Rule
 from .controllers import ShortBatch as ShortBatch
+from .controllers import StepPerCall as StepPerCall
 from .controllers.gates import SPEED as SPEED
 from .controllers.gates import VCRL as VCRL
 from .controllers.gates import BalancedFilter as BalancedFilter

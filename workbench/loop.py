@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
@@ -14,6 +15,7 @@ from workbench import kernels
 from workbench.controllers.controller import Controller
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import MOST_ROLLOUTS, Rule
+from workbench.delivery import BATCH, check_delivery, draw, draw_next, observe, summary
 from workbench.display import as_html, seeds_told
 from workbench.errors import (
     MOST,
@@ -243,6 +245,8 @@ def train(
     after_step: Callable[[int, Floats | None], object] | None = None,
     until: Callable[[], bool] = lambda: False,
     progress: bool = False,
+    lag: int = 0,
+    delivery: str = BATCH,
 ) -> Record:
     """Train `learner` on the batches `controller` picks, and record what happens.
 
@@ -251,10 +255,18 @@ def train(
     are drawn; the step then trains on the first `batch` admitted ones, or on fewer, which is counted and warned of once
     (ShortBatch). With lanes, those that are full rest meanwhile.
     Controller and learner keep their state: calling again makes `steps` more updates.
-    resume: whether `steps` counts from the beginning of the run instead: the controller's `step` updates are done, the
+    resume: whether `steps` counts from the beginning of the run instead: the controller's `updates` are done, the
     rest up to `steps` follows, and the state at the start is recorded only for a run that has not begun.
     after_step: called with the step and, where one was recorded, the success just evaluated, otherwise None; also with
     step 0. until: checked after each update; training stops when it returns True. progress: whether to show a bar.
+    lag: N >= 0, batches that are drawn ahead, as in `hosts.Queue(ahead=N)`: the batch of update t is picked, and its
+    rollouts are shared out, with the feedback of the updates up to t - 1 - N. Only the controller's view is late: the
+    learner attempts batch t, gates judge it and the learner trains on it at update t, with the skill of that update.
+    A refill is drawn with the feedback of the groups that it replaces. A probe is answered at once, before the batch
+    for which it was asked is drawn. Gates that count updates count draws, the N ahead included. What waits is part of
+    the controller's state; `step` and coverage count it.
+    delivery: "batch": the controller observes the groups of a batch in one call; "group": one call per group, in an
+    order drawn at random, as where a host answers each prompt by itself. Nothing is picked between these calls.
     Raises InputError for a setting out of its domain, for a run to resume that has no steps left, and for a learner
     with another number of lanes, another pool or other seeds than the controller.
     """
@@ -267,20 +279,22 @@ def train(
     check_attempts(batch, rollouts)
     check_flag("resume", resume)
     check_flag("progress", progress)
-    done = controller.step if resume else 0
+    check_delivery(lag, delivery)
+    done = controller.updates if resume else 0
     if done >= steps:
         raise InputError(f"steps: must be > {done}, the updates that the run to resume has behind it, got {steps}")
     check_pair(controller, learner)
     for gate in controller.gates:
         gate.check_rollouts(rollouts)
+    controller.ahead.check(batch, rollouts)
     log = _Log(controller.lanes)
-    before = 0 if resume else controller.step  # a plain second call counts on
+    before = 0 if resume else controller.updates  # a plain second call counts on
     tell = after_step or (lambda step, success: None)
     if done == 0:
         tell(0, log.record(before, controller, learner))
     with make_bar(total=steps, initial=done, unit="step") if progress else nullcontext() as bar:
         for step in range(done + 1, steps + 1):
-            learner.learn(*_gather(controller, learner, batch, rollouts, log))
+            learner.learn(*_gather(controller, learner, batch, rollouts, log, lag, delivery))
             last = step == steps or until()
             due = step % eval_every == 0 or last
             success = log.record(before + step, controller, learner) if due else None
@@ -310,7 +324,7 @@ def check_pair(controller: Controller, learner: Any) -> None:
 
 
 class Shape(Protocol):
-    """How long a run is and what it spends, as in `sweep.Study`."""
+    """How long a run is, what it spends and when its rule hears of rewards, as in `study.program.Program`."""
 
     @property
     def steps(self) -> int: ...
@@ -322,35 +336,50 @@ class Shape(Protocol):
     def eval_every(self) -> int: ...
     @property
     def budget(self) -> str: ...
+    @property
+    def lag(self) -> int: ...
+    @property
+    def delivery(self) -> str: ...
 
 
 def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
     """All lanes until each has spent the budget; recorded at the same shares of it."""
     shape = run.batch, run.rollouts, run.eval_every
     if run.budget == "steps":
-        return train(controller, learner, run.steps, *shape)
+        return train(controller, learner, run.steps, *shape, lag=run.lag, delivery=run.delivery)
     step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
 
     def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
         spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
-        return controller.step % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
+        return controller.updates % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
 
-    record = train(controller, learner, LONGEST * run.steps, *shape, until=done)
+    record = train(controller, learner, LONGEST * run.steps, *shape, until=done, lag=run.lag, delivery=run.delivery)
     return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
 
 
-def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log: _Log) -> tuple[Any, ...]:
+def _gather(
+    controller: Controller, learner: Any, batch: int, rollouts: int, log: _Log, lag: int, delivery: str
+) -> tuple[Any, ...]:
     """Items, rewards and admission of one update, and rollouts per group where they differ: what `learn` takes."""
-    probe = controller.next_probe()
-    if probe is not None:
-        controller.observe_probe(probe, _able(learner, "probe")(probe.items, probe.rollouts))
+
     missing, needy = np.full(controller.lanes, batch), None  # groups that each lane still needs; None: all need some
+    plain = not lag and delivery == BATCH and not len(controller.ahead)
     drawn: list[tuple[Any, ...]] = []
     for _ in range(controller.max_batches):
-        items = controller.next_batch(batch, refill=False if needy is None else needy)
-        rewards, counts = _attempt(controller, learner, items, rollouts, needy)
-        admitted = controller.observe(items, rewards, counts)
-        log.watch(controller)
+        if needy is not None:
+            items, shared = draw(controller, batch, rollouts, refill=needy)
+        elif plain:
+            _probe(controller, learner)
+            items, shared = draw(controller, batch, rollouts)
+        else:
+            items, shared = draw_next(controller, batch, rollouts, lag, partial(_probe, controller, learner))
+        rewards, counts = _attempt(controller, learner, items, shared, rollouts, needy)
+        if plain:
+            admitted = controller.observe(items, rewards, counts)
+            log.watch(np.array(controller.batch_summary()))
+        else:
+            admitted = observe(controller, items, rewards, counts, delivery)
+            log.watch(summary(controller, items, rewards, counts))
         drawn.append((items, rewards, admitted, counts))
         if not controller.gates:
             break
@@ -377,13 +406,28 @@ def _gather(controller: Controller, learner: Any, batch: int, rollouts: int, log
     return (items, rewards, admitted) if counts is None else (items, rewards, admitted, counts)
 
 
+def _probe(controller: Controller, learner: Any) -> None:
+    """Answer the probe that the rule asks for, if any."""
+    probe = controller.next_probe()
+    if probe is not None:
+        controller.observe_probe(probe, _able(learner, "probe")(probe.items, probe.rollouts))
+
+
 def _attempt(
-    controller: Controller, learner: Any, items: Items, rollouts: int, needy: NDArray[np.bool_] | None
+    controller: Controller,
+    learner: Any,
+    items: Items,
+    shared: NDArray[np.int64] | None,
+    rollouts: int,
+    needy: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """Rewards of the batch just drawn, and rollouts per group where they differ; lanes that rest have none."""
+    """Rewards of a batch, and rollouts per group where they differ; lanes that rest have none.
+
+    shared: rollouts of each item if the rule shares them out.
+    """
     of_lane: Any = 1 if needy is None else needy if items.ndim == 1 else needy[:, None]
     everyone = needy is None or needy.all()
-    counts, width = controller.allocate(rollouts), rollouts
+    counts, width = shared, rollouts
     if counts is not None:
         width = MOST_ROLLOUTS * rollouts
     elif not everyone:
@@ -424,8 +468,9 @@ class _Log:
         self._sums = np.zeros((3, self._lanes))  # of what `batch_summary` gives
         self._counts = np.zeros((3, self._lanes))
 
-    def watch(self, controller: Controller) -> None:
-        kernels.add_known(self._sums, self._counts, np.array(controller.batch_summary()))
+    def watch(self, summary: Floats) -> None:
+        """summary: (3, R)."""
+        kernels.add_known(self._sums, self._counts, summary)
 
     def record(self, step: int, controller: Controller, learner: Learner) -> Floats:
         with np.errstate(invalid="ignore"):  # before the first step there is nothing to average: 0 / 0

@@ -49,6 +49,7 @@ class Role(IntEnum):
     SIGNAL = 25  # groups that are looked at before a run begins
     EXAMPLE = 26  # problems that prompts show as examples
     CALIBRATION = 27  # points of a posterior, and how they move
+    DELIVERY = 28  # in which order the groups of a batch are answered
 
 
 def clock(step: int, turn: int = 0) -> int:

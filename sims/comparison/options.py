@@ -15,6 +15,7 @@ from workbench.analysis.stats import seeds_needed
 from workbench.commands import Parser
 from workbench.commands import whole as whole_of
 from workbench.controllers import Controller, Gate, Rule
+from workbench.delivery import BATCH, DELIVERIES, MOST_LAG
 from workbench.errors import MOST_THREADS, InputError, check_choice, check_number, shown
 from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
@@ -79,6 +80,18 @@ def parser() -> argparse.ArgumentParser:
         "what all runs spend alike: steps (updates), rollouts (steps x batch x rollouts, rejected and probing ones "
         "included) or tokens (what as many rollouts of random items would take) (default: %(default)s)",
         default="steps",
+    )
+    add(
+        "--lag",
+        "N",
+        "batches by which rules hear of rewards late, 0,1,4 for an arm each (default: %(default)s)",
+        default="0",
+    )
+    add(
+        "--delivery",
+        "D",
+        "rewards by the batch, by the group, or batch,group for an arm each (default: %(default)s)",
+        default=BATCH,
     )
     add(
         "--set",
@@ -184,7 +197,20 @@ def make_study(options: argparse.Namespace) -> Study:
         rollouts=whole("--rollouts", options.rollouts, base["rollouts"]),
         eval_every=whole("--eval-every", options.eval_every, 5),
         budget=options.budget,
+        **read_delivery(options),
     )
+
+
+def read_delivery(options: argparse.Namespace) -> dict[str, list[Any]]:
+    """The values of --lag and --delivery."""
+    lags = [whole_of("--lag", text, 0, MOST_LAG) for text in names("--lag", options.lag, [])]
+    kinds = names("--delivery", options.delivery, [])
+    for kind in kinds:
+        check_choice("--delivery", kind, DELIVERIES)
+    for option, given in (("--lag", lags), ("--delivery", kinds)):
+        if len(set(given)) < len(given):
+            raise InputError(f"{option}: must be different from each other, got {', '.join(map(str, given))}")
+    return {"lag": lags, "delivery": kinds}
 
 
 def all_controllers(pools: list[Pool], batch: int) -> list[str]:
@@ -304,6 +330,7 @@ def few_seeds_line(study: Study) -> str | None:
 
 def heat_axes(options: argparse.Namespace, study: Study) -> tuple[str, str] | None:
     swept = [name for name in study.points[0] if len({point[name] for point in study.points}) > 1]
+    swept += [name for name, _ in study.deliveries[0][2]]
     pairs = [pair for pair in combinations(swept, 2) if any(set(pair) <= set(arm.settings) for arm in study.arms)]
     if options.heat is None:
         return pairs[0] if pairs else None  # of parameters that some run has both of

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,20 @@ def test_a_pool_without_labels_leaves_out_the_candidates_that_read_them(folder, 
     assert json.loads((tmp_path / "advice.json").read_text())["left_out"].keys() >= {"adarft eta=5"}
 
 
+def test_futures_with_a_lag_are_of_late_rewards_and_the_report_says_so(folder, clean, tmp_path, monkeypatch, capsys):
+    shutil.copytree(clean / "parts" / "fits", tmp_path / "parts" / "fits")
+    status, printed, _ = call(advise, monkeypatch, capsys, *words(folder, tmp_path, "--lag", 2))
+    assert status == 0
+    assert "In these futures the curriculum hears of rewards 2 batches late." in printed
+    assert "and rewards that arrive group by group." in printed
+    late, now = (json.loads((out / "advice.json").read_text()) for out in (tmp_path, clean))
+    assert (late["lag"], now["lag"]) == (2, 0)
+    assert "batches late" not in (clean / "report.txt").read_text()
+    final = [{row["controller"]: row["final"] for row in advice["candidates"]} for advice in (late, now)]
+    assert [final[0][name] == final[1][name] for name in ("uniform", "filter")] == [True, True]  # they hear nothing
+    assert final[0]["mopps"] != final[1]["mopps"]
+
+
 @pytest.mark.parametrize(("more", "said"), [
     (("--learners", "scalar,scalar"), "learners: must name each learner once"), (("--learners", "zzz"), "zzz"),
     (("--candidates", "uniform,zzz"), "candidates"), (("--candidates", "adarft eta"), "NAME setting=value"),
@@ -102,7 +117,8 @@ def test_a_pool_without_labels_leaves_out_the_candidates_that_read_them(folder, 
     (("--steps", 1), "--steps: must be"), (("--lanes", 7), "--lanes: must be"), (("--seed", "x"), "seed: must be"),
     (("--success", "x"), "success: must be"), (("--order", "x"), "--order: must be one of"),
     (("--pool", "gone.csv"), "gone.csv"), (("--log", "gone.csv"), "gone.csv"),
-    (("--labels-cost", -1), "labels_cost: must"),
+    (("--labels-cost", -1), "labels_cost: must"), (("--lag", -1), "--lag: must be a whole number in [0, 10000]"),
+    (("--lag", "x"), "--lag: must be a whole number in [0, 10000], got 'x'"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_before_work_begins(more, said, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("workbench.calibration.calibrate.Task.fit", None)  # it would not be called

@@ -234,9 +234,11 @@ CALLS = {
     "SimLearner.learn": (lambda **given: learner().learn(**given), {
         "items": np.arange(4), "rewards": REWARDS, "admitted": [True] * 4, "counts": [4, 4, 4, 4]}),
     "SimLearner.load_state_dict": (lambda state: learner().load_state_dict(state), {"state": {"a": 1}}),
-    "train": (trained, {"steps": 2, "batch": 4, "rollouts": 4, "eval_every": 1, "resume": False, "progress": False}),
+    "train": (trained, {"steps": 2, "batch": 4, "rollouts": 4, "eval_every": 1, "resume": False, "progress": False,
+                        "lag": 1, "delivery": "group"}),
     "Study": (wb.Study, {"pools": [POOL], "learners": ["scalar"], "controllers": ["uniform"], "seeds": 2, "steps": 2,
-                         "batch": 4, "rollouts": 4, "points": [{}], "eval_every": 2, "budget": "steps"}),
+                         "batch": 4, "rollouts": 4, "points": [{}], "eval_every": 2, "budget": "steps", "lag": 1,
+                         "delivery": "batch"}),
     "Result": (lambda threshold: wb.Result(result().study, frame(), threshold).runs, {"threshold": 0.5}),
     "Result.report": (lambda focus, full, whole: result().report(focus, full, whole),
                       {"focus": "adarft", "full": True, "whole": "summary.csv"}),

@@ -16,6 +16,7 @@ FLOORS = [
     {"controllers", "learners", "difficulty"},
     {"registry"},
     {"labels"},
+    {"delivery"},
     {"loop"},
     {"study"},
     {"analysis"},

@@ -70,7 +70,7 @@ WRITES = ("write_whole", "markdown", "exports")
 COMMANDS = {
     "sweep": Command("sims.comparison.options", ("sims.comparison.run:only_writer",),
                      ("--tiny", "--controllers", "uniform")),
-    **{f"robustness {name}": ROBUSTNESS for name in ("matrix", "sensitivity", "stability", "all")},
+    **{f"robustness {name}": ROBUSTNESS for name in ("matrix", "sensitivity", "stability", "delivery", "all")},
     "reproduce real-run": Command("sims.reproduce", ("sims.reproduce:only_writer",), ("--log", "log.csv")),
     **{f"reproduce {name}": PAPER for name in ("table1", "beta", "extremes", "prefetch", "label-noise")},
     "reproduce transfer": Command("sims.reproduce", ("sims.reproduce:only_writer",), ("--log", "models.csv")),

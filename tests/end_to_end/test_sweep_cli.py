@@ -531,6 +531,19 @@ def test_settings_that_are_names_are_crossed_too_and_options_count_beside_tiny(s
     assert (result.folder / "study" / "heat_map.pdf").exists()
 
 
+def test_lags_and_deliveries_are_swept_as_settings_are(sweep):
+    result = sweep("--tiny", "--steps", "6", "--controllers", "adarft", "--lag", "0,2", "--delivery", "batch,group")
+    assert result.code == 0, result.err
+    assert set(result.summary["controller"]) == {
+        "uniform", *(f"adarft lag={lag} delivery={kind}" for lag in (0, 2) for kind in ("batch", "group"))
+    }  # fmt: skip
+    assert set(result.summary["run.lag"].dropna()) == {0, 2}
+    assert (result.folder / "study" / "heat_map.pdf").exists()
+    manifest = json.loads((result.folder / "study" / "manifest.json").read_text())
+    assert (manifest["lag"], manifest["delivery"]) == ([0, 2], ["batch", "group"])
+    assert manifest["arms"][-1]["lag"] == 2
+
+
 @pytest.fixture
 def painter(monkeypatch):
     from sims.comparison import painter
@@ -765,7 +778,8 @@ def test_help_explains_every_option_with_its_default(sweep):
     assert told.pop("help")
     assert told.pop("tiny")
     assert told.keys() == {
-        "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "budget", "set",
+        "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "budget", "lag",
+        "delivery", "set",
         "design", "points", "threshold", "heat", "focus", "jobs", "out",
     }  # fmt: skip
     assert all("(default: " in line or "; default: " in line for line in told.values())
@@ -796,6 +810,11 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--controllers foo", "controllers", "uniform, filter, band, linear, sorted, frozen, adarft", "'foo'"),
     ("--controllers adarft,adarft", "controllers", "different names", "adarft, adarft"),
     ("--controllers ''", "--controllers", "names separated by commas", "''"),
+    ("--lag -1", "--lag", "whole number in [0, 10000]", "-1"),
+    ("--lag 0,x", "--lag", "whole number in [0, 10000]", "'x'"),
+    ("--lag 2,2", "--lag", "different from each other", "2, 2"),
+    ("--delivery groups", "--delivery", "one of batch, group", "'groups'"),
+    ("--delivery batch,", "--delivery", "names separated by commas", "'batch,'"),
     ("--controllers adarft+adarft", "controllers", "RULE+GATE, or package.module:Name", "'adarft+adarft'"),
     ("--controllers adarft+nope", "controllers", "a gate (dapo, balanced, vcrl, speed)", "'adarft+nope'"),
     ("--controllers speed", "rollouts", "> 4, the first ones of gate SPEED", "4"),

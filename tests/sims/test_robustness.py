@@ -385,6 +385,7 @@ def test_all_studies_in_one_command_and_the_matrix_alike_whatever_the_jobs(tmp_p
     assert found["matrix"].keys() >= {"matrix.csv", "spearman.csv", "findings.csv", "matrix.png", "adarft.pdf"}
     assert found["sensitivity"].keys() >= {"morris.csv", "sobol.csv", "quarters.csv", "variance.csv", "sensitivity.png"}
     assert found["stability"].keys() >= {"map.csv", "line.csv", "pools.csv", "stability_map.png"}
+    assert found["delivery"].keys() >= {"delivery.csv", "safety.csv", "delivery.png"}
     assert "beats uniform:" in out
     status, again, err = command(monkeypatch, capsys, "matrix", "--tiny", "--jobs", 2, "--out", tmp_path / "two")
     assert (status, err) == (0, "")

@@ -406,6 +406,7 @@ def test_a_cell_has_another_key_where_anything_differs_that_its_result_depends_o
         study(pools=[counted]), study(["grpo"]), study(points=[{"scalar.kappa": 0.03}]),
         study(controllers=["band"]), study(points=[{"adarft.eta": 49.0}]), study(budget="rollouts"),
         study(budget="tokens"), study(controllers=["adarft+dapo"]), study(controllers=["dapo"]),
+        study(lag=1), study(delivery="group"),
     ]  # fmt: skip
     keys = [what.cells[-1].key for what in variants]
     assert len(set(keys)) == len(keys)
@@ -539,6 +540,12 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"controllers": ["dapo"], "points": [{"dapo.max_batches": 0}]}, r"dapo\.max_batches: must be .*, got 0"),
         ({"controllers": ["e2h"], "points": [{"e2h.schedule": "x"}]}, r"e2h\.schedule: must be one of .*, got 'x'"),
         ({"controllers": ["uniform"], "points": [{}, {"uniform.floor": 0.5}]}, r"uniform\.floor: must be one value"),
+        ({"lag": -1}, r"lag: must be a whole number in \[0, 10000\], got -1"),
+        ({"lag": [0, 2.5]}, r"lag: must be a whole number in \[0, 10000\], got 2\.5"),
+        ({"lag": [1, 1]}, r"lag: must be one or more different values, got \[1, 1\]"),
+        ({"lag": []}, r"lag: must be one or more different values, got \[\]"),
+        ({"delivery": "x"}, r"delivery: must be one of batch, group, got 'x'"),
+        ({"delivery": ["batch", None]}, r"delivery: must be one of batch, group, got None"),
         ({"budget": "x"}, r"budget: must be one of steps, rollouts, tokens, got 'x'"),
         ({"controllers": []}, r"controllers: must be one or more different names, got none"),
         ({"controllers": ["adarft", "adarft"]}, r"controllers: .* different names, got adarft, adarft"),
@@ -618,3 +625,54 @@ def test_a_study_is_plain_settings():
         told = json.loads(json.dumps(describe(preset)))
         assert told["class"] == type(preset).__name__
         assert {field.name for field in dataclasses.fields(preset)} == told.keys() - {"class"}
+
+
+# ---- late feedback
+
+
+def test_lags_and_deliveries_are_arms_of_their_own_and_their_cells_plain_runs(curves):
+    what = study(controllers=["adarft", "sec+dapo", "uniform"], points=[{"adarft.eta": 5.0}, {"adarft.eta": 50.0}],
+                 lag=[0, 2], delivery=["batch", "group"])  # fmt: skip
+    names = [arm.controller for arm in what.arms]
+    assert names == [
+        "uniform",
+        *(f"adarft eta={eta} lag={lag} delivery={kind}" for eta in (5, 50) for lag in (0, 2)
+          for kind in ("batch", "group")),
+        *(f"sec+dapo run.lag={lag} run.delivery={kind}" for lag in (0, 2) for kind in ("batch", "group")),
+    ]  # fmt: skip
+    together = curves(what)
+    same(curves(what, lanes=1), together)
+    assert together["run.lag"].isna().sum() == 2 * RECORDS
+    assert set(together["run.lag"].dropna()) == {0.0, 2.0}
+    for index, cell in enumerate(what.cells):
+        law, rule, *gates = cell.arm.parts
+        mine = together.iloc[index * RECORDS : (index + 1) * RECORDS]
+        asked = cell.arm.settings.get("run.lag", 0), cell.arm.settings.get("run.delivery", "batch")
+        assert (cell.arm.lag, cell.arm.delivery) == asked
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wb.StepPerCall)
+            warnings.simplefilter("ignore", wb.ShortBatch)
+            record = wb.train(
+                wb.Controller(rule, POOL, gates, seed=cell.seed), wb.SimLearner(law, POOL, seed=cell.seed),
+                what.steps, what.batch, what.rollouts, what.eval_every, lag=asked[0], delivery=asked[1],
+            ).to_frame().drop(columns=["pool", "learner", "controller", "law", "rule"])  # fmt: skip
+        same(mine[list(record.columns)].reset_index(drop=True), record)
+    summary = summary_table(runs_table(together, 0.8), what.steps)
+    assert set(summary["run.delivery"].dropna()) == {"batch", "group"}
+
+
+def test_one_lag_is_no_setting_and_part_of_the_identity(curves):
+    late, by_group = study(lag=3), study(delivery="group")
+    assert [arm.controller for arm in late.arms] == ["uniform", "adarft"]
+    assert repr(study()).endswith("12 x 4)")
+    assert repr(late).endswith("12 x 4; lag 3)")
+    assert repr(study(lag=[0, 1], delivery="group")).endswith("12 x 4; lag 0, 1 by the group)")
+    assert len({what.cells[-1].key for what in (study(), late, by_group, study(lag=3, delivery="group"))}) == 4
+    assert study(lag=0, delivery="batch").cells[-1].key == study(lag=[0]).cells[-1].key == study().cells[-1].key
+    table, now = curves(late), curves(study())
+    assert "run.lag" not in table.columns
+    ours, theirs = (t[t["controller"] == "uniform"]["success"].to_numpy() for t in (table, now))
+    np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(table["success"], now["success"])
+    with_budget = curves(study(controllers=["dapo"], budget="rollouts", lag=2))
+    assert with_budget["rollouts"].max() <= 5 * 12 * 4

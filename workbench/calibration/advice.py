@@ -36,7 +36,7 @@ class Advice:
 
     candidates: uniform first. success: (C, E, R) mean success over the pool's items at `steps` (E,) in R futures.
     rollouts: (C, E, R) spent. law: (R,) name of the law behind each future. left_out: candidates and why.
-    labels_cost: rollouts that labels cost, for candidates that read them.
+    labels_cost: rollouts that labels cost, for candidates that read them. lag: batches by which rewards came late.
     """
 
     fit: Fit
@@ -47,6 +47,7 @@ class Advice:
     law: NDArray[Any]
     left_out: dict[str, str]
     labels_cost: int = 0
+    lag: int = 0
 
     def __repr__(self) -> str:
         return f"Advice({self.advised!r})"
@@ -143,9 +144,16 @@ class Advice:
             f"From the log: {self.fit.log.understood}.", "", *self._verdict(), "", *self._table_lines(), "",
             f"Learners by weight: {weights}.", *self.fit.unknown, *self.changes,
             *(f"{name} was left out: {why}." for name, why in self.left_out.items()),
+            *self._late(),
             "Not covered: learning of the answer's format, longer answers, changes of the optimiser, problems outside "
-            "the pool, and rewards that arrive late.",
+            "the pool, and rewards that arrive " + ("group by group." if self.lag else "late."),
         ]))  # fmt: skip
+
+    def _late(self) -> list[str]:
+        """How late rewards came in the futures, where they did."""
+        if not self.lag:
+            return []
+        return [f"In these futures the curriculum hears of rewards {self.lag} batch{'es' * (self.lag > 1)} late."]
 
     def _verdict(self) -> list[str]:
         """The advice and its odds."""
@@ -198,9 +206,9 @@ class Advice:
         settings = {key: value if isinstance(value, known) else repr(value) for key, value in chosen.settings}
         steps = int(self.steps[-1])
         rows = [{key: None if value != value else value for key, value in row.items()} for row in self._rows]
-        advice = {"advised": self.advised, "steps": steps, "candidates": rows, "weights": self.fit.weights,
-                  "unknown": self.fit.unknown, "changes": self.changes, "left_out": self.left_out,
-                  "log": self.fit.log.understood}  # fmt: skip
+        advice = {"advised": self.advised, "steps": steps, "lag": self.lag, "candidates": rows,
+                  "weights": self.fit.weights, "unknown": self.fit.unknown, "changes": self.changes,
+                  "left_out": self.left_out, "log": self.fit.log.understood}  # fmt: skip
         controller = {"controller": chosen.name, "settings": settings, "steps": steps}
         for name, content in (("advice", advice), ("controller", controller)):
             write_whole(path / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())

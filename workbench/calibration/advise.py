@@ -13,6 +13,7 @@ from workbench.calibration.candidates import CANDIDATES, Candidate
 from workbench.calibration.fit import Fit
 from workbench.calibration.futures import RECORDS, Task, draws_of, known_futures, simulate_and_keep
 from workbench.calibration.store import computed
+from workbench.delivery import BATCH, check_delivery
 from workbench.errors import (
     InputError,
     check_attempts,
@@ -41,6 +42,7 @@ def advise(
     origin: str = "end",
     probe: ArrayLike = (),
     labels_cost: int = 0,
+    lag: int = 0,
     lanes: int = LANES,
     seed: int = 0,
     jobs: int = 1,
@@ -53,7 +55,8 @@ def advise(
     in "adarft eta=5", by default CANDIDATES; uniform is always among them. origin: "end" goes
     on from the end of the longest logged run, "start" begins anew with the model as it was. probe: (H,) difficulties in
     logits of items on which success is measured; by default it is on the pool's own. labels_cost: rollouts that labels
-    of the pool cost. lanes: futures of each candidate. seed, jobs, out, progress: as in `calibrate`.
+    of the pool cost. lag: batches by which the curriculum hears of rewards late, as in `train`. lanes: futures of each
+    candidate. seed, jobs, out, progress: as in `calibrate`.
 
     A future is a draw of the parameters of a law, as often as its weight says, with the items' difficulties drawn given
     the log. All candidates meet the same futures.
@@ -61,7 +64,8 @@ def advise(
     """
     check_kind("fit", fit, Fit, "a Fit such as calibrate(log, pool)")
     check_flag("progress", progress)
-    tried = check_run(len(fit.pool), steps, batch, rollouts, candidates, labels_cost, lanes, seed, jobs)
+    tried = check_run(len(fit.pool), steps, batch, rollouts, candidates, labels_cost, lanes, seed, jobs,
+                      lag)  # fmt: skip
     check_choice("origin", origin, ("end", "start"))
     probed = numbers("probe", probe) if len(np.atleast_1d(probe)) else np.empty(0)
     check_number("probe", probed if len(probed) else 0.0)
@@ -71,7 +75,7 @@ def advise(
     tried = [one for one in tried if one.label not in left_out]
     drawn = draws_of(fit, lanes, seed, origin, probed)
     looked = np.arange(len(fit.pool), len(fit.pool) + len(probed)) if len(probed) else np.arange(len(fit.pool))
-    tasks = [Task(one, draws, fit.pool, looked, steps, batch, rollouts) for one in tried for draws in drawn]
+    tasks = [Task(one, draws, fit.pool, looked, steps, batch, rollouts, int(lag)) for one in tried for draws in drawn]
     done = computed(tasks, known_futures, simulate_and_keep, out, jobs, ("advise", "part") if progress else None)
     found = dict(zip((task.key for task in tasks), done, strict=True))
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
@@ -80,18 +84,20 @@ def advise(
     laws = np.concatenate([[draws.name] * len(draws.points) for draws in drawn])
     grid = record_steps(steps, max(1, steps // RECORDS))
     return Advice(fit, tuple(tried), grid, np.stack([joined[one.label]["success"] for one in tried]),
-                  np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost)  # fmt: skip
+                  np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost,
+                  int(lag))  # fmt: skip
 
 
 def check_run(
     size: int, steps: int, batch: int, rollouts: int, candidates: Sequence[str] | None, labels_cost: int, lanes: int,
-    seed: int, jobs: int,
+    seed: int, jobs: int, lag: int = 0,
 ) -> list[Candidate]:
     """The candidates of `advise`, uniform first. size: of the pool. Raises InputError for settings out of their domain
     and unknown candidates: to be asked before a log is fitted."""
     for name, value, low in (("steps", steps, 2), ("batch", batch, 1), ("rollouts", rollouts, 2), ("lanes", lanes, 8),
                              ("jobs", jobs, 1), ("labels_cost", labels_cost, 0)):  # fmt: skip
         check_count(name, value, low)
+    check_delivery(lag, BATCH)
     check_count("seed", seed, 0, 2**32 - 1)
     check_attempts(batch, rollouts)
     if batch > size:

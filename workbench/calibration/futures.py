@@ -46,7 +46,8 @@ class Draws:
 
 @dataclass(frozen=True)
 class Task:
-    """Futures of one candidate under one law. looked: positions of the items whose mean success is recorded."""
+    """Futures of one candidate under one law. looked: positions of the items whose mean success is recorded. lag: as in
+    `train`."""
 
     candidate: Candidate
     draws: Draws
@@ -55,6 +56,7 @@ class Task:
     steps: int
     batch: int
     rollouts: int
+    lag: int = 0
 
     @cached_property
     def key(self) -> str:
@@ -63,7 +65,8 @@ class Task:
         parts = (self.candidate.rule, *self.candidate.gates, draws.law.space.law)
         arrays = (draws.points, draws.b, draws.seeds, self.looked, *draws.state)
         content = {"parts": [describe(part) for part in parts], "sources": sources_of(*parts), "code": code_digest(),
-                   "own": own_digest(), "pool": self.pool.digest, "shape": [self.steps, self.batch, self.rollouts],
+                   "own": own_digest(), "pool": self.pool.digest,
+                   "shape": [self.steps, self.batch, self.rollouts, self.lag],
                    "arrays": [array_digest(array) for array in arrays]}  # fmt: skip
         return key_of(content)
 
@@ -83,7 +86,7 @@ class Task:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)
             record = train(controller, Steered(learner, self.pool), self.steps, self.batch, self.rollouts,
-                           max(1, self.steps // RECORDS), after_step=look)  # fmt: skip
+                           max(1, self.steps // RECORDS), after_step=look, lag=self.lag)  # fmt: skip
         return {"steps": record.steps, "success": np.array(found), "rollouts": record.rollouts}
 
 

@@ -41,6 +41,10 @@ class ArmRule(Rule):
         check_number("reversion", self.reversion, 0, 1)
 
     @property
+    def per_call(self) -> bool:
+        return bool(np.any(self.reversion))
+
+    @property
     def labels(self) -> bool:
         return self.by == "difficulty"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
+from workbench.controllers.ahead import Ahead, check_saved
 from workbench.controllers.gate import Gate, ShortBatch
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Probe, Rule
 from workbench.display import as_html, brief, seeds_told
@@ -35,6 +36,10 @@ LANE_ARRAYS = (*SPENT, "_active", "_seen", "_batch_difficulty",
                "_batch", "_batch_before", "_mean_reward", "_silent")  # fmt: skip
 
 
+class StepPerCall(UserWarning):
+    """A rule whose step belongs to a call of `observe` gets its feedback group by group."""
+
+
 class Controller:
     """Picks items and sees rewards; the same object steers a simulated learner and a real trainer.
 
@@ -45,6 +50,8 @@ class Controller:
 
     Feedback acts at once: the batch after `observe` uses it. Late, repeated and partial feedback (a host that
     prefetches, retries, drops or answers out of order) is taken as it comes, and each is counted in the metrics.
+    Rules with `per_call` make a whole step at each call of `observe`; where one gets a group per call, it is warned of
+    once (StepPerCall).
     Raises InputError for anything out of its domain.
     """
 
@@ -75,7 +82,10 @@ class Controller:
         for gate, state in zip(self.gates, self.gate_states, strict=True):
             _check_new_state("gates", gate, state, count)
         self.step = self.turn = 0
+        self.ahead = Ahead(count)  # batches drawn that wait, where `train` has a lag
         self.late_feedback = self.repeated_feedback = self.partial_feedback = 0
+        self._warned = False
+        self._lone = 0  # calls of `observe` in a row that had one group of a larger batch
         self._answered = False  # whether the batch drawn last has had feedback
         self.batches = np.zeros(count, np.int64)  # drawn per lane, refills included
         self.rollouts = np.zeros(count, np.int64)  # rewards seen per lane, those of rejected groups and probes included
@@ -113,6 +123,11 @@ class Controller:
     def single(self) -> bool:
         """Whether its arrays have no lane axis: one seed and no `lanes`."""
         return self._single
+
+    @property
+    def updates(self) -> int:
+        """Batches drawn for updates that have begun: refills, and batches that wait in `ahead`, not counted."""
+        return self.step - len(self.ahead)
 
     # ------------------------------------------------------------------------------------------- drawing
 
@@ -209,6 +224,10 @@ class Controller:
         late = not just_drawn and kernels.repeats(positions, self._batch, len(self.pool)).min() < 1.0
         active = self._everyone if late else self._active  # late: some of it is not from the batch drawn last
         feedback, silent = self._feedback(positions, rewards, counts)
+        if positions.shape[1] > 1:
+            self._lone = 0
+        elif self._batch.shape[1] > 1:
+            self._note_lone()
         if late:
             self.late_feedback += 1
         else:
@@ -231,6 +250,18 @@ class Controller:
         elif self._admitted.shape != positions.shape:
             self._admitted = read_only(np.ones(positions.shape, bool))
         return self._admitted[0] if self._single else self._admitted
+
+    def _note_lone(self) -> None:
+        """Warn of the second group in a row that comes alone to a rule whose step belongs to a call."""
+        self._lone += 1
+        if self._lone == 2 and self.rule.per_call and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{type(self.rule).__name__}: each call of observe is a whole step of this rule, and groups come one "
+                "by one; give it whole batches, as wb.hosts.Queue does, or a smaller step (AdaRFT has per='item')",
+                StepPerCall,
+                stacklevel=3,
+            )
 
     def _updated(self, feedback: Feedback) -> Any:
         """The rule's state after feedback."""
@@ -265,7 +296,8 @@ class Controller:
         mean, silent = np.empty(self.lanes), np.empty(self.lanes)
         if not kernels.reward_stats(groups, sizes, mean, silent):
             raise_bad_reward(groups, sizes)
-        return Feedback(positions, groups, mean, self.pool, self.seeds, self.step, sizes, probe), silent
+        return Feedback(positions, groups, mean, self.pool, self.seeds, self.step, sizes, probe,
+                        self._batch.shape[1]), silent  # fmt: skip
 
     def _admit(self, feedback: Feedback, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
         admitted = np.repeat(active[:, None], feedback.items.shape[1], axis=1)
@@ -305,7 +337,8 @@ class Controller:
     def metrics(self) -> dict[str, Any]:
         """Numbers to log: floats, or (R,) arrays with lanes. Shares are in [0, 1], difficulties in [0, 100].
 
-        step: batches drawn, refills not counted; batches: refills counted; rollouts: rewards seen.
+        step: batches drawn, refills not counted, those that wait ahead counted; batches: refills counted; rollouts:
+        rewards seen.
         mean_reward, silent_share (groups all equal; NaN for one rollout): of the last feedback.
         batch_difficulty_mean, _min, _max; overlap (share of the last batch also in the one before); coverage (share
         of the pool drawn so far). late_feedback: feedbacks that were not for the batch drawn last; of those that
@@ -373,6 +406,8 @@ class Controller:
             **{name: getattr(self, name) for name in FEEDBACK_COUNTS},
             "seeds": self.seeds.copy(),
             **{name.strip("_"): getattr(self, name).copy() for name in LANE_ARRAYS},
+            "ahead": self.ahead.items.copy(),
+            "ahead_counts": self.ahead.counts.copy(),
         }
         for prefix, state in self._parts():
             own |= {f"{prefix}.{name}": np.array(value) for name, value in state._asdict().items()}
@@ -382,29 +417,32 @@ class Controller:
         """Names and states of the rule and of each gate."""
         return [("rule", self.state), *((f"gate{index}", state) for index, state in enumerate(self.gate_states))]
 
-    def _settings(self) -> dict[str, Any]:
-        """The hyper-parameters of the rule and the gates, as JSON holds them."""
+    def _settings(self, default: bool = False) -> dict[str, Any]:
+        """The hyper-parameters of the rule and the gates, as JSON holds them. default: the defaults of those that have
+        one: what a run of an earlier version, which did not have them, was made with."""
         gates = [(f"gate{index}", gate) for index, gate in enumerate(self.gates)]
         parts: list[tuple[str, Any]] = [("rule", self.rule), *gates]
         return {
-            f"{prefix}.{item.name}": _plain(getattr(part, item.name))
+            f"{prefix}.{item.name}": _plain(item.default if default else getattr(part, item.name))
             for prefix, part in parts if is_dataclass(part) for item in fields(part)
+            if not (default and item.default is MISSING)
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a controller with the same rule, gates, hyper-parameters, pool and seeds.
 
         Raises InputError for any other: it would continue as a run that was never started. A state of an earlier
-        version without "settings" is taken, and its hyper-parameters are not compared.
+        version without "settings" is taken, and its hyper-parameters are not compared; one without "ahead" has none.
         """
         mine = self.state_dict()
         if isinstance(state, Mapping):
-            state = {"settings": mine["settings"], **state}
-        check_state(state, mine, free={"batch", "batch_before"})
+            none = np.empty((self.lanes, 0, 0), np.int64)
+            state = {"settings": mine["settings"], "ahead": none, "ahead_counts": none, **state}
+        check_state(state, mine, free={"batch", "batch_before", "ahead", "ahead_counts"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
                 raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {str(state[name])[:80]}")
-        given = _read_settings(state["settings"])
+        given = self._settings(default=True) | _read_settings(state["settings"])
         for name, value in self._settings().items():
             if name not in given or given[name] != value:
                 raise InputError(f"state.{name}: must be this controller's, {shown(value)}, got "
@@ -426,7 +464,9 @@ class Controller:
             check_count(f"state.{name}", int(np.min(state[name])), 0, 2**63 - 1)
         counts = {name: check_count(f"state.{name}", int(state[name]), 0, 2**63 - 1)
                   for name in ("step", "turn", *FEEDBACK_COUNTS)}  # fmt: skip
+        check_saved(state["ahead"], state["ahead_counts"], len(self.pool), counts["step"])
         self.state, self.gate_states = restored[0], restored[1:]
+        self.ahead.restore(state["ahead"], state["ahead_counts"])
         self._answered = bool(state["answered"])
         for name, value in counts.items():
             setattr(self, name, value)

@@ -34,6 +34,10 @@ class ItemRule(Rule):
         super().__post_init__()
         check_number("reversion", self.reversion, 0, 1)
 
+    @property
+    def per_call(self) -> bool:
+        return bool(np.any(self.reversion))
+
 
 # ------------------------------------------------------------------------------------------------ choosing items
 

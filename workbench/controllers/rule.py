@@ -60,7 +60,7 @@ class Feedback:
     items: (R, B) positions. rewards: (R, B, G) in [0, 1]. mean_reward: (R,) over all rollouts. pool, seeds: as in
     `Draw`; step: batches drawn so far, this one included. counts: (R, B) rollouts of each group: its rewards
     come first, and zeros follow; (0, 0) if all have G. probe: whether these items were requested by the rule through
-    `Rule.probe`, and not trained on.
+    `Rule.probe`, and not trained on. batch: items of the batch drawn last, of which these may be some; 0 if not known.
     """
 
     items: Items
@@ -71,6 +71,14 @@ class Feedback:
     step: int
     counts: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
     probe: bool = False
+    batch: int = 0
+
+    @property
+    def share(self) -> Floats:
+        """(R,) groups with rollouts over those of the batch drawn last; 1 where that is not known."""
+        if not self.batch:
+            return np.ones(len(self.items))
+        return np.asarray((self.rollouts > 0).sum(axis=1) / self.batch)
 
     @property
     def rollouts(self) -> NDArray[np.int64]:
@@ -149,6 +157,11 @@ class Rule(ByValue):
     def labels(self) -> bool:
         """Whether it reads difficulty labels, which cost rollouts before training."""
         return "difficulty" in self.needs
+
+    @property
+    def per_call(self) -> bool:
+        """Whether a call of `update` is a step of its own: a call per group moves it otherwise than one per batch."""
+        return False
 
     def init(self, pool: Pool, lanes: int) -> Any:
         """The state before the first batch; InputError if the pool lacks what the rule needs."""

@@ -40,7 +40,8 @@ class Queue:
     the queue's own. batch: groups of an update, as the rule is to see them. rollouts: of each group.
     ahead: batches that may be begun while earlier ones lack answers, >= 0. 0: no prompt is picked before all rewards
     of the batch before are known, and the run is that of `next_batch` and `observe`, bit for bit, whatever the order
-    of answers. n: the rule sees rewards up to n batches late; a smaller step (`AdaRFT(eta=...)`) is then due.
+    of answers. n: the rule sees rewards up to n batches late, as in `train(lag=n)`; a smaller step
+    (`AdaRFT(eta=...)`) is then due.
 
     A batch is given to the rule once each of its groups is answered or dropped. Where gates reject groups, further
     batches follow for the same update, as in `train`. All methods may be called from several threads.

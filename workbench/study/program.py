@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.controllers import Controller, Gate, Rule, ShortBatch
+from workbench.controllers import Controller, Gate, Rule, ShortBatch, StepPerCall
+from workbench.delivery import BATCH
 from workbench.errors import InputError, check_count
 from workbench.learners import Law, SimLearner
 from workbench.loop import train_within
@@ -33,7 +34,7 @@ class Program:
     steps: updates. batch: items per update. rollouts: per item. eval_every: steps between records.
     budget: what all runs spend alike, as in `Study`. keep: the columns of the record that are kept; all if None.
     b: (I,) true difficulties in logits where the labels do not give them.
-    known_keys: the keys of the lanes where the caller has them already.
+    known_keys: the keys of the lanes where the caller has them already. lag, delivery: as in `train`.
     """
 
     pool: Pool
@@ -49,6 +50,8 @@ class Program:
     keep: tuple[str, ...] | None = None
     b: ArrayLike | None = None
     known_keys: Sequence[str] | None = None
+    lag: int = 0
+    delivery: str = BATCH
 
     @cached_property
     def keys(self) -> Sequence[str]:
@@ -58,7 +61,8 @@ class Program:
         """
         if self.known_keys is not None:
             return self.known_keys
-        shape = shape_of(self.steps, self.batch, self.rollouts, self.eval_every, self.budget, self.keep, self.b)
+        shape = shape_of(self.steps, self.batch, self.rollouts, self.eval_every, self.budget, self.keep, self.b,
+                         self.lag, self.delivery)  # fmt: skip
         one = not any(_lane_fields(part) for part in (self.law, self.rule, *self.gates))
         content = partial(content_of, self.law, self.rule, self.gates, self.pool, shape)
         texts = [as_text(content())] * len(self.seeds) if one else [as_text(content(r)) for r in range(len(self.seeds))]
@@ -74,6 +78,7 @@ class Program:
         learner = SimLearner(self.law, self.pool, seeds, b=self.b)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)  # the tables count them
+            warnings.simplefilter("ignore", StepPerCall)  # it was asked for
             record = train_within(self, controller, learner)
         columns = record.columns()
         if self.keep is not None:
@@ -100,11 +105,13 @@ def shape_of(
     budget: str,
     keep: tuple[str, ...] | None = None,
     b: ArrayLike | None = None,
+    lag: int = 0,
+    delivery: str = BATCH,
 ) -> dict[str, Any]:
     """What the result of a run depends on beside its parts, for `content_of`."""
     shape: dict[str, Any] = {
         "steps": int(steps), "batch": int(batch), "rollouts": int(rollouts), "eval_every": int(eval_every),
-        "budget": budget,
+        "budget": budget, "lag": int(lag), "delivery": delivery,
     }  # fmt: skip
     if keep is not None:
         shape["keep"] = list(keep)

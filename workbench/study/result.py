@@ -187,7 +187,7 @@ class Result:
         arms = [
             {"pool": arm.pool, "learner": arm.learner, "controller": arm.controller}
             | {"law": describe(arm.made_law), "rule": describe(arm.made_rule)}
-            | {"gates": [describe(gate) for gate in arm.made_gates]}
+            | {"gates": [describe(gate) for gate in arm.made_gates], "lag": arm.lag, "delivery": arm.delivery}
             for arm in study.arms
         ]
         packages = {name: version(name) for name in PACKAGES} | study.packages
@@ -199,6 +199,8 @@ class Result:
             "rollouts": study.rollouts,
             "eval_every": study.eval_every,
             "budget": study.budget,
+            "lag": study.lag,
+            "delivery": study.delivery,
             "threshold": self.threshold,
             "points": study.points,
             "arms": arms,

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.controllers import Controller, Gate, Rule
+from workbench.delivery import BATCH, check_delivery
 from workbench.display import as_html
 from workbench.errors import MOST_STEPS, InputError, check_attempts, check_choice, check_count, check_number, shown
 from workbench.files import check_folder, only_writer
@@ -59,6 +60,7 @@ MOST_RECORDS = 10**8  # of all runs of a study: each takes a few hundred bytes
 FEW_SEEDS = 3  # of rules and learners that fit a model as they go
 ITEMS_IN_MEMORY = 8_000_000  # items x lanes of a program, in rules and learners that keep a number for each
 PROGRAMS_PER_WORKER = 4  # so that none is left waiting for the last
+RUN = "run"  # owner of the settings that belong to neither a controller nor a learner: run.lag, run.delivery
 ROLLOUTS_IN_CACHE = 131_072  # per step and program: enough to hide the cost of Python, few enough to stay in cache
 
 
@@ -69,7 +71,7 @@ class Arm:
     pool, learner, controller: labels, different for different arms. law, rule: the same without swept settings; a
     rule with gates is RULE+GATE. settings: the settings that apply, by their full names, of those swept in points or
     different between objects.
-    made_law, made_rule, made_gates: the objects.
+    made_law, made_rule, made_gates: the objects. lag, delivery: as in `train`.
     """
 
     pool: str
@@ -81,6 +83,8 @@ class Arm:
     made_law: Law
     made_rule: Rule
     made_gates: tuple[Gate, ...]
+    lag: int = 0
+    delivery: str = BATCH
 
     @property
     def parts(self) -> tuple[Law | Rule | Gate, ...]:
@@ -133,6 +137,9 @@ class Study:
     budget: what all runs spend alike. "steps": updates; "rollouts": steps x batch x rollouts attempts, those of
     rejected groups and probes included; "tokens": what as many attempts at random items of the pool would take. With
     the last two, a step of the tables is that share of the budget, and curves are interpolated onto it.
+    lag, delivery: when rules hear of rewards, as in `train`: batches >= 0, and "batch" or "group". A list of them makes
+    arms of their own for every controller but the baseline, which hears nothing; the settings are run.lag and
+    run.delivery.
     Raises InputError before any work.
     """
 
@@ -146,6 +153,8 @@ class Study:
     rollouts: int = 8
     eval_every: int = 5
     budget: str = "steps"
+    lag: int | Sequence[int] = 0
+    delivery: str | Sequence[str] = BATCH
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "rollouts", "eval_every"):
@@ -153,6 +162,13 @@ class Study:
         check_count("steps", self.steps, 1, MOST_STEPS)
         check_attempts(self.batch, self.rollouts)
         check_choice("budget", self.budget, BUDGETS)
+        for option in ("lag", "delivery"):
+            given = listed(option, getattr(self, option), (str, bool, int, float))
+            for value in given:
+                check_delivery(**{"lag": 0, "delivery": BATCH, option: value})
+            if not given or len(set(given)) < len(given):
+                raise InputError(f"{option}: must be one or more different values, got {shown(given)}")
+            object.__setattr__(self, option, given)
         for option, single in (("controllers", (str, Rule, Gate)), ("learners", (str, Law)),
                                ("pools", (str, os.PathLike, Pool)), ("points", (Mapping,))):  # fmt: skip
             object.__setattr__(self, option, listed(option, getattr(self, option), single))
@@ -174,8 +190,9 @@ class Study:
                  "controllers": [one.name for one in self._controllers]}  # fmt: skip
         listing = ", ".join(f"{option}: {', '.join(values)}" for option, values in names.items())
         swept = f"; {len(self.points)} points" if len(self.points) > 1 else ""
+        late = f"; {self._told_delivery}" if self._told_delivery else ""
         return (f"Study of {len(self.arms)} arms, {len(self.cells)} runs ({listing}{swept}; {self.seeds} seeds; "
-                f"{self.steps} updates of {self.batch} x {self.rollouts})")  # fmt: skip
+                f"{self.steps} updates of {self.batch} x {self.rollouts}{late})")  # fmt: skip
 
     def _repr_html_(self) -> str:
         runs = f"{len(self.cells)}, of {len(self.arms)} arms with up to {self.seeds} seeds each"
@@ -188,8 +205,32 @@ class Study:
             "runs": runs,
             "updates": f"{self.steps} of {self.batch} items x {self.rollouts} rollouts",
             "budget": self.budget,
-        }
+        } | ({"feedback": self._told_delivery} if self._told_delivery else {})
         return as_html("Study", told)
+
+    @property
+    def _told_delivery(self) -> str:
+        """When rules hear of rewards; empty where it is at once and by the batch."""
+        late = f"lag {', '.join(map(str, self._lags))}" if self._lags != [0] else ""
+        parts = f"by the {' and by the '.join(self._kinds)}" if self._kinds != [BATCH] else ""
+        return " ".join(filter(None, (late, parts)))
+
+    @property
+    def _lags(self) -> list[int]:
+        return listed("lag", self.lag, (int,))
+
+    @property
+    def _kinds(self) -> list[str]:
+        return listed("delivery", self.delivery, (str,))
+
+    @property
+    def deliveries(self) -> list[tuple[int, str, Settings]]:
+        """Each (lag, delivery), and the settings that tell it from the others."""
+        several = {f"{RUN}.lag": len(self._lags) > 1, f"{RUN}.delivery": len(self._kinds) > 1}
+        return [
+            (lag, kind, tuple(pair for pair in zip(several, (lag, kind), strict=True) if several[pair[0]]))
+            for lag, kind in itertools.product(self._lags, self._kinds)
+        ]
 
     @property
     def _pools(self) -> list[Pool]:
@@ -230,6 +271,7 @@ class Study:
     def _check_size(self) -> None:
         """InputError where memory could not hold what all runs record."""
         runs = len(self._pools) * len(self._learners) * (len(self._controllers) + 1) * len(self.points) * self.seeds
+        runs *= len(self.deliveries)
         rows = runs * (self.steps // self.eval_every + 1)
         if rows > MOST_RECORDS:
             raise InputError(f"seeds, steps and points: must give <= {MOST_RECORDS} records, what memory holds, in "
@@ -260,16 +302,17 @@ class Study:
         baseline = controller_choice(BASELINE, self.steps)
         controllers = [baseline, *(choice for choice in self._controllers if choice.name != BASELINE)]
         arms: dict[tuple[str, str, str], Arm] = {}
-        for pool, learner, controller, point in itertools.product(
-            self._pools, self._learners, controllers, self.points
+        for pool, learner, controller, point, (lag, delivery, of_run) in itertools.product(
+            self._pools, self._learners, controllers, self.points, self.deliveries
         ):
             of_law, of_rule = _applying(point, learner.owners), _applying(point, controller.owners)
-            labels = pool.name, label_of(learner.name, of_law), label_of(controller.name, of_rule)
+            own = of_rule if controller.kind == BASELINE else of_rule + of_run
+            labels = pool.name, label_of(learner.name, of_law), label_of(controller.name, own)
             if labels not in arms:
                 rule, gates = controller.make(dict(of_rule))
                 law = learner.make(dict(of_law))
-                arms[labels] = Arm(*labels, learner.kind, controller.kind, dict(of_law + of_rule), law, rule,
-                                   tuple(gates))  # fmt: skip
+                arms[labels] = Arm(*labels, learner.kind, controller.kind, dict(of_law + own), law, rule,
+                                   tuple(gates), lag, delivery)  # fmt: skip
         return self._with_settings_of_objects(list(arms.values()))
 
     def _with_settings_of_objects(self, arms: list[Arm]) -> list[Arm]:
@@ -304,9 +347,10 @@ class Study:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell, arm by arm, in the order of the final tables."""
-        shape = shape_of(self.steps, self.batch, self.rollouts, self.eval_every, self.budget)
         cells = []
         for arm in self.arms:
+            shape = shape_of(self.steps, self.batch, self.rollouts, self.eval_every, self.budget,
+                             lag=arm.lag, delivery=arm.delivery)  # fmt: skip
             text = as_text(content_of(arm.made_law, arm.made_rule, arm.made_gates, self._pool(arm.pool), shape))
             cells += [Cell(arm, seed, cell_key(text, seed)) for seed in range(self.seeds_of(arm))]
         return cells
@@ -436,7 +480,8 @@ class Study:
         def unlike(arm: Arm) -> str:
             """Equal for arms whose runs can be lanes of one program."""
             pool = self._pool(arm.pool)
-            shape = {"pool": pool.name, "classes": [id(type(part)) for part in arm.parts]}
+            shape = {"pool": pool.name, "classes": [id(type(part)) for part in arm.parts],
+                     "lag": arm.lag, "delivery": arm.delivery}  # fmt: skip
             return as_text(shape | {"parts": [describe(part, lambda value: None) for part in arm.parts]})
 
         largest = max(len(pool) for pool in self._pools)
@@ -459,7 +504,9 @@ class Study:
         shape = self.steps, self.batch, self.rollouts, self.eval_every, self.budget
         seeds = np.array([cell.seed for cell in cells], np.uint64)
         keys = [cell.key for cell in cells]
-        return Program(self._pool(cells[0].arm.pool), law, rule, tuple(gates), seeds, *shape, known_keys=keys)
+        arm = cells[0].arm
+        return Program(self._pool(arm.pool), law, rule, tuple(gates), seeds, *shape, known_keys=keys,
+                       lag=arm.lag, delivery=arm.delivery)  # fmt: skip
 
     def _tidy(self, records: Records) -> pd.DataFrame:
         """Stored records -> the curves table: keys of each cell in front, canonical order."""

@@ -25,16 +25,21 @@ class AdaRFT(Rule):
     """Adaptive curriculum reinforcement finetuning.
 
     batch = the B items with the smallest |d_i - T| over the whole pool (used items stay in)
-    T <- clip(T + eta tanh(alpha (R - beta)), low, high),   R = mean reward of the batch over all its rollouts
+    T <- clip(T + eta w tanh(alpha (R - beta)), low, high),   R = mean reward of the call over all its rollouts
+    w = 1 (per="batch") or n / B (per="item"), n = groups with rewards in this call, B = items of a batch
 
     beta: target reward in [0, 1]. alpha: sensitivity per unit reward, > 0. eta: largest move in one step, >= 0.
     start: T before the first batch. low, high: bounds of T, 0 <= low < high <= 100; start lies between them.
     ties: difficulties sit on a coarse grid, so many items are equally near; those at the largest distance that
     still fits are drawn at random ("random"), or by lowest position ("first": same T, same batch).
+    per: what eta is the step of. "batch": a call of `observe`, which has all groups of a batch in the paper. "item":
+    all groups of a batch, however many calls they come in; B calls of one group then move T as one call does, to first
+    order in alpha (R - beta), and nothing changes where calls are whole batches.
 
     Source: Shi, Wu, Song, Zhou, Zhao 2025, arXiv 2504.05520, Algorithm 1; defaults of its Table 3.
     Differs: the paper is silent on ties; R is raw correctness as in Algorithm 1, where the released code can take
-    the reward after its KL penalty; T acts on the very next batch, where the released loader prefetches.
+    the reward after its KL penalty; T acts on the very next batch, where the released loader prefetches; per="item" is
+    ours, for hosts that answer group by group.
     """
 
     name = "adarft"
@@ -50,6 +55,7 @@ class AdaRFT(Rule):
     low: Lanes = 0.0
     high: Lanes = 100.0
     ties: str = "random"
+    per: str = "batch"
 
     needs = ("difficulty",)
 
@@ -72,6 +78,11 @@ class AdaRFT(Rule):
                 f"got {start.flat[lane]:g}"
             )
         check_choice("ties", self.ties, TIES)
+        check_choice("per", self.per, ("batch", "item"))
+
+    @property
+    def per_call(self) -> bool:
+        return self.per == "batch"
 
     def init(self, pool: Pool, lanes: int) -> TargetState:
         for name in ("beta", "alpha", "eta", "low", "high"):
@@ -83,6 +94,8 @@ class AdaRFT(Rule):
 
     def update(self, state: TargetState, feedback: Feedback) -> TargetState:
         move = self.eta * np.tanh(self.alpha * (feedback.mean_reward - self.beta))
+        if self.per == "item":
+            move = move * feedback.share
         return state._replace(target=np.minimum(np.maximum(state.target + move, self.low), self.high))
 
     def check_state(self, state: Any, pool: Pool) -> None:

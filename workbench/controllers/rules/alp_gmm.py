@@ -116,6 +116,10 @@ class ALPGMM(Rule):
                 new.fits[lane], new.unfitted[lane] = new.fits[lane] + 1, 0
         return new
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def check_state(self, state: MixtureState, pool: Pool) -> None:
         sound = ((state.gaussians >= 0) & (state.gaussians <= self.components[1])).all()
         if not (sound and all(np.isfinite(part).all() for part in (state.level, state.centre, state.spread))):

@@ -116,6 +116,10 @@ class BOTS(Rule):
         fuse_evidence(a, b, weak, strong, capability, decay, evidence * pseudo, *groups_of)
         return EvidenceState(a, b, capability)
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def check_state(self, state: EvidenceState, pool: Pool) -> None:
         check_posterior(state.a, state.b)
 

@@ -93,6 +93,10 @@ class PCL(Rule):
             error[lane] = np.sqrt((miss**2).mean())
         return ValueState(weight, mean, square, updates, error, state.forwards)
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def check_state(self, state: ValueState, pool: Pool) -> None:
         if not np.isfinite(state.weight).all():
             raise InputError("state.rule.weight: must be finite numbers, got others")

@@ -73,6 +73,10 @@ class LearningProgress(ArmRule):
         uniform = per_lane("uniform", self.uniform, len(weight))[:, None]
         return np.asarray((1 - uniform) * weight / weight.sum(axis=1, keepdims=True) + uniform / weight.shape[1])
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def update(self, state: ProgressState, feedback: Feedback) -> ProgressState:
         success, groups = arm_means(self.arms(feedback.pool), feedback, feedback.means)
         ema, back = (per_lane(n, getattr(self, n), len(success))[:, None] for n in ("ema", "reversion"))

@@ -80,6 +80,10 @@ class RLVE(ArmRule):
         level = np.minimum(state.level + rise, len(arms) - 1)
         return LevelState(level, *(np.where(due, 0, count) for count in (prompts, rollouts, successes)))
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def check_state(self, state: LevelState, pool: Pool) -> None:
         levels = len(self.arms(pool))
         if not ((state.level >= 0) & (state.level < levels)).all():

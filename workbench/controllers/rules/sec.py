@@ -55,6 +55,10 @@ class SEC(ArmRule):
     def shares(self, state: BanditState, draw: Draw) -> Floats:
         return softmax(state.value, per_lane("tau", self.tau, len(state.value)))
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def update(self, state: BanditState, feedback: Feedback) -> BanditState:
         lanes = len(state.value)
         earned, groups = arm_means(self.arms(feedback.pool), feedback, absolute_advantage(feedback, self.advantage))

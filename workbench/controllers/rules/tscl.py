@@ -144,6 +144,10 @@ class TSCL(ArmRule):
             value = np.where(filled > 0, mean, value)
         return TeacherState(value, np.where(there, score, state.last), history, times, count, updates)
 
+    @property
+    def per_call(self) -> bool:
+        return True
+
     def check_state(self, state: TeacherState, pool: Pool) -> None:
         if state.entries.min() < 0:
             raise InputError(f"state.rule.entries: must be >= 0, got {state.entries.min()}")
