@@ -198,6 +198,7 @@ TIMES = {"times": [3.0, 1.0, 4.0, 2.0], "reached": np.array([True, True, False, 
 CROSSING = stats.Crossing(np.array([1.0, 2.0, 3.0]), np.array([True, True, False]))
 CROSSINGS = stats.Crossing(CROSSING.time[None], CROSSING.reached[None])
 ITEMS = [0, 1, 2, 3]
+PAGE = {"width": 3.25, "ax": None, "labels": {}, "title": "t", "legend": True}  # of every figure
 
 # public name -> its function and good arguments; the tables of TABLES by name
 CALLS = {
@@ -265,8 +266,8 @@ CALLS = {
     "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
     "Advice.controller": (lambda seed: advice().controller(seed), {"seed": 0}),
     "Advice.save": (lambda folder: advice().save(folder), {"folder": "out"}),
-    "figures.law_weights": (figures.law_weights, {"table": "law_table"}),
-    "figures.advice_forest": (figures.advice_forest, {"table": "advice_table"}),
+    "figures.law_weights": (figures.law_weights, {"table": "law_table"} | PAGE),
+    "figures.advice_forest": (figures.advice_forest, {"table": "advice_table"} | PAGE),
     "grid_points": (wb.grid_points, {"choices": {"adarft.eta": [1, 2]}}),
     "space_filling_points": (wb.space_filling_points, {"ranges": {"adarft.eta": (1.0, 2.0, False)}, "design": "sobol",
                                                        "points": 4}),
@@ -340,12 +341,13 @@ CALLS = {
                                                               "other": 1, "level": 0.9}),
     "report.report": (report.report, {"runs": "runs", "summary": "summary", "horizon": 4, "focus": "adarft",
                                       "full": True, "whole": "summary.csv"}),
-    "figures.learning_curves": (figures.learning_curves, {"curves": "frame", "looks": {}, "over": "seed"}),
-    "figures.target_trajectories": (figures.target_trajectories, {"curves": "frame", "looks": {}}),
+    "figures.learning_curves": (figures.learning_curves, {"curves": "frame", "looks": {}, "over": "seed"} | PAGE),
+    "figures.target_trajectories": (figures.target_trajectories, {"curves": "frame", "looks": {}} | PAGE),
     "figures.mean_and_band": (figures.mean_and_band, {"curves": "frame", "column": "success"}),
-    "figures.speedup_forest": (figures.speedup_forest, {"summary": "summary", "looks": {}}),
+    "figures.speedup_forest": (figures.speedup_forest, {"summary": "summary", "looks": {}} | PAGE),
     "figures.heat_map": (figures.heat_map, {"summary": "summary", "x": "pool", "y": "controller", "value": "speedup",
-                                            "average": False}),
+                                            "average": False} | PAGE),
+    "figures.style": (figures.style, {"font": "serif", "size": 7, "usetex": False, "rc": {}}),
     "figures.controller_looks": (figures.controller_looks, {"table": "summary"}),
     "figures.rule_look": (figures.rule_look, {"rule": "adarft"}),
     "figures.save": (lambda figure, stem: figures.save(figure, stem), {"figure": {}, "stem": "a"}),
@@ -361,12 +363,13 @@ EXEMPT = {
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
     **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Estimates",
-                     "stats.Crossing", "figures.Look"), "what our functions give, not checked again"),
+                     "stats.Crossing", "figures.Look", "figures.Picture"), "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
                      "Study.seeds_of", "Signal.advantages", "Signal.check_rollouts", "Signal.sampled"),
                     "for the workbench's own modules"),
     "Study.run": "its settings are tried by the command lines",
+    "figures.Options": "the options of figures, which are tried",
     "tables.Column": "a constant of the workbench",
     **dict.fromkeys(("ranking.ranking_lines", "report.cost_lines", "report.focus_rule", "report.not_won_lines",
                      "report.rows_of"), "a part of Result.report, which is tried"),

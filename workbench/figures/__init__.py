@@ -10,12 +10,13 @@ from workbench.figures.looks import (
     OTHER_COLORS,
     OTHER_DASHES,
     OTHER_MARKERS,
-    STYLE,
     controller_looks,
     rule_look,
 )
 from workbench.figures.odds import advice_forest, law_weights
-from workbench.figures.page import PAGE_HEIGHT, PAGE_WIDTH, save
+from workbench.figures.page import PAGE_HEIGHT, PAGE_WIDTH, Options
+from workbench.figures.picture import Picture, save
+from workbench.figures.style import STYLE, style
 
 __all__ = [
     "COLORS",
@@ -27,6 +28,8 @@ __all__ = [
     "PAGE_WIDTH",
     "STYLE",
     "Look",
+    "Options",
+    "Picture",
     "advice_forest",
     "controller_looks",
     "heat_map",
@@ -36,5 +39,6 @@ __all__ = [
     "rule_look",
     "save",
     "speedup_forest",
+    "style",
     "target_trajectories",
 ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.latex import latex_escaped
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
@@ -237,10 +238,3 @@ def _interval(row: dict[str, Any], name: str, form: str) -> str:
         return ""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{row[name]:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def latex_escaped(cell: Any) -> str:
-    """A text with the characters that LaTeX reads as commands escaped."""
-    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    marks |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
-    return "".join(marks.get(letter, letter) for letter in str(cell))
