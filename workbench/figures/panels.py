@@ -177,7 +177,7 @@ class Panels:
                 root.set_figheight(root.get_figheight() + height / root.dpi)
 
     def _broken(self) -> float | None:
-        """Break texts that are longer than their place; None if none was, otherwise how much higher they are, pixels."""
+        """Break texts that are longer than their place; None if none was, otherwise the pixels of height that adds."""
         figure = cast(Any, self.figure)
         across, up = figure.bbox.width - 4, figure.bbox.height - 4
         rooms: list[tuple[Text, float]] = [(text, across) for text in (figure._suptitle, figure._supxlabel) if text]
