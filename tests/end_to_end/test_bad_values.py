@@ -144,7 +144,7 @@ def fitted():
 
 TABLES = {  # made when they are needed
     "law_table": lambda: fit().table, "advice_table": lambda: advice().table, "frame": frame, "runs": runs,
-    "summary": summary,
+    "summary": summary, "ranks": lambda: ranking.ranking_table(runs()),
 }  # fmt: skip
 
 
@@ -347,6 +347,12 @@ CALLS = {
     "figures.speedup_forest": (figures.speedup_forest, {"summary": "summary", "looks": {}} | PAGE),
     "figures.heat_map": (figures.heat_map, {"summary": "summary", "x": "pool", "y": "controller", "value": "speedup",
                                             "average": False} | PAGE),
+    "figures.success_by_level": (figures.success_by_level, {"curves": "frame", "looks": {}} | PAGE),
+    "figures.ranking": (figures.ranking, {"table": "ranks", "looks": {}} | PAGE),
+    "figures.paired_differences": (figures.paired_differences, {"runs": "runs", "value": "auc", "baseline": "uniform",
+                                                                "looks": {}} | PAGE),
+    "figures.cost_frontier": (figures.cost_frontier, {"summary": "summary", "cost": "rollouts", "success": "final",
+                                                      "looks": {}} | PAGE),
     "figures.style": (figures.style, {"font": "serif", "size": 7, "usetex": False, "rc": {}}),
     "figures.controller_looks": (figures.controller_looks, {"table": "summary"}),
     "figures.rule_look": (figures.rule_look, {"rule": "adarft"}),

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from workbench import figures
+from workbench.analysis.ranking import ranking_table
+from workbench.analysis.tables import runs_table
 from workbench.errors import InputError
 
 SETTINGS = "adarft beta=0.5 alpha=2.0 eta={} start=0 low=0 high=100 ties=random"
@@ -49,9 +51,38 @@ FIGURES = {
     "heat map across names": lambda arms, **page: figures.heat_map(
         make_summary(FOUR[:1], SIX, arms), "controller", "learner", "censored", **page),
     "points": lambda arms, **page: figures.heat_map(scattered(len(arms)), "adarft.eta", "scalar.kappa", **page),
+    "levels": lambda arms, **page: figures.success_by_level(with_levels(
+        make_curves(["easy"], ["scalar"], arms, 2)), **page),
+    "levels of learners": lambda arms, **page: figures.success_by_level(with_levels(
+        make_curves(["easy"], SIX[:2], arms, 2)), **page),
+    "ranking": lambda arms, **page: figures.ranking(ranks_of(arms), **page),
+    "frontier": lambda arms, **page: figures.cost_frontier(costs_of(["easy"], ["scalar"], arms), **page),
+    "frontier of pools": lambda arms, **page: figures.cost_frontier(costs_of(FOUR, SIX[:2], arms), "tokens", **page),
+    "paired differences": lambda arms, **page: figures.paired_differences(runs_of(FOUR[:2], SIX[:2], arms), **page),
     "weights": lambda arms, **page: figures.law_weights(laws_of(arms), **page),
     "advice": lambda arms, **page: figures.advice_forest(advice_of(arms), **page),
 }  # fmt: skip
+
+
+def with_levels(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves.assign(**{f"success_{level}": curves["success"] * (1 - level / 10) for level in range(10)})
+
+
+def ranks_of(arms: list[str]) -> pd.DataFrame:
+    return ranking_table(runs_of(FOUR[:2], SIX[:3], arms))
+
+
+def runs_of(pools: list[str], learners: list[str], arms: list[str], seeds: int = 4) -> pd.DataFrame:
+    return runs_table(make_curves(pools, learners, arms, seeds), 0.5)
+
+
+def costs_of(pools: list[str], learners: list[str], arms: list[str]) -> pd.DataFrame:
+    table = make_summary(pools, learners, arms)
+    at = np.arange(len(table)) % len(arms)
+    final = 0.4 + 0.03 * (at * 5 % 7)
+    return table.assign(mean_rollouts=10_000.0 + 1000 * at, mean_tokens=1e6 + 1e5 * at, final=final,
+                        mean_label_rollouts=np.where(at % 2, 200_000.0, 0.0), final_low=final - 0.02,
+                        final_high=final + 0.02)  # fmt: skip
 
 
 def scattered(count: int) -> pd.DataFrame:

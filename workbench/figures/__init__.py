@@ -3,7 +3,9 @@
 from workbench.controllers.rule import Look
 from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories
 from workbench.figures.forest import speedup_forest
+from workbench.figures.frontier import cost_frontier
 from workbench.figures.heat import heat_map
+from workbench.figures.levels import success_by_level
 from workbench.figures.looks import (
     COLORS,
     LOOKS,
@@ -16,6 +18,7 @@ from workbench.figures.looks import (
 from workbench.figures.odds import advice_forest, law_weights
 from workbench.figures.page import PAGE_HEIGHT, PAGE_WIDTH, Options
 from workbench.figures.picture import Picture, save
+from workbench.figures.places import paired_differences, ranking
 from workbench.figures.style import STYLE, style
 
 __all__ = [
@@ -32,13 +35,17 @@ __all__ = [
     "Picture",
     "advice_forest",
     "controller_looks",
+    "cost_frontier",
     "heat_map",
     "law_weights",
     "learning_curves",
     "mean_and_band",
+    "paired_differences",
+    "ranking",
     "rule_look",
     "save",
     "speedup_forest",
     "style",
+    "success_by_level",
     "target_trajectories",
 ]

@@ -40,7 +40,8 @@ def learning_curves(
     """
     check_text("over", over)
     curves = _own_curves(curves, "success")
-    words = "held-out success (mean over difficulty deciles)" if curves["pool"].any() else "held-out success"
+    ours = bool((curves["pool"].astype(str) != "").any())
+    words = "held-out success (mean over difficulty deciles)" if ours else "held-out success"
     return _panels(Page(**options), curves, "success", words, (0, 1), looks, over)
 
 

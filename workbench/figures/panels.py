@@ -71,6 +71,11 @@ class Panels:
         elif lines and self.axes.size == 1:
             self.axes[0, 0].set_title("\n".join(lines))
 
+    def heading(self) -> None:
+        """The title of the options, for a figure without legend."""
+        if self.figure is not None and self.page.title:
+            self.figure.suptitle(self.page.title)
+
     def legend(self, handles: Sequence[Any], texts: Sequence[str], title: str, columns: int = 1) -> None:
         """The legend, where the options want it; above the panels by default: matplotlib would print one below them
         over the label of the axis."""
