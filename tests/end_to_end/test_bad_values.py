@@ -144,7 +144,7 @@ def fitted():
 
 TABLES = {  # made when they are needed
     "law_table": lambda: fit().table, "advice_table": lambda: advice().table, "frame": frame, "runs": runs,
-    "summary": summary, "ranks": lambda: ranking.ranking_table(runs()),
+    "summary": summary, "foretold": lambda: fit().foretold(3, 8), "ranks": lambda: ranking.ranking_table(runs()),
 }  # fmt: skip
 
 
@@ -262,6 +262,8 @@ CALLS = {
                {"candidates": 5, "steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0,
                 "jobs": 1, "progress": False, "origin": "end", "probe": np.zeros(3)}),
     "advise of": (lambda fit: wb.advise(fit), {"fit": {}}),
+    "Fit.foretold": (lambda **given: fit().foretold(**given), {"bins": 4, "draws": 8, "seed": 0}),
+    "Advice.foretold": (lambda curves: advice().foretold(curves), {"curves": "frame"}),
     "Fit.draws": (lambda learner: fit().draws(learner), {"learner": "scalar"}),
     "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
     "Advice.controller": (lambda seed: advice().controller(seed), {"seed": 0}),
@@ -353,6 +355,7 @@ CALLS = {
                                                                 "looks": {}} | PAGE),
     "figures.cost_frontier": (figures.cost_frontier, {"summary": "summary", "cost": "rollouts", "success": "final",
                                                       "looks": {}} | PAGE),
+    "figures.calibration": (figures.calibration, {"table": "foretold", "looks": {}} | PAGE),
     "figures.style": (figures.style, {"font": "serif", "size": 7, "usetex": False, "rc": {}}),
     "figures.controller_looks": (figures.controller_looks, {"table": "summary"}),
     "figures.rule_look": (figures.rule_look, {"rule": "adarft"}),

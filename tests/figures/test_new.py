@@ -169,3 +169,38 @@ def test_pairs_need_a_baseline_and_another_controller():
     ):
         with pytest.raises(InputError, match=said):
             call()
+
+
+# ---- calibration -------------------------------------------------------------------------------------------
+
+AGREE = pd.DataFrame({"predicted": [0.2, 0.8], "observed": [0.25, 0.7], "observed_low": [0.1, 0.6],
+                      "observed_high": [0.4, 0.8], "groups": [30, 40]})  # fmt: skip
+
+
+def test_predictions_stand_over_the_diagonal_with_the_intervals_that_are_known():
+    figure = figures.calibration(AGREE)
+    drawn = [line.get_xydata().tolist() for line in figure.axes[0].get_lines()]
+    assert [[0, 0], [1, 1]] in drawn
+    assert [[0.2, 0.25]] in drawn
+    assert [[0.8, 0.6], [0.8, 0.8]] in drawn
+    assert figure.legends[0].get_title().get_text() == "70 groups in 2 bins\n95 % interval of the observed"
+    assert figure.alt == ("predicted and observed success with 95 % intervals of the observed; 0.20 predicted, 0.25 "
+                          "observed [0.10, 0.40]; 0.80 predicted, 0.70 observed [0.60, 0.80]; the largest gap is "
+                          "0.10.")  # fmt: skip
+
+
+def test_predictions_of_controllers_have_their_looks_and_both_intervals():
+    table = AGREE.drop(columns="groups").assign(controller=["uniform", "adarft"], predicted_low=0.1, predicted_high=0.9)
+    figure = figures.calibration(table, labels={"adarft": "AdaRFT"})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["as predicted", "uniform", "AdaRFT"]
+    assert {line.get_label(): line.get_marker() for line in figure.axes[0].get_lines()
+            if not line.get_label().startswith("_")} == {"uniform": "o", "adarft": "*"}  # fmt: skip
+    assert figure.legends[0].get_title().get_text() == "95 % interval of the observed, 80 % of the predicted"
+
+
+@pytest.mark.parametrize("table", [AGREE.assign(predicted=2.0), AGREE.assign(observed=np.nan), AGREE[:0],
+                                   AGREE.drop(columns="observed"), AGREE.assign(predicted="a"), 5])  # fmt: skip
+def test_tables_without_shares_are_refused(table):
+    with pytest.raises(InputError, match=r"^table: must") as caught:
+        figures.calibration(table)
+    assert "\n" not in str(caught.value)

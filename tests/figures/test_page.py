@@ -59,6 +59,9 @@ FIGURES = {
     "frontier": lambda arms, **page: figures.cost_frontier(costs_of(["easy"], ["scalar"], arms), **page),
     "frontier of pools": lambda arms, **page: figures.cost_frontier(costs_of(FOUR, SIX[:2], arms), "tokens", **page),
     "paired differences": lambda arms, **page: figures.paired_differences(runs_of(FOUR[:2], SIX[:2], arms), **page),
+    "calibration": lambda arms, **page: figures.calibration(pd.DataFrame({
+        "controller": arms, "predicted": np.linspace(0, 1, len(arms)), "observed": np.linspace(1, 0, len(arms))}),
+        **page),
     "weights": lambda arms, **page: figures.law_weights(laws_of(arms), **page),
     "advice": lambda arms, **page: figures.advice_forest(advice_of(arms), **page),
 }  # fmt: skip

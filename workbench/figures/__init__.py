@@ -1,6 +1,7 @@
 """Figures of studies, for papers: a controller looks the same in all of them, and each says what its bands are."""
 
 from workbench.controllers.rule import Look
+from workbench.figures.agreement import calibration
 from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories
 from workbench.figures.forest import speedup_forest
 from workbench.figures.frontier import cost_frontier
@@ -34,6 +35,7 @@ __all__ = [
     "Options",
     "Picture",
     "advice_forest",
+    "calibration",
     "controller_looks",
     "cost_frontier",
     "heat_map",
