@@ -150,5 +150,5 @@ def test_what_was_foretold_stands_beside_what_runs_reached():
         [0.7, 0.62, 0.78, 0.65])  # fmt: skip
     assert row["observed_low"] < 0.65 < row["observed_high"]
     assert "adarft eta=5 0.70 predicted, 0.65 observed" in advice.plot("calibration", curves=curves).alt
-    with pytest.raises(InputError, match=r"^curves: must have a run of a candidate \(uniform, adarft eta=5\), got none"):
+    with pytest.raises(InputError, match=r"^curves: must have a run of a candidate \(uniform, adarft eta=5\), got"):
         advice.foretold(curves[curves["controller"] == "mine"])

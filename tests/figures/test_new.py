@@ -56,10 +56,12 @@ def test_uneven_steps_have_cells_around_them():
     assert edges.tolist() == [-10, 10, 60, 140]
 
 
-@pytest.mark.parametrize("curves", [make_curves(), 5, None, make_curves().assign(success_0=np.nan)])
+@pytest.mark.parametrize("curves", [make_curves(), make_curves().assign(success_0=np.nan)])
 def test_a_table_without_levels_is_refused(curves):
     with pytest.raises(InputError, match=r"^curves: must have success per level in columns success_0, success_1, ..."):
         figures.success_by_level(curves)
+    with pytest.raises(InputError, match=r"^curves: must be a pandas table"):
+        figures.success_by_level(5)
 
 
 # ---- ranking -----------------------------------------------------------------------------------------------
@@ -68,7 +70,7 @@ def test_a_table_without_levels_is_refused(curves):
 def test_controllers_stand_at_their_mean_rank_the_best_on_top_with_strokes_of_single_learners():
     table = ranks_of(list(RULES))
     overall = table[table["learner"] == OVERALL].sort_values("mean_rank")
-    figure = figures.ranking(table)
+    figure = figures.ranking_plot(table)
     (ax,) = figure.axes
     assert [text.get_text() for text in ax.get_yticklabels()] == list(overall["controller"])
     assert points(ax) == {row["controller"]: (row["mean_rank"], y)
@@ -84,12 +86,12 @@ def test_controllers_stand_at_their_mean_rank_the_best_on_top_with_strokes_of_si
 def test_shared_places_are_marked():
     table = pd.DataFrame({"learner": OVERALL, "controller": ["a", "b", "c"], "mean_rank": [1.5, 1.5, 3.0],
                           "mean_rank_low": 1.0, "mean_rank_high": 3.0, "place": [1, 1, 3]})  # fmt: skip
-    figure = figures.ranking(table)
+    figure = figures.ranking_plot(table)
     assert [text.get_text() for text in figure.axes[0].texts] == ["1=", "1=", "3"]
     assert "a 1.5 [1.0, 3.0], place 1 shared; b 1.5 [1.0, 3.0], place 1 shared; c 3.0" in figure.alt
     assert len(figure.legends[0].get_texts()) == 1
     with pytest.raises(InputError, match=r"^table: must have rows of 'all learners', as ranking_table gives them"):
-        figures.ranking(table.assign(learner="scalar"))
+        figures.ranking_plot(table.assign(learner="scalar"))
 
 
 # ---- frontier ----------------------------------------------------------------------------------------------
@@ -178,7 +180,7 @@ AGREE = pd.DataFrame({"predicted": [0.2, 0.8], "observed": [0.25, 0.7], "observe
 
 
 def test_predictions_stand_over_the_diagonal_with_the_intervals_that_are_known():
-    figure = figures.calibration(AGREE)
+    figure = figures.calibration_plot(AGREE)
     drawn = [line.get_xydata().tolist() for line in figure.axes[0].get_lines()]
     assert [[0, 0], [1, 1]] in drawn
     assert [[0.2, 0.25]] in drawn
@@ -191,7 +193,7 @@ def test_predictions_stand_over_the_diagonal_with_the_intervals_that_are_known()
 
 def test_predictions_of_controllers_have_their_looks_and_both_intervals():
     table = AGREE.drop(columns="groups").assign(controller=["uniform", "adarft"], predicted_low=0.1, predicted_high=0.9)
-    figure = figures.calibration(table, labels={"adarft": "AdaRFT"})
+    figure = figures.calibration_plot(table, labels={"adarft": "AdaRFT"})
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["as predicted", "uniform", "AdaRFT"]
     assert {line.get_label(): line.get_marker() for line in figure.axes[0].get_lines()
             if not line.get_label().startswith("_")} == {"uniform": "o", "adarft": "*"}  # fmt: skip
@@ -202,5 +204,5 @@ def test_predictions_of_controllers_have_their_looks_and_both_intervals():
                                    AGREE.drop(columns="observed"), AGREE.assign(predicted="a"), 5])  # fmt: skip
 def test_tables_without_shares_are_refused(table):
     with pytest.raises(InputError, match=r"^table: must") as caught:
-        figures.calibration(table)
+        figures.calibration_plot(table)
     assert "\n" not in str(caught.value)

@@ -55,11 +55,11 @@ FIGURES = {
         make_curves(["easy"], ["scalar"], arms, 2)), **page),
     "levels of learners": lambda arms, **page: figures.success_by_level(with_levels(
         make_curves(["easy"], SIX[:2], arms, 2)), **page),
-    "ranking": lambda arms, **page: figures.ranking(ranks_of(arms), **page),
+    "ranking": lambda arms, **page: figures.ranking_plot(ranks_of(arms), **page),
     "frontier": lambda arms, **page: figures.cost_frontier(costs_of(["easy"], ["scalar"], arms), **page),
     "frontier of pools": lambda arms, **page: figures.cost_frontier(costs_of(FOUR, SIX[:2], arms), "tokens", **page),
     "paired differences": lambda arms, **page: figures.paired_differences(runs_of(FOUR[:2], SIX[:2], arms), **page),
-    "calibration": lambda arms, **page: figures.calibration(pd.DataFrame({
+    "calibration": lambda arms, **page: figures.calibration_plot(pd.DataFrame({
         "controller": arms, "predicted": np.linspace(0, 1, len(arms)), "observed": np.linspace(1, 0, len(arms))}),
         **page),
     "weights": lambda arms, **page: figures.law_weights(laws_of(arms), **page),

@@ -179,7 +179,7 @@ class Advice:
         return lines
 
     def foretold(self, curves: pd.DataFrame) -> pd.DataFrame:
-        """What was foretold of runs that followed, beside what they reached: the table of `figures.calibration`.
+        """What was foretold of runs that followed, beside what they reached: the table of `figures.calibration_plot`.
 
         curves: `controller` (labels as in `table`), `step`, `success` and, for several runs, `seed`; success is the
         mean over the pool's items, as the advice has it. Columns: controller; predicted, mean success over futures at
@@ -215,12 +215,12 @@ class Advice:
     def plot(self, kind: str = "odds", **settings: Any) -> Figure:
         """A figure. kind: "odds", what each candidate saves or gains, with 80 % intervals, or "calibration", what was
         foretold of runs beside what they reached, which takes their `curves` (`foretold`). settings: of
-        `workbench.figures.advice_forest` or `workbench.figures.calibration`."""
+        `workbench.figures.advice_forest` or `workbench.figures.calibration_plot`."""
         from workbench import figures
 
         check_choice("kind", kind, ("odds", "calibration"))
         if kind == "calibration":
-            return figures.calibration(self.foretold(settings.pop("curves", None)), **settings)
+            return figures.calibration_plot(self.foretold(settings.pop("curves", None)), **settings)
         return figures.advice_forest(self.table, **settings)
 
     def controller(self, seed: int = 0) -> Controller:

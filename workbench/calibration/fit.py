@@ -159,12 +159,12 @@ class Fit:
     def plot(self, kind: str = "weights", **settings: Any) -> Figure:
         """A figure. kind: "weights", how far each learner's predictions of later groups are behind the best, with two
         standard errors, and its weight; or "calibration", predicted against observed success of those groups.
-        settings: of `workbench.figures.law_weights` or `workbench.figures.calibration`."""
+        settings: of `workbench.figures.law_weights` or `workbench.figures.calibration_plot`."""
         from workbench import figures
 
         check_choice("kind", kind, ("weights", "calibration"))
         if kind == "calibration":
-            return figures.calibration(self.foretold(), **settings)
+            return figures.calibration_plot(self.foretold(), **settings)
         return figures.law_weights(self.table, **settings)
 
     def save(self, path: str | Path) -> Path:

@@ -1,7 +1,7 @@
 """Figures of studies, for papers: a controller looks the same in all of them, and each says what its bands are."""
 
 from workbench.controllers.rule import Look
-from workbench.figures.agreement import calibration
+from workbench.figures.agreement import calibration_plot
 from workbench.figures.curves import learning_curves, mean_and_band, target_trajectories
 from workbench.figures.forest import speedup_forest
 from workbench.figures.frontier import cost_frontier
@@ -19,7 +19,7 @@ from workbench.figures.looks import (
 from workbench.figures.odds import advice_forest, law_weights
 from workbench.figures.page import PAGE_HEIGHT, PAGE_WIDTH, Options
 from workbench.figures.picture import Picture, save
-from workbench.figures.places import paired_differences, ranking
+from workbench.figures.places import paired_differences, ranking_plot
 from workbench.figures.style import STYLE, style
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "Options",
     "Picture",
     "advice_forest",
-    "calibration",
+    "calibration_plot",
     "controller_looks",
     "cost_frontier",
     "heat_map",
@@ -43,7 +43,7 @@ __all__ = [
     "learning_curves",
     "mean_and_band",
     "paired_differences",
-    "ranking",
+    "ranking_plot",
     "rule_look",
     "save",
     "speedup_forest",

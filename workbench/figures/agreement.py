@@ -25,7 +25,9 @@ WIDTH = 3.6  # inches
 
 
 @drawn
-def calibration(table: pd.DataFrame, looks: Mapping[str, Look] | None = None, **options: Unpack[Options]) -> Figure:
+def calibration_plot(
+    table: pd.DataFrame, looks: Mapping[str, Look] | None = None, **options: Unpack[Options]
+) -> Figure:
     """Predicted against observed success with intervals, and the diagonal on which they agree.
 
     table: as `Fit.foretold` gives it for the later groups of a log, or `Advice.foretold` for runs that followed the
@@ -79,7 +81,8 @@ def calibration(table: pd.DataFrame, looks: Mapping[str, Look] | None = None, **
     told = []
     for row in table.to_dict("records"):
         ends_told = f" [{_number(row['observed_low'])}, {_number(row['observed_high'])}]"
-        told.append(f"{row['controller']} " * named + f"{_number(row['predicted'])} predicted, {_number(row['observed'])}"
-                    " observed" + ends_told * bool(np.isfinite(row["observed_low"])))  # fmt: skip
+        name = f"{row['controller']} " if named else ""
+        ends_told = ends_told if np.isfinite(row["observed_low"]) else ""
+        told.append(f"{name}{_number(row['predicted'])} predicted, {_number(row['observed'])} observed{ends_told}")
     return panels.done(_sentence(["predicted and observed success with 95 % intervals of the observed", *told,
                                   f"the largest gap is {_number(gap.max())}"]))  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workbench.analysis.frame import ARM, check_numbers, ordered_curves
+from workbench.analysis.frame import ARM, check_numbers, check_table, ordered_curves
 from workbench.controllers.rule import Look
 from workbench.errors import InputError
 from workbench.figures.checks import _check_readable, _own_curves
@@ -86,10 +86,9 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
                                   *(_told(arm, means.loc[arm], levels) for arm in arms)]))  # fmt: skip
 
 
-def _levels(curves: Any) -> list[str]:
+def _levels(curves: pd.DataFrame) -> list[str]:
     """The columns of levels, the easiest first, without those that hold no number."""
-    if not isinstance(curves, pd.DataFrame):
-        curves = pd.DataFrame()
+    curves = check_table(curves, "curves", [])
     names = [name for name in map(str, curves.columns) if re.fullmatch(r"success_\d+", name)]
     known = [name for name in names if curves[name].notna().any()]
     if not known:

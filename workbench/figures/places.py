@@ -27,7 +27,7 @@ from workbench.registry import BASELINE
 
 
 @drawn
-def ranking(table: pd.DataFrame, looks: Mapping[str, Look] | None = None, **options: Unpack[Options]) -> Figure:
+def ranking_plot(table: pd.DataFrame, looks: Mapping[str, Look] | None = None, **options: Unpack[Options]) -> Figure:
     """Mean rank of each controller over pools and learners with its 95 % interval, the best on top; ties share a place.
 
     table: as `ranking_table` gives it. The place stands at the right, with = where it is shared; grey strokes are the
