@@ -18,13 +18,13 @@ def _check_readable(table: str, things: str, count: int, most: int) -> None:
 def _own_curves(curves: Any, column: str) -> pd.DataFrame:
     """Curves of any origin, as those of a Record: a table may lack pool and learner, and seed where it has one run per
     controller."""
-    curves = check_table(curves, "curves", ["controller", "step", column])
-    curves = curves.assign(**{key: "" for key in BLOCK if key not in curves})
-    if "seed" in curves:
-        return curves
-    several = curves.duplicated([*BLOCK, "controller", "step"])
+    table: pd.DataFrame = check_table(curves, "curves", ["controller", "step", column])
+    table = table.assign(**{key: "" for key in BLOCK if key not in table})
+    if "seed" in table:
+        return table
+    several = table.duplicated([*BLOCK, "controller", "step"])
     if several.any():
-        row = curves[several].iloc[0]
+        row = table[several].iloc[0]
         got = f"several rows of controller={row['controller']} at step={row['step']}"
         raise InputError(f"curves: must have the column 'seed' where a controller has several runs, got {got}")
-    return curves.assign(seed=0)
+    return table.assign(seed=0)

@@ -85,7 +85,7 @@ def speedup_forest(
         if bound:  # beyond the whisker, or beside the point where the whisker is short
             tip = float(np.nan_to_num(ends[(bound + 1) // 2], nan=value))
             beyond = offset_copy(ax.transData, fig=ax.get_figure(root=True), x=5.5 * bound, units="points")
-            arrow = {"marker": _arrow(bound), "markersize": 5, "markeredgewidth": 0}
+            arrow: Any = {"marker": _arrow(bound), "markersize": 5, "markeredgewidth": 0}
             ax.plot(tip, y, **arrow, color=look.color, transform=beyond, clip_on=False)
         ax.plot(
             value, y, label=row["controller"], linestyle="none", marker=look.marker,

@@ -57,7 +57,7 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
     high = max(1.0, min(1.6, 0.1 * len(levels) + 0.3)) * _scale()
     height = 0.7 * _scale() + rows * (high + (0.55 if several else 0.3) * _scale())
     panels = page.panels(rows, across, width, height, f"{len(arms)} arms", sharex=True, sharey=True)
-    image = None
+    image: Any = None
     for k, arm in enumerate(arms):
         ax, table = panels.axes[k // across, k % across], means.loc[arm]
         steps = table.index.to_numpy(np.float64)
@@ -78,7 +78,7 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
     panels.along("training step", "difficulty level (0 easiest)")
     said = f"held-out success, mean over {_count(seeds, 'seed')}"
     host = panels.figure if panels.figure is not None else panels.axes.flat[0].figure
-    below = {"location": "top"} if panels.figure is not None and width < 4.5 else {}
+    below: Any = {"location": "top"} if panels.figure is not None and width < 4.5 else {}
     bar: Any = host.colorbar(image, ax=list(panels.axes.flat), label=said, aspect=25, **below)
     bar.outline.set_visible(False)
     panels.heading()

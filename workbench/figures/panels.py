@@ -108,7 +108,7 @@ class Panels:
         handles, texts = [*handles, *more[0]], [*texts, *more[1]]
         last = self.axes.flat[-1]
         if self.figure is not None and place in ("above", "right"):
-            loc = {"above": "outside upper center", "right": "outside right upper"}[place]
+            loc: Any = {"above": "outside upper center", "right": "outside right upper"}[place]
             self.made = self.figure.legend(handles, texts, loc=loc, **how)
         elif place in ("above", "right"):
             loc, at = {"above": ("lower center", (0.5, 1.1)), "right": ("center left", (1.02, 0.5))}[place]

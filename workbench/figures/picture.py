@@ -41,7 +41,7 @@ class Picture(Figure):
                 self._layout_of.renew()
         super().draw(renderer)
 
-    def savefig(self, fname: Any, **options: Any) -> None:  # type: ignore[override]
+    def savefig(self, fname: Any, **options: Any) -> None:
         kind = options.get("format") or (Path(fname).suffix[1:] if isinstance(fname, (str, os.PathLike)) else "png")
         key = ALT_KEY.get(str(kind).lower())
         if self.alt and key:

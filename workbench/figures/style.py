@@ -103,13 +103,13 @@ def _drawn_in(own: dict[str, Any]) -> Iterator[None]:
         _own.reset(token)
 
 
-def _settings() -> dict[str, Any]:
+def _settings() -> Any:
     """What matplotlib is set to, beside its defaults, where a figure is drawn."""
     return STYLE | _own.get() | EMBED
 
 
 @contextmanager
-def _style(settings: dict[str, Any] | None = None) -> Iterator[None]:
+def _style(settings: Any = None) -> Iterator[None]:
     """matplotlib's defaults plus these settings; the caller's are ignored meanwhile and restored after."""
     with mpl.rc_context():
         mpl.rcdefaults()

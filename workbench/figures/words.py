@@ -115,7 +115,7 @@ def _arms_told(table: pd.DataFrame, value: str, low: str, high: str, decimals: i
             + (f" [{_number(row[low], decimals)}, {_number(row[high], decimals)}]" if np.isfinite(row[low]) else "")
             for row in known.to_dict("records")
         ]
-        where = ", ".join(str(part) for part in (pool, learner) if part)
+        where = ", ".join(filter(None, map(str, (pool, learner))))
         told.append(f"{where}: " * bool(where) + (", ".join(arms) or "no number"))
     left = len(blocks) - most
     return [*told, f"and {left} more panels"] if left > 0 else told
