@@ -115,6 +115,7 @@ class Panels:
             self.made = last.legend(handles, texts, loc=loc, bbox_to_anchor=at, **how)
         else:
             self.made = last.legend(handles, texts, loc=place, **how | {"borderaxespad": 0.5})
+        self.made.get_title().set_multialignment("center")
 
     def done(self, alt: str) -> Figure:
         """The figure, laid out if it is ours, with the sentence that says what it shows."""
