@@ -51,7 +51,7 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
     across = -(-len(arms) // rows)
     room = width if page.fixed else (width - 1.1 * _scale()) / across
     several = len(learners) > 1 or len(pools) > 1
-    letters = _letters(0.85 * room)  # letters of names are wide
+    letters = _letters(0.7 * room)  # letters of names are wide
     title = page.names(order, letters, lines=2)
     place = page.names(dict.fromkeys([*pools, *learners]), letters)
     high = max(1.0, min(1.6, 0.1 * len(levels) + 0.3)) * _scale()
