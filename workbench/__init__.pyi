@@ -9,6 +9,7 @@ from .calibration.advise import advise as advise
 from .calibration.calibrate import calibrate as calibrate
 from .calibration.fit import Fit as Fit
 from .calibration.log import Log as Log
+from .citing import cite as cite
 from .controllers import ArmRule as ArmRule
 from .controllers import Controller as Controller
 from .controllers import Draw as Draw

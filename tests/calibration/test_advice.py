@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import workbench as wb
@@ -137,3 +138,17 @@ def test_a_candidate_that_needs_labels_says_so_of_a_pool_without():
     assert "difficulty" in Candidate.of("adarft", 20).lacks(unlabelled)
     assert Candidate.of("uniform", 20).lacks(unlabelled) == ""
     assert Candidate.of("adarft", 20).lacks(POOL) == ""
+
+
+def test_what_was_foretold_stands_beside_what_runs_reached():
+    advice = advice_of(np.linspace(0.4, 0.6, 11), np.linspace(0.6, 0.8, 11), futures=11)
+    curves = pd.DataFrame({"controller": ["adarft eta=5"] * 4 + ["mine"], "seed": [0, 0, 1, 1, 0],
+                           "step": [20, 0, 0, 20, 20], "success": [0.6, 0.2, 0.2, 0.7, 0.9]})  # fmt: skip
+    (row,) = advice.foretold(curves).to_dict("records")
+    assert (row["controller"], row["runs"]) == ("adarft eta=5", 2)
+    assert [row[name] for name in ("predicted", "predicted_low", "predicted_high", "observed")] == pytest.approx(
+        [0.7, 0.62, 0.78, 0.65])  # fmt: skip
+    assert row["observed_low"] < 0.65 < row["observed_high"]
+    assert "adarft eta=5 0.70 predicted, 0.65 observed" in advice.plot("calibration", curves=curves).alt
+    with pytest.raises(InputError, match=r"^curves: must have a run of a candidate \(uniform, adarft eta=5\), got"):
+        advice.foretold(curves[curves["controller"] == "mine"])

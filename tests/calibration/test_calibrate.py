@@ -1,8 +1,10 @@
 """Learners fitted to simulated logs: ranks of known parameters, refusals, and what a killed call leaves."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from calibration.simulated import POOL, UPDATES, rank, simulated, space_of, task_of, uniformity
 
@@ -177,3 +179,50 @@ def test_items_of_a_log_without_a_pool_have_no_difficulty(log):
     assert np.isnan(pool.difficulty).all()
     assert len(pool) == len(log.items)
     assert joined.item.tolist() == log.item.tolist()
+
+
+# ---- what a fit foretells ----------------------------------------------------------------------------------
+
+
+def test_later_groups_are_foretold_in_bins_of_their_chance_with_what_was_observed(fit):
+    table, log = fit.foretold(bins=4), fit.log
+    later = log.step > fit.cut
+    assert table["groups"].sum() == later.sum()
+    assert table["predicted"].is_monotonic_increasing
+    attempts = table["groups"] * 8
+    assert (table["observed"] * attempts).sum() == pytest.approx(log.successes[later].sum())
+    assert ((table["observed_low"] <= table["observed"]) & (table["observed"] <= table["observed_high"])).all()
+    pd.testing.assert_frame_equal(table, fit.foretold(bins=4))
+    assert not table.equals(fit.foretold(bins=4, seed=1))
+    (whole,) = fit.foretold(bins=1).to_dict("records")
+    share = log.successes[later] / 8
+    errors = [(share[log.item[later] == item] - share.mean()).sum() for item in np.unique(log.item[later])]
+    half = 1.959964 * np.sqrt(np.square(errors).sum() * len(errors) / (len(errors) - 1)) / len(share)
+    assert whole["observed_high"] == pytest.approx(min(1.0, share.mean() + half))
+
+
+def test_a_fit_foretells_what_comes_and_a_wrong_one_does_not(fit):
+    def gap(of):
+        (row,) = of.foretold(bins=1).to_dict("records")
+        return row["predicted"] - row["observed"]
+
+    assert abs(gap(fit)) < 0.06
+    wrong = {name: replace(law, points=law.points - 6 * (np.array(list(law.space.priors)) == "theta0"))
+             for name, law in fit.laws.items()}  # fmt: skip
+    assert gap(replace(fit, laws=wrong)) < -0.1
+
+
+@pytest.mark.parametrize("given", [{"bins": 0}, {"draws": 0}, {"seed": -1}, {"bins": "ten"}])
+def test_other_settings_of_what_is_foretold_are_refused(fit, given):
+    with pytest.raises(InputError, match=f"^{next(iter(given))}: must"):
+        fit.foretold(**given)
+
+
+def test_a_fit_draws_its_calibration(fit):
+    table, figure = fit.foretold(), fit.plot("calibration", width="column")
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    np.testing.assert_allclose([(line.get_xdata()[0], line.get_ydata()[0]) for line in marks],
+                               table[["predicted", "observed"]])  # fmt: skip
+    assert f"{table['predicted'][0]:.2f} predicted, {table['observed'][0]:.2f} observed" in figure.alt
+    with pytest.raises(InputError, match=r"^kind: must be one of weights, calibration, got 'odds'"):
+        fit.plot("odds")

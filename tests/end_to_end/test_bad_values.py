@@ -144,7 +144,7 @@ def fitted():
 
 TABLES = {  # made when they are needed
     "law_table": lambda: fit().table, "advice_table": lambda: advice().table, "frame": frame, "runs": runs,
-    "summary": summary,
+    "summary": summary, "foretold": lambda: fit().foretold(3, 8), "ranks": lambda: ranking.ranking_table(runs()),
 }  # fmt: skip
 
 
@@ -198,6 +198,7 @@ TIMES = {"times": [3.0, 1.0, 4.0, 2.0], "reached": np.array([True, True, False, 
 CROSSING = stats.Crossing(np.array([1.0, 2.0, 3.0]), np.array([True, True, False]))
 CROSSINGS = stats.Crossing(CROSSING.time[None], CROSSING.reached[None])
 ITEMS = [0, 1, 2, 3]
+PAGE = {"width": 3.25, "ax": None, "labels": {}, "title": "t", "legend": True}  # of every figure
 
 # public name -> its function and good arguments; the tables of TABLES by name
 CALLS = {
@@ -243,6 +244,9 @@ CALLS = {
     "Result.report": (lambda focus, full, whole: result().report(focus, full, whole),
                       {"focus": "adarft", "full": True, "whole": "summary.csv"}),
     "Result.plot": (lambda kind: result().plot(kind), {"kind": "curves"}),
+    "Result.to_latex": (lambda labels, siunitx: result().to_latex(labels, siunitx), {"labels": {}, "siunitx": True}),
+    "Result.to_markdown": (lambda labels: result().to_markdown(labels), {"labels": {}}),
+    "cite": (lambda part: wb.cite(part), {"part": "adarft"}),
     "Result.save": (lambda folder: result().save(folder), {"folder": "out"}),
     "Record.at_cost": (lambda **given: record().at_cost(**given), {"unit": "rollouts", "step_cost": 16.0,
                                                                   "steps": np.arange(3)}),
@@ -263,12 +267,14 @@ CALLS = {
                {"candidates": 5, "steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0,
                 "jobs": 1, "progress": False, "origin": "end", "probe": np.zeros(3)}),
     "advise of": (lambda fit: wb.advise(fit), {"fit": {}}),
+    "Fit.foretold": (lambda **given: fit().foretold(**given), {"bins": 4, "draws": 8, "seed": 0}),
+    "Advice.foretold": (lambda curves: advice().foretold(curves), {"curves": "frame"}),
     "Fit.draws": (lambda learner: fit().draws(learner), {"learner": "scalar"}),
     "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
     "Advice.controller": (lambda seed: advice().controller(seed), {"seed": 0}),
     "Advice.save": (lambda folder: advice().save(folder), {"folder": "out"}),
-    "figures.law_weights": (figures.law_weights, {"table": "law_table"}),
-    "figures.advice_forest": (figures.advice_forest, {"table": "advice_table"}),
+    "figures.law_weights": (figures.law_weights, {"table": "law_table"} | PAGE),
+    "figures.advice_forest": (figures.advice_forest, {"table": "advice_table"} | PAGE),
     "grid_points": (wb.grid_points, {"choices": {"adarft.eta": [1, 2]}}),
     "space_filling_points": (wb.space_filling_points, {"ranges": {"adarft.eta": (1.0, 2.0, False)}, "design": "sobol",
                                                        "points": 4}),
@@ -342,12 +348,20 @@ CALLS = {
                                                               "other": 1, "level": 0.9}),
     "report.report": (report.report, {"runs": "runs", "summary": "summary", "horizon": 4, "focus": "adarft",
                                       "full": True, "whole": "summary.csv"}),
-    "figures.learning_curves": (figures.learning_curves, {"curves": "frame", "looks": {}, "over": "seed"}),
-    "figures.target_trajectories": (figures.target_trajectories, {"curves": "frame", "looks": {}}),
+    "figures.learning_curves": (figures.learning_curves, {"curves": "frame", "looks": {}, "over": "seed"} | PAGE),
+    "figures.target_trajectories": (figures.target_trajectories, {"curves": "frame", "looks": {}} | PAGE),
     "figures.mean_and_band": (figures.mean_and_band, {"curves": "frame", "column": "success"}),
-    "figures.speedup_forest": (figures.speedup_forest, {"summary": "summary", "looks": {}}),
+    "figures.speedup_forest": (figures.speedup_forest, {"summary": "summary", "looks": {}} | PAGE),
     "figures.heat_map": (figures.heat_map, {"summary": "summary", "x": "pool", "y": "controller", "value": "speedup",
-                                            "average": False}),
+                                            "average": False} | PAGE),
+    "figures.success_by_level": (figures.success_by_level, {"curves": "frame", "looks": {}} | PAGE),
+    "figures.ranking_plot": (figures.ranking_plot, {"table": "ranks", "looks": {}} | PAGE),
+    "figures.paired_differences": (figures.paired_differences, {"runs": "runs", "value": "auc", "baseline": "uniform",
+                                                                "looks": {}} | PAGE),
+    "figures.cost_frontier": (figures.cost_frontier, {"summary": "summary", "cost": "rollouts", "success": "final",
+                                                      "looks": {}} | PAGE),
+    "figures.calibration_plot": (figures.calibration_plot, {"table": "foretold", "looks": {}} | PAGE),
+    "figures.style": (figures.style, {"font": "serif", "size": 7, "usetex": False, "rc": {}}),
     "figures.controller_looks": (figures.controller_looks, {"table": "summary"}),
     "figures.rule_look": (figures.rule_look, {"rule": "adarft"}),
     "figures.save": (lambda figure, stem: figures.save(figure, stem), {"figure": {}, "stem": "a"}),
@@ -363,12 +377,14 @@ EXEMPT = {
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
     **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Estimates",
-                     "stats.Crossing", "figures.Look"), "what our functions give, not checked again"),
+                     "stats.Crossing", "figures.Look", "figures.Picture"),
+                    "what our functions give, not checked again"),
     **dict.fromkeys(("Controller.observe_probe", "Controller.note_short"), "takes what another method gave"),
     **dict.fromkeys(("Pool.check_labels", "Pool.standard_features", "Study.compute", "Study.label_rollouts",
                      "Study.seeds_of", "Signal.advantages", "Signal.check_rollouts", "Signal.sampled"),
                     "for the workbench's own modules"),
     "Study.run": "its settings are tried by the command lines",
+    "figures.Options": "the options of figures, which are tried",
     "tables.Column": "a constant of the workbench",
     **dict.fromkeys(("ranking.ranking_lines", "report.cost_lines", "report.focus_rule", "report.not_won_lines",
                      "report.rows_of"), "a part of Result.report, which is tried"),

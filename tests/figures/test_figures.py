@@ -496,7 +496,11 @@ MANY = [f"name {i}" for i in range(41)]
         (lambda: figures.controller_looks(3), "table: must be a pandas table, such as .*, got 3"),
         (
             lambda: figures.learning_curves(make_curves()[["controller", "step", "success"]]),
-            "curves: must have the columns pool, learner, seed, got controller, step, success$",
+            "curves: must have the column 'seed' where a controller has several runs, got several rows of controller=",
+        ),
+        (
+            lambda: figures.learning_curves(make_curves()[["controller", "step"]]),
+            "curves: must have the column 'success', got controller, step$",
         ),
         (
             lambda: figures.target_trajectories(make_curves()[["controller", "step", "success"]]),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
+from workbench.analysis.latex import latex_escaped
 from workbench.registry import LAWS, RULES
 from workbench.study.design import grid_points
 from workbench.study.study import Study
@@ -298,8 +299,9 @@ def test_the_latex_table_has_an_escaped_row_per_arm_between_rules(result):
     assert [line for line in lines if "rule" in line and "&" not in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
     rows = [line.removesuffix(r" \\").split(" & ") for line in lines if line.endswith(r" \\")]
     assert {len(row) for row in rows} == {9}
+    assert lines[-2] == r"% needs \usepackage{booktabs}"
     assert [row[2] for row in rows[1:]] == list(result.summary["controller"])
-    assert wb.study.result.latex_escaped(r"50 % of a_b & {c} ~ \d^2 #1 $") == (
+    assert latex_escaped(r"50 % of a_b & {c} ~ \d^2 #1 $") == (
         r"50 \% of a\_b \& \{c\} \textasciitilde{} \textbackslash{}d\textasciicircum{}2 \#1 \$"
     )
 

@@ -17,6 +17,7 @@ from workbench.calibration.fit import Fit
 from workbench.calibration.futures import LEAST
 from workbench.controllers import Controller
 from workbench.display import Report, as_html
+from workbench.errors import InputError, check_choice
 from workbench.extras import named_extra
 from workbench.files import check_folder, write_whole
 from workbench.lanes import Floats
@@ -185,13 +186,50 @@ class Advice:
             lines.append(f"{told}{row['final']:>8.3f}")
         return lines
 
-    def plot(self, **settings: Any) -> Figure:
-        """A figure: what each candidate saves or gains, with 80 % intervals. settings: of
-        `workbench.figures.advice_forest`."""
+    def foretold(self, curves: pd.DataFrame) -> pd.DataFrame:
+        """What was foretold of runs that followed, beside what they reached: the table of `figures.calibration_plot`.
+
+        curves: `controller` (labels as in `table`), `step`, `success` and, for several runs, `seed`; success is the
+        mean over the pool's items, as the advice has it. Columns: controller; predicted, mean success over futures at
+        the last step, with the ends of its 80 % interval; observed, the mean over runs at their last step, with the
+        ends of its 95 % interval (`stats.interval` of the mean); runs. Other controllers are left out.
+        Raises InputError for missing columns, and where no candidate has run.
+        """
+        with named_extra():
+            import pandas as pd
+
+            from workbench.analysis.frame import check_numbers, check_table
+            from workbench.analysis.stats import interval
+        keys = ["controller", "step", "success"]
+        curves = check_table(curves, "curves", keys)
+        check_numbers(curves, "curves", ["step", "success"], finite=True)
+        curves = curves if "seed" in curves else curves.assign(seed=0)
+        last = curves.sort_values("step", kind="stable").groupby(["controller", "seed"], observed=True).tail(1)
+        rows = []
+        for c, candidate in enumerate(self.candidates):
+            reached_by = last.loc[last["controller"] == candidate.label, "success"].to_numpy(np.float64)
+            if not len(reached_by):
+                continue
+            low, _, high = _quantiles(self.success[c, -1])
+            mean, less, more = interval(reached_by, np.mean)
+            rows.append({"controller": candidate.label, "predicted": float(self.success[c, -1].mean()),
+                         "predicted_low": low, "predicted_high": high, "observed": mean, "observed_low": less,
+                         "observed_high": more, "runs": len(reached_by)})  # fmt: skip
+        if not rows:
+            known = ", ".join(one.label for one in self.candidates)
+            raise InputError(f"curves: must have a run of a candidate ({known}), got none")
+        return pd.DataFrame(rows)
+
+    def plot(self, kind: str = "odds", **settings: Any) -> Figure:
+        """A figure. kind: "odds", what each candidate saves or gains, with 80 % intervals, or "calibration", what was
+        foretold of runs beside what they reached, which takes their `curves` (`foretold`). settings: of
+        `workbench.figures.advice_forest` or `workbench.figures.calibration_plot`."""
         from workbench import figures
 
-        figure: Figure = figures.advice_forest(self.table, **settings)
-        return figure
+        check_choice("kind", kind, ("odds", "calibration"))
+        if kind == "calibration":
+            return figures.calibration_plot(self.foretold(settings.pop("curves", None)), **settings)
+        return figures.advice_forest(self.table, **settings)
 
     def controller(self, seed: int = 0) -> Controller:
         """The advised controller on the pool, as a new run would begin it."""

@@ -148,13 +148,24 @@ class Fit:
             lines.append(f"           {row['parameters']}")
         return Report("\n".join([*lines, "", *self.unknown]))
 
-    def plot(self, **settings: Any) -> Figure:
-        """A figure: how far each learner's predictions of later groups are behind the best, with two standard errors,
-        and its weight. settings: of `workbench.figures.law_weights`."""
+    def foretold(self, bins: int = 10, draws: int = 64, seed: int = 0) -> pd.DataFrame:
+        """A row per bin of the groups after `cut`, by their predicted chance: predicted and observed share of success,
+        the latter with its 95 % interval. See `workbench.calibration.foretold.foretold`, which computes it."""
+        with named_extra():
+            from workbench.calibration.foretold import foretold
+
+            return foretold(self, bins, draws, seed)
+
+    def plot(self, kind: str = "weights", **settings: Any) -> Figure:
+        """A figure. kind: "weights", how far each learner's predictions of later groups are behind the best, with two
+        standard errors, and its weight; or "calibration", predicted against observed success of those groups.
+        settings: of `workbench.figures.law_weights` or `workbench.figures.calibration_plot`."""
         from workbench import figures
 
-        figure: Figure = figures.law_weights(self.table, **settings)
-        return figure
+        check_choice("kind", kind, ("weights", "calibration"))
+        if kind == "calibration":
+            return figures.calibration_plot(self.foretold(), **settings)
+        return figures.law_weights(self.table, **settings)
 
     def save(self, path: str | Path) -> Path:
         """Write table, weights and draws as one JSON file, whole or not at all. Raises StorageError where the disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import matplotlib as mpl
 import numpy as np
@@ -18,18 +18,11 @@ from numpy.typing import NDArray
 from workbench.analysis.frame import ARM, check_table
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name
 from workbench.errors import InputError, check_flag, check_text
-from workbench.figures.looks import _style
-from workbench.figures.page import (
-    LETTER,
-    PAGE_WIDTH,
-    _count,
-    _figure,
-    _laid_out,
-    _log_ticks,
-    _no_number,
-    _shorten,
-    _width,
-)
+from workbench.figures.marks import _log_ticks, _no_number
+from workbench.figures.page import PAGE_WIDTH, Options, Page, drawn
+from workbench.figures.panels import Panels
+from workbench.figures.style import _letter, _scale
+from workbench.figures.words import _count, _letters, _number, _plain, _sentence, _width
 from workbench.registry import unit_of
 
 
@@ -65,14 +58,20 @@ class Value:
         return Normalize(self.centre - half, self.centre + half)
 
 
-@_style()
-def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", average: bool = False) -> Figure:
+NARROW = 4.5  # inches of a page on which the colour bar stands below
+
+
+@drawn
+def heat_map(
+    summary: pd.DataFrame, x: str, y: str, value: str = "speedup", average: bool = False, **options: Unpack[Options]
+) -> Figure:
     """`value` over two columns of summary: annotated cells where they form a grid, coloured points elsewhere.
 
     summary: as `summary_table` gives it, in any order of rows. x, y: two of its columns, such as "adarft.eta" or
     "pool". value: a numeric column. Rows without an x or a y (uniform, under "adarft.eta") are left out. Several rows
     in one cell are an error unless `average`: then a cell is the mean of its rows (geometric for ratios) with their
-    range, and one NaN makes the cell NaN.
+    range, and one NaN makes the cell NaN. options: see `figures.Options`; labels name entries of x and y, too. Numbers
+    that do not fit into the cells are left out: first the intervals, then all.
     Raises InputError for missing columns, no rows with both x and y, and a value that is no number.
     """
     for name, column in (("x", x), ("y", y), ("value", value)):
@@ -95,16 +94,34 @@ def heat_map(summary: pd.DataFrame, x: str, y: str, value: str = "speedup", aver
     across, up = _levels(cells[x]), _levels(cells[y])
     if not _is_numeric(cells[y]):
         up.reverse()  # names from the top down, numbers from the bottom up
+    page = Page(**options)
+    page.check_used(across, up)
     if _is_numeric(cells[x]) and _is_numeric(cells[y]) and len(cells) < 0.5 * len(across) * len(up):
-        figure, image, note = _points(cells, x, y, how, entry, interval)
+        panels, image, note = _points(page, cells, x, y, how, entry, interval)
     else:
-        figure, image, note = _grid(cells, x, y, across, up, how, entry, interval)
-    figure.suptitle(note)
-    figure.axes[0].set(xlabel=_with_unit(x, " "), ylabel=_with_unit(y, "\n"))
-    bar = figure.colorbar(image, ax=figure.axes[0], label=how.label)
+        panels, image, note = _grid(page, cells, x, y, across, up, how, entry, interval)
+    panels.note(_plain(note))
+    ax = panels.axes[0, 0]
+    ax.set(xlabel=_plain(_with_unit(x, " ")), ylabel=_plain(_with_unit(y, "\n")))
+    below = {"location": "bottom"} if _narrow(page) else {}
+    bar = ax.figure.colorbar(image, ax=ax, label=_plain(how.label), **below)
     if how.log:
-        _log_ticks(bar.ax.yaxis, image.norm.vmin, image.norm.vmax)
-    return _laid_out(figure)
+        _log_ticks(bar.ax.xaxis if below else bar.ax.yaxis, image.norm.vmin, image.norm.vmax)
+    return panels.done(_told(cells, x, y, how, entry))
+
+
+def _narrow(page: Page) -> bool:
+    return page.inches(2 * NARROW) < NARROW
+
+
+def _told(cells: pd.DataFrame, x: str, y: str, how: Value, entry: str) -> str:
+    known = cells[np.isfinite(cells["value"].astype(float))]
+    label = " ".join(how.label.split())
+    ends = []
+    for word, row in (("lowest", known["value"].argmin), ("highest", known["value"].argmax)) if len(known) else ():
+        at = known.iloc[row()]
+        ends.append(f"{word} {_number(at['value'])} at {x} {_texts([at[x]])[0]} and {y} {_texts([at[y]])[0]}")
+    return _sentence([f"{label} ({entry}) over {x} and {y}, {len(cells)} cells", *(ends or ["no numbers"])])
 
 
 def _cells(summary: pd.DataFrame, x: str, y: str, value: str, how: Value, average: bool) -> pd.DataFrame:
@@ -133,6 +150,7 @@ def _cells(summary: pd.DataFrame, x: str, y: str, value: str, how: Value, averag
 
 
 def _grid(
+    page: Page,
     cells: pd.DataFrame,
     x: str,
     y: str,
@@ -141,7 +159,7 @@ def _grid(
     how: Value,
     entry: str,
     interval: str,
-) -> tuple[Figure, Any, str]:
+) -> tuple[Panels, Any, str]:
     v = cells["value"].to_numpy(dtype=float)
     shown, norm = how.shown(v), how.norm(v)
     cmap = mpl.colormaps[_cmap(how)].with_extremes(bad="0.9")
@@ -150,37 +168,58 @@ def _grid(
     filled[i, j] = np.where(shown, v, np.nan)
 
     annotate = filled.size <= 200
-    names_y = _shorten(_texts(up), 22)
-    around = 2.0 + LETTER * max(map(len, names_y.values()))  # labels and colour bar
+    given = page.inches(0.0)
+    narrow = _narrow(page)
+    names_y = page.names(_texts(up), min(22, _letters(0.3 * given)) if given else 22)
+    # labels and colour bar
+    around = (0.75 if narrow else 2.0) * _scale() + _letter() * max(map(len, names_y.values()))
     texts = _annotations(cells, shown, ", ")
-    if around + _width(texts) * len(across) > PAGE_WIDTH:
+    if around + _width(texts) * len(across) > (given or PAGE_WIDTH):
         texts = _annotations(cells, shown, ",\n")
     names = [part for text in _texts(across) for part in re.split("[ -]", text)]
     cell_width = max(0.5, _width(texts), min(1.0, _width(names))) if annotate else 0.2
-    cell_height = 0.16 + 0.13 * max(t.count("\n") + 1 for t in texts) if annotate else 0.2
-    figure = _figure(max(4.6, around + cell_width * len(across)), max(2.8, 1.2 + cell_height * len(up)))
-    ax = figure.subplots()
+    if given:
+        cell_width = max((given - around) / len(across), 0.01)
+        if _width(texts) > cell_width:
+            texts = [text.split("\n")[0] for text in texts]  # without intervals
+        annotate = annotate and _width(texts) <= cell_width
+    cell_height = (0.16 + 0.13 * max(t.count("\n") + 1 for t in texts) if annotate else 0.2) * _scale()
+    every = 1 if annotate else 3  # labels are wider than a bare cell
+    letters = max(7, int(cell_width / _letter()))
+    names_x = page.names(_texts(across), letters, lines=3)
+    longest = _letter() * (1 + max(len(part) for name in names_x.values() for part in name.split("\n")))
+    turned = bool(given) and longest > cell_width and not _is_numeric(cells[x])
+    if turned:
+        names_x, every = page.names(_texts(across), 16), max(1, int(np.ceil(0.16 * _scale() / cell_width)))
+    elif given:
+        every = max(1, int(np.ceil(longest / cell_width)))
+    height = max(2.8, 1.2 + cell_height * len(up))
+    if given:
+        low = (_letter() * max(map(len, names_x.values())) if turned else 0.3) + (1.45 if narrow else 0.9) * _scale()
+        height = max(2.2, low + max(cell_height, 0.2 * _scale()) * len(up))
+    panels = page.panels(1, 1, page.inches(max(4.6, around + cell_width * len(across))), height, "a heat map")
+    ax = panels.axes[0, 0]
     image = ax.pcolormesh(
         np.arange(len(across) + 1) - 0.5, np.arange(len(up) + 1) - 0.5, np.ma.masked_invalid(filled),
         norm=norm, cmap=cmap, edgecolors="white", linewidth=1.0,
     )  # fmt: skip
     for k in range(len(cells)):
         if not shown[k]:
-            _no_number(ax, j[k], i[k], v[k], box=False)
+            if annotate or cell_width > 0.3 * _scale():
+                _no_number(ax, j[k], i[k], v[k], box=False)
         elif annotate:
             red, green, blue, _ = cmap(norm(v[k]))
             color = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.45 else "black"
-            ax.text(j[k], i[k], texts[k], ha="center", va="center", color=color, linespacing=1.1)
-    every = 1 if annotate else 3  # labels are wider than a bare cell
-    names_x = _shorten(_texts(across), max(7, int(cell_width / LETTER)), lines=3)
-    ax.set_xticks(range(0, len(across), every), [names_x[t] for t in _texts(across)[::every]])
+            ax.text(j[k], i[k], _plain(texts[k]), ha="center", va="center", color=color, linespacing=1.1)
+    turn = {"rotation": 90} if turned else {}
+    ax.set_xticks(range(0, len(across), every), [names_x[t] for t in _texts(across)[::every]], **turn)
     ax.set_yticks(range(len(up)), [names_y[t] for t in _texts(up)])
     ax.tick_params(length=0)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     if annotate and any("[" in text for text in texts):
-        return figure, image, f"{entry} [{interval}]"
-    return figure, image, entry if entry != "value" else ""
+        return panels, image, f"{entry} [{interval}]"
+    return panels, image, entry if entry != "value" else ""
 
 
 def _annotations(cells: pd.DataFrame, shown: NDArray[np.bool_], between: str) -> list[str]:
@@ -197,17 +236,22 @@ def _annotations(cells: pd.DataFrame, shown: NDArray[np.bool_], between: str) ->
     return texts
 
 
-def _points(cells: pd.DataFrame, x: str, y: str, how: Value, entry: str, interval: str) -> tuple[Figure, Any, str]:
+def _points(
+    page: Page, cells: pd.DataFrame, x: str, y: str, how: Value, entry: str, interval: str
+) -> tuple[Panels, Any, str]:
     """A scattered design: only the points are drawn, as the values between them are not known."""
     v, low, high, at_x, at_y = (cells[c].to_numpy(dtype=float) for c in ("value", "low", "high", x, y))
     shown = how.shown(v)
-    figure = _figure(5.4, 4.0)
-    ax = figure.subplots()
+    width = page.inches(5.4)
+    panels = page.panels(1, 1, width, max(2.8 * _scale(), 4.0 * width / 5.4), "a heat map")
+    ax = panels.axes[0, 0]
     clear = np.zeros(len(v), bool) if how.centre is None else (low > how.centre) | (high < how.centre)
     image = ax.scatter(
         at_x[shown], at_y[shown], c=v[shown], norm=how.norm(v), cmap=_cmap(how), s=42,
         edgecolors=["black" if c else "0.7" for c in clear[shown]], linewidths=0.8,
     )  # fmt: skip
+    if not page.usual:
+        ax.margins(0.08)
     if not shown.all():
         ax.plot(at_x[~shown], at_y[~shown], "x", color="0.5", markersize=5, label="n/a")
         ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1, handletextpad=0.1)
@@ -217,7 +261,7 @@ def _points(cells: pd.DataFrame, x: str, y: str, how: Value, entry: str, interva
             axis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))  # the exponent of 10^2 would be too small
             axis.set_minor_formatter(NullFormatter())
     note = f"{len(cells)} design points" + (f", each the {entry}" if entry != "value" else "")
-    return figure, image, note + (f"\nblack edge: {interval} excludes {how.centre:g}" if clear.any() else "")
+    return panels, image, note + (f"\nblack edge: {interval} excludes {how.centre:g}" if clear.any() else "")
 
 
 def _log_like(v: NDArray[np.float64]) -> bool:

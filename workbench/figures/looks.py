@@ -1,15 +1,11 @@
-"""What controllers look like in every figure, and the style of text and lines."""
+"""What controllers look like in every figure."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
@@ -18,41 +14,6 @@ from workbench.analysis.frame import check_table
 from workbench.controllers.rule import SOLID, Dashes, Look
 from workbench.errors import InputError, check_text
 from workbench.registry import GATES, RULES
-
-STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: equal bytes on every machine
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "figure.labelsize": 8,
-    "figure.titlesize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.title_fontsize": 8,
-    "legend.frameon": False,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,  # TrueType: editable, and accepted where Type 3 is refused
-    "ps.fonttype": 42,
-}
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """matplotlib's defaults plus STYLE; the caller's settings are ignored meanwhile and restored after."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        yield
-
 
 # Of the rules and gates of ours; colours of Okabe & Ito (2008) without their yellow, which vanishes on white, and of
 # Tol's muted scheme.

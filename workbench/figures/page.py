@@ -1,195 +1,197 @@
-"""The page of a figure: size, legend, labels, files."""
+"""The page of a figure: its width, the axes it is drawn into, shown names, title and legend."""
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict, TypeVar, cast
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.legend_handler import HandlerTuple
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
+from matplotlib.mathtext import MathTextParser
 from numpy.typing import NDArray
 
-from workbench.controllers.rule import Look
-from workbench.errors import InputError, check_kind, shown
-from workbench.figures.looks import _style, controller_looks
-from workbench.files import check_path, write_whole
+from workbench.errors import InputError, check_choice, check_one_number, check_text, shown
+from workbench.figures.panels import Panels
+from workbench.figures.picture import _figure
+from workbench.figures.style import _style
+from workbench.figures.words import _plain, _shorten
 
 PAGE_WIDTH, PAGE_HEIGHT = 7.2, 9.4  # inches of text on a page
+WIDTHS = {"column": 3.25, "page": 6.75}  # inches, of a paper in two columns as ICML sets it
 MAX_PANELS, MAX_LINES, MAX_ROWS = 60, 40, 160  # more cannot be read in one figure
+NARROWEST = 1.0  # inches of a panel; narrower ones are set in more rows
+INSIDE = tuple(name for name in Legend.codes if name != "best")
+PLACES = ("above", "right", "best", *INSIDE)
 
 
-def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write stem.pdf and stem.png (300 dpi) and return their paths. Equal figures give equal bytes.
+class Options(TypedDict, total=False):
+    """What every function of `workbench.figures` that draws takes, by name.
 
-    An error leaves the files as they were: each is written whole or not at all.
-    """
-    check_kind("figure", figure, Figure, "a Figure such as learning_curves(curves) gives")
-    stem = check_path("stem", stem)
-    paths = (stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png"))
-    undated: dict[str, Any] = {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}
-    crisp: dict[str, Any] = {"dpi": 300, "metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
-    drawn = []
-    with _style():
-        for path, how in zip(paths, (undated, crisp), strict=True):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=path.suffix[1:], **how)
-            drawn.append(buffer.getvalue())
-    for path, data in zip(paths, drawn, strict=True):
-        write_whole(path, data)
-    return paths
-
-
-LETTER = 0.063  # mean width of an 8 pt letter, inches
-
-
-def _present(table: pd.DataFrame, looks: Mapping[str, Look] | None) -> dict[str, Look]:
-    """The looks of the controllers in this table, in legend order."""
-    given: Any = controller_looks(table) if looks is None else looks
-    if not isinstance(given, Mapping) or not all(isinstance(look, Look) for look in given.values()):
-        raise InputError(f"looks: must map controllers to Look, as controller_looks(table) does, got {shown(given)}")
-    present = list(table["controller"].unique())
-    for name in present:
-        if name not in given:
-            raise InputError(f"looks: must have every controller of the table, got none for {name!r}")
-    return {name: look for name, look in given.items() if name in present}
-
-
-EMBED: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}  # TrueType, whatever the caller has set
-
-
-class Picture(Figure):
-    """A matplotlib figure that a notebook shows when it is the last value of a cell, without pyplot.
-
-    `figure.savefig("figure.pdf")` embeds TrueType fonts, as `figures.save` does: journals refuse Type 3.
+    width: "column" (3.25 in), "page" (6.75 in) or inches, in [2, 20]; by default as wide as what is drawn needs.
+    ax: where to draw instead of in a figure of its own: an Axes or an array of Axes, one for each panel in the shape
+    that the figure has alone (rows, columns), or a SubFigure of a figure with layout="constrained", which gets the
+    panels, the legend and the labels of the axes as a figure of its own would. Its figure is returned.
+    labels: shown name of a controller, learner or pool by its name in the table, such as {"adarft eta=50": "AdaRFT"};
+    mathematics between dollar signs is set. An arm keeps its look.
+    title: a line over all; with one Axes it takes the place of the panel's own.
+    legend: True, False, "above", "right", "best" or another place inside the last panel, such as "lower right".
     """
 
-    def savefig(self, *arguments: Any, **options: Any) -> None:
-        with mpl.rc_context(EMBED):
-            super().savefig(*arguments, **options)
+    width: float | str | None
+    ax: Axes | SubFigure | Sequence[Any] | NDArray[Any] | None
+    labels: Mapping[str, str] | None
+    title: str | None
+    legend: bool | str
 
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The options of one figure, checked; see `Options`."""
+
+    width: Any = None
+    ax: Any = None
+    labels: Any = None
+    title: Any = None
+    legend: Any = True
+
+    def __post_init__(self) -> None:
+        if self.width is not None:
+            if self.ax is not None:
+                raise InputError(f"width: must not be given with ax, whose figure has its own, got {shown(self.width)}")
+            if isinstance(self.width, str):
+                if self.width not in WIDTHS:
+                    raise InputError(f'width: must be "column", "page" or inches, got {shown(self.width)}')
+            else:
+                check_one_number("width", self.width, 2, 20)
+        if self.labels is not None:
+            self._check_labels()
+        if self.title is not None:
+            check_text("title", self.title)
+            _check_mathematics("title", self.title)
+        if not isinstance(self.legend, (bool, np.bool_)):
+            if not isinstance(self.legend, str):
+                raise InputError(f"legend: must be True, False or a place, got {shown(self.legend)}")
+            check_choice("legend", self.legend, PLACES)
+
+    def _check_labels(self) -> None:
+        given = self.labels
+        texts = isinstance(given, Mapping) and all(isinstance(text, str) for pair in given.items() for text in pair)
+        if not texts:
+            raise InputError(f"labels: must map names of the table to the names shown, got {shown(given)}")
+        for name, text in given.items():
+            check_text("labels", text)
+            if not text.strip():
+                raise InputError(f"labels: must have a name to show for {shown(name)}, got {shown(text)}")
+            _check_mathematics("labels", text)
+
+    @property
+    def usual(self) -> bool:
+        """Whether the figure is as wide as it likes."""
+        return self.width is None and self.ax is None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the number of rows and columns is given with the axes."""
+        return self.ax is not None and not isinstance(self.ax, SubFigure)
+
+    def inches(self, usual: float) -> float:
+        """The width, which is `usual` where none is given."""
+        if self.width is None:
+            host = _host(self.ax)
+            return usual if host is None else float(host.bbox.width / host.figure.dpi)
+        return float(WIDTHS.get(self.width, self.width) if isinstance(self.width, str) else self.width)
+
+    def names(self, known: Collection[Any], letters: int = 10**4, lines: int = 1) -> dict[Any, str]:
+        """Name in the table -> name shown: of `labels`, otherwise its own, shortened. Different ones stay different."""
+        own = _shorten([str(name) for name in known], max(letters, 6), lines)
+        given = self.labels or {}
+        names = {name: given.get(str(name), _plain(own[str(name)])) for name in known}
+        twice = [text for text in names.values() if list(names.values()).count(text) > 1]
+        if twice:
+            raise InputError(f"labels: must show different names differently, got {shown(twice[0])} for several")
+        return names
+
+    def check_used(self, *known: Iterable[Any]) -> None:
+        """InputError where no label is of a name in the table."""
+        names = [str(name) for some in known for name in some]
+        if self.labels and not set(self.labels) & set(names):
+            raise InputError(f"labels: must have a name of the table, such as {shown(names[0])}, got "
+                             f"{shown(next(iter(self.labels)))}")  # fmt: skip
+
+    def panels(self, rows: int, columns: int, width: float, height: float, what: str, **shared: Any) -> Panels:
+        """Axes to draw in, (rows, columns): of a figure of that size in inches, or those that were given.
+
+        what: the panels as an error names them. shared: sharex and sharey, of axes of our own.
+        """
+        if self.ax is None or isinstance(self.ax, SubFigure):
+            figure: Figure | SubFigure = _figure(width, height) if self.ax is None else self._subfigure()
+            return Panels(self, figure, figure.subplots(rows, columns, squeeze=False, **shared))
+        single = isinstance(self.ax, Axes)
+        try:
+            given = np.empty((1, 1), object) if single else np.asarray(self.ax, object)
+        except ValueError:
+            given = np.empty(0, object)
+        if single:
+            given[0, 0] = self.ax
+        if given.ndim == 1 and 1 in (rows, columns) and len(given) == rows * columns:
+            given = given.reshape(rows, columns)
+        right = given.shape == (rows, columns) and all(isinstance(one, Axes) for one in given.flat)
+        if not right or len({id(one) for one in given.flat}) < given.size:
+            wanted = "an Axes" if rows * columns == 1 else f"an array of {rows} x {columns} Axes"
+            got = f"an array of shape {given.shape}" if not single and given.ndim else shown(self.ax)
+            raise InputError(f"ax: must be {wanted} for {what}, or a SubFigure, got {got}")
+        return Panels(self, None, given)
+
+    def _subfigure(self) -> SubFigure:
+        host = cast(SubFigure, self.ax)
+        if not isinstance(host.get_figure(root=True).get_layout_engine(), ConstrainedLayoutEngine):
+            raise InputError('ax: must be a SubFigure of a figure with layout="constrained", got one without')
+        if host.axes or host.legends:
+            raise InputError(f"ax: must be an empty SubFigure, got one with {len(host.axes)} axes")
+        return host
+
+
+def _host(ax: Any) -> Any:
+    """What the width of a panel is read from."""
+    if isinstance(ax, (Axes, SubFigure)):
+        return ax
+    try:
+        first = next(iter(np.asarray(ax, object).flat), None) if ax is not None else None
+    except ValueError:
+        first = None
+    return first if isinstance(first, Axes) else None
+
+
+def _check_mathematics(field: str, text: str) -> None:
+    try:
+        MathTextParser("path").parse(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"{field}: must be text, or mathematics that matplotlib reads, got {shown(text)}") from None
+
+
+Draw = TypeVar("Draw", bound=Callable[..., Any])
+
+
+def drawn(function: Draw) -> Draw:
+    """A function that draws, under the style of figures; its `options` show as the parameters that `Options` names."""
+    signature = inspect.signature(function)
+    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    kinds = Options.__annotations__
+    more = [inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=kinds[one.name])
+            for one in fields(Page)]  # fmt: skip
+    public = signature.replace(parameters=[*own, *more])
+
+    @functools.wraps(function)
+    def draw(*values: Any, **named: Any) -> Any:
+        public.bind(*values, **named)
         with _style():
-            self.savefig(buffer, format="png")
-        return buffer.getvalue()
+            return function(*values, **named)
 
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Picture(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _laid_out(figure: Figure) -> Figure:
-    """Lay out once, under STYLE, and keep it: each further draw would move texts by a fraction of a pixel."""
-    for text in figure.findobj(Text):
-        text.set_fontfeatures(["-liga"])  # ligatures would add a second subset of the font to a PDF
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
-
-
-def _size(look: Look, points: float) -> float:
-    return 1.5 * points if look.marker == "*" else points  # a star covers less of its square
-
-
-def _line_key(look: Look) -> Line2D:
-    return Line2D(
-        [], [], color=look.color, linestyle=look.dashes, linewidth=1.2, marker=look.marker,
-        markersize=_size(look, 4), markeredgewidth=0,
-    )  # fmt: skip
-
-
-def _legend(figure: Figure, handles: Sequence[Any], labels: list[str], columns: int, title: str) -> None:
-    """Above the panels: matplotlib would print a legend below them over the axis label."""
-    figure.legend(
-        handles, labels, title=title, loc="outside upper center", ncols=columns, handlelength=3.2,
-        columnspacing=1.4, borderaxespad=0.1, labelspacing=0.35,
-        handler_map={tuple: HandlerTuple(ndivide=None)},
-    )  # fmt: skip
-
-
-def _legend_columns(labels: Sequence[str], width: float) -> int:
-    """Columns of the legend: as many as fit, spread evenly over the lines needed."""
-    most = max(1, int(width / (LETTER * max(map(len, labels)) + 0.65)))  # 0.65 in for line and gap
-    return -(-len(labels) // -(-len(labels) // most))
-
-
-def _no_number(ax: Axes, x: float, y: float, value: float, box: bool = True) -> None:
-    text = "n/a" if np.isnan(value) else "∞" if value > 0 else f"{value:g}"
-    background = {"facecolor": "white", "edgecolor": "none", "pad": 0.8} if box else None
-    ax.text(x, y, text, ha="center", va="center", color="0.35", bbox=background)
-
-
-def _count(numbers: pd.Series[int], noun: str) -> str:
-    """ "8 seeds", or "5 to 8 seeds" where not all have as many."""
-    low, high = int(numbers.min()), int(numbers.max())
-    return (f"{low}" if low == high else f"{low} to {high}") + f" {noun}{'' if high == 1 else 's'}"
-
-
-def _width(texts: Sequence[str]) -> float:
-    """Width of a cell for the longest line, inches."""
-    return 0.12 + LETTER * max(len(line) for text in texts for line in text.split("\n"))
-
-
-def _shorten(labels: Collection[str], width: int, lines: int = 1) -> dict[str, str]:
-    """Label -> at most `lines` lines of about `width` letters; different labels stay different.
-
-    A label that is too long loses first the settings that all labels with the same first word share, then its middle.
-    """
-    cut: dict[str, str] = {}
-    for label in labels:
-        text, room = label, width * lines
-        if len(text) > room:
-            first, *settings = label.split()
-            kin = [set(other.split()[1:]) for other in labels if other.split()[:1] == [first]]
-            own = [word for word in settings if word not in set.intersection(*kin)]
-            text = " ".join([first, *own, "…"]) if own and len(own) < len(settings) else label
-        if len(text) > room:
-            text = f"{text[: room - room // 3 - 1]}…{text[-(room // 3) :]}"
-        twins = sum(text == other.partition(" #")[0] for other in cut.values())
-        cut[label] = f"{text} #{twins + 1}" if twins else text
-    return {label: _wrap(text, width, lines) for label, text in cut.items()}
-
-
-def _wrap(text: str, width: int, lines: int) -> str:
-    """Break at the last space or hyphen that fits; cut a word that has none."""
-    out: list[str] = []
-    while len(text) > width and len(out) < lines - 1:
-        at = max(text.rfind(" ", 0, width + 1), text.rfind("-", 0, width) + 1)
-        at = at if at > 0 else width
-        out.append(text[:at].rstrip())
-        text = text[at:].lstrip()
-    return "\n".join([*out, text])
-
-
-def _log_limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits of a log axis around 1 and all finite positive values, with a margin."""
-    logs = np.log2(values[np.isfinite(values) & (values > 0)])
-    low, high = logs.min(initial=-0.15), logs.max(initial=0.15)
-    margin = 0.08 * (high - low)
-    return float(2 ** (low - margin)), float(2 ** (high + margin))
-
-
-def _log_ticks(axis: Any, low: float, high: float) -> None:
-    """At most five ticks at powers of 2 and, in narrow ranges, round numbers between them."""
-    for parts, step in ((8, 1), (4, 1), (2, 1), (1, 1), (1, 2), (1, 3), (1, 4), (1, 8), (1, 16), (1, 64)):
-        powers = 2.0 ** (step * np.arange(-1024 // step + 1, 1023 // step))
-        ticks = np.outer(powers, 1 + np.arange(parts) / parts).ravel()
-        ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
-        if len(ticks) <= 5:
-            break
-    axis.set_major_locator(FixedLocator(list(ticks)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:.3g}"))
+    draw.__signature__ = public  # type: ignore[attr-defined]
+    return cast(Draw, draw)

@@ -6,19 +6,20 @@ import itertools
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
+from workbench.analysis.printed import latex_table, markdown_table, short_table
 from workbench.analysis.ranking import ranking_lines, ranking_table
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
+from workbench.citing import cite
 from workbench.display import Report
 from workbench.errors import InputError, check_choice
 from workbench.files import check_folder, to_parquet, write_whole
@@ -29,25 +30,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
-KINDS = ("curves", "targets", "speedup", "heat")
+KINDS = ("curves", "targets", "speedup", "heat", "levels", "ranking", "costs", "pairs")
 KIND_OF = {  # the functions of workbench.figures, by the kind that each draws
     "learning_curves": "curves",
     "target_trajectories": "targets",
     "target_difficulty": "targets",
     "speedup_forest": "speedup",
     "heat_map": "heat",
-}
-# Column of the short table: what it shows of a row of the summary.
-COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "pool": lambda row: row["pool"],
-    "learner": lambda row: row["learner"],
-    "controller": lambda row: row["controller"],
-    "seeds": lambda row: f"{row['seeds']}",
-    "speed-up": lambda row: _interval(row, "speedup", ".2f"),
-    "area": lambda row: f"{row['auc']:.3f}",
-    "gain in area": lambda row: _interval(row, "auc_gain", "+.3f"),
-    "p (Holm)": lambda row: "" if np.isnan(row["p_holm"]) else f"{row['p_holm']:.3g}",
-    "against uniform": lambda row: row["verdict"],
+    "success_by_level": "levels",
+    "ranking_plot": "ranking",
+    "cost_frontier": "costs",
+    "paired_differences": "pairs",
 }
 
 
@@ -104,7 +97,8 @@ class Result:
         return Report("\n".join(lines))
 
     def plot(self, kind: str | None = None, **settings: Any) -> Figure:
-        """A figure: "curves" (success over steps, the default), "targets", "speedup" or "heat".
+        """A figure: "curves" (success over steps, the default), "targets", "speedup", "heat", "levels" (success by
+        difficulty level), "ranking", "costs" (success over what runs cost) or "pairs" (differences seed by seed).
 
         The names of the functions of `workbench.figures` that draw them, such as "learning_curves", are taken too.
         settings: go to that function; "heat" takes x and y, two columns of the summary, by default the first two swept
@@ -122,6 +116,14 @@ class Result:
             return figures.target_trajectories(self.curves, **settings)
         if kind == "speedup":
             return figures.speedup_forest(self.summary, **settings)
+        if kind == "levels":
+            return figures.success_by_level(self.curves, **settings)
+        if kind == "ranking":
+            return figures.ranking_plot(self.ranking, **settings)
+        if kind == "costs":
+            return figures.cost_frontier(self.summary, **settings)
+        if kind == "pairs":
+            return figures.paired_differences(self.runs, **settings)
         return figures.heat_map(self.summary, **({"average": True} | self._heat_axes(settings) | settings))
 
     def _heat_axes(self, given: dict[str, Any]) -> dict[str, str]:
@@ -140,31 +142,23 @@ class Result:
 
     def table(self) -> pd.DataFrame:
         """The summary as a short table of text: intervals in brackets, one row per arm."""
-        rows = [{str(key): value for key, value in row.items()} for row in self.summary.to_dict("records")]
-        return pd.DataFrame({name: [show(row) for row in rows] for name, show in COLUMNS.items()})
+        return short_table(self.summary)
 
-    def to_latex(self) -> str:
-        """The short table as LaTeX rows between the rules of the package booktabs."""
-        table = self.table()
+    def to_latex(self, labels: Mapping[str, str] | None = None, siunitx: bool = False) -> str:
+        """The short table as a LaTeX `tabular` between the rules of booktabs; see `analysis.printed.latex_table`.
 
-        def line(cells: Any) -> str:
-            return " & ".join(map(latex_escaped, cells)) + r" \\"
+        The gain in area is bold where the test says "better". labels: LaTeX for names of pools, learners and
+        controllers. siunitx: whether numbers stand in `S` columns, with intervals in columns of their own.
+        """
+        return latex_table(self.summary, labels, siunitx)
 
-        form = "".join("r" if name in ("seeds", "area", "p (Holm)") else "l" for name in table.columns)
-        return "\n".join([
-            rf"\begin{{tabular}}{{{form}}}", r"\toprule", line(table.columns), r"\midrule",
-            *map(line, table.itertuples(index=False)), r"\bottomrule", r"\end{tabular}", "",
-        ])  # fmt: skip
+    def to_markdown(self, labels: Mapping[str, str] | None = None) -> str:
+        """The short table in Markdown, bold where the test says "better". labels: shown names."""
+        return markdown_table(self.summary, labels)
 
-    def to_markdown(self) -> str:
-        """The short table in Markdown."""
-        table = self.table()
-
-        def line(cells: Any) -> str:
-            return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
-
-        rule = line("---" for _ in table.columns)
-        return "\n".join([line(table.columns), rule, *map(line, table.itertuples(index=False)), ""])
+    def cite(self) -> str:
+        """BibTeX of the rules, gates, learners, statistics and packages that the study used; see `workbench.cite`."""
+        return cite(self.study)
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
         """Write curves.parquet, runs.parquet, summary.csv, ranking.csv and manifest.json; returns their names.
@@ -232,17 +226,3 @@ def loose_schedules(study: Study) -> list[str]:
         if scheduled and (study.budget == "tokens" or (study.budget == "rollouts" and gates)):
             loose.append(choice.name)
     return loose
-
-
-def _interval(row: dict[str, Any], name: str, form: str) -> str:
-    if np.isnan(row[name]):
-        return ""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def latex_escaped(cell: Any) -> str:
-    """A text with the characters that LaTeX reads as commands escaped."""
-    marks = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    marks |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
-    return "".join(marks.get(letter, letter) for letter in str(cell))

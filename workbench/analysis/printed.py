@@ -1,0 +1,148 @@
+"""The summary as a table of a paper: LaTeX and Markdown, with intervals, bold only where the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.analysis.frame import ARM, check_numbers, check_table
+from workbench.analysis.latex import latex_escaped
+from workbench.analysis.tables import baseline_name
+from workbench.errors import InputError, check_flag, check_text, shown
+
+# Heading of a column of numbers: the summary's column, how a number is written, whether it has an interval.
+NUMBERS = {
+    "seeds": ("seeds", "d", False),
+    "speed-up": ("speedup", ".2f", True),
+    "area": ("auc", ".3f", False),
+    "gain in area": ("auc_gain", "+.3f", True),
+    "p (Holm)": ("p_holm", ".3g", False),
+}
+TESTED = "gain in area"  # what the test is on: bold where its verdict is "better"
+
+
+def short_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary as a short table of text: intervals in brackets, one row per arm."""
+    summary, against = _checked(summary)
+    rows = summary.to_dict("records")
+    cells = {key: [str(row[key]) for row in rows] for key in ARM}
+    cells |= {head: [" ".join(filter(None, _cell(row, head))) for row in rows] for head in NUMBERS}
+    return pd.DataFrame(cells | {against: [str(row["verdict"]) for row in rows]})
+
+
+def latex_table(summary: pd.DataFrame, labels: Mapping[str, str] | None = None, siunitx: bool = False) -> str:
+    """The summary as a LaTeX `tabular` between the rules of booktabs: a row per arm, 95 % intervals in brackets.
+
+    The gain in area is bold where the test's verdict is "better", and nowhere else: see `summary_table`. labels: what
+    stands for a pool, learner or controller, in LaTeX; other names are escaped. siunitx: whether numbers stand in `S`
+    columns, aligned at the point, with their intervals in a column of their own; otherwise booktabs is all it needs.
+    Raises InputError for missing columns, an arm twice, and labels that are no names.
+    """
+    check_flag("siunitx", siunitx)
+    names = _named(labels, latex_escaped)
+    summary, against = _checked(summary)
+    rows, form, heads = summary.to_dict("records"), ["l"] * 3, list(ARM)
+    for head, (_, _, interval) in NUMBERS.items():
+        if siunitx:
+            form.append(_aligned([_cell(row, head)[0] for row in rows]))
+            heads.append(f"{{{latex_escaped(head)}}}")
+            if interval:
+                form.append("l")
+                heads.append("{95 \\% interval}")
+            continue
+        form.append("r" if not interval else "l")
+        heads.append(latex_escaped(head))
+    head_line = _line([*heads, latex_escaped(against)])
+    lines = [rf"\begin{{tabular}}{{{''.join(form)}l}}", r"\toprule", head_line, r"\midrule"]
+    for row in rows:
+        cells = [names(row[key]) for key in ARM]
+        for head, (_, _, interval) in NUMBERS.items():
+            number, ends = _cell(row, head)
+            bold = head == TESTED and row["verdict"] == "better"
+            if siunitx:
+                cells.append((r"\bfseries " if bold else "") + number if number else "{}")
+                cells += [_upright(ends, bold)] if interval else []
+            else:
+                cells.append(_upright(" ".join(filter(None, (number, ends))), bold))
+        lines.append(_line([*cells, latex_escaped(row["verdict"])]))
+    packages = "booktabs, siunitx" if siunitx else "booktabs"
+    lines += [r"\bottomrule", r"\end{tabular}", rf"% needs \usepackage{{{packages}}}"]
+    if siunitx:
+        lines.append(r"% bold numbers need \sisetup{reset-text-series = false, text-series-to-math = true}")
+    return "\n".join([*lines, f"% bold: {_bold_means(against)}", ""])
+
+
+def markdown_table(summary: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
+    """The summary in Markdown, as `latex_table` has it. labels: what stands for a pool, learner or controller."""
+    names = _named(labels, str)
+    summary, _ = _checked(summary)
+    table, verdicts = short_table(summary), list(summary["verdict"])
+    for key in ARM:
+        table[key] = [names(name) for name in table[key]]
+    table[TESTED] = [f"**{text}**" if verdict == "better" else text
+                     for text, verdict in zip(table[TESTED], verdicts, strict=True)]  # fmt: skip
+
+    def line(cells: Iterable[Any]) -> str:
+        safe = (" ".join(str(cell).split()).replace("\\", "\\\\").replace("|", r"\|") for cell in cells)
+        return "| " + " | ".join(safe) + " |"
+
+    rule = line("---:" if head in NUMBERS else "---" for head in table.columns)
+    return "\n".join([line(table.columns), rule, *map(line, table.itertuples(index=False)), ""])
+
+
+def _checked(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The summary, and the heading of its verdicts."""
+    ends = {False: ("",), True: ("", "_low", "_high")}
+    numbers = [name + end for name, _, interval in NUMBERS.values() for end in ends[interval]]
+    summary = check_table(summary, "summary", [*ARM, *numbers, "verdict"], one_row_per=ARM)
+    check_numbers(summary, "summary", numbers)
+    return summary, f"against {baseline_name(summary) or 'the baseline'}"
+
+
+def _cell(row: dict[Any, Any], head: str) -> tuple[str, str]:
+    """A number and its interval as text; empty where there is none."""
+    name, form, interval = NUMBERS[head]
+    if not np.isfinite(row[name]):
+        return "", ""
+    number = f"{int(row[name])}" if form == "d" else f"{row[name]:{form}}"
+    low, high = (row.get(f"{name}{end}", np.nan) for end in ("_low", "_high"))
+    return number, f"[{low:{form}}, {high:{form}}]" if interval and np.isfinite(low) and np.isfinite(high) else ""
+
+
+def _aligned(numbers: Sequence[str]) -> str:
+    """The S column that holds these numbers; those with an exponent need none of their own."""
+    known = [number for number in numbers if number]
+    if any("e" in number for number in known):
+        return "S[table-format=1.2e-2]"
+    whole = max((len(number.lstrip("+-").partition(".")[0]) for number in known), default=1)
+    parts = max((len(number.partition(".")[2]) for number in known), default=0)
+    sign = "+" if any(number[0] in "+-" for number in known) else ""
+    return f"S[table-format={sign}{whole}.{parts}]" if parts else f"S[table-format={sign}{whole}]"
+
+
+def _upright(text: str, bold: bool) -> str:
+    """A text of numbers as LaTeX: minus signs, not hyphens."""
+    cell = latex_escaped(text.replace("-", "−"))
+    return rf"\textbf{{{cell}}}" if bold and cell else cell
+
+
+def _line(cells: Iterable[str]) -> str:
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.startswith("[") else row  # which would be an argument of the line break before it
+
+
+def _bold_means(against: str) -> str:
+    return f"better {against}, sign-flip test on the area, Holm-adjusted over the table at 5 %"
+
+
+def _named(labels: Any, safe: Any) -> Any:
+    if labels is not None and not isinstance(labels, Mapping):
+        raise InputError(f"labels: must map names of the table to the names shown, got {shown(labels)}")
+    given = dict(labels or {})
+    for name, text in given.items():
+        check_text("labels", name)
+        check_text("labels", text)
+    return lambda name: given.get(str(name), safe(name))
