@@ -20,6 +20,7 @@ FLOORS = [
     {"study"},
     {"analysis"},
     {"figures"},
+    {"reports"},
     {"study.result"},
     {"calibration", "hosts"},
     {"testing", "listing"},
