@@ -99,9 +99,13 @@ def parser() -> Parser:
     add_study_options(p)
     p.add_argument("--threshold", default="0.8", help="share of uniform's gain to reach (default: %(default)s)")
     p.add_argument("--jobs", default="2", help="runs at a time, one processor each (default: %(default)s)")
-    p.add_argument("--out", default="results/compare", help="folder (default: %(default)s)")
     p.add_argument("--shard", metavar="I/N", help="do the I-th of N parts of the runs and make no tables; several may "
                    "share --out. array: the part of this job of a scheduler's array (default: all)")  # fmt: skip
+    p.add_argument("--out", default="results/compare",
+                   help="folder for runs, tables, figures and report.html (default: %(default)s)")
+    p.add_argument("--report", action=argparse.BooleanOptionalAction, default=True,
+                   help="write report.html, one file to hand on: the answer, figures, tables, samples of completions; "
+                   "it opens in a browser without network (default: --report)")
     p.add_argument("--tables-only", action="store_true", help="make tables and figures of the runs that are there")
     p.add_argument(OTHER_CODE, action="store_true",
                    help="take runs that another version of the code made as they are")  # fmt: skip
@@ -142,7 +146,7 @@ def study(options: argparse.Namespace) -> None:
         found = records_of(cells)
         if options.tables_only and len(codes := codes_of(found)) > 1:
             say(f"{out}: its runs are of different code: {', '.join(codes)}")
-        print(write_tables(found, out, threshold))
+        print(write_tables(found, out, threshold, options.report))
 
 
 if __name__ == "__main__":

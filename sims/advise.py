@@ -11,7 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from workbench.commands import SAME_AGAIN, Parser, exit_status, needs, number_or_text, whole, whole_or_text
+from workbench.commands import (
+    SAME_AGAIN,
+    Parser,
+    command_again,
+    exit_status,
+    needs,
+    number_or_text,
+    whole,
+    whole_or_text,
+)
 
 needs("sweep")
 from workbench import figures
@@ -51,7 +60,10 @@ def parser() -> Parser:
     p.add_argument("--seed", **NUMBER, default=0, help="(default: 0)")
     p.add_argument("--jobs", default="2", help="worker processes (default: 2)")
     p.add_argument("--tiny", action="store_true", help="a first look: fewer learners, candidates and futures")
-    p.add_argument("--out", metavar="DIR", default="results/advice", help="(default: %(default)s)")
+    p.add_argument("--report", action=argparse.BooleanOptionalAction, default=True,
+                   help="write report.html, one file to hand on that opens in a browser (default: --report)")
+    p.add_argument("--out", metavar="DIR", default="results/advice",
+                   help="folder for the advice, the controller file, figures and report.html (default: %(default)s)")
     return p
 
 
@@ -94,13 +106,14 @@ def run(options: argparse.Namespace) -> None:
     advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,
                     labels_cost=options.labels_cost, lag=options.lag, lanes=lanes, seed=options.seed, jobs=jobs,
                     out=parts / "futures")  # fmt: skip
-    advice.save(out)
+    advice.save(out, html=options.report, command=command_again("sims/advise.py", parser(), options))
     write_whole(out / "fit.txt", (fit.report() + "\n").encode())
     fit.save(out / "fit.json")
     drawn = [path for name, figure in (("advice", advice.plot()), ("learners", fit.plot()))
              for path in figures.save(figure, out / name)]  # fmt: skip
     print(advice.report())
     files = ["advice.json", "controller.json", "table.csv", "report.txt", "fit.txt", "fit.json"]
+    files += ["report.html"] if options.report else []
     print(f"\n{out}: {' '.join([*files, *(Path(path).name for path in drawn)])}")
 
 

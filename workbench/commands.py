@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -78,6 +79,25 @@ def number_or_text(text: str) -> float | str:
 def whole(option: str, text: str, low: int = 1, high: int | None = None) -> int:
     """The whole number that the text of an option says; InputError unless it is one in [low, high]."""
     return check_count(option, whole_or_text(text), low, high)
+
+
+HOW = ("jobs", "executor", "shard", "collect", "report", "full")
+
+
+def command_again(program: str, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """The line of a shell that does the same: the program with the options that are not as by default.
+
+    Options that do not change what is computed are left out: who computes it, and whether a report is written.
+    """
+    words = ["python", program]
+    for action in parser._actions:
+        value = getattr(options, action.dest, None)
+        if value in (None, action.default) or action.dest in HOW:
+            continue
+        values = value if isinstance(value, list) else [value]
+        flag = action.option_strings[-1]
+        words += [flag] if value is True else [word for one in values for word in (flag, str(one))]
+    return shlex.join(words)
 
 
 SAME_AGAIN = "what was finished is kept, run the same command to go on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from real_runs.comparison.cells import Cell
+from real_runs.comparison.page import comparison_page
 from real_runs.runs.events import BELOW, CONSTANT, CUT, GAP, fall
 from real_runs.runs.execute import make_pool
 from real_runs.runs.finished import Finished
@@ -266,7 +268,8 @@ def told_by_kind(events: pd.DataFrame) -> dict[str, list[str]]:
     return told
 
 
-def write_tables(found: list[Ran], out: Path, threshold: float) -> str:
+def write_tables(found: list[Ran], out: Path, threshold: float, html: bool = True) -> str:
+    """Write tables, figures and, unless `html` is False, report.html; the printed report."""
     from workbench import figures
 
     curves, events = curves_of(found), events_of(found)
@@ -295,7 +298,7 @@ def write_tables(found: list[Ran], out: Path, threshold: float) -> str:
     about = found[0][1].manifest
     seconds = sum(record.manifest["seconds"] for _, record in found)
     manifest = {
-        "command": " ".join(["python", "real_runs/compare.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "real_runs/compare.py", *sys.argv[1:]]),
         "git_commit": git_commit(), "runs": len(found), "seconds": round(seconds), "machine": about["machine"],
         "versions": about["versions"], "model": about["model"], "threshold": threshold, "code": codes_of(found),
         "events": told,
@@ -310,4 +313,9 @@ def write_tables(found: list[Ran], out: Path, threshold: float) -> str:
     for kind, lines in told.items():
         text += f"\n\n{kind}:\n  " + "\n  ".join(lines)
     write_whole(out / "report.txt", (text + "\n").encode())
+    if html:
+        page = comparison_page(found, curves, runs, summary, strata, text, manifest)
+        write_whole(out / "report.html", page.html().encode())
+    else:  # of an earlier comparison
+        (out / "report.html").unlink(missing_ok=True)
     return text

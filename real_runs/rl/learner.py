@@ -146,6 +146,7 @@ class PPOLearner:
         self.policy, self.pool, self.score, self.heldout = policy, pool, score, heldout
         self.algorithm, self.settings, self.seed, self._read = algorithm, settings, seed, read
         self.readable: NDArray[np.float64] | None = None  # (S,) share of the last evaluation's completions
+        self.written: tuple[list[str], NDArray[np.bool_]] | None = None  # the last evaluation's, and which are right
         self._prompts = policy.encode(payload["prompt"], settings.limit)
         self._answers = [str(answer) for answer in payload["answer"]]
         self._heldout_answers = list(heldout.answers)
@@ -240,11 +241,13 @@ class PPOLearner:
         numbers whenever it is called and whatever the seed."""
         sampled = self._sample(self._heldout_prompts, 1, Role.EVALUATION, 0, seed=0)
         scores = self._score(sampled, self._heldout_answers)
+        texts = self.policy.decode(sampled)
+        self.written = texts, scores >= FULL
         stratum, strata = self.heldout.stratum, self.heldout.strata
         counts = np.bincount(stratum, minlength=strata)
         with np.errstate(invalid="ignore"):
             if self._read is not None:
-                found = [bool(self._read(text)) for text in self.policy.decode(sampled)]
+                found = [bool(self._read(text)) for text in texts]
                 self.readable = np.bincount(stratum, found, strata) / counts
             return np.bincount(stratum, scores >= FULL, strata) / counts
 

@@ -106,6 +106,8 @@ def execute(
                 board.add(step, row)
         if success is not None:
             record.add_evaluation(step, np.asarray(success).reshape(-1), counts, learner.readable)
+            assert learner.written is not None
+            record.add_samples(step, heldout, *learner.written)
             bar.write(f"step {step:4d}  held-out success {shown(record, step, counts)}", file=sys.stderr)
         if step:
             for event in early_warnings(record):

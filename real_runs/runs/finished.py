@@ -14,6 +14,7 @@ import pandas as pd
 
 from real_runs.runs.record import EVAL_COLUMNS, FILES, GROUP_COLUMNS, MANIFEST, STEP_COLUMNS
 from real_runs.runs.run import Run
+from real_runs.runs.samples import read_samples
 from workbench.errors import shown
 from workbench.files import DamagedFile, read_whole
 from workbench.tables.written import check_rows, damaged, read_columns, read_json, read_numbers
@@ -26,11 +27,14 @@ OBJECTS = ("run", "rule", "pool", "model", "versions")  # of a manifest
 
 @dataclass(frozen=True)
 class Finished:
-    """manifest: JSON values. steps: a row per update. evals: a row per evaluation and stratum."""
+    """manifest: JSON values. steps: a row per update. evals: a row per evaluation and stratum. groups: a row per group
+    of completions. samples: completions to read, none of a run of an earlier version."""
 
     manifest: dict[str, Any]
     steps: pd.DataFrame
     evals: pd.DataFrame
+    groups: pd.DataFrame
+    samples: list[dict[str, Any]]
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -72,7 +76,7 @@ def read_finished(folder: Path, manifest: dict[str, Any], run: Run) -> Finished:
     admitted = np.bincount(groups["step"].clip(0, len(steps) + 1), groups["admitted"], minlength=len(steps) + 2)
     if not np.array_equal(admitted, [0, *steps["admitted"], 0]):
         raise damaged(path, "as many admitted groups of each step as steps.csv has")
-    return Finished(manifest, steps, evals)
+    return Finished(manifest, steps, evals, groups, read_samples(folder, manifest, digest_of))
 
 
 def digest_of(data: bytes) -> str:

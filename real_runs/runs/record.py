@@ -1,4 +1,5 @@
-"""What a real run writes: steps.csv, evals.csv, rollouts.parquet and manifest.json, each whole or not at all."""
+"""What a real run writes: steps.csv, evals.csv, rollouts.parquet, samples.json and manifest.json, each whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from real_runs.runs.samples import SAMPLES, as_bytes, check_samples, chosen, joined
 from real_runs.tasks.task import FULL
 from workbench.errors import InputError, check_one_number, shown
 from workbench.files import to_parquet, write_whole
@@ -37,6 +39,7 @@ class RunRecord:
         self.evals: list[dict[str, float]] = []
         self.groups: list[np.ndarray] = []  # rows of step, item, successes, attempts, admitted
         self.seconds = 0.0
+        self.samples: list[dict[str, Any]] = []  # completions to read, see `samples`
         self.signal: dict[str, float] | None = None  # of groups drawn before the first update, see `signal`
 
     def add_step(self, row: dict[str, float]) -> None:
@@ -54,6 +57,11 @@ class RunRecord:
             share = math.nan if readable is None else readable[stratum]
             row = (step, stratum, success[stratum], counts[stratum], share)
             self.evals.append({name: float(value) for name, value in zip(EVAL_COLUMNS, row, strict=True)})
+
+    def add_samples(self, step: int, heldout: Any, completions: list[str], right: np.ndarray) -> None:
+        """heldout: the problems that were evaluated (`learner.HeldOut`). completions, right: (E,) of each."""
+        now = chosen(step, heldout.stratum, right, heldout.prompts, completions, heldout.answers)
+        self.samples = joined(self.samples, now)
 
     def add_groups(
         self, step: int, items: np.ndarray, rewards: np.ndarray, admitted: np.ndarray, sizes: np.ndarray
@@ -82,6 +90,8 @@ class RunRecord:
         files = dict(zip(FILES, (*csv, to_parquet(table)), strict=True))
         for name, data in files.items():
             write_whole(out / name, data)
+        write_whole(out / SAMPLES, as_bytes(self.samples))
+        manifest = manifest | {"samples": hashlib.sha256(as_bytes(self.samples)).hexdigest()}
         manifest = manifest | {"files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
         write_whole(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
@@ -91,7 +101,8 @@ class RunRecord:
         groups = np.concatenate(self.groups) if self.groups else np.empty((0, 5))
         steps = np.array([[row[name] for name in STEP_COLUMNS] for row in self.steps]).reshape(-1, len(STEP_COLUMNS))
         evals = np.array([list(row.values()) for row in self.evals]).reshape(-1, len(EVAL_COLUMNS))
-        state: dict[str, Any] = {"steps": steps, "evals": evals, "groups": groups, "seconds": np.array(self.seconds)}
+        state: dict[str, Any] = {"steps": steps, "evals": evals, "groups": groups, "seconds": np.array(self.seconds),
+                                 "samples": self.samples}  # fmt: skip
         return state if self.signal is None else state | {f"signal.{name}": x for name, x in self.signal.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -110,5 +121,6 @@ class RunRecord:
         self.evals = [unread | dict(zip(EVAL_COLUMNS, map(float, row), strict=False)) for row in state["evals"]]
         self.groups = [state["groups"]] if len(state["groups"]) else []
         self.seconds = float(state["seconds"])
+        self.samples = check_samples("record.samples", state.get("samples", []))  # earlier versions kept none
         signal = {key.partition(".")[2]: value for key, value in state.items() if key.startswith("signal.")}
         self.signal = signal or None

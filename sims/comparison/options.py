@@ -125,7 +125,10 @@ def parser() -> argparse.ArgumentParser:
         "job of a scheduler's array (default: all)",
     )
     p.add_argument("--collect", action="store_true", help="make the tables of what shards computed; compute nothing")
-    add("--out", "DIR", "folder for tables and figures (default: %(default)s)", default="results/sweep")
+    add("--out", "DIR", "folder for tables, figures and report.html (default: %(default)s)", default="results/sweep")
+    p.add_argument("--report", action=argparse.BooleanOptionalAction, default=True,
+                   help="write report.html, one file to hand on: the answer, figures, tables, settings; it opens in a "
+                   "browser without network (default: --report)")
     p.add_argument("--full", action="store_true", help="print every arm, also of more than 11 on a pool and learner")
     p.add_argument("--tiny", action="store_true", help="a small slice of the default study, for a first look")
     return p

@@ -19,10 +19,10 @@ from sims.comparison.options import (
     understood,
 )
 from sims.comparison.painter import Painter, choose
-from workbench.commands import SAME_AGAIN, exit_status
-from workbench.files import check_folder, only_writer
+from workbench.commands import SAME_AGAIN, command_again, exit_status
+from workbench.files import check_folder, only_writer, write_whole
 from workbench.progress import progress_bar
-from workbench.study.result import Result
+from workbench.study.result import REPORT, Result
 from workbench.study.shards import Shard
 from workbench.study.store import CellStore
 from workbench.study.study import Study
@@ -57,8 +57,13 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
                 curves = study.compute(store, jobs, bar.at, bar.line, executor)
         result = Result(study, curves, threshold)
         painter.start(choose(result.curves, result.summary, heat, focus), out)  # it draws while tables are written
-        saved = result.save(out)
+        saved = result.save(out, html=False)
+        again = command_again("sims/sweep.py", parser(), options)
+        page = result.report_html(focus, again).encode() if options.report else b""
         written = painter.finish()
+        if page:  # last, as it takes the most room on a disk
+            write_whole(out / REPORT, page)
+            saved.append(REPORT)
     print(result.report(focus, options.full, f"{out / 'summary.csv'}; --full prints it"))
     print(f"\n{out}: {' '.join([*saved, *written])}")
 

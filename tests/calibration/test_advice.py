@@ -118,6 +118,7 @@ def test_files_are_plain_json_and_the_controller_is_read_back(tmp_path):
     assert advice.controller(seed=3).rule == rule
     assert (tmp_path / "report.txt").read_text() == advice.report() + "\n"
     assert "dapo was left out: no reason." in advice.report()
+    assert (tmp_path / "report.html").read_text() == advice.report_html()
 
 
 @pytest.mark.parametrize(("spec", "said"), [

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from sims import advise
 
 ROOT = Path(__file__).parents[2]
 FILES = ("advice.json", "controller.json", "table.csv", "report.txt", "fit.txt", "fit.json")
+PAGE = "report.html"
 QUICK = ("--learners", "scalar,natural", "--candidates", "uniform,filter,adarft eta=5,mopps", "--steps", 12,
          "--batch", 8, "--rollouts", 4, "--lanes", 8, "--jobs", 1)  # fmt: skip
 
@@ -65,6 +68,10 @@ def test_a_log_becomes_advice_in_files(folder, clean, tmp_path, monkeypatch, cap
     assert json.loads((clean / "fit.json").read_text())["laws"].keys() == {"scalar", "natural"}
     made = json.loads((clean / "controller.json").read_text())
     assert made["steps"] == 12
+    page = (clean / PAGE).read_text()
+    assert printed.splitlines()[2] in unescape(page)  # the advice
+    assert shlex.join(["python", "sims/advise.py", "--log", str(folder / "log.csv")]) in unescape(page)
+    assert PAGE in printed.splitlines()[-1]
     assert {path.suffix for path in clean.glob("*.*")} >= {".json", ".csv", ".txt", ".png"}
 
 

@@ -21,6 +21,7 @@ FLOORS = [
     {"study"},
     {"analysis"},
     {"figures"},
+    {"reports"},
     {"study.result"},
     {"calibration", "hosts"},
     {"testing", "listing"},

@@ -42,7 +42,7 @@ STUDY = shlex.split(
 CELLS, RECORDS = 24, 3
 FIGURES = ["learning_curves", "target_difficulty", "speedup"]
 TABLES = ["curves.parquet", "manifest.json", "ranking.csv", "runs.parquet", "summary.csv"]
-FILES = {*TABLES, *(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png"))}
+FILES = {*TABLES, "report.html", *(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png"))}
 SMALL = shlex.split(
     "--pools items.csv --learners scalar --controllers adarft --seeds 2 --steps 4 --batch 8 --rollouts 4 "
     "--eval-every 2 --jobs 1 --out study"
@@ -779,8 +779,7 @@ def test_help_explains_every_option_with_its_default(sweep):
     assert told.pop("tiny")
     assert told.keys() == {
         "pools", "controllers", "learners", "seeds", "steps", "batch", "rollouts", "eval-every", "budget", "lag",
-        "delivery", "set",
-        "design", "points", "threshold", "heat", "focus", "jobs", "out",
+        "delivery", "set", "design", "points", "threshold", "heat", "focus", "jobs", "executor", "shard", "out",
     }  # fmt: skip
     assert all("(default: " in line or "; default: " in line for line in told.values())
     shown = set(re.findall(r"[\w-]+", " ".join(result.out.split()).replace("- ", "-")))  # help breaks at hyphens

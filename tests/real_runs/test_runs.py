@@ -43,7 +43,7 @@ STEP_COLUMNS = {
     "zero_variance_share", "kl", "entropy", "policy_loss", "value_loss", "grad_norm", "rollouts", "tokens",
     "seconds_generate", "seconds_update", "seconds_controller",
 }  # fmt: skip
-FILES = {"steps.csv", "evals.csv", "rollouts.parquet", "manifest.json"}
+FILES = {"steps.csv", "evals.csv", "rollouts.parquet", "samples.json", "manifest.json"}
 ITEMS = 40
 
 
@@ -878,6 +878,12 @@ def test_a_study_runs_every_cell_once_and_writes_tables_and_figures(study, capsy
         if controller == "uniform":
             assert curve["success"].tolist() == pytest.approx(evals.tolist())
     assert "uniform" in (out / "report.txt").read_text()
+    page = (out / "report.html").read_text()
+    assert page.count('<article class="sample') > 10
+    kept = json.loads(next((out / "runs").glob("*/uniform/seed-0/samples.json")).read_text())
+    assert {one["step"] for one in kept} == {0, 4}
+    assert "before training: wrong" in page
+    assert "after training: wrong" in page
     printed = capsys.readouterr().out
     assert printed.strip() == (out / "report.txt").read_text().strip()
 

@@ -236,8 +236,15 @@ class Advice:
         chosen = next(one for one in self.candidates if one.label == self.advised)
         return Controller(chosen.rule, self.fit.pool, chosen.gates, seed=seed)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write advice.json, controller.json, table.csv and report.txt, each whole or not at all. Returns it."""
+    def report_html(self, command: str = "") -> str:
+        """The report as one file of HTML that fetches nothing. command: the line of a shell that made the advice."""
+        from workbench.calibration.page import advice_page
+
+        return advice_page(self, command).html()
+
+    def save(self, folder: str | os.PathLike[str], *, html: bool = True, command: str = "") -> Path:
+        """Write advice.json, controller.json, table.csv, report.txt and report.html, each whole or not at all. Returns
+        the folder. html: whether report.html is among them. command: as in `report_html`."""
         path = check_folder("folder", folder)
         chosen = next(one for one in self.candidates if one.label == self.advised)
         known = int, float, str, bool
@@ -252,6 +259,10 @@ class Advice:
             write_whole(path / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode())
         write_whole(path / "table.csv", self.table.to_csv(index=False).encode())
         write_whole(path / "report.txt", (self.report() + "\n").encode())
+        if html:
+            write_whole(path / "report.html", self.report_html(command).encode())
+        else:  # of an earlier advice
+            (path / "report.html").unlink(missing_ok=True)
         return path
 
 

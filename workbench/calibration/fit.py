@@ -167,6 +167,12 @@ class Fit:
             return figures.calibration_plot(self.foretold(), **settings)
         return figures.law_weights(self.table, **settings)
 
+    def report_html(self, command: str = "") -> str:
+        """The report as one file of HTML that fetches nothing. command: the line of a shell that made the fit."""
+        from workbench.calibration.page import fit_page
+
+        return fit_page(self, command).html()
+
     def save(self, path: str | Path) -> Path:
         """Write table, weights and draws as one JSON file, whole or not at all. Raises StorageError where the disk
         refuses."""

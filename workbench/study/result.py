@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
+REPORT = "report.html"
 KINDS = ("curves", "targets", "speedup", "heat", "levels", "ranking", "costs", "pairs")
 KIND_OF = {  # the functions of workbench.figures, by the kind that each draws
     "learning_curves": "curves",
@@ -160,9 +161,27 @@ class Result:
         """BibTeX of the rules, gates, learners, statistics and packages that the study used; see `workbench.cite`."""
         return cite(self.study)
 
-    def save(self, folder: str | os.PathLike[str]) -> list[str]:
-        """Write curves.parquet, runs.parquet, summary.csv, ranking.csv and manifest.json; returns their names.
+    def report_html(self, focus: str | None = None, command: str = "") -> str:
+        """The report as one file of HTML that fetches nothing: answer, figures, tables, settings, how to run it again.
 
+        focus: as in `report`. command: the line of a shell that ran the study, by default lines of Python.
+        Raises InputError for an unknown focus, and where the file is larger than 5 MB.
+        """
+        from workbench.reports.study import study_page
+
+        versions = {name: version(name) for name in PACKAGES} | self.study.packages
+        page = study_page(self.study, self.curves, self.summary, self.ranking, self.threshold,
+                          text=self.report(focus, full=True), command=command, versions=versions,
+                          commit=git_commit())  # fmt: skip
+        return page.html()
+
+    def save(
+        self, folder: str | os.PathLike[str], *, html: bool = True, focus: str | None = None, command: str = ""
+    ) -> list[str]:
+        """Write curves.parquet, runs.parquet, summary.csv, ranking.csv, manifest.json and report.html; returns their
+        names.
+
+        html: whether report.html is among them. focus, command: as in `report_html`.
         Raises InputError unless it is a folder, StorageError if the disk refuses.
         """
         out = check_folder("folder", folder)
@@ -171,6 +190,10 @@ class Result:
             runs, summary, ranking = to_parquet(self.runs), csv_of(self.summary), csv_of(self.ranking)
             files = {"runs.parquet": runs, "curves.parquet": curves.result(), "summary.csv": summary,
                      "ranking.csv": ranking, "manifest.json": self.manifest().encode()}  # fmt: skip
+        if html:
+            files[REPORT] = self.report_html(focus, command).encode()
+        else:  # of an earlier study
+            (out / REPORT).unlink(missing_ok=True)
         for name, data in files.items():
             write_whole(out / name, data)
         return list(files)

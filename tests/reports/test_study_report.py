@@ -1,0 +1,107 @@
+"""The report of a study, of an advice and of a calibration: their words and numbers, and lines that run them again."""
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+from calibration.test_advice import advice_of, fit_of
+
+import workbench as wb
+from sims.comparison import options
+from workbench.commands import command_again
+from workbench.reports.study import python_lines
+
+SIZES = {"seeds": 2, "steps": 6, "batch": 8, "rollouts": 4, "eval_every": 2}
+
+
+@pytest.fixture(scope="module")
+def result():
+    pool = wb.Pool(np.linspace(5, 95, 60), name="mine </script>")
+    return wb.Study(["uniform", pool], ["scalar"], ["adarft", wb.AdaRFT(eta=10)], **SIZES).run(progress=False)
+
+
+def text_of(html):
+    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", html.split('id="data"')[0]))
+
+
+def test_a_saved_result_has_its_report_and_another_has_not(result, tmp_path):
+    assert "report.html" in result.save(tmp_path / "with")
+    html = (tmp_path / "with" / "report.html").read_text()
+    assert html == result.report_html()
+    assert "report.html" not in result.save(tmp_path / "with", html=False)
+    assert not (tmp_path / "with" / "report.html").exists()  # no report of other tables stays behind
+
+
+def test_a_report_says_what_ran_with_which_settings_and_code(result):
+    told = text_of(result.report_html())
+    assert "Which of 3 curricula (uniform, adarft, adarft eta=10) is best on 2 pools" in told
+    assert "(uniform, mine &lt;/script&gt;)" in told
+    manifest = json.loads(result.manifest())
+    for pool in manifest["pools"]:
+        assert pool["digest"] in told
+    assert (manifest["git_commit"] or "") in told
+    assert f"numpy {np.__version__}" in told
+    assert "AdaRFT(floor=0.0, beta=0.5, alpha=2.0, eta=10, " in told
+    assert "6 updates of 8 items × 4 rollouts on simulated learners" in told
+
+
+def test_the_lines_of_python_run_the_same_study(monkeypatch, tmp_path):
+    study = wb.Study(["uniform"], [wb.ScalarIRT(kappa=0.1)], ["adarft", (wb.AdaRFT(eta=10), wb.DynamicSampling())],
+                     [{"adarft.beta": 0.25}], **SIZES)  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    lines = python_lines(study, 0.7)
+    saved = []
+    monkeypatch.setattr(wb.Study, "run", lambda self, **how: saved.append((self, how)) or Ran())
+    exec("\n".join(lines), {})
+    (again, how), = saved
+    assert how == {"threshold": 0.7}
+    assert [cell.key for cell in again.cells] == [cell.key for cell in study.cells]
+
+
+class Ran:
+    def save(self, folder):
+        assert folder == "results/again"
+
+
+def test_the_line_of_a_shell_is_read_back_as_the_same_options():
+    words = ["--pools", "my pool.csv", "--set", "adarft.eta=5,50", "--set", "scalar.kappa=.1", "--tiny", "--jobs", "2",
+             "--out", "results/a b", "--no-report", "--threshold", "0.5"]  # fmt: skip
+    given = options.parser().parse_args(words)
+    line = command_again("sims/sweep.py", options.parser(), given)
+    program, script, *again = shlex.split(line)
+    assert (program, script) == ("python", "sims/sweep.py")
+    back = options.parser().parse_args(again)
+    assert vars(back) | {"jobs": "2", "report": False} == vars(given)
+
+
+def test_an_advice_tells_its_verdict_first_then_the_odds_and_shows_each_candidate():
+    advice = advice_of(0.4, np.array([0.6] * 8 + [0.35] * 2), 0.45, left_out={"dapo <b>": "no reason"})
+    html = advice.report_html("python sims/advise.py --log 'a b.csv'")
+    told = text_of(html)
+    first, second = advice.report().splitlines()[2:4]
+    assert first.startswith("Use adarft eta=5")
+    assert told.index(first) < told.index(second) < told.index("What each curriculum saves")
+    assert "dapo &lt;b&gt; was left out: no reason." in told
+    data = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    assert data["arms"] == ["uniform", "filter", "adarft eta=5"]
+    (panel,) = data["figures"]["saved"]["panels"]
+    place = panel["rows"]["a"].index(2)
+    assert panel["rows"]["m"][place] == pytest.approx(50)
+    ends = data["figures"]["futures"]["panels"][0]["rows"]
+    assert [m for s, a, m in zip(ends["s"], ends["a"], ends["m"], strict=True) if (s, a) == (20, 1)] == [0.45]
+
+
+def test_an_advice_in_whose_futures_nothing_is_gained_is_shown_too():
+    html = advice_of(0.2, 0.4).report_html()
+    assert "Where uniform gains too little, no share is defined." in html
+
+
+def test_a_calibration_tells_the_learner_its_weight_and_what_the_log_leaves_open():
+    fit = fit_of()
+    told = text_of(fit.report_html())
+    name, weight = fit.ranked[0]
+    assert f"{name}, with weight {weight:.2f} of 1" in told
+    assert all(line in told for line in fit.unknown)
+    assert "theta0" in told
