@@ -1,0 +1,89 @@
+"""Docstrings as this project writes them, to reStructuredText.
+
+A docstring has a summary, equations, the meaning of fields (`eta: largest move. start: T before it.`), and lines that
+begin with `Source:`, `Differs:`, `Presets:` or `Raises`. Each becomes what a reader of a page expects: a sentence, a
+block of equations, a list of fields, a paragraph with its word in bold. Names in backticks become code.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+WORDS = ("Source", "Differs", "Presets")
+FIELD = re.compile(r"(?:^|(?<=[.;)]) )([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*)((?: [A-Za-z](?:\*|_\w+)?)?): ")
+EQUATION = re.compile(r"<-|^ {2,}\S|\S {2,}\S|^[\w()\[\]|~*+/. {}<>=-]{1,60} = |^P\(|proportional to")
+SPECIAL = re.compile(r"([*|\\]|(?<=\w)_(?!\w)|`)")
+
+
+def process(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+    """Sphinx's hook: change the lines of one docstring."""
+    known = set(getattr(of, "__dataclass_fields__", ())) | set(getattr(of, "__annotations__", ()))
+    lines[:] = restructured("\n".join(lines), known).splitlines()
+
+
+def restructured(text: str, known: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+    """The reStructuredText of a docstring; known: names of fields beside those that begin a line."""
+    parts = [part.strip("\n") for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip()]
+    pieces = [piece for n, part in enumerate(parts) for piece in of_paragraph(part, first=n == 0)]
+    return "\n\n".join(pieces) + "\n"
+
+
+def of_paragraph(part: str, first: bool) -> Iterator[str]:
+    """Pieces of one paragraph: it is cut before each line that begins a field or a word of ours."""
+    for segment in cut(part):
+        head = segment[0]
+        if not first and head.split(":")[0] not in WORDS and not is_field(head) and is_equation(segment):
+            yield "::\n\n" + "\n".join(f"    {line}" for line in segment)
+        elif is_field(head) and head.split(":")[0] not in WORDS:
+            yield "\n".join(fields(" ".join(line.strip() for line in segment)))
+        else:
+            word, colon, rest = " ".join(line.strip() for line in segment).partition(": ")
+            yield f"**{word}**: {prose(rest)}" if word in WORDS and colon else prose(f"{word}{colon}{rest}")
+
+
+def cut(part: str) -> Iterator[list[str]]:
+    """Lines of a paragraph in groups: one begins at every field, word of ours, and change to or from equations."""
+    group: list[str] = []
+    for line in part.splitlines():
+        starts = is_field(line) or line.split(":")[0] in WORDS or line.startswith("Raises ")
+        if group and (starts or (is_equation([line]) and not is_field(group[0]) and not is_equation(group))):
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group
+
+
+def is_field(line: str) -> bool:
+    found = FIELD.match(line)
+    return found is not None and found.start(1) == 0 and "  " not in line[: found.end() + 1]
+
+
+def is_equation(lines: list[str]) -> bool:
+    """Whether lines are meant as they stand: an arrow, an equals sign near the start, or columns of spaces."""
+    return bool(EQUATION.search(lines[0])) or all(line.startswith(" ") for line in lines)
+
+
+def fields(text: str) -> Iterator[str]:
+    """`a: one. b, c: two.` as the rows of a list."""
+    found = list(FIELD.finditer(text))
+    for here, after in zip(found, [*found[1:], None], strict=True):
+        meaning = text[here.end() : after.start() if after else None].strip()
+        yield f":{escaped(here[1] + here[2])}: {prose(meaning)}"
+
+
+def prose(text: str) -> str:
+    """Text whose marks are its own, but for names in backticks."""
+    pieces = re.split(r"(`[^`\n]+`)", text)
+    return "".join(code(piece) if n % 2 else escaped(piece) for n, piece in enumerate(pieces))
+
+
+def code(piece: str) -> str:
+    return f"\\ `{piece}`\\ "
+
+
+def escaped(text: str) -> str:
+    return SPECIAL.sub(r"\\\1", text)
+
+
+CHANGE: Callable[..., None] = process
