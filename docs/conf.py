@@ -45,6 +45,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in (
+    "ArrayLike", "Array", "BoolArray", "Chances", "FloatArray", "Floats", "Items", "Lanes", "Statistic", "Weights",
+)}  # fmt: skip
 autodoc_class_signature = "mixed"
 maximum_signature_line_length = 80
 add_module_names = False

@@ -121,6 +121,8 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "items.csv").write_text("\n".join([head, *rows, *more]))
     groups = [f"q{i},{visit},{(i + visit) // 3 % 9},8" for i in range(30) for visit in range(20)]
     (tmp_path / "visits.csv").write_text("\n".join(["item,visit,successes,attempts", *groups]))
+    rows = [f"{step},q{(7 * step + 11 * k) % 30},{(step + k) % 9},8" for step in range(1, 13) for k in range(8)]
+    (tmp_path / "steps.csv").write_text("\n".join(["step,item,successes,attempts", *rows]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return monkeypatch
@@ -208,7 +210,8 @@ class Program(NamedTuple):
 
 SMALL_PROGRAM = {  # of the gallery, whose cells are one program
     "seeds=6, steps=120, batch=128": "seeds=2, steps=10, batch=16",
-    'learners=["scalar", "natural", "tabular"], enough=60': 'learners=["scalar", "natural"], enough=20',
+    'learners=["scalar", "natural", "tabular"], enough=60': 'learners=["natural"], enough=20',
+    'Path(wb.__file__).parents[1] / "real_runs/results/smollm2/runs/skew-difficult/uniform/seed-0"': 'Path("steps.csv")',
     'candidates=["greso", "mopps", "plr"], lanes=24': 'candidates=["greso"], lanes=8',
     "steps=100, batch=8": "steps=4, batch=8",
 }
