@@ -1,5 +1,6 @@
 """The site that `make docs` builds: Markdown pages of this folder, the README, results and notebooks as they lie."""
 
+import os
 import sys
 from importlib.metadata import version as release_of
 from pathlib import Path
@@ -38,6 +39,10 @@ nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+profile = ROOT / "build" / "ipython" / "profile_default"  # whatever profile this machine has
+profile.mkdir(parents=True, exist_ok=True)
+(profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")  # errors; a note on sockets is none
+os.environ |= {"IPYTHONDIR": str(profile.parent), "PYTHONPATH": str(ROOT)}
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is loaded from elsewhere
 
 # reference

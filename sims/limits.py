@@ -380,7 +380,7 @@ def png(figure: Figure) -> bytes:
 
 
 def parser() -> Parser:
-    p = Parser(allow_abbrev=False, description="Where the simulator misleads: the figures of docs/explanation/limits.md.")
+    p = Parser(allow_abbrev=False, description="The figures of docs/explanation/limits.md.")
     p.add_argument("--seeds", metavar="N", type=whole_or_text, default=16, help="paired runs per point (default: 16)")
     p.add_argument("--out", metavar="DIR", default="results/limits", help="figures, table (default: %(default)s)")
     return p

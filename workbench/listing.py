@@ -111,7 +111,7 @@ def parser() -> Parser:
     p = Parser(prog="python -m workbench.listing", allow_abbrev=False, description=about)
     p.add_argument("file", nargs="?", help="a page: the table is put between its marks")
     p.add_argument("--write", action="store_true",
-                   help="put it into docs/reference/catalog.md, and write the lists of exported rules, gates and laws")  # fmt: skip
+                   help="put it into docs/reference/catalog.md, and write the lists of exports")  # fmt: skip
     return p
 
 

@@ -8,7 +8,7 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 from . import docstrings
-from .commands import Help
+from .directives import Help, Registered
 
 # Contents of pages that are read in the repository too, where a table of contents would be noise.
 CONTENTS = {
@@ -48,6 +48,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
         app.add_lexer(name, TextLexer)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displayed, None))
     app.add_directive("help", Help)
+    app.add_directive("registered", Registered)
     app.connect("source-read", add_contents)
     app.connect("autodoc-process-docstring", docstrings.process)
+    app.connect("autodoc-process-signature", docstrings.process_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

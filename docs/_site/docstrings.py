@@ -21,6 +21,22 @@ def process(app: Any, what: str, name: str, of: Any, options: Any, lines: list[s
     lines[:] = restructured("\n".join(lines), known_names(of)).splitlines()
 
 
+def process_signature(
+    app: Any, what: str, name: str, of: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Sphinx's hook: types by their short names, as the code writes them."""
+    return shortened(signature), shortened(returns)
+
+
+def shortened(types: str | None) -> str | None:
+    """`~numpy.ndarray[tuple[Any, ...], dtype[float64]]` and forward references -> `NDArray[float64]` and names."""
+    if types is None:
+        return None
+    text = re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", types)
+    text = re.sub(r"~?(?:numpy|typing)\.(?:\w+\.)*(\w+)", r"\1", text)
+    return re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[([\w.]+)\]\]", r"NDArray[\1]", text).replace("<factory>", "...")
+
+
 def known_names(of: Any) -> set[str]:
     """Names whose meaning a docstring may give: parameters, fields, attributes."""
     try:

@@ -211,7 +211,7 @@ class Program(NamedTuple):
 SMALL_PROGRAM = {  # of the gallery, whose cells are one program
     "seeds=6, steps=120, batch=128": "seeds=2, steps=10, batch=16",
     'learners=["scalar", "natural", "tabular"], enough=60': 'learners=["natural"], enough=20',
-    'Path(wb.__file__).parents[1] / "real_runs/results/smollm2/runs/skew-difficult/uniform/seed-0"': 'Path("steps.csv")',
+    'runs / "skew-difficult/uniform/seed-0"': 'Path("steps.csv")',
     'candidates=["greso", "mopps", "plr"], lanes=24': 'candidates=["greso"], lanes=8',
     "steps=100, batch=8": "steps=4, batch=8",
 }
@@ -284,7 +284,8 @@ def test_the_rows_that_the_readme_shows_are_those_of_the_default_study(tmp_path)
 
 @pytest.mark.parametrize(("pool", "learner"), [("uniform", "kernel"), ("narrow", "tabular")])
 def test_by_how_much_the_readme_says_that_adarft_is_beaten(pool, learner, tmp_path):
-    (line,) = (line for line in section("Compare curricula").splitlines() if line.startswith(f"  {pool} / {learner} / "))
+    said = section("Compare curricula").splitlines()
+    (line,) = (line for line in said if line.startswith(f"  {pool} / {learner} / "))
     shown = dict(re.findall(r"(\w+) \((\+[\d.]+)\)", line))
     runs, _ = default_runs(pool, learner, [*shown, "adarft"], tmp_path)
     rivals = rivals_table(runs, "adarft").set_index("rival")["auc_gain"]
@@ -340,9 +341,11 @@ def test_the_rules_of_the_default_study_are_told_one_by_one():
     assert all(len(row[1]) > 20 for row in rows)
 
 
-def test_every_rule_is_in_one_family():
+def test_families_of_rules_are_of_rules_that_there_are():
     cells = [re.findall(r"`([\w-]+)`", f"`{row[1]}`") for row in table("explanation/rules.md", "What rules go by")]
-    assert sorted(name for row in cells for name in row) == sorted(RULES)
+    named = [name for row in cells for name in row]
+    assert set(named) <= set(RULES)
+    assert len(set(named)) == len(named) > 20
 
 
 def test_every_path_in_the_tree_exists():

@@ -1,4 +1,4 @@
-"""The pages as a whole: links lead somewhere, the reference names everything public, the site builds and fetches nothing."""
+"""The pages as a whole: links, names in the reference, and a site that builds and loads nothing from elsewhere."""
 
 import ast
 import re
@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+
 import workbench as wb
+from workbench import registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -79,7 +81,10 @@ def test_every_page_is_reached_from_the_readme():
 def documented() -> list[str]:
     """Names that the reference takes from docstrings."""
     text = "\n".join(path.read_text() for path in REFERENCE.glob("*.md"))
-    return re.findall(r"^\.\. auto(?:class|function|exception|data):: workbench\.([\w.]+)$", text, re.MULTILINE)
+    single = re.findall(r"^\.\. auto(?:class|function|exception|data):: workbench\.([\w.]+)$", text, re.MULTILINE)
+    kinds = re.findall(r"^\.\. registered:: (\w+)$", text, re.MULTILINE)
+    classes = [type(preset).__name__ for kind in kinds for preset in getattr(registry, kind).values()]
+    return [*single, *dict.fromkeys(classes)]
 
 
 def test_the_reference_has_every_public_name_once():

@@ -1,4 +1,4 @@
-"""docs/explanation/limits.md: what it says of each way the simulator misleads, on a few paired seeds; and that it says them all."""
+"""docs/explanation/limits.md: each way the simulator misleads, on a few paired seeds; and that all are there."""
 
 import re
 import sys

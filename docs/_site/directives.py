@@ -1,4 +1,4 @@
-"""The directive `help`: what a command says under --help, from the parser that reads its options."""
+"""Directives: `help`, what a command says under --help, and `registered`, the classes that the registry knows."""
 
 import argparse
 import importlib
@@ -6,6 +6,8 @@ import os
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+
+from workbench import registry
 
 COLUMNS = "100"
 
@@ -31,3 +33,14 @@ class Help(SphinxDirective):
             else:
                 os.environ["COLUMNS"] = before
         return [nodes.literal_block(text, text, language="text")]
+
+
+class Registered(SphinxDirective):
+    """`registered:: RULES`: the docstring of each class of that registry, in its order, so that no page lists them."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        presets = getattr(registry, self.arguments[0])
+        names = dict.fromkeys(type(preset).__name__ for preset in presets.values())
+        return self.parse_text_to_nodes("\n\n".join(f".. autoclass:: workbench.{name}" for name in names))
