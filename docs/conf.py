@@ -69,5 +69,6 @@ html_extra_path = ["_site/index.html"]
 html_copy_source = False
 html_show_sourcelink = False
 copybutton_exclude = ".linenos, .gp, .go"
+highlight_language = "text"  # equations of docstrings stand as they are written
 pygments_style = "tango"
 pygments_dark_style = "monokai"

@@ -2,7 +2,7 @@
 
 A docstring has a summary, equations, the meaning of fields (`eta: largest move. start: T before it.`), and lines that
 begin with `Source:`, `Differs:`, `Presets:` or `Raises`. Each becomes what a reader of a page expects: a sentence, a
-block of equations, a list of fields, a paragraph with its word in bold. Names in backticks become code.
+block of equations, a list of definitions, a paragraph with its word in bold. Names in backticks become code.
 """
 
 import inspect
@@ -95,11 +95,11 @@ def is_equation(lines: list[str]) -> bool:
 
 
 def fields(text: str, known: set[str]) -> Iterator[str]:
-    """`a: one. b, c: two.` as the rows of a list."""
+    """`a: one. b, c: two.` as the entries of a list of definitions."""
     found = named(text, known)
     for here, after in zip(found, [*found[1:], None], strict=True):
         meaning = text[here.end() : after.start() if after else None].strip()
-        yield f":{escaped(here[1] + here[2])}: {prose(meaning)}"
+        yield f"``{here[1] + here[2]}``\n    {prose(meaning.removesuffix(';'))}"
 
 
 def prose(text: str) -> str:
