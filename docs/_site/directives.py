@@ -3,6 +3,8 @@
 import argparse
 import importlib
 import os
+import sys
+from unittest import mock
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -13,25 +15,19 @@ COLUMNS = "100"
 
 
 class Help(SphinxDirective):
-    """`{help} module [study]`: the help text of `module.parser()`, or of one of its studies."""
+    """`{help} file.py module [study]`: the help text of `module.parser()`, or of one of its studies, as file.py gives it."""
 
-    required_arguments = 1
+    required_arguments = 2
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        parser = importlib.import_module(self.arguments[0]).parser()
-        if len(self.arguments) > 1:
-            (studies,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-            parser = studies.choices[self.arguments[1]]
-        before = os.environ.get("COLUMNS")
-        os.environ["COLUMNS"] = COLUMNS
-        try:
+        command, module, *study = self.arguments
+        with mock.patch.dict(os.environ, COLUMNS=COLUMNS), mock.patch.object(sys, "argv", [command]):
+            parser = importlib.import_module(module).parser()
+            if study:
+                (studies,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+                parser = studies.choices[study[0]]
             text = parser.format_help()
-        finally:
-            if before is None:
-                del os.environ["COLUMNS"]
-            else:
-                os.environ["COLUMNS"] = before
         return [nodes.literal_block(text, text, language="text")]
 
 
