@@ -15,7 +15,7 @@ COLUMNS = "100"
 
 
 class Help(SphinxDirective):
-    """`{help} file.py module [study]`: the help text of `module.parser()`, or of one of its studies, as file.py gives it."""
+    """`{help} file.py module [study]`: the help text of `module.parser()`, or of one of its studies."""
 
     required_arguments = 2
     optional_arguments = 1
