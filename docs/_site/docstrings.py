@@ -34,7 +34,8 @@ def shortened(types: str | None) -> str | None:
         return None
     text = re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", types)
     text = re.sub(r"~?(?:numpy|typing)\.(?:\w+\.)*(\w+)", r"\1", text)
-    return re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[([\w.]+)\]\]", r"NDArray[\1]", text).replace("<factory>", "...")
+    text = re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[([\w.]+)\]\]", r"NDArray[\1]", text)
+    return text.replace("<factory>", "...")
 
 
 def known_names(of: Any) -> set[str]:
