@@ -164,6 +164,9 @@ def check_python(command, reader, environment, capsys):
             runpy.run_path(words[0], run_name="__main__")
         printed = capsys.readouterr()
         assert end.value.code == 0, f"{command}\n{printed.err}"
+        if words[0] == "sims/advise.py":
+            (head,) = (line for line in printed.out.splitlines() if line.startswith("controller  "))
+            assert head in section("Ask the log of a run").splitlines(), "the columns of an advice"
         if words[0] == "sims/sweep.py" and "--shard" not in words:
             files = printed.out.splitlines()[-1].split(": ")[1].split()
             told = " ".join(row[0] for row in table("how-to/read_tables.md", "Files"))
