@@ -8,10 +8,11 @@ ARGS ?=
 VENV := .venv
 LATEST := .venv-latest
 BIN := $(VENV)/bin
-EXTRAS := sweep,real,notebooks,sensitivity,scale,test
+SITE := build/site
+EXTRAS := sweep,real,notebooks,docs,sensitivity,scale,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help sweep real real-lm test check notebooks latest lock clean
+.PHONY: help sweep real real-lm test check notebooks docs latest lock clean
 .NOTPARALLEL:
 
 help:
@@ -21,6 +22,7 @@ help:
 	@echo 'make test        ruff, mypy and pytest'
 	@echo 'make check       the same without the slow tests'
 	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
+	@echo 'make docs        the pages of docs/ as a site, $(SITE)/index.html, with the notebooks executed'
 	@echo 'make latest      all tests with the newest release of every package, in $(LATEST)'
 	@echo 'make lock        write the newest releases to lock.txt, from which the other commands install'
 	@echo 'make clean       remove .venv and caches; results/ stays'
@@ -52,6 +54,11 @@ check: $(VENV)/.full
 
 notebooks: $(VENV)/.full
 	$(BIN)/jupytext --set-kernel python3 --to ipynb --execute notebooks/*.py
+
+# Notebooks run the first time, and again when they change: minutes. Nothing is fetched.
+docs: $(VENV)/.full
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . $(SITE) $(ARGS)
+	@echo '$(SITE)/index.html'
 
 latest: $(LATEST)/.full
 	$(call tests,$(LATEST)/bin,$(ARGS))

@@ -1,6 +1,6 @@
-"""Where the simulator misleads: the small simulations of docs/limits.md, one per panel of its figures.
+"""Where the simulator misleads: the small simulations of docs/explanation/limits.md, one per panel of its figures.
 
-python sims/limits.py --out docs
+python sims/limits.py --out docs/explanation
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def populations(lanes: int, steps: int, shape: float = 2.0, rate: float = 20.0) 
 
 @dataclass(frozen=True)
 class Panel:
-    point: int  # of docs/limits.md
+    point: int  # of docs/explanation/limits.md
     name: str
     title: str
     x: str
@@ -380,7 +380,7 @@ def png(figure: Figure) -> bytes:
 
 
 def parser() -> Parser:
-    p = Parser(allow_abbrev=False, description="Where the simulator misleads: the figures of docs/limits.md.")
+    p = Parser(allow_abbrev=False, description="The figures of docs/explanation/limits.md.")
     p.add_argument("--seeds", metavar="N", type=whole_or_text, default=16, help="paired runs per point (default: 16)")
     p.add_argument("--out", metavar="DIR", default="results/limits", help="figures, table (default: %(default)s)")
     return p

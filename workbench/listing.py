@@ -1,7 +1,7 @@
 """What the code says of itself: the table of rules and gates, and what packages export.
 
     python -m workbench.listing             print the table
-    python -m workbench.listing README.md   put it between the marks of a file
+    python -m workbench.listing PAGE.md     put it between the marks of a file
     python -m workbench.listing --write     that, and the lists of exported rules, gates and laws
 """
 
@@ -27,7 +27,8 @@ PACKAGES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("controllers/gates", f"Gates, one file per published gate. {MADE}", GATES),
     ("learners/laws", f"Laws of learning, one file per law. {MADE}", LAWS),
 ]
-START, END = "<!-- catalog: python -m workbench.listing README.md -->", "<!-- end of catalog -->"
+PAGE = Path("docs", "reference", "catalog.md")
+START, END = "<!-- catalog: python -m workbench.listing --write -->", "<!-- end of catalog -->"
 
 
 def catalog() -> pd.DataFrame:
@@ -108,9 +109,9 @@ def _as_sorted(line: str) -> tuple[str, bool, str]:
 def parser() -> Parser:
     about = "The table of rules and gates, from their docstrings. Without a file it is printed."
     p = Parser(prog="python -m workbench.listing", allow_abbrev=False, description=about)
-    p.add_argument("file", nargs="?", help="a page: the table is put between its marks, such as README.md")
+    p.add_argument("file", nargs="?", help="a page: the table is put between its marks")
     p.add_argument("--write", action="store_true",
-                   help="put it into README.md, and write the lists of exported rules, gates and laws")  # fmt: skip
+                   help="put it into docs/reference/catalog.md, and write the lists of exports")  # fmt: skip
     return p
 
 
@@ -124,11 +125,11 @@ def write(file: str | None, everything: bool) -> None:
     """Print the table where neither is given. Raises InputError for a file that is not there or has no marks."""
     here = Path(__file__).parent
     if everything and file is not None:
-        raise InputError(f"file: must not be given with --write, which writes README.md, got {shown_path(file)}")
+        raise InputError(f"file: must not be given with --write, which writes {PAGE}, got {shown_path(file)}")
     if everything:
         for name, made in exports().items():
             write_whole(here / name, made.encode())
-        put_into(here.parent / "README.md")
+        put_into(here.parent / PAGE)
     elif file is not None:
         put_into(Path(file))
     else:

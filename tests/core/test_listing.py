@@ -1,4 +1,4 @@
-"""The table of rules and gates says what they are, and the README holds it."""
+"""The table of rules and gates says what they are, and the page of the catalog holds it."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from workbench import listing
 from workbench import registry as presets
 from workbench.errors import InputError
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 NEWEST = '''
 """The newest rule."""
 
@@ -50,11 +50,11 @@ def test_adarft_s_row():
     assert "arXiv 2504.05520, Algorithm 1" in row["source"]
 
 
-def test_the_readme_holds_the_table_that_the_code_makes():
-    text = README.read_text()
+def test_the_page_holds_the_table_that_the_code_makes():
+    text = (ROOT / listing.PAGE).read_text()
     assert text.count(listing.START) == text.count(listing.END) == 1
     held = text.partition(listing.START)[2].partition(listing.END)[0].strip()
-    assert held == listing.markdown(), "run: python -m workbench.listing README.md"
+    assert held == listing.markdown(), "run: python -m workbench.listing --write"
 
 
 def test_the_command_puts_the_table_between_its_marks(tmp_path, capsys):
@@ -108,8 +108,9 @@ def test_the_package_exports_what_its_classes_register():
 def test_a_new_rule_takes_its_own_file_and_one_command(tmp_path):
     """A copy of the library with one more file: the command exports it, and a sweep knows its name, look and source."""
     root = tmp_path / "copy"
-    for name in ("workbench", "README.md"):
-        source = README.parent / name
+    for name in ("workbench", "docs/reference/catalog.md"):
+        source = ROOT / name
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
     (root / "workbench" / "controllers" / "rules" / "newest.py").write_text(NEWEST)
     environment = os.environ | {"PYTHONPATH": str(root)}
@@ -120,7 +121,7 @@ def test_a_new_rule_takes_its_own_file_and_one_command(tmp_path):
         return done.stdout
 
     python("-m", "workbench.listing", "--write")
-    assert "| `newest` | `Newest` | no | - | item | none | of this test |" in (root / "README.md").read_text()
+    assert "| `newest` | `Newest` | no | - | item | none | of this test |" in (root / listing.PAGE).read_text()
     assert "from .controllers.rules import Newest as Newest" in (root / "workbench" / "__init__.pyi").read_text()
     said = python("-c", "import workbench as wb; from workbench import registry, figures;"
                   "print(wb.Newest(), list(registry.RULES)[-1], figures.rule_look('newest').marker)")  # fmt: skip

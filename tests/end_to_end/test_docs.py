@@ -1,4 +1,4 @@
-"""The README and the pages it leads to say what is so: commands run, paths exist, tables name what the code names."""
+"""README and docs/ say what is so: commands run, programs print what is shown, paths exist, tables are the code's."""
 
 import os
 import re
@@ -6,13 +6,14 @@ import runpy
 import shlex
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from workbench.analysis.ranking import ranking_lines, ranking_table
+from workbench import figures, listing
 from workbench.analysis.report import report
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, rivals_table, runs_table, summary_table
 from workbench.pool import Pool
@@ -22,7 +23,9 @@ from workbench.study.study import Study
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", "docs/limits.md", "docs/hosts.md")
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "real_runs/README.md", *PAGES)
+LONGEST_README = 120  # lines
 
 # Put at the end of a sweep, where it counts: of an option given twice, the last is taken.
 SMALL = ["--tiny", "--seeds", "2", "--steps", "4", "--batch", "16", "--jobs", "1"]
@@ -45,8 +48,8 @@ class Block(NamedTuple):
 
 
 def blocks(text: str) -> list[Block]:
-    """Fenced blocks, and indented ones, which are shell here."""
-    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    """Fenced blocks, and indented ones, which are shell here. The language of a directive is its name in braces."""
+    fenced = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     found = [Block(*match.groups()) for match in fenced.finditer(text)]
     indented = re.findall(r"(?<=\n\n)(?: {4}\S.*\n)+", fenced.sub("", text))
     return found + [Block("sh", re.sub("^ {4}", "", block, flags=re.MULTILINE)) for block in indented]
@@ -67,15 +70,19 @@ def section(heading: str) -> str:
     return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-def table(heading: str) -> list[list[str]]:
-    """The cells of the rows of the first table under a heading, without its head, backticks gone."""
-    rows = [line for line in section(heading).splitlines() if line.startswith("|")]
+def table(page: str, heading: str) -> list[list[str]]:
+    """The cells of the rows of the first table under a heading of a page, without its head, backticks gone."""
+    text = (ROOT / "docs" / page).read_text()
+    _, found, below = text.partition(f"\n## {heading}\n") if heading else ("", "yes", text)
+    assert found, heading
+    rows = re.search(r"^\|.*?(?=^[^|]|^$|\Z)", below, re.MULTILINE | re.DOTALL)[0].splitlines()
     return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def tree() -> list[str]:
-    """Paths of the README's tree."""
-    (block,) = (block for block in blocks(README) if block.language == "tree")
+    """Paths of the tree in the reference."""
+    page = (ROOT / "docs" / "reference" / "files.md").read_text()
+    (block,) = (block for block in blocks(page) if block.language == "tree")
     paths, folders = [], []
     for line in block.text.splitlines():
         indent, name, purpose = re.fullmatch(r"((?: {2})*)(\S+) +(\S.*)", line).groups()
@@ -106,13 +113,16 @@ def reader(tmp_path, monkeypatch):
     """We are in a folder with what a reader has who follows the documents: the code, the items file in full, a log."""
     for name in ("sims", "workbench", "notebooks", "real_runs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "docs").mkdir()
-    (items,) = (block.text for block in blocks(README) if block.language == "csv")
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
+    page = (ROOT / "docs" / "how-to" / "own_items.md").read_text()
+    (items,) = (block.text for block in blocks(page) if block.language == "csv")
     head, *rows = items.splitlines()
     more = [f"again{k}-{row}" for k in range(99) for row in rows]  # "with a few hundred rows more"
     (tmp_path / "items.csv").write_text("\n".join([head, *rows, *more]))
     groups = [f"q{i},{visit},{(i + visit) // 3 % 9},8" for i in range(30) for visit in range(20)]
     (tmp_path / "visits.csv").write_text("\n".join(["item,visit,successes,attempts", *groups]))
+    rows = [f"{step},q{(7 * step + 11 * k) % 30},{(step + k) % 9},8" for step in range(1, 13) for k in range(8)]
+    (tmp_path / "steps.csv").write_text("\n".join(["step,item,successes,attempts", *rows]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return monkeypatch
@@ -131,11 +141,12 @@ def check_python(command, reader, environment, capsys):
     words = shlex.split(command)[1:]
     if words[:2] == ["-m", "pytest"]:
         run([sys.executable, *words, "--collect-only", "--quiet"], ROOT, environment)
-    elif words[:2] == ["-m", "workbench.listing"]:  # --write is for the README beside the package
-        page = Path("README.md" if words[2] == "--write" else words[2])
-        page.write_text(README)
-        run([sys.executable, *words], Path.cwd(), environment)
-        assert page.read_text() == README, "the table of rules and gates"
+    elif words[:2] == ["-m", "workbench.listing"]:  # --write is for the page beside the package
+        assert words[2:] == ["--write"]
+        held = (ROOT / listing.PAGE).read_text()
+        listing.PAGE.write_text(held)
+        run([sys.executable, *words[:2], str(listing.PAGE)], Path.cwd(), environment)
+        assert listing.PAGE.read_text() == held, "the table of rules and gates"
     elif words[0] == "-m":
         run([sys.executable, *words], Path.cwd(), environment)
     elif words[0] == "-c":
@@ -153,16 +164,20 @@ def check_python(command, reader, environment, capsys):
             runpy.run_path(words[0], run_name="__main__")
         printed = capsys.readouterr()
         assert end.value.code == 0, f"{command}\n{printed.err}"
-        if words[0] == "sims/sweep.py":
-            files = printed.out.splitlines()[-1].split(": ")[1].removesuffix(" heat_map.{pdf,png}")
-            assert f"results/default: {files}\n" in README, "the files that a sweep leaves"
+        if words[0] == "sims/advise.py":
+            (head,) = (line for line in printed.out.splitlines() if line.startswith("controller  "))
+            assert head in section("Ask the log of a run").splitlines(), "the columns of an advice"
+        if words[0] == "sims/sweep.py" and "--shard" not in words:
+            files = printed.out.splitlines()[-1].split(": ")[1].split()
+            told = " ".join(row[0] for row in table("how-to/read_tables.md", "Files"))
+            told = set(re.split(r"[`, ]+", told))
+            assert {name.removesuffix(".{pdf,png}") for name in files} <= told, "the files that a sweep leaves"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_does_something(document, reader, environment, capsys):
     found = commands((ROOT / document).read_text())
     assert any(command.startswith("make ") for command in found) or document.startswith("docs/")
-    assert found
     for command in found:
         first = command.split()[0]
         if first == "make":
@@ -176,36 +191,76 @@ def test_every_command_does_something(document, reader, environment, capsys):
             assert first == "git", f"{document}: this test does not know how to check '{command}'"
 
 
-def test_readme_shows_both_commands():
-    assert {"make sweep", "make test"} <= set(commands(README))
+def test_the_readme_is_a_door_and_not_a_manual():
+    assert len(README.splitlines()) <= LONGEST_README
+    assert {"make sweep", "make real", "make real-lm", "make docs"} <= set(commands(README))
+    assert f"compares {len(RULES) + len(GATES)} curricula" in README
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"version {version}" in section("Citation")
 
 
-def test_every_python_block_runs(environment, tmp_path):
-    found = [block.text for name in DOCUMENTS for block in blocks((ROOT / name).read_text())
-             if block.language == "python"]  # fmt: skip
-    assert found
-    for code in found:
-        run([sys.executable, "-W", "error", "-c", code], tmp_path, environment)
+def test_most_pages_have_something_to_run():
+    """A block whose fence this test no longer understands would not be run, and nobody would notice."""
+    with_commands = [name for name in DOCUMENTS if commands((ROOT / name).read_text())]
+    assert len(with_commands) >= 12
+    assert sum(len(programs(name)) for name in DOCUMENTS) >= 8
 
 
-def test_what_the_readme_shows_of_the_table_is_what_a_sweep_prints(tmp_path):
+class Program(NamedTuple):
+    code: str
+    shown: str | None  # what the page says that it prints
+
+
+SMALL_PROGRAM = {  # of the gallery, whose cells are one program
+    "seeds=6, steps=120, batch=128": "seeds=2, steps=10, batch=16",
+    'learners=["scalar", "natural", "tabular"], enough=60': 'learners=["natural"], enough=20',
+    'runs / "skew-difficult/uniform/seed-0"': 'Path("steps.csv")',
+    'candidates=["greso", "mopps", "plr"], lanes=24': 'candidates=["greso"], lanes=8',
+    "steps=100, batch=8": "steps=4, batch=8",
+}
+
+
+def programs(document: str) -> list[Program]:
+    """The Python of a page: each block with the output below it, or all cells of a page that is a notebook."""
+    text = (ROOT / document).read_text()
+    cells = "\n".join(block.text for block in blocks(text) if block.language == "{code-cell}")
+    if cells:
+        for large, small in SMALL_PROGRAM.items():
+            assert cells.count(large) == 1, large
+            cells = cells.replace(large, small)
+        return [Program(cells, None)]
+    pattern = r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?"
+    return [Program(*found) for found in re.findall(pattern, text, re.MULTILINE | re.DOTALL)]
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if programs(name)])
+def test_every_program_runs_and_prints_what_is_shown(document, reader, tmp_path, capsys):
+    for n, program in enumerate(programs(document)):
+        path = tmp_path / f"program_{n}.py"
+        path.write_text(program.code)
+        runpy.run_path(str(path), run_name="__main__")
+        printed = capsys.readouterr().out
+        if program.shown:
+            assert printed == program.shown
+
+
+def test_columns_are_told_as_the_report_prints_them(tmp_path):
     study = Study([Pool.synthetic("narrow", 100)], ["natural"], ["adarft"], seeds=6, steps=4, batch=16)
     runs = runs_table(study.compute(CellStore(tmp_path)))
     printed = report(runs, summary_table(runs, study.steps), study.steps)
     head = next(line for line in printed.splitlines() if line.split()[:1] == ["controller"])
-    assert head in section("Two commands").splitlines()
-    named = [row[0] for row in table("Reading the table")]
-    assert ["controller", *named] == re.split(" {2,}", head.strip()), "the columns, all and in this order"
-    assert dict(table("Reading the table")) == {c.head: c.meaning for c in COLUMNS.values() if c.head}, "word for word"
+    assert head in section("Compare curricula").splitlines()
+    assert head in (ROOT / "docs" / "how-to" / "read_tables.md").read_text().splitlines()
+    told = table("reference/columns.md", "For each pool and learner")
+    assert ["controller", *(row[0] for row in told)] == re.split(" {2,}", head.strip()), "all, in this order"
+    assert dict(told) == {c.head: c.meaning for c in COLUMNS.values() if c.head}, "word for word"
     (where,) = (line for line in printed.splitlines() if line.startswith("Where adarft does not win"))
     assert where in README.splitlines()
     at = next(n for n, line in enumerate(printed.splitlines()) if line.startswith("Costs of a run on narrow"))
-    assert printed.splitlines()[at].replace("narrow", "skew-difficult") in README.splitlines()
-    costs = [row[0] for row in table("Costs, ranking and budgets")]
-    said = {c.head: c.meaning for c in COST_COLUMNS.values() if c.head}
-    assert dict(table("Costs, ranking and budgets")) == said, "word for word"
-    assert printed.splitlines()[at + 1].split() == " ".join(["controller", *costs]).split(), "in this order"
-    assert ranking_lines(ranking_table(runs))[0] in README.splitlines()
+    costs = table("reference/columns.md", "Costs")
+    assert dict(costs) == {c.head: c.meaning for c in COST_COLUMNS.values() if c.head}, "word for word"
+    named = " ".join(["controller", *(row[0] for row in costs)])
+    assert printed.splitlines()[at + 1].split() == named.split(), "in this order"
 
 
 def default_runs(pool, learner, controllers, folder):
@@ -218,7 +273,7 @@ def default_runs(pool, learner, controllers, folder):
 
 def test_the_rows_that_the_readme_shows_are_those_of_the_default_study(tmp_path):
     """Digit by digit; a p-value is the smallest that the seeds allow, times the comparisons of the whole study."""
-    title, _, *rows = section("Two commands").split("```text\n")[1].split("\n  …")[0].splitlines()
+    title, _, *rows = section("Compare curricula").split("```text\n")[1].split("\n  …")[0].splitlines()
     pool, learner = title.split("  ")[0].split(" / ")
     runs, default = default_runs(pool, learner, [row.split()[0] for row in rows], tmp_path)
     comparisons = len(default["pools"]) * len(default["learners"]) * (len(default["controllers"]) - 1)
@@ -232,7 +287,8 @@ def test_the_rows_that_the_readme_shows_are_those_of_the_default_study(tmp_path)
 
 @pytest.mark.parametrize(("pool", "learner"), [("uniform", "kernel"), ("narrow", "tabular")])
 def test_by_how_much_the_readme_says_that_adarft_is_beaten(pool, learner, tmp_path):
-    (line,) = (line for line in section("Two commands").splitlines() if line.startswith(f"  {pool} / {learner} / "))
+    said = section("Compare curricula").splitlines()
+    (line,) = (line for line in said if line.startswith(f"  {pool} / {learner} / "))
     shown = dict(re.findall(r"(\w+) \((\+[\d.]+)\)", line))
     runs, _ = default_runs(pool, learner, [*shown, "adarft"], tmp_path)
     rivals = rivals_table(runs, "adarft").set_index("rival")["auc_gain"]
@@ -242,25 +298,40 @@ def test_by_how_much_the_readme_says_that_adarft_is_beaten(pool, learner, tmp_pa
 # ---- the figure --------------------------------------------------------------------------------------------
 
 
-def test_the_figure_is_there_small_and_under_it_stands_how_it_is_made():
+def test_the_figure_is_there_small_and_the_gallery_says_how_it_is_made():
     (image,) = re.findall(r"^!\[.+\]\((.+)\)$", README, re.MULTILINE)
     picture = (ROOT / image).read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 250_000
-    below = blocks(README.split(f"]({image})")[1])[0]
-    made, drawn = below.text.splitlines()
+    assert "](docs/gallery.md#learning-curves)" in README
+    made, drawn = commands((ROOT / "docs" / "gallery.md").read_text())
     assert made.startswith("python sims/sweep.py ")
     out = re.search(r"--out (\S+)", made)[1]
     assert f"{out}/curves.parquet" in drawn
     assert f"savefig('{image}')" in drawn
 
 
+def test_the_gallery_has_every_figure():
+    code = "\n".join(program.code for program in programs("docs/gallery.md"))
+    drawn = {"fit.plot()": "law_weights", "advice.plot()": "advice_forest"}
+    shown = {drawn[call] for call in drawn if call in code} | set(re.findall(r"wb\.figures\.(\w+)\(", code))
+    functions = {name for name in figures.__all__ if get_type_hints_of(name).get("return") == "Figure"}
+    assert shown == functions
+
+
+def get_type_hints_of(name):
+    return getattr(getattr(figures, name), "__annotations__", {})
+
+
 # ---- tables and tree ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("heading", "presets"), [("Rules and gates", RULES | GATES), ("Learners", LAWS)])
-def test_tables_name_exactly_the_presets(heading, presets):
-    rows = table(heading)
+@pytest.mark.parametrize(
+    ("page", "heading", "presets"),
+    [("reference/catalog.md", "", RULES | GATES), ("explanation/learners.md", "", LAWS)],
+)
+def test_tables_name_exactly_the_presets(page, heading, presets):
+    rows = table(page, heading)
     shown = [(row[0], row[1].removesuffix("` (gate)")) for row in rows]
     assert shown == [(name, type(preset).__name__) for name, preset in presets.items()]
     for row in rows:
@@ -268,9 +339,16 @@ def test_tables_name_exactly_the_presets(heading, presets):
 
 
 def test_the_rules_of_the_default_study_are_told_one_by_one():
-    rows = table("Rules of the default study")
+    rows = table("explanation/rules.md", "Rules of the default study")
     assert [row[0] for row in rows] == runpy.run_path(str(ROOT / "sims" / "comparison" / "grids.py"))["CONTROLLERS"]
     assert all(len(row[1]) > 20 for row in rows)
+
+
+def test_families_of_rules_are_of_rules_that_there_are():
+    cells = [re.findall(r"`([\w-]+)`", f"`{row[1]}`") for row in table("explanation/rules.md", "What rules go by")]
+    named = [name for row in cells for name in row]
+    assert set(named) <= set(RULES)
+    assert len(set(named)) == len(named) > 20
 
 
 def test_every_path_in_the_tree_exists():

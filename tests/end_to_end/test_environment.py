@@ -25,7 +25,7 @@ PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
 # imported when needed; one line says so where it is not there
 LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl", "ray", "distributed", "loky"}}
 
-EXTRAS = ("sweep", "real", "notebooks", "sensitivity", "scale", "test")
+EXTRAS = ("sweep", "real", "notebooks", "docs", "sensitivity", "scale", "test")
 LOCK = [line for line in (ROOT / "lock.txt").read_text().splitlines() if line and line[0] != "#"]
 
 
@@ -39,8 +39,8 @@ def bounds(lines: list[str]) -> dict[str, str]:
 
 def declared(*extras: str) -> dict[str, str]:
     groups = [PROJECT["dependencies"]] + [PROJECT["optional-dependencies"][extra] for extra in extras]
-    own = f"{PROJECT['name']}[sweep]"  # an extra that takes in another
-    return bounds(list(dict.fromkeys(line for group in groups for line in group if line != own)))
+    own = f"{PROJECT['name']}["  # an extra that takes in another
+    return bounds(list(dict.fromkeys(line for group in groups for line in group if not line.startswith(own))))
 
 
 def test_every_extra_is_compared():

@@ -626,7 +626,7 @@ def test_equal_tables_give_equal_bytes_whatever_the_caller_set(tmp_path):
     ids=["curves", "targets", "forest", "heat map"],
 )
 def test_savefig_embeds_truetype_whatever_the_caller_set(draw, tmp_path):
-    """The pattern of the README; matplotlib's default is Type 3, which journals refuse."""
+    """The pattern of the gallery; matplotlib's default is Type 3, which journals refuse."""
     with mpl.rc_context({"pdf.fonttype": 3, "ps.fonttype": 3}):
         figure = draw()
         figure.savefig(tmp_path / "x.pdf")
@@ -639,10 +639,10 @@ def test_savefig_embeds_truetype_whatever_the_caller_set(draw, tmp_path):
     assert b"/FontType 3" not in eps
 
 
-def test_what_the_readme_draws_embeds_truetype(tmp_path, monkeypatch):
+def test_what_the_home_page_draws_embeds_truetype(tmp_path, monkeypatch):
     """Its own line, word for word, but for the names of the files."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = next(line for line in readme.splitlines() if "savefig(" in line).split('"')[1]
+    page = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text()
+    code = next(line for line in page.splitlines() if "savefig(" in line).split('"')[1]
     make_curves(**ONE_PANEL).to_parquet(tmp_path / "curves.parquet")
     monkeypatch.chdir(tmp_path)
     code = re.sub(r"'[^']*curves\.parquet'", "'curves.parquet'", code)

@@ -275,7 +275,7 @@ def test_a_run_resumed_at_any_step_is_the_run_bit_for_bit(make, kind, settings, 
 
 
 def test_plain_trl_generates_anew_inside_a_generation(make):
-    """As docs/hosts.md says of it."""
+    """As docs/how-to/hosts.md says of it."""
     settings = {**INSIDE, "max_steps": 3, "save_strategy": "steps", "save_steps": 1}
     straight, resumed = Coin(), Coin()
     make("grpo", None, straight, **settings).train()

@@ -1,4 +1,4 @@
-"""docs/limits.md: what it says of each way the simulator misleads, on a few paired seeds; and that it says them all."""
+"""docs/explanation/limits.md: each way the simulator misleads, on a few paired seeds; and that all are there."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ from workbench.pool import Pool
 from workbench.registry import LAWS
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "limits.md").read_text()
+PAGE = (ROOT / "docs" / "explanation" / "limits.md").read_text()
 SEEDS = np.arange(4)
 
 
@@ -239,10 +239,10 @@ def test_figures_are_there_and_small_and_every_panel_belongs_to_a_point():
     images = re.findall(r"^!\[.+\]\((.+)\)$", PAGE, re.MULTILINE)
     assert images == [f"{name}.png" for name in limits.FIGURES]
     for image in images:
-        picture = (ROOT / "docs" / image).read_bytes()
+        picture = (ROOT / "docs" / "explanation" / image).read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 150_000
-    table = pd.read_csv(ROOT / "docs" / "limits.csv")
+    table = pd.read_csv(ROOT / "docs" / "explanation" / "limits.csv")
     shown = {panel.name for panels in limits.FIGURES.values() for panel in panels}
     assert shown <= set(table["panel"])
     points = {panel.point for panels in limits.FIGURES.values() for panel in panels}
@@ -250,7 +250,7 @@ def test_figures_are_there_and_small_and_every_panel_belongs_to_a_point():
 
 
 def test_the_committed_table_is_what_the_command_finds():
-    table = pd.read_csv(ROOT / "docs" / "limits.csv")
+    table = pd.read_csv(ROOT / "docs" / "explanation" / "limits.csv")
     own = table[table["panel"] == "gain by difficulty"]
     again = limits.summary(pd.DataFrame(limits.coverage(np.arange(16))))
     assert own["mean"].to_numpy() == pytest.approx(again["mean"].to_numpy(), rel=1e-2, abs=1e-3)

@@ -259,8 +259,8 @@ def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | No
 
     rule: by default the leading one, see `leading_rule`. Seeds that only one of the two ran on do not count.
     auc_gain: mean paired difference of the areas, rival minus `rule`; NaN where they have no seed in common. p_holm:
-    sign-flip test on it, adjusted over the table. enough: whether so few seeds could have shown anything. equal:
-    whether the areas are the same on every seed. Raises InputError for a rule that the table does not have.
+    sign-flip test on it, adjusted over the table. enough: whether significance was attainable with this many seeds.
+    equal: whether the areas are the same on every seed. Raises InputError for a rule that the table does not have.
     """
     runs = ordered_runs(runs, ["auc"])
     check_numbers(runs, "runs", ["auc"], finite=True)
