@@ -37,7 +37,8 @@ DRAWS = 512  # equally weighted draws that are kept
 
 @dataclass(frozen=True)
 class Task:
-    """One law to fit. b: (I,) difficulties that the law sees."""
+    """One law to fit. b: (I,) difficulties that the law sees. cut: the update after which groups are predicted; the last
+    one where none are."""
 
     name: str
     space: Space
@@ -54,7 +55,8 @@ class Task:
         content = {"law": describe(self.space.law), "sources": sources_of(self.space.law), "code": code_digest(),
                    "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
                    "log": digest(self.log), "numbers": [ROUND, self.enough, DRAWS],
-                   "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled}  # fmt: skip
+                   "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled,
+                   "free": self.space.free}  # fmt: skip
         return key_of(content)
 
     def fit(self, tell: Callable[[int, float, float], object] = lambda number, power, effective: None) -> LawFit:
@@ -64,8 +66,9 @@ class Task:
 
         def log_likelihood(points: Floats) -> Floats:
             law = space.law_at(points)
-            zeta, given = replay.zeta(law, len(points)), space.observation(points, law)
-            first, whole = (log_evidence(groups, zeta, given, until) for until in (self.cut, self.log.updates))
+            zeta, given = space.zeta(points, replay), space.observation(points, law)
+            whole = log_evidence(groups, zeta, given, self.log.updates)
+            first = whole if self.cut == self.log.updates else log_evidence(groups, zeta, given, self.cut)
             later.append((whole - first).astype(np.float32))
             return np.stack([first.sum(axis=1), whole.sum(axis=1)], axis=1)
 
