@@ -182,9 +182,11 @@ class Forecast:
     error: Discrepancy
 
     @classmethod
-    def of(cls, name: str, whole: Origin, earlier: list[Origin], cut: int | None = None) -> Forecast:
-        judged = [one.errors(name, one.fit(name, enough=JUDGING_ENOUGH)) for one in earlier]
-        return cls(name, whole, whole.fit(name, cut), Discrepancy.judged(judged))
+    def of(
+        cls, name: str, whole: Origin, earlier: list[Origin], cut: int | None = None, enough: float = ENOUGH
+    ) -> Forecast:
+        judged = [one.errors(name, one.fit(name, enough=min(JUDGING_ENOUGH, enough))) for one in earlier]
+        return cls(name, whole, whole.fit(name, cut, enough), Discrepancy.judged(judged))
 
     def futures(self, task: Task) -> Iterator[Visit]:
         """With both."""
@@ -206,13 +208,23 @@ class Tables:
     items: pd.DataFrame
     weights: pd.DataFrame  # of the learners in the mixture
     observed: pd.DataFrame
+    left_out: int  # items that no fitted visit tried
 
 
-def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: int = 200, seed: int = 0) -> Tables:
-    """Fit, forecast and score; progress on standard error."""
+def run(
+    log: VisitLog,
+    fit_until: int,
+    until: int,
+    learners: list[str],
+    draws: int = 200,
+    seed: int = 0,
+    enough: float = ENOUGH,
+) -> Tables:
+    """Fit, forecast and score; progress on standard error. enough: effective number of draws at which a fit is done."""
     results: dict[str, Result] = {}
     parts: dict[str, Forecast] = {}
     everyone = (*learners, *CONTROLS, *BASELINES)
+    every = len(log.items)
     log = log.tried_until(fit_until)
     seen = log.until(fit_until)
     task = Task(log, fit_until, until, draws, seed)
@@ -222,7 +234,7 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
         earlier = [Origin.after(seen, visit, seed) for visit in origins(fit_until)]
         cut = max(2 * fit_until // 3, 1)
         for name in everyone:
-            parts[name] = Forecast.of(name, whole, earlier, cut if name in learners else None)
+            parts[name] = Forecast.of(name, whole, earlier, cut if name in learners else None, enough)
             results[name] = assess(name, parts[name].futures(task), task, whole.bins)
             bar.update()
         weights = mixture(parts, learners)
@@ -236,7 +248,8 @@ def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: i
         scores = score_table(results, forecast, held_out)
     items = pd.DataFrame({"item": log.items, "bin": np.array(BINS)[whole.bins], "difficulty": whole.past.b})
     parameters = pd.DataFrame([row for part in parts.values() for row in part.table()])
-    return Tables(forecast, scores, parameters, items, pd.DataFrame({"learner": learners, "weight": weights}), observed)
+    mixed = pd.DataFrame({"learner": learners, "weight": weights})
+    return Tables(forecast, scores, parameters, items, mixed, observed, every - len(log.items))
 
 
 def mixture(parts: dict[str, Forecast], learners: list[str]) -> Floats:
@@ -299,18 +312,25 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
 
 
 def report(tables: Tables, learners: list[str], fit_until: int) -> str:
+    few = tables.left_out
+    lost = [f"{few} item{'s' * (few > 1)} that no visit up to {fit_until} tried {'are' if few > 1 else 'is'} left out."]
+    weights = tables.weights.sort_values("weight", ascending=False, kind="stable").to_dict("records")
+    told = ", ".join(f"{row['learner']} {row['weight']:.2f}" for row in weights if row["weight"] >= 0.005)
+    lines = [*lost * (few > 0), f"{STACKED} is the mixture of the learners by what they predicted of the fitted visits: "
+             f"{told}."]  # fmt: skip
     if tables.scores.empty:
-        return f"The log has no visit after {fit_until}: forecast without scores."
+        return "\n".join([*lines, f"The log has no visit after {fit_until}: forecast without scores."])
     shown = tables.scores.sort_values("log_score", ascending=False)
     won = [name for name in learners if tables.scores.set_index("learner").loc[name, "beats_all"] != "no"]
-    lost = [name for name in learners if name not in won]
+    behind = [name for name in learners if name not in won]
     return "\n".join([
         shown.to_string(index=False, float_format=lambda v: f"{v:.4f}"),
         "",
-        f"beats all three baselines: {', '.join(won) or 'none'}. Does not: {', '.join(lost) or 'none'}.",
+        *lines,
+        f"beats all three baselines: {', '.join(won) or 'none'}. Does not: {', '.join(behind) or 'none'}.",
         "log_score: mean over held-out groups, higher is better. over_...: log score minus that baseline's. coverage: "
         "share in the 80 % interval.",
-        "still, trend: the learners' observation model with no learning, or with the same gain in logits every visit; "
+        "still, trend: the learners' observation model with no learning, or with the same gain in logits every update; "
         "what a learner is above",
         "them is what its law adds.",
     ])  # fmt: skip

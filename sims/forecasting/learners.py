@@ -25,7 +25,7 @@ from workbench.learners import Law
 from workbench.learners.learner import difficulty_to_logit
 from workbench.pool import Pool
 
-LEARNERS = (*FITTED, "chain", "grid", "tracing")
+LEARNERS = (*FITTED, "chain", "tracing")
 # Controls with the same observation model: "still" learns nothing, "trend" gains the same number of logits every update.
 STILL, TREND = "still", "trend"
 CONTROLS: dict[str, tuple[str, ...]] = {STILL: ("theta0",), TREND: ("theta0", "kappa")}  # and what is free in them

@@ -19,7 +19,7 @@ from workbench.calibration.log import Log
 from workbench.calibration.replay import Replay
 from workbench.lanes import Floats
 from workbench.learners import Law
-from workbench.learners.laws import KernelTransfer, MultiSkill, ScalarIRT, Tabular
+from workbench.learners.laws import KernelTransfer, KnowledgeTracing, MultiSkill, ScalarIRT, Tabular
 from workbench.registry import name_of
 
 GAIN = 2.0  # logits over a log at the centre of kappa's prior
@@ -98,6 +98,8 @@ class Space:
             return float(self.items)
         if isinstance(self.law, KernelTransfer):
             return 1.0 if np.all(np.asarray(self.law.transfer_all) > 0) else 4.0
+        if isinstance(self.law, KnowledgeTracing):  # of a half-known skill: d logit L = -2 ln(1 - learn) kappa / skills
+            return float(self.law.skills / np.mean(-2 * np.log1p(-np.asarray(self.law.learn))))
         return 2.0 if isinstance(self.law, MultiSkill) else 1.0
 
     def points(self, normal: Floats) -> Floats:
