@@ -29,7 +29,7 @@ LEVEL = 0.8
 SCORES = ("learner", "log_score", *(f"over_{name.replace(' ', '_')}" for name in (*BASELINES, TREND)), "se_over_best",
           "se_over_trend", "coverage_groups", "coverage_bins", "coverage_all", "rmse_bins", "rmse_all",
           "beats_all")  # columns
-JUDGING_DRAWS, JUDGING_ENOUGH = 100, 100.0  # futures and fits of forecasts from within the fitted visits
+JUDGING_DRAWS, JUDGING_ENOUGH = 100, 50.0  # futures and fits of forecasts from within the fitted visits
 STACKED = "stacked"  # the mixture of the learners
 
 

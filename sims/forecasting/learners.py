@@ -29,7 +29,7 @@ LEARNERS = (*FITTED, "chain", "tracing")
 # Controls with the same observation model: "still" learns nothing, "trend" gains the same number of logits every update.
 STILL, TREND = "still", "trend"
 CONTROLS: dict[str, tuple[str, ...]] = {STILL: ("theta0",), TREND: ("theta0", "kappa")}  # and what is free in them
-ENOUGH = 250.0  # effective number of draws at which a fit is done
+ENOUGH = 120.0  # effective number of draws at which a fit is done
 
 
 def law_of(name: str) -> Law:
