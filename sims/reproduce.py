@@ -126,7 +126,9 @@ def plan_real(options: argparse.Namespace) -> Work:
     draws = check_count("--draws", options.draws, 2, MOST_DRAWS)
 
     def work(out: Path) -> str:
-        tables = forecast.run(log, fit_until, until, learners, draws, options.seed)
+        kept = out / "fits"
+        kept.mkdir(exist_ok=True)
+        tables = forecast.run(log, fit_until, until, learners, draws, options.seed, kept=kept)
         write_tables(
             out, forecast=tables.forecast, scores=tables.scores, parameters=tables.parameters, items=tables.items,
             weights=tables.weights,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -152,9 +153,12 @@ class Origin:
         past = tried.until(visit)
         return cls(tried, visit, Past(past, seed), past.bins(visit))
 
-    def fit(self, name: str, cut: int | None = None, enough: float = ENOUGH) -> Fitted | None:
+    def fit(
+        self, name: str, near: Fitted | None = None, cut: int | None = None, enough: float = ENOUGH,
+        kept: Path | None = None,
+    ) -> Fitted | None:  # fmt: skip
         """Of a learner or a control; nothing is fitted for a baseline."""
-        return None if name in BASELINES else Fitted.of(self.past.task(name, cut, enough))
+        return None if name in BASELINES else Fitted.of(self.past.task(name, cut, enough, near), kept)
 
     def errors(self, name: str, fitted: Fitted | None) -> Errors:
         """Of the forecast of the rest of the log, in the mean pass rates of the bins."""
@@ -183,10 +187,15 @@ class Forecast:
 
     @classmethod
     def of(
-        cls, name: str, whole: Origin, earlier: list[Origin], cut: int | None = None, enough: float = ENOUGH
-    ) -> Forecast:
-        judged = [one.errors(name, one.fit(name, enough=min(JUDGING_ENOUGH, enough))) for one in earlier]
-        return cls(name, whole, whole.fit(name, cut, enough), Discrepancy.judged(judged))
+        cls, name: str, whole: Origin, earlier: list[Origin], cut: int | None = None, enough: float = ENOUGH,
+        kept: Path | None = None,
+    ) -> Forecast:  # fmt: skip
+        """Each fit begins near that to fewer visits."""
+        errors, near = [], None
+        for one in earlier:
+            near = one.fit(name, near, enough=min(JUDGING_ENOUGH, enough), kept=kept)
+            errors.append(one.errors(name, near))
+        return cls(name, whole, whole.fit(name, near, cut, enough, kept), Discrepancy.judged(errors))
 
     def futures(self, task: Task) -> Iterator[Visit]:
         """With both."""
@@ -219,8 +228,10 @@ def run(
     draws: int = 200,
     seed: int = 0,
     enough: float = ENOUGH,
+    kept: Path | None = None,
 ) -> Tables:
-    """Fit, forecast and score; progress on standard error. enough: effective number of draws at which a fit is done."""
+    """Fit, forecast and score; progress on standard error. enough: effective number of draws at which a fit is done.
+    kept: a folder of fits, from which a killed run goes on."""
     results: dict[str, Result] = {}
     parts: dict[str, Forecast] = {}
     everyone = (*learners, *CONTROLS, *BASELINES)
@@ -234,7 +245,7 @@ def run(
         earlier = [Origin.after(seen, visit, seed) for visit in origins(fit_until)]
         cut = max(2 * fit_until // 3, 1)
         for name in everyone:
-            parts[name] = Forecast.of(name, whole, earlier, cut if name in learners else None, enough)
+            parts[name] = Forecast.of(name, whole, earlier, cut if name in learners else None, enough, kept)
             results[name] = assess(name, parts[name].futures(task), task, whole.bins)
             bar.update()
         weights = mixture(parts, learners)

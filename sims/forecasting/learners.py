@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sims.forecasting.visits import VisitLog, log_of
-from workbench.calibration.calibrate import Task, chosen
 from workbench.calibration.calibrate import LEARNERS as FITTED
-from workbench.calibration.fit import LawFit
+from workbench.calibration.calibrate import Task, chosen, known_fit
+from workbench.calibration.fit import LawFit, arrays_of
 from workbench.calibration.priors import SHIFTED, Space
 from workbench.calibration.replay import Replay
+from workbench.calibration.store import keep
 from workbench.lanes import Floats
 from workbench.learners import Law
 from workbench.learners.learner import difficulty_to_logit
@@ -57,13 +59,16 @@ class Past:
         """The items, without labels or categories."""
         return Pool(np.full(len(self.log.items), 50.0))
 
-    def task(self, name: str, cut: int | None = None, enough: float = ENOUGH) -> Task:
-        """What is fitted of a learner. cut: the visit after which groups are predicted as well; by default none is."""
+    def task(
+        self, name: str, cut: int | None = None, enough: float = ENOUGH, near: Fitted | None = None
+    ) -> Task:
+        """What is fitted of a learner. cut: the visit after which groups are predicted as well; by default none is.
+        near: the learner fitted to fewer visits."""
         law, log = law_of(name), log_of(self.log, self.seed)
         space = Space(law, log.updates, len(self.pool), labelled=False, free=CONTROLS.get(name))
         b = self.b - self.b.mean() if isinstance(law, SHIFTED) else self.b
         last = log.updates if cut is None else log_of(self.log.until(cut), self.seed).updates
-        return Task(name, space, log, self.pool, b, last, self.seed, enough)
+        return Task(name, space, log, self.pool, b, last, self.seed, enough, near.fit.points if near else None)
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,14 @@ class Fitted:
     fit: LawFit
 
     @classmethod
-    def of(cls, task: Task) -> Fitted:
-        return cls(task, task.fit())
+    def of(cls, task: Task, kept: Path | None = None) -> Fitted:
+        """kept: a folder that has the fit, or keeps it."""
+        fit = None if kept is None else known_fit(kept, task)
+        if fit is None:
+            fit = task.fit()
+            if kept is not None:
+                keep(kept, task.key, arrays_of(fit))
+        return cls(task, fit)
 
     @property
     def replay(self) -> Replay:
