@@ -327,8 +327,8 @@ def report(tables: Tables, learners: list[str], fit_until: int) -> str:
     lost = [f"{few} item{'s' * (few > 1)} that no visit up to {fit_until} tried {'are' if few > 1 else 'is'} left out."]
     weights = tables.weights.sort_values("weight", ascending=False, kind="stable").to_dict("records")
     told = ", ".join(f"{row['learner']} {row['weight']:.2f}" for row in weights if row["weight"] >= 0.005)
-    lines = [*lost * (few > 0), f"{STACKED} is the mixture of the learners by what they predicted of the fitted visits: "
-             f"{told}."]  # fmt: skip
+    told = f"{STACKED} is the mixture of the learners by what they predicted of the fitted visits: {told}."
+    lines = [*lost * (few > 0), told]
     if tables.scores.empty:
         return "\n".join([*lines, f"The log has no visit after {fit_until}: forecast without scores."])
     shown = tables.scores.sort_values("log_score", ascending=False)

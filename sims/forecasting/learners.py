@@ -28,7 +28,7 @@ from workbench.learners.learner import difficulty_to_logit
 from workbench.pool import Pool
 
 LEARNERS = (*FITTED, "chain", "tracing")
-# Controls with the same observation model: "still" learns nothing, "trend" gains the same number of logits every update.
+# Controls with the same observation model: "still" learns nothing, "trend" gains as many logits every update.
 STILL, TREND = "still", "trend"
 CONTROLS: dict[str, tuple[str, ...]] = {STILL: ("theta0",), TREND: ("theta0", "kappa")}  # and what is free in them
 ENOUGH = 120.0  # effective number of draws at which a fit is done

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from workbench.kernels.binomial import chance_of_next, chance_of_none
 from workbench.kernels.compiling import Array, compiled
 

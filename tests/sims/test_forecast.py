@@ -41,7 +41,7 @@ def sigma(z):
     return 1 / (1 + np.exp(-z))
 
 
-# ---- logs of visits ----------------------------------------------------------------------------------------------
+# ---- logs of visits ---------------------------------------------------------------------------------------------
 
 HOLES = [[1, 2, MISSING, 4, 0, 3], [MISSING, MISSING, 2, 2, 2, 2], [0, 0, 0, 0, 0, 4], [4, MISSING, 4, 4, 4, 4]]
 
@@ -109,7 +109,7 @@ def test_the_log_by_updates_has_every_group_in_an_update_of_its_visit():
     assert np.bincount(found.step)[1:].max() <= BATCH
 
 
-# ---- forecasts of known learners -----------------------------------------------------------------------------------
+# ---- forecasts of known learners --------------------------------------------------------------------------------
 
 VALUES = {"theta0": -0.4, "kappa": 0.5, "forgetting": 0.05, "mean": 0.3, "rho": 0.04, "spread": 1.2, "drift": 0.3}
 
@@ -132,7 +132,7 @@ def test_a_forecast_goes_on_from_what_the_counts_say_of_each_item(name):
     fitted, own = known(name, counts)
     task = Task(visit_log(counts), 4, 5, lanes, 0)
     visit = next(simulate(fitted, task))
-    learner = SimLearner(replace(fitted.fit.space.law_at(fitted.fit.points[:1])), Pool(np.full(4, 50.0)), b=fitted.task.b)
+    learner = SimLearner(fitted.fit.space.law_at(fitted.fit.points[:1]), Pool(np.full(4, 50.0)), b=fitted.task.b)
     everyone, added = np.arange(4), []
     for t in range(5):
         p = learner.success(everyone).astype(float)
@@ -176,9 +176,9 @@ def test_an_item_drifts_by_its_updates_whether_tried_or_not():
     counts = np.array([[2, 1, MISSING, 2], [2, 2, 2, 2], [1, 3, 2, 2]])
     fitted, _ = known("still", counts[:, :2], drift=0.4)
     seen = visit_log(counts[:, :2])
-    tasks = Task(visit_log(counts), 2, 4, 3000, 0), Task(visit_log(np.where(counts == MISSING, 0, counts)), 2, 4, 3000, 0)
     spread = []
-    for task in tasks:
+    for logged in (counts, np.where(counts == MISSING, 0, counts)):
+        task = Task(visit_log(logged), 2, 4, 3000, 0)
         assert task.log.until(2).totals[0].tolist() == seen.totals[0].tolist()
         *_, last = simulate(fitted, task)
         spread.append(np.log(last.p[:, 0] / (1 - last.p[:, 0])).std())
@@ -204,7 +204,7 @@ def test_futures_of_several_learners_are_one_set():
     assert both.counts[:, 1].tolist() == [2, 2, 3, 3, 3]
 
 
-# ---- fit and forecast on simulated logs ------------------------------------------------------------------------------
+# ---- fit and forecast on simulated logs -------------------------------------------------------------------------
 
 TRUTH = {"kappa": 0.25, "forgetting": 0.02, "rho": 0.03, "drift": 0.1}  # per visit
 
@@ -335,7 +335,7 @@ def test_errors_of_a_mean_are_over_items():
     assert forecast.standard_error(uneven, np.array([0.0, 0.0, 0.0, 2.0])) == pytest.approx(3 / 4)
 
 
-# ---- what items share -------------------------------------------------------------------------------------------------
+# ---- what items share -------------------------------------------------------------------------------------------
 
 
 def test_bands_cover_a_run_that_departs_from_the_law():
@@ -430,7 +430,7 @@ def test_the_table_in_the_results_says_what_their_scores_say():
         assert said == [pytest.approx(value, abs=0.51 * 10.0**-d) for value, d in zip(meant, digits, strict=True)], name
 
 
-# ---- the command --------------------------------------------------------------------------------------------------------
+# ---- the command ------------------------------------------------------------------------------------------------
 
 FORECAST = ["learner", "visit", "bin", "mean_pass_rate", "lower80", "upper80", "zero_variance_share",
             "all_wrong_share", "all_right_share"]  # fmt: skip

@@ -37,8 +37,8 @@ DRAWS = 512  # equally weighted draws that are kept
 
 @dataclass(frozen=True)
 class Task:
-    """One law to fit. b: (I,) difficulties that the law sees. cut: the update after which groups are predicted; the last
-    one where none are. near: (D, P) draws of a fit that this one is near to, which saves time.
+    """One law to fit. b: (I,) difficulties that the law sees. cut: the update after which groups are predicted; the
+    last one where none are. near: (D, P) draws of a fit that this one is near to, which saves time.
     """
 
     name: str
