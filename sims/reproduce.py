@@ -19,12 +19,12 @@ import pandas as pd
 
 from sims.comparison.options import names, with_all
 from sims.forecasting import forecast
-from sims.forecasting.learners import LEARNERS
 from sims.forecasting.visits import read_log
 from sims.paper import family, table1, transfer
 from sims.paper import findings as paper_findings
 from sims.paper.published import CELLS
 from workbench import figures
+from workbench.calibration.calibrate import LEARNERS
 from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.errors import InputError, check_choice, check_count
 from workbench.files import check_folder, only_writer, write_whole

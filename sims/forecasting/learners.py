@@ -1,9 +1,12 @@
 """The learners of real-run: what `workbench.calibration` fits to the visits of a log, and controls beside them.
 
 The log has no labels. The items' logits at the start are a population's (`calibration.priors.Space`); where an item
-lies, as `kernel` and the laws with levels of difficulty need to know, is read off its counts over the fitted visits,
+lies, as `kernel` and `mixed` need to know, is read off its counts over the fitted visits,
 b_i = ln((n - k + 1/2) / (k + 1/2)). It says nothing of the item's logit in the likelihood, which would count the log
 twice. For laws in which theta0 only shifts logits, b has mean 0, as theta0 is the mean of the population.
+Laws whose items gain by levels of difficulty (`chain`, `grid`, `tracing`) are left out: with levels read off the log
+they buy likelihood by moving the levels apart at once, as if they had known where each item is. So is `policy`, which
+trains a model of its own in each lane.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from sims.forecasting.visits import VisitLog, log_of
-from workbench.calibration.calibrate import LEARNERS as FITTED
 from workbench.calibration.calibrate import Task, chosen, known_fit
 from workbench.calibration.fit import LawFit, arrays_of
 from workbench.calibration.priors import SHIFTED, Space
@@ -27,7 +29,6 @@ from workbench.learners import Law
 from workbench.learners.learner import difficulty_to_logit
 from workbench.pool import Pool
 
-LEARNERS = (*FITTED, "chain", "tracing")
 # Controls with the same observation model: "still" learns nothing, "trend" gains as many logits every update.
 STILL, TREND = "still", "trend"
 CONTROLS: dict[str, tuple[str, ...]] = {STILL: ("theta0",), TREND: ("theta0", "kappa")}  # and what is free in them
