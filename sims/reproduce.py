@@ -17,18 +17,17 @@ from typing import Any
 
 import pandas as pd
 
-from sims.comparison.options import all_learners, names, with_all
+from sims.comparison.options import names, with_all
 from sims.forecasting import forecast
-from sims.forecasting.fitting import LEARNERS
 from sims.forecasting.visits import read_log
 from sims.paper import family, table1, transfer
 from sims.paper import findings as paper_findings
 from sims.paper.published import CELLS
 from workbench import figures
+from workbench.calibration.calibrate import LEARNERS
 from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.errors import InputError, check_choice, check_count
 from workbench.files import check_folder, only_writer, write_whole
-from workbench.registry import LAWS
 
 Work = Callable[[Path], str]  # folder -> report: what is left to do once all input is checked
 Study = Callable[[argparse.Namespace], Work]
@@ -44,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     real.add_argument("--fit-until", **NUMBER, default=15, help="fit to visits 1 to N (default: 15)")
     real.add_argument("--forecast-until", **NUMBER, default=53, help="last visit forecast (default: 53)")
     real.add_argument("--learners", metavar="A,B",
-                      help=f"of {', '.join(LEARNERS)}, or all (default: all whose packages are installed)")
+                      help=f"of {', '.join(LEARNERS)}, or all (default: all)")
     real.add_argument("--draws", **NUMBER, default=200, help="simulated futures (default: 200)")
     real.set_defaults(plan=plan_real, out="results/real-run")
     paper = [
@@ -117,10 +116,9 @@ def plan_findings(options: argparse.Namespace) -> Work:
 
 def plan_real(options: argparse.Namespace) -> Work:
     log = read_log(Path(options.log))
-    learners = with_all(names("--learners", options.learners, ["all"]), all_learners)
+    learners = with_all(names("--learners", options.learners, ["all"]), lambda: list(LEARNERS))
     for name in learners:
         check_choice("--learners", name, LEARNERS)
-        LAWS[name].check_packages()
     if len(set(learners)) < len(learners):
         raise InputError(f"--learners: must be different from each other, got {', '.join(learners)}")
     fit_until = check_count("--fit-until", options.fit_until, 2, log.visits)
@@ -128,10 +126,13 @@ def plan_real(options: argparse.Namespace) -> Work:
     draws = check_count("--draws", options.draws, 2, MOST_DRAWS)
 
     def work(out: Path) -> str:
-        tables = forecast.run(log, fit_until, until, learners, draws, options.seed)
+        kept = out / "fits"
+        kept.mkdir(exist_ok=True)
+        tables = forecast.run(log, fit_until, until, learners, draws, options.seed, kept=kept)
         write_tables(
-            out, forecast=tables.forecast, scores=tables.scores, parameters=tables.parameters, items=tables.items
-        )
+            out, forecast=tables.forecast, scores=tables.scores, parameters=tables.parameters, items=tables.items,
+            weights=tables.weights,
+        )  # fmt: skip
         figures.save(forecast.paint(tables, fit_until, learners), out / "forecast")
         return forecast.report(tables, learners, fit_until)
 

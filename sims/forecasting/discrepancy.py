@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 from sklearn.covariance import ledoit_wolf
 
-from sims.forecasting.fitting import GRID, STEP, Floats
+from workbench.lanes import Floats
 from workbench.streams import Role, generator
 
+STEP = 0.25  # logits between grid points
+GRID = np.arange(-10.0, 10.0 + STEP / 2, STEP)  # (U,) difficulties
 LENGTH = 3.0  # logits over which errors are alike
 CENTRE, SD = 0.2, 1.0  # weak prior of the size: log-normal, logits per factor e of training
 SIZES = np.geomspace(0.005, 2.0, 31)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -14,20 +15,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from sims.forecasting import passes
-from sims.forecasting.discrepancy import Discrepancy, Errors, knots, origins
-from sims.forecasting.fitting import CONTROLS, GRID, STILL, TREND, Fit, Floats, Model, difficulties, fit
-from sims.forecasting.futures import BASELINES, Task, Visit, futures
+from sims.forecasting.discrepancy import GRID, Discrepancy, Errors, knots, origins
+from sims.forecasting.futures import BASELINES, Task, Visit, futures, together
+from sims.forecasting.learners import CONTROLS, ENOUGH, STILL, TREND, Fitted, Past
 from sims.forecasting.visits import BINS, VisitLog
 from workbench import figures
+from workbench.calibration.stacking import bagged
+from workbench.lanes import Floats
+from workbench.progress import make_bar
 
 LEVEL = 0.8
 SCORES = ("learner", "log_score", *(f"over_{name.replace(' ', '_')}" for name in (*BASELINES, TREND)), "se_over_best",
           "se_over_trend", "coverage_groups", "coverage_bins", "coverage_all", "rmse_bins", "rmse_all",
           "beats_all")  # columns
-JUDGING_DRAWS = 100  # simulated futures per forecast from within the fitted visits
+JUDGING_DRAWS, JUDGING_ENOUGH = 100, 50.0  # futures and fits of forecasts from within the fitted visits
+STACKED = "stacked"  # the mixture of the learners
 
 
 # ------------------------------------------------------------------------------------------- forecasts and scores
@@ -36,36 +40,44 @@ JUDGING_DRAWS = 100  # simulated futures per forecast from within the fitted vis
 @dataclass
 class Result:
     rows: list[dict[str, Any]]  # of forecast.csv
-    log_scores: Floats  # (I, V) of the held-out groups
-    inside: Floats  # (I, V) share of each group's probability interval within the central 80 %
+    item: NDArray[np.int64]  # (N,) of the held-out groups
+    log_scores: Floats  # (N,)
+    inside: Floats  # (N,) share of each group's probability interval within the central 80 %
 
 
-def assess(name: str, futures: Iterator[Visit], task: Task, log: VisitLog, bins: NDArray[np.int64]) -> Result:
-    """Summaries of the futures for every visit and bin, and scores where the log goes on."""
-    n, groups = task.past.attempts, {"all": np.ones(len(bins), bool)}
-    groups |= {label: bins == k for k, label in enumerate(BINS) if (bins == k).any()}
-    rows, scores, inside = [], [], []
+def by_bin(bins: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Names and masks: all groups, then the bins that have any. bins: (G,)."""
+    yield "all", np.ones(len(bins), bool)
+    for number in np.unique(bins):
+        yield BINS[number], bins == number
+
+
+def assess(name: str, futures: Iterator[Visit], task: Task, bins: NDArray[np.int64]) -> Result:
+    """Summaries of the futures for every visit and bin, and scores where the log goes on. bins: (I,)."""
+    rows: list[dict[str, Any]] = []
+    items, scores, inside = [np.empty(0, np.int64)], [np.empty(0)], [np.empty(0)]
     for visit, future in zip(task.horizon, futures, strict=True):
-        k = future.counts
-        for label, mask in groups.items():
-            rate = k[:, mask].mean(axis=1) / n
+        k, n = future.counts, future.groups.attempts
+        for label, mask in by_bin(bins[future.groups.item]):
+            rate = (k[:, mask] / n[mask]).mean(axis=1)
             low, high = np.quantile(rate, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            wrong, right = float((k[:, mask] == 0).mean()), float((k[:, mask] == n).mean())
+            wrong, right = float((k[:, mask] == 0).mean()), float((k[:, mask] == n[mask]).mean())
             rows.append(
                 {"learner": name, "visit": visit, "bin": label, "mean_pass_rate": rate.mean(), "lower80": low,
                  "upper80": high, "zero_variance_share": wrong + right, "all_wrong_share": wrong,
                  "all_right_share": right}
             )  # fmt: skip
-        if visit <= log.visits:
-            pmf = np.empty((len(bins), n + 1))
+        if visit <= task.log.visits:
+            pmf = np.empty((len(n), int(n.max()) + 1))
             passes.mean_masses(future.p, future.rho, n, pmf)
-            observed = log.counts[:, visit - 1, None]
+            observed = task.log.at(visit).successes[:, None]
             upper = np.take_along_axis(pmf.cumsum(axis=1), observed, axis=1)[:, 0]
             own = np.take_along_axis(pmf, observed, axis=1)[:, 0]
-            scores.append(np.log(own))
             ends = np.clip([upper - own, upper], (1 - LEVEL) / 2, (1 + LEVEL) / 2)
+            items.append(future.groups.item)
+            scores.append(np.log(own))
             inside.append((ends[1] - ends[0]) / own)
-    return Result(rows, np.array(scores).T, np.array(inside).T)
+    return Result(rows, *(np.concatenate(of) for of in (items, scores, inside)))
 
 
 def score_table(results: dict[str, Result], forecast: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +98,9 @@ def score_table(results: dict[str, Result], forecast: pd.DataFrame, observed: pd
         own = joined[joined["learner"] == name]
         over = {other: float((result.log_scores - results[other].log_scores).mean()) for other in BASELINES}
         over["trend"] = float((result.log_scores - results[TREND].log_scores).mean())
-        se, se_trend = (standard_error(result.log_scores - results[other].log_scores) for other in (best, TREND))
+        se, se_trend = (
+            standard_error(result.item, result.log_scores - results[other].log_scores) for other in (best, TREND)
+        )
         verdict = "baseline" if name in BASELINES else "no"
         if verdict == "no" and min(over[other] for other in BASELINES) > 0:
             verdict = "clearly" if over[best] > 2 * se else "yes"
@@ -102,65 +116,97 @@ def score_table(results: dict[str, Result], forecast: pd.DataFrame, observed: pd
     return pd.DataFrame(rows)
 
 
-def standard_error(differences: Floats) -> float:
-    """Of the mean of (I, V) differences, items being independent."""
-    by_item = differences.mean(axis=1)
-    return float(by_item.std(ddof=1) / np.sqrt(len(by_item))) if len(by_item) > 1 else np.nan
+def standard_error(item: NDArray[np.int64], differences: Floats) -> float:
+    """Of the mean of differences (N,) of groups, items being independent: the root of the sum over items of the
+    squared sum of what their groups are off the mean, over N."""
+    sums = np.bincount(item, differences - differences.mean())[np.unique(item)]
+    count = len(sums)
+    return float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(item)) if count > 1 else np.nan
 
 
 def observed_table(log: VisitLog, bins: NDArray[np.int64]) -> pd.DataFrame:
-    """What the log says: visit, bin, observed mean pass rate."""
-    rate = log.counts / log.attempts
-    groups = {"all": np.ones(len(bins), bool)} | {b: bins == k for k, b in enumerate(BINS) if (bins == k).any()}
-    return pd.DataFrame(
-        [{"visit": t + 1, "bin": label, "observed": rate[mask, t].mean()}
-         for t in range(log.visits) for label, mask in groups.items()]
-    )  # fmt: skip
+    """What the log says: visit, bin, observed mean pass rate over the groups of the visit."""
+    rows = []
+    for visit in range(1, log.visits + 1):
+        groups = log.at(visit)
+        rows += [{"visit": visit, "bin": label, "observed": (groups.successes / groups.attempts)[mask].mean()}
+                 for label, mask in by_bin(bins[groups.item])]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
 class Origin:
     """Visits to forecast from: all that are fitted to, or fewer for a forecast of the rest of them.
 
-    b: (I,) difficulties, bins: (I,) numbers in BINS, both from these visits only.
+    log: the items that have a group until `visit`, with all that is known of them. past: what is fitted to. bins: (I,)
+    numbers in BINS, from `past` only.
     """
 
-    past: VisitLog
+    log: VisitLog
+    visit: int
+    past: Past
     bins: NDArray[np.int64]
-    b: Floats
 
     @classmethod
-    def after(cls, log: VisitLog, visit: int) -> Origin:
-        past = log.until(visit)
-        return cls(past, past.bins(visit), difficulties(past))
+    def after(cls, log: VisitLog, visit: int, seed: int) -> Origin:
+        tried = log.tried_until(visit)
+        past = tried.until(visit)
+        return cls(tried, visit, Past(past, seed), past.bins(visit))
 
-    def fit(self, name: str, start: Fit | None = None) -> Fit | None:
+    def fit(
+        self, name: str, near: Fitted | None = None, cut: int | None = None, enough: float = ENOUGH,
+        kept: Path | None = None,
+    ) -> Fitted | None:  # fmt: skip
         """Of a learner or a control; nothing is fitted for a baseline."""
-        return None if name in BASELINES else fit(Model(name, self.b), self.past, start)
+        return None if name in BASELINES else Fitted.of(self.past.task(name, cut, enough, near), kept)
 
-    def errors(self, name: str, fitted: Fit | None, log: VisitLog, seed: int) -> Errors:
-        """Of the forecast of the rest of a log, in the mean pass rates of the bins."""
-        task = Task(self.past, log.visits, JUDGING_DRAWS, seed)
-        held = np.unique(self.bins)
-        member = (self.bins == held[:, None]) / np.bincount(self.bins)[held, None]  # (bins, I)
-        place = (knots(self.b)[:, None] == np.arange(len(GRID))).astype(np.float64)  # (I, U)
+    def errors(self, name: str, fitted: Fitted | None) -> Errors:
+        """Of the forecast of the rest of the log, in the mean pass rates of the bins."""
+        task = Task(self.log, self.visit, self.log.visits, JUDGING_DRAWS, self.past.seed)
+        near = knots(self.past.b)
         error, rates, moved = [], [], []
         for visit, future in zip(task.horizon, futures(name, fitted, task, self.bins), strict=True):
-            rates.append(future.counts / log.attempts @ member.T)
-            error.append(member @ log.counts[:, visit - 1] / log.attempts - rates[-1].mean(axis=0))
+            groups, n, own = future.groups, future.groups.attempts, self.bins[future.groups.item]
+            member = (own == np.unique(own)[:, None]) / np.bincount(own)[np.unique(own), None]  # (bins, G)
+            place = (near[groups.item, None] == np.arange(len(GRID))).astype(np.float64)  # (G, U)
+            rates.append(future.counts / n @ member.T)
+            error.append(member @ (self.log.at(visit).successes / n) - rates[-1].mean(axis=0))
             slope = (future.p * (1 - future.p)).mean(axis=0)
-            moved.append(np.log(visit / self.past.visits) * (member * slope) @ place)
+            moved.append(np.log(visit / self.visit) * (member * slope) @ place)
         return Errors(np.concatenate(error), np.concatenate(rates, axis=1), np.concatenate(moved))
 
 
-def predict(
-    name: str, whole: Origin, earlier: list[Origin], task: Task
-) -> tuple[Fit | None, Discrepancy, Iterator[Visit]]:
-    """What is fitted, what items share beside it as judged from earlier origins, and the futures with both."""
-    fitted = whole.fit(name)
-    error = Discrepancy.judged([one.errors(name, one.fit(name, fitted), whole.past, task.seed) for one in earlier])
-    widened = replace(task, shared=error.draw(whole.b, task.draws, task.seed))
-    return fitted, error, futures(name, fitted, widened, whole.bins)
+@dataclass(frozen=True)
+class Forecast:
+    """What is fitted of a learner, and what items share beside it as judged from earlier origins."""
+
+    name: str
+    origin: Origin
+    fitted: Fitted | None
+    error: Discrepancy
+
+    @classmethod
+    def of(
+        cls, name: str, whole: Origin, earlier: list[Origin], cut: int | None = None, enough: float = ENOUGH,
+        kept: Path | None = None,
+    ) -> Forecast:  # fmt: skip
+        """Each fit begins near that to fewer visits."""
+        errors, near = [], None
+        for one in earlier:
+            near = one.fit(name, near, enough=min(JUDGING_ENOUGH, enough), kept=kept)
+            errors.append(one.errors(name, near))
+        return cls(name, whole, whole.fit(name, near, cut, enough, kept), Discrepancy.judged(errors))
+
+    def futures(self, task: Task) -> Iterator[Visit]:
+        """With both."""
+        shared = self.error.draw(self.origin.past.b, task.draws, task.seed)
+        return futures(self.name, self.fitted, replace(task, shared=shared), self.origin.bins)
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row per parameter."""
+        evidence = self.fitted.fit.log_evidence if self.fitted else np.nan
+        rows = [*(self.fitted.table() if self.fitted else ()), self.error.row()]
+        return [{"learner": self.name, "log_evidence": evidence} | row for row in rows]
 
 
 @dataclass(frozen=True)
@@ -169,34 +215,66 @@ class Tables:
     scores: pd.DataFrame  # no rows where the log ends with the visits fitted to
     parameters: pd.DataFrame
     items: pd.DataFrame
+    weights: pd.DataFrame  # of the learners in the mixture
     observed: pd.DataFrame
+    left_out: int  # items that no fitted visit tried
 
 
-def run(log: VisitLog, fit_until: int, until: int, learners: list[str], draws: int = 200, seed: int = 0) -> Tables:
-    """Fit, forecast and score; progress on standard error."""
-    seen = log.until(fit_until)
-    everyone = (*learners, *CONTROLS, *BASELINES)
+def run(
+    log: VisitLog,
+    fit_until: int,
+    until: int,
+    learners: list[str],
+    draws: int = 200,
+    seed: int = 0,
+    enough: float = ENOUGH,
+    kept: Path | None = None,
+) -> Tables:
+    """Fit, forecast and score; progress on standard error. enough: effective number of draws at which a fit is done.
+    kept: a folder of fits, from which a killed run goes on."""
     results: dict[str, Result] = {}
-    parameters: list[dict[str, Any]] = []
+    parts: dict[str, Forecast] = {}
+    everyone = (*learners, *CONTROLS, *BASELINES)
+    every = len(log.items)
+    log = log.tried_until(fit_until)
+    seen = log.until(fit_until)
+    task = Task(log, fit_until, until, draws, seed)
     # the matrices are small: a second thread of the linear algebra would only wait
-    with threadpool_limits(1), tqdm(total=len(everyone) + 1, desc="real-run", unit="learner") as bar:
-        whole, *earlier = (Origin.after(seen, visit) for visit in (fit_until, *origins(fit_until)))
-        task = Task(seen, until, draws, seed)
-        bar.update()
+    with threadpool_limits(1), make_bar(total=len(everyone) + 1, desc="real-run", unit="learner") as bar:
+        whole = Origin.after(seen, fit_until, seed)
+        earlier = [Origin.after(seen, visit, seed) for visit in origins(fit_until)]
+        cut = max(2 * fit_until // 3, 1)
         for name in everyone:
-            fitted, error, future = predict(name, whole, earlier, task)
-            shared = {"learner": name, "log_likelihood": fitted.log_likelihood if fitted else np.nan}
-            parameters += [shared | row for row in (*(fitted.table() if fitted else ()), error.row())]
-            results[name] = assess(name, future, task, log, whole.bins)
+            parts[name] = Forecast.of(name, whole, earlier, cut if name in learners else None, enough, kept)
+            results[name] = assess(name, parts[name].futures(task), task, whole.bins)
             bar.update()
+        weights = mixture(parts, learners)
+        results[STACKED] = assess(STACKED, stacked(parts, weights, task), task, whole.bins)
+        bar.update()
     forecast = pd.DataFrame([row for result in results.values() for row in result.rows])
     observed = observed_table(log, whole.bins)
     held_out = observed[observed["visit"] > fit_until]
     scores = pd.DataFrame(columns=SCORES)
-    if len(held_out) and until > fit_until:
+    if len(held_out):
         scores = score_table(results, forecast, held_out)
-    items = pd.DataFrame({"item": log.items, "bin": np.array(BINS)[whole.bins], "difficulty": whole.b})
-    return Tables(forecast, scores, pd.DataFrame(parameters), items, observed)
+    items = pd.DataFrame({"item": log.items, "bin": np.array(BINS)[whole.bins], "difficulty": whole.past.b})
+    parameters = pd.DataFrame([row for part in parts.values() for row in part.table()])
+    mixed = pd.DataFrame({"learner": learners, "weight": weights})
+    return Tables(forecast, scores, parameters, items, mixed, observed, every - len(log.items))
+
+
+def mixture(parts: dict[str, Forecast], learners: list[str]) -> Floats:
+    """(L,) weights of the learners by their predictions of the last third of the fitted visits from those before."""
+    fits = [fitted.fit for name in learners if (fitted := parts[name].fitted)]
+    both = np.stack([fit.predictive for fit in fits], axis=1)
+    return bagged(both[np.isfinite(both).all(axis=1)])
+
+
+def stacked(parts: dict[str, Forecast], weights: Floats, task: Task) -> Iterator[Visit]:
+    """Futures of the mixture: of each learner as many as its weight says."""
+    counts = np.floor(np.cumsum(weights) * task.draws + 0.5).astype(int)
+    shares = zip(parts.values(), np.diff(counts, prepend=0), strict=False)  # the learners come first
+    return together([part.futures(replace(task, draws=int(share))) for part, share in shares if share])
 
 
 # ----------------------------------------------------------------------------------------------- figure and report
@@ -245,18 +323,25 @@ def paint(tables: Tables, fit_until: int, learners: list[str]) -> Figure:
 
 
 def report(tables: Tables, learners: list[str], fit_until: int) -> str:
+    few = tables.left_out
+    lost = [f"{few} item{'s' * (few > 1)} that no visit up to {fit_until} tried {'are' if few > 1 else 'is'} left out."]
+    weights = tables.weights.sort_values("weight", ascending=False, kind="stable").to_dict("records")
+    told = ", ".join(f"{row['learner']} {row['weight']:.2f}" for row in weights if row["weight"] >= 0.005)
+    told = f"{STACKED} is the mixture of the learners by what they predicted of the fitted visits: {told}."
+    lines = [*lost * (few > 0), told]
     if tables.scores.empty:
-        return f"The log has no visit after {fit_until}: forecast without scores."
+        return "\n".join([*lines, f"The log has no visit after {fit_until}: forecast without scores."])
     shown = tables.scores.sort_values("log_score", ascending=False)
     won = [name for name in learners if tables.scores.set_index("learner").loc[name, "beats_all"] != "no"]
-    lost = [name for name in learners if name not in won]
+    behind = [name for name in learners if name not in won]
     return "\n".join([
         shown.to_string(index=False, float_format=lambda v: f"{v:.4f}"),
         "",
-        f"beats all three baselines: {', '.join(won) or 'none'}. Does not: {', '.join(lost) or 'none'}.",
+        *lines,
+        f"beats all three baselines: {', '.join(won) or 'none'}. Does not: {', '.join(behind) or 'none'}.",
         "log_score: mean over held-out groups, higher is better. over_...: log score minus that baseline's. coverage: "
         "share in the 80 % interval.",
-        "still, trend: the learners' observation model with no learning, or with the same gain in logits every visit; "
+        "still, trend: the learners' observation model with no learning, or with the same gain in logits every update; "
         "what a learner is above",
         "them is what its law adds.",
     ])  # fmt: skip

@@ -1,8 +1,9 @@
 """Simulated futures of a run after the visits fitted to: of fitted learners, and of the baselines.
 
-A forecast is a set of D futures: parameters from their Laplace posterior, u of every item from its filtered
-distribution, then visit by visit counts drawn, the law fed with them, u drifting on. A baseline is the same with its
-own chances p. Both take the error that items of like difficulty share (discrepancy.py); so all are scored alike.
+A forecast is a set of D futures: parameters from their posterior, what each item's logit has beside the law's from its
+distribution given the log, then update by update counts drawn, the learner fed with them, items drifting on. A baseline
+is the same with its own chances p. Both take the error that items of like difficulty share (discrepancy.py); so all are
+scored alike.
 """
 
 from __future__ import annotations
@@ -18,17 +19,22 @@ from scipy.special import expit, logit
 
 from sims.forecasting import passes
 from sims.forecasting.discrepancy import Shared
-from sims.forecasting.fitting import GRID, STEP, Fit, Floats, chance, draw_last
-from sims.forecasting.visits import BINS, VisitLog
+from sims.forecasting.learners import Fitted
+from sims.forecasting.visits import BINS, Groups, VisitLog, batches
+from workbench.calibration.evidence import Groups as Tried
+from workbench.calibration.evidence import draw_last
+from workbench.calibration.replay import logits
 from workbench.difficulty.counts import log_sequence
+from workbench.lanes import Floats
 from workbench.streams import Role, generator
 
 BASELINES = ("persistence", "running mean", "logistic curve")
 
 
 class Visit(NamedTuple):
-    """D simulated futures of one visit: chances p (D, I), over-dispersion rho (D,), counts drawn (D, I)."""
+    """D simulated futures of the G groups of one visit: chances p (D, G), over-dispersion rho (D,), counts (D, G)."""
 
+    groups: Groups
     p: Floats
     rho: Floats
     counts: NDArray[np.int64]
@@ -36,12 +42,14 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What is forecast: the visits fitted to, the last visit forecast, draws and seed.
+    """What is forecast: the visits after `past` up to `until`, draws and seed.
 
-    shared: the error that items share in each future; none while it is being judged.
+    log: says of a visit that it has which items were tried and how often; nothing of their successes is read after
+    `past`. shared: the error that items share in each future; none while it is being judged.
     """
 
-    past: VisitLog
+    log: VisitLog
+    past: int
     until: int
     draws: int
     seed: int
@@ -50,57 +58,75 @@ class Task:
     @property
     def horizon(self) -> range:
         """The visits to forecast, counted from 1."""
-        return range(self.past.visits + 1, self.until + 1)
+        return range(self.past + 1, self.until + 1)
 
-    def shift(self, visit: int) -> Any:
-        """(D, I) what items of like difficulty share at a visit, logits; 0: nothing."""
-        return 0.0 if self.shared is None else self.shared.omega * np.log(visit / self.past.visits)
+    def shift(self, visit: int, items: NDArray[np.int64]) -> Any:
+        """(D, G) what items of like difficulty share at a visit, logits; 0: nothing."""
+        return 0.0 if self.shared is None else self.shared.omega[:, items] * np.log(visit / self.past)
 
-    def shared_variance(self, visit: int) -> Any:
-        """(D, 1) variance that a visit adds to it; 0: nothing."""
+    def shared_variance(self, visit: int, before: NDArray[np.int64]) -> Any:
+        """(D, G) variance that it has gained since the items' visits before; 0: nothing."""
         if self.shared is None:
             return 0.0
-        now, before = (np.log(t / self.past.visits) ** 2 for t in (visit, visit - 1))
-        return self.shared.size**2 * (now - before)
+        return self.shared.size**2 * (np.log(visit / self.past) ** 2 - np.log(before / self.past) ** 2)
 
-    def draw_counts(self, visit: int, p: Floats, rho: Floats) -> NDArray[np.int64]:
-        luck = generator(self.seed, Role.ROLLOUT, visit).random(p.shape)
-        counts = np.empty(p.shape, np.int64)
-        passes.draw_counts(p, rho, self.past.attempts, luck, counts)
-        return counts
+    def luck(self, visit: int, groups: int) -> Floats:
+        """(D, G) uniforms that decide a visit's counts."""
+        return generator(self.seed, Role.ROLLOUT, visit).random((self.draws, groups))
 
 
-def futures(name: str, fitted: Fit | None, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
+def draw_counts(p: Floats, rho: Floats, n: NDArray[np.int64], luck: Floats) -> NDArray[np.int64]:
+    """(D, G) counts of n (G,) attempts by uniforms."""
+    counts = np.empty(p.shape, np.int64)
+    passes.draw_counts(p, rho, n, luck, counts)
+    return counts
+
+
+def futures(name: str, fitted: Fitted | None, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
     """Visit by visit; a baseline by its name where nothing is fitted."""
     return baseline(name, task, bins) if fitted is None else simulate(fitted, task)
 
 
-def simulate(fitted: Fit, task: Task) -> Iterator[Visit]:
+def simulate(fitted: Fitted, task: Task) -> Iterator[Visit]:
     """Futures of a fitted learner, visit by visit."""
-    model, n, items = fitted.model, task.past.attempts, len(task.past.items)
-    law, rng = model.mechanism, generator(task.seed, Role.POSTERIOR)
-    vectors = rng.multivariate_normal(fitted.vector, fitted.covariance, task.draws, method="eigh")
-    p = model.parameters(vectors)
-    states = model.states(task.past, p)
-    added = model.added(states, p)
-    state, home = states[-1], model.home(added)
-    u = np.stack([
-        draw_last(model, task.past, model.parameters(vector), x, fitted.prior, rng.random(items))
-        for vector, x in zip(vectors, added - home[:, None], strict=True)
-    ])  # fmt: skip
+    space, replay = fitted.fit.space, fitted.replay
+    items, lanes = len(replay.pool), task.draws
+    rng = generator(task.seed, Role.POSTERIOR)
+    points = fitted.fit.points[np.resize(rng.permutation(len(fitted.fit.points)), lanes)]
+    law = space.law_at(points)
+    given = space.observation(points, law)
+    low, high = given.floor[:, None], given.ceiling[:, None]
+    u = draw_last(Tried(replay.log), space.zeta(points, replay), given, 0, rng.random((lanes, items)))
+    learner, home = replay.learner(law, lanes, 0), space.mean(points)[:, None] - replay.first(law, lanes)
+    now, moved, before = 0, np.zeros(items, np.int64), np.full(items, task.past)
     for visit in task.horizon:
-        half = np.clip((p["scatter"] ** 2 - task.shared_variance(visit)) / STEP**2, 0.0, 1.0) / 2
-        luck = generator(task.seed, Role.NOISE, visit).random(u.shape)
-        u += STEP * ((luck < half).astype(np.float64) - (luck > 1 - half))
-        u = np.clip(u, GRID[0], GRID[-1])
-        z = u + (law.added(state, p) - home)[:, law.column] + task.shift(visit)
-        success, rho = chance(z, p), p["rho"][:, 0]
-        counts = task.draw_counts(visit, success, rho)
-        yield Visit(success, rho, counts)
-        state = law.advance(state, model.signal(counts, n, p["gamma"]), p)
+        groups = task.log.plan(visit)
+        p, counts = np.empty((lanes, len(groups.item))), np.empty((lanes, len(groups.item)), np.int64)
+        luck, walk = task.luck(visit, len(groups.item)), generator(task.seed, Role.NOISE, visit)
+        steps = walk.standard_normal(p.shape)
+        for part in batches(len(groups.item), visit, task.seed):
+            mine, n = groups.item[part], groups.attempts[part]
+            walked = given.drift[:, None] ** 2 * (now - moved[mine]) - task.shared_variance(visit, before[mine])
+            u[:, mine] += np.sqrt(np.maximum(walked, 0.0)) * steps[:, part]
+            moved[mine], before[mine] = now, visit
+            tried = np.broadcast_to(mine, (lanes, len(mine)))
+            z = logits(learner, tried) + home[:, mine] + u[:, mine] + task.shift(visit, mine)
+            p[:, part] = low + (high - low) * expit(z)
+            counts[:, part] = draw_counts(p[:, part], given.rho, n, luck[:, part])
+            rewards = (np.arange(n.max()) < counts[:, part, None]).astype(np.float32)
+            learner.learn(tried, rewards, None, None if (n == n[0]).all() else np.broadcast_to(n, tried.shape))
+            now += 1
+        yield Visit(groups, p, given.rho, counts)
 
 
-def beta_prior(successes: Floats, attempts: int) -> tuple[float, float]:
+def together(parts: list[Iterator[Visit]]) -> Iterator[Visit]:
+    """The futures of several learners as one set."""
+    for visits in zip(*parts, strict=True):
+        p, rho, counts = (np.concatenate([visit[place] for visit in visits]) for place in (1, 2, 3))
+        yield Visit(visits[0].groups, p, rho, counts)
+
+
+def beta_prior(successes: Floats, attempts: NDArray[np.int64]) -> tuple[float, float]:
     """Most likely Beta(a, b) of the items' chances, given k of m for each."""
 
     def loss(v: Floats) -> float:
@@ -117,9 +143,11 @@ def baseline(name: str, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
     running mean: the same from all visits fitted to. logistic curve: the running mean, moved in logits along a
     logistic curve of time, p = sigma(c + r visit), fitted to the mean pass rate of the item's bin.
     """
-    past, n = task.past, task.past.attempts
-    seen = past.counts[:, -1:] if name == "persistence" else past.counts
-    successes, attempts = seen.sum(axis=1).astype(np.float64), n * seen.shape[1]
+    past = task.log.until(task.past)
+    successes, attempts = past.totals
+    middle = np.bincount(past.item, past.visit * past.attempts, len(past.items)) / attempts  # when its attempts were
+    if name == "persistence":
+        _, successes, attempts = past.last
     a, b = beta_prior(successes, attempts)
     alpha, beta = a + successes, b + attempts - successes
     rng = generator(task.seed, Role.POSTERIOR)
@@ -127,26 +155,31 @@ def baseline(name: str, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
     slope = np.zeros((task.draws, len(BINS)))
     if name == "logistic curve":
         for k in np.unique(bins):
-            rate, se = growth(past.counts[bins == k].sum(axis=0), n * int((bins == k).sum()))
+            mine = bins[past.item] == k
+            totals = (np.bincount(past.visit[mine], of[mine], past.visits + 1)[1:]
+                      for of in (past.successes, past.attempts))  # fmt: skip
+            rate, se = growth(*totals)
             slope[:, k] = rate + se * rng.standard_normal(task.draws)
-    middle = (past.visits + 1) / 2
     for visit in task.horizon:
-        moved = expit(logit(p) + slope[:, bins] * (visit - middle) + task.shift(visit))
+        groups = task.log.plan(visit)
+        mine = groups.item
+        moved = expit(logit(p[:, mine]) + slope[:, bins[mine]] * (visit - middle[mine]) + task.shift(visit, mine))
         rho = np.full(task.draws, 1e-6)
-        yield Visit(moved, rho, task.draw_counts(visit, moved, rho))
+        yield Visit(groups, moved, rho, draw_counts(moved, rho, groups.attempts, task.luck(visit, len(mine))))
 
 
-def growth(successes: Floats, attempts: int) -> tuple[float, float]:
-    """Slope r per visit of sigma(c + r visit) through the bin's successes, and its standard error (over-dispersed)."""
+def growth(successes: Floats, attempts: Floats) -> tuple[float, float]:
+    """Slope r per visit of sigma(c + r visit) through a bin's successes, and its standard error (over-dispersed)."""
     visits = np.arange(1, len(successes) + 1.0)
     design = np.stack([np.ones_like(visits), visits - visits.mean()], axis=1)
-    theta = np.array([logit(np.clip(successes.sum() / (attempts * len(visits)), 1e-4, 1 - 1e-4)), 0.0])
+    theta = np.array([logit(np.clip(successes.sum() / attempts.sum(), 1e-4, 1 - 1e-4)), 0.0])
     for _ in range(50):  # Newton
         p = expit(design @ theta)
         weight = attempts * p * (1 - p)
         theta = theta + np.linalg.solve(design.T @ (weight[:, None] * design) + 1e-6 * np.eye(2),
                                         design.T @ (successes - attempts * p))  # fmt: skip
     p = expit(design @ theta)
-    spread = float(np.sum((successes - attempts * p) ** 2 / (attempts * p * (1 - p))) / max(1, len(visits) - 2))
-    cover = np.linalg.inv(design.T @ ((attempts * p * (1 - p))[:, None] * design) + 1e-6 * np.eye(2))
+    weight, tried = attempts * p * (1 - p), attempts > 0
+    spread = np.sum((successes - attempts * p)[tried] ** 2 / weight[tried]) / max(1, tried.sum() - 2)
+    cover = np.linalg.inv(design.T @ (weight[:, None] * design) + 1e-6 * np.eye(2))
     return float(theta[1]), float(np.sqrt(max(1.0, spread) * cover[1, 1]))

@@ -7,49 +7,127 @@ import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from workbench.calibration.log import Log
 from workbench.errors import InputError, shown_path
 from workbench.files import read_whole
+from workbench.streams import Role, generator
 from workbench.tables.cells import read_csv
 
+Ints = NDArray[np.int64]
 COLUMNS = ("item", "visit", "successes", "attempts")
 MOST = 10**9  # visits, attempts
-FIRST_VISITS = 5  # whose pass rate says how difficult an item was at first
+BATCH = 128  # items of an update, at most
+FIRST_VISITS = 5  # of an item, whose pass rate says how difficult it was at first
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 BINS = tuple(f"{low:.1f}-{high:.1f}" for low, high in pairwise(EDGES))
 
 
+class Groups(NamedTuple):
+    """The groups of one visit, (G,) each: positions of their items, successes and attempts."""
+
+    item: Ints
+    successes: Ints
+    attempts: Ints
+
+
 @dataclass(frozen=True)
 class VisitLog:
-    """I items, each visited T times by groups of n attempts.
+    """N groups of attempts at I items, sorted by visit and item; an item has a group at some of the visits, or at all.
 
-    items: (I,) names. counts: (I, T) successes. attempts: n. first: the number that the log gives to the first visit.
+    items: (I,) names. item: (N,) positions in `items`. visit: (N,), counted from 1. successes, attempts: (N,). first:
+    the number that the log gives to the first visit.
     """
 
     items: NDArray[Any]
-    counts: NDArray[np.int64]
-    attempts: int
+    item: Ints
+    visit: Ints
+    successes: Ints
+    attempts: Ints
     first: int
 
     @property
     def visits(self) -> int:
-        return int(self.counts.shape[1])
+        """The last visit."""
+        return int(self.visit[-1])
 
     def until(self, visit: int) -> VisitLog:
-        """The first `visit` visits."""
-        return VisitLog(self.items, self.counts[:, :visit], self.attempts, self.first)
+        """The groups of the first visits."""
+        return self._take(self.visit <= visit)
 
-    def bins(self, fit_until: int) -> NDArray[np.int64]:
-        """(I,) bin of the pass rate over the first five visits, of those up to `fit_until`: number in BINS."""
-        rate = self.counts[:, : min(FIRST_VISITS, fit_until)].mean(axis=1) / self.attempts
-        return np.asarray(np.clip(np.searchsorted(EDGES, rate, side="left") - 1, 0, len(BINS) - 1))
+    def _take(self, rows: NDArray[np.bool_]) -> VisitLog:
+        columns = (of[rows] for of in (self.item, self.visit, self.successes, self.attempts))
+        return VisitLog(self.items, *columns, self.first)
+
+    def tried_until(self, visit: int) -> VisitLog:
+        """All groups of the items that have one at the first visits."""
+        tried = np.unique(self.item[self.visit <= visit])
+        kept = self._take(np.isin(self.item, tried))
+        return VisitLog(self.items[tried], np.searchsorted(tried, kept.item), kept.visit, kept.successes,
+                        kept.attempts, self.first)  # fmt: skip
+
+    def at(self, visit: int) -> Groups:
+        """The groups of a visit."""
+        rows = slice(*np.searchsorted(self.visit, [visit, visit + 1]))
+        return Groups(self.item[rows], self.successes[rows], self.attempts[rows])
+
+    @cached_property
+    def totals(self) -> tuple[Ints, Ints]:
+        """(I,) successes and attempts of each item."""
+        k, n = (np.bincount(self.item, of, len(self.items)).astype(np.int64) for of in (self.successes, self.attempts))
+        return k, n
+
+    @property
+    def last(self) -> Groups:
+        """The last group of each item."""
+        rows = np.empty(len(self.items), np.int64)
+        rows[self.item] = np.arange(len(self.item))
+        return Groups(self.item[rows], self.successes[rows], self.attempts[rows])
+
+    def plan(self, visit: int) -> Groups:
+        """Which items a visit tries, and how often: as logged, or, after the log, all of them, as often as most groups
+        are. Without successes."""
+        if visit <= self.visits:
+            groups = self.at(visit)
+            return groups._replace(successes=np.zeros_like(groups.successes))
+        everyone = np.arange(len(self.items))
+        return Groups(everyone, 0 * everyone, np.full(len(everyone), np.bincount(self.attempts).argmax()))
+
+    def bins(self, fit_until: int) -> Ints:
+        """(I,) bin of the pass rate over the item's first five visits, of those up to `fit_until`: number in BINS."""
+        order = np.argsort(self.item[self.visit <= fit_until], kind="stable")
+        start = np.searchsorted(self.item[order], np.arange(len(self.items) + 1))
+        early = order[np.arange(len(order)) - start[self.item[order]] < FIRST_VISITS]
+        k, n = (np.bincount(self.item[early], of[early], len(self.items)) for of in (self.successes, self.attempts))
+        return np.asarray(np.clip(np.searchsorted(EDGES, k / n, side="left") - 1, 0, len(BINS) - 1))
+
+
+def batches(groups: int, visit: int, seed: int) -> list[Ints]:
+    """The groups of one visit in updates: in a random order, in as few parts of like size as hold BATCH at most.
+
+    A log of visits does not say which items shared a batch. Uniform sampling shuffles the items once per visit.
+    """
+    order = generator(seed, Role.SHUFFLE, visit).permutation(groups)
+    return np.array_split(order, -(-groups // BATCH))
+
+
+def log_of(log: VisitLog, seed: int) -> Log:
+    """The log by updates, as `workbench.calibration` takes it."""
+    step, before = np.empty(len(log.item), np.int64), 0
+    for visit in range(1, log.visits + 1):
+        begin, end = np.searchsorted(log.visit, [visit, visit + 1])
+        for part in batches(int(end - begin), visit, seed):
+            step[begin + part], before = before, before + 1
+    names = [str(number) for number in range(len(log.items))]
+    return Log(step, log.item, log.successes, log.attempts, items=names)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -97,16 +175,20 @@ def read_log(path: Path) -> VisitLog:
     if table.empty:
         raise InputError("--log: must have a row per group, got none")
     make_counts(table, COLUMNS[1:], "successes")
-    sizes = table["attempts"].unique()
-    if len(sizes) > 1 or sizes[0] < 2:
-        got = ", ".join(map(str, sorted(sizes)[:5]))
-        raise InputError(f"attempts: must be one number >= 2 for all groups, got {got}")
-    first, last = int(table["visit"].min()), int(table["visit"].max())
-    items = table["item"].nunique()
-    if table.duplicated(["item", "visit"]).any() or len(table) != items * (last - first + 1):
-        raise InputError(
-            f"visit: must give each of {items} items one row for every visit {first} to {last}, got {len(table)} rows"
-        )
-    wide = table.pivot(index="item", columns="visit", values="successes").sort_index()
-    counts = wide.astype(np.int64).to_numpy()  # raises at a hole, which to_numpy(dtype) would fill with -2^63
-    return VisitLog(wide.index.to_numpy(), counts, int(sizes[0]), first)
+    small = np.flatnonzero(table["attempts"] < 2)
+    if small.size:
+        raise InputError(f"attempts: must be >= 2 for all groups, got {table['attempts'].iloc[small[0]]} "
+                         f"at row {small[0]}")  # fmt: skip
+    twice = np.flatnonzero(table.duplicated(["item", "visit"]))
+    if twice.size:
+        row = table.iloc[twice[0]]
+        raise InputError(f"visit: must give an item one row for each visit, got visit {row['visit']} of item "
+                         f"{str(row['item'])[:80]} again at row {twice[0]}")  # fmt: skip
+    seen = np.unique(table["visit"])
+    if len(seen) < seen[-1] - seen[0] + 1:
+        lacking = seen[:-1][np.diff(seen) > 1][0] + 1
+        raise InputError(f"visit: must have a row for every visit {seen[0]} to {seen[-1]}, got none for {lacking}")
+    items, item = np.unique(table["item"].to_numpy(), return_inverse=True)
+    order = np.lexsort((item, table["visit"]))
+    visit, k, n = (table[name].to_numpy()[order] for name in COLUMNS[1:])
+    return VisitLog(items, item[order].astype(np.int64), visit - seen[0] + 1, k, n, int(seen[0]))

@@ -152,3 +152,23 @@ def test_the_power_leaves_the_effective_number_that_chooses_the_next_proposal(wi
         assert power == 1
     else:
         assert sampled.posterior(power=power).effective == pytest.approx(40.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0, 4.0])
+def test_draws_near_the_posterior_save_rounds_and_change_nothing(apart):
+    """Draws of another posterior, off by so many of its deviations in each parameter."""
+    mean, covariance = target(4, 0.5, 0.1)
+    evidence, centre, posterior = known(mean, covariance)
+    sd = np.sqrt(np.diag(posterior))
+    near = np.random.default_rng(0).multivariate_normal(centre + apart * sd, posterior, 300)
+    likelihood, rounds = gaussian(mean, covariance), {}
+    for start in (None, near):
+        told = []
+        sampled = explore(standard, lambda z: z, lambda x: likelihood(x)[:, None], 4, 256, 800.0, 0,
+                          lambda number, power, effective, told=told: told.append(number), start)  # fmt: skip
+        sample, rounds[start is None] = sampled.posterior(), len(told)
+    assert rounds[False] < rounds[True]
+    assert sample.log_evidence == pytest.approx(evidence, abs=0.12)
+    got, spread = moments(sample)
+    np.testing.assert_allclose((got - centre) / sd, 0.0, atol=0.17)
+    np.testing.assert_allclose(spread / np.outer(sd, sd), posterior / np.outer(sd, sd), atol=0.2)

@@ -158,14 +158,14 @@ def test_counts_drawn_and_counted_in_the_studies_follow_the_same_law():
     from sims.forecasting.passes import draw_counts, mean_masses
 
     p, rho, n = np.array([[0.2, 0.7], [0.4, 0.7]]), np.array([0.1, 0.3]), 5
-    masses = np.empty((2, n + 1))
-    mean_masses(p, rho, n, masses)
+    masses, attempts = np.empty((2, n + 1)), np.full(2, n)
+    mean_masses(p, rho, attempts, masses)
     each = np.stack([counts.count_chances(p[d], rho[d], n) for d in range(2)])
     np.testing.assert_allclose(masses, each.mean(axis=0), rtol=1e-12)
     edges = each.cumsum(axis=-1)[:, :, 2]  # the random number at which the count turns from 2 to 3
     for shift, expected in ((-1e-9, 2), (1e-9, 3)):
         drawn = np.empty((2, 2), np.int64)
-        draw_counts(p, rho, n, edges + shift, drawn)
+        draw_counts(p, rho, attempts, edges + shift, drawn)
         assert (drawn == expected).all()
 
 

@@ -27,7 +27,7 @@ from workbench.pool import Pool
 from workbench.registry import find_law, name_of
 from workbench.streams import Role, generator
 from workbench.study.execute import refuse_unguarded_script
-from workbench.study.identity import code_digest, describe, sources_of
+from workbench.study.identity import array_digest, code_digest, describe, sources_of
 
 LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "mixed", "tabular", "skills")
 FEWEST = 10  # updates of a log
@@ -37,7 +37,9 @@ DRAWS = 512  # equally weighted draws that are kept
 
 @dataclass(frozen=True)
 class Task:
-    """One law to fit. b: (I,) difficulties that the law sees."""
+    """One law to fit. b: (I,) difficulties that the law sees. cut: the update after which groups are predicted; the
+    last one where none are. near: (D, P) draws of a fit that this one is near to, which saves time.
+    """
 
     name: str
     space: Space
@@ -47,6 +49,7 @@ class Task:
     cut: int
     seed: int
     enough: float
+    near: Floats | None = None
 
     @cached_property
     def key(self) -> str:
@@ -54,7 +57,8 @@ class Task:
         content = {"law": describe(self.space.law), "sources": sources_of(self.space.law), "code": code_digest(),
                    "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
                    "log": digest(self.log), "numbers": [ROUND, self.enough, DRAWS],
-                   "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled}  # fmt: skip
+                   "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled,
+                   "free": self.space.free, "near": None if self.near is None else array_digest(self.near)}  # fmt: skip
         return key_of(content)
 
     def fit(self, tell: Callable[[int, float, float], object] = lambda number, power, effective: None) -> LawFit:
@@ -64,14 +68,16 @@ class Task:
 
         def log_likelihood(points: Floats) -> Floats:
             law = space.law_at(points)
-            zeta, given = replay.zeta(law, len(points)), space.observation(points, law)
-            first, whole = (log_evidence(groups, zeta, given, until) for until in (self.cut, self.log.updates))
+            zeta, given = space.zeta(points, replay), space.observation(points, law)
+            whole = log_evidence(groups, zeta, given, self.log.updates)
+            first = whole if self.cut == self.log.updates else log_evidence(groups, zeta, given, self.cut)
             later.append((whole - first).astype(np.float32))
             return np.stack([first.sum(axis=1), whole.sum(axis=1)], axis=1)
 
         found = explore(
-            space.log_prior, space.points, log_likelihood, len(space.priors), ROUND, self.enough, self.seed, tell
-        )
+            space.log_prior, space.points, log_likelihood, len(space.priors), ROUND, self.enough, self.seed, tell,
+            self.near,
+        )  # fmt: skip
         early, whole = found.posterior(0), found.posterior(1)
         rows = whole.rows(DRAWS, float(generator(self.seed, Role.CALIBRATION, 2**31).random()))
         predictive = logsumexp(np.concatenate(later).astype(np.float64) + early.log_weights[:, None], axis=0)

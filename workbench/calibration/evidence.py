@@ -232,20 +232,22 @@ def backward(
         for i in range(len(start) - 1):
             both[:] = prior
             f[:] = 1.0
-            scale, unscaled = 0.0, 0
+            scale, unscaled, flat = 0.0, 0, True  # flat: f is 1 everywhere, which no walk changes
             for g in range(start[i + 1] - 1, start[i] - 1, -1):
                 if kept[g]:
                     _emit(f, table[which[g]], zeta[d, g])
                     unscaled += 1
+                    flat = False
                     if unscaled == RARELY:
                         scale += _scaled(f)
                         unscaled = 0
-                if walk * since[g] > UNMOVED:
+                if walk * since[g] > UNMOVED and not flat:
                     _drift(f, other, walk * since[g])
                 if first[g]:
                     for u in range(size):
                         both[u] *= f[u]
                         f[u] = 1.0
+                    flat = True
                     if g > start[i]:  # another run follows
                         scale += _scaled(both)
                     unscaled = 0

@@ -128,10 +128,12 @@ def draws_of(fit: Fit, lanes: int, seed: int, origin: str, probe: Floats) -> lis
         law, rng = fit.laws[name], generator(seed, Role.POSTERIOR, begin)
         points = law.points[np.resize(rng.permutation(len(law.points)), count)]  # again from the first where few
         settings = law.space.law_at(points)
-        a = np.broadcast_to(np.asarray(settings.curve()[0], np.float64), count)[:, None]
+        a, theta0 = (np.broadcast_to(np.asarray(v, np.float64), count)[:, None]
+                     for v in (settings.curve()[0], settings.theta0))  # fmt: skip
         u = open_difficulty(law, points, replay, size, run, rng)
+        true = b - u / a if law.space.labelled else theta0 - (law.space.mean(points)[:, None] + u) / a
         state = replay.learner(settings, count, run).state
-        out.append(Draws(name, law, points, b - u / a, seeds[begin : begin + count], state))
+        out.append(Draws(name, law, points, true, seeds[begin : begin + count], state))
         begin += count
     return out
 
@@ -148,7 +150,7 @@ def open_difficulty(
     walked = replay.log.updates if run >= 0 else 0
     wide = np.sqrt(given.spread**2 + walked * given.drift**2)[:, None]
     u = wide * rng.standard_normal((len(points), items))
-    zeta, uniform = replay.zeta(settings, len(points)), rng.random((len(points), len(groups.items)))
+    zeta, uniform = law.space.zeta(points, replay), rng.random((len(points), len(groups.items)))
     u[:, groups.items] = draw_last(groups, zeta, given, run, uniform)
     return u
 

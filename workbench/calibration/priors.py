@@ -16,13 +16,17 @@ from scipy.special import expit, logit
 
 from workbench.calibration.evidence import Observation
 from workbench.calibration.log import Log
+from workbench.calibration.replay import Replay
 from workbench.lanes import Floats
 from workbench.learners import Law
-from workbench.learners.laws import KernelTransfer, MultiSkill, Tabular
+from workbench.learners.laws import KernelTransfer, KnowledgeTracing, MultiSkill, ScalarIRT, Tabular
 from workbench.registry import name_of
 
 GAIN = 2.0  # logits over a log at the centre of kappa's prior
-OBSERVED = ("rho", "spread", "drift")  # parameters of what is observed, beside the law's
+OBSERVED = ("mean", "rho", "spread", "drift")  # parameters of what is observed, beside the law's
+
+
+SHIFTED = (ScalarIRT, KernelTransfer)  # laws in which theta0 does nothing but shift logits
 
 
 class Prior(NamedTuple):
@@ -49,12 +53,18 @@ SHARES = {"forgetting": 0.002, "gamma": 0.5, "floor": 0.1, "ceiling": 0.95, "tra
 @dataclass(frozen=True)
 class Space:
     """The free parameters of a law on a log. law: with its other settings. updates: of the log. labelled: whether
-    items have labels, so that the spread of what they leave open is small."""
+    items have labels, so that the spread of what they leave open is small. free: names of the law's free parameters, by
+    default those in FREE.
+
+    Without labels the logits of the items at the start are a population's, normal about a mean, and the law says only
+    what is added to them. The mean is theta0 where that does nothing but shift logits; elsewhere it is a parameter.
+    """
 
     law: Law
     updates: int
     items: int
     labelled: bool
+    free: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +73,9 @@ class Space:
     @property
     def priors(self) -> dict[str, Prior]:
         """By parameter: the law's, then those of what is observed."""
-        own = {name: self._prior(name) for name in FREE.get(self.name, COMMON)}
+        own = {name: self._prior(name) for name in (FREE.get(self.name, COMMON) if self.free is None else self.free)}
+        if not self.labelled and not isinstance(self.law, SHIFTED):
+            own["mean"] = self._prior("theta0")
         return own | {
             "rho": Prior("logit", 0.02, 1.0),
             "spread": Prior("log", 0.7 if self.labelled else 1.5, 0.7),
@@ -86,6 +98,8 @@ class Space:
             return float(self.items)
         if isinstance(self.law, KernelTransfer):
             return 1.0 if np.all(np.asarray(self.law.transfer_all) > 0) else 4.0
+        if isinstance(self.law, KnowledgeTracing):  # of a half-known skill: d logit L = -2 ln(1 - learn) kappa / skills
+            return float(self.law.skills / np.mean(-2 * np.log1p(-np.asarray(self.law.learn))))
         return 2.0 if isinstance(self.law, MultiSkill) else 1.0
 
     def points(self, normal: Floats) -> Floats:
@@ -116,6 +130,19 @@ class Space:
         known = {field.name for field in fields(self.law)}
         assert own.keys() <= known, own.keys() - known
         return replace(self.law, label_noise=0.0, **own)
+
+    def zeta(self, points: Floats, replay: Replay) -> Floats:
+        """(D, N) logit of each group's chance before its update where u of its item is 0: from the label, or from the
+        mean of the population and what the law has added."""
+        law, lanes = self.law_at(points), len(points)
+        if self.labelled:
+            return replay.zeta(law, lanes)
+        return self.mean(points)[:, None] + replay.gained(law, lanes)
+
+    def mean(self, points: Floats) -> Floats:
+        """(D,) mean logit of the items at the start where they have no labels."""
+        values = self.natural(points)
+        return values["mean" if "mean" in values else "theta0"]
 
     def observation(self, points: Floats, law: Law) -> Observation:
         """The other parameters, and the response curve of the law whose lanes are the points."""

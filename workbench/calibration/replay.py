@@ -68,20 +68,25 @@ class Replay:
             self._drive(law, lanes, run, out)
         return out
 
+    def gained(self, law: Law, lanes: int) -> Floats:
+        """(D, N) zeta of each group less that of its item before any update: what the law has added."""
+        return self.zeta(law, lanes) - self.first(law, lanes)[:, self.log.item]
+
+    def first(self, law: Law, lanes: int) -> Floats:
+        """(D, I) zeta of every item before any update."""
+        return logits(self.learner(law, lanes, -1), np.arange(len(self.pool))[None])
+
     def learner(self, law: Law, lanes: int, run: int) -> SimLearner:
         """The learner after the last update of a run; before any update for run -1."""
         return self._drive(law, lanes, [] if run < 0 else self._updates[run], None)
 
     def _drive(self, law: Law, lanes: int, run: list[Update], out: Floats | None) -> SimLearner:
         learner = SimLearner(law, self.pool, seed=0, lanes=lanes, b=self.b)
-        _, floor, ceiling = law.curve()
-        low, high = (per_lane(name, v, lanes)[:, None] for name, v in (("floor", floor), ("ceiling", ceiling)))
         for update in run:
             shape = (lanes, *update.items.shape)
             items = np.broadcast_to(update.items, shape)
             if out is not None:
-                share = np.clip((learner.success(items) - low) / (high - low), SATURATED, 1 - SATURATED)
-                out[:, update.rows] = np.log(share) - np.log1p(-share)
+                out[:, update.rows] = logits(learner, items)
             rewards = np.broadcast_to(update.rewards, (lanes, *update.rewards.shape))
             rest = [
                 None if value is None else np.broadcast_to(value, shape) for value in (update.admitted, update.counts)
@@ -89,6 +94,15 @@ class Replay:
             for _ in range(update.times):
                 learner.learn(items, rewards, *rest)
         return learner
+
+
+def logits(learner: SimLearner, items: NDArray[np.int64]) -> Floats:
+    """(D, B) zeta of items (D, B), or (1, B) in every lane: logit of the chance, less what floor and ceiling do."""
+    _, floor, ceiling = learner.law.curve()
+    low, high = (per_lane(name, v, learner.lanes)[:, None] for name, v in (("floor", floor), ("ceiling", ceiling)))
+    chance = learner.success(np.broadcast_to(items, (learner.lanes, items.shape[1])))
+    share = np.clip((chance - low) / (high - low), SATURATED, 1 - SATURATED)
+    return np.asarray(np.log(share) - np.log1p(-share))
 
 
 def difficulty_of(pool: Pool) -> Floats | None:

@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 KEPT = 40.0  # effective number of points that choose the next proposal
 FREEDOM, WIDER = 6.0, 1.3  # of the Student distributions; factor of the covariance
 MOST_ROUNDS = 40
+NEAR = 2**30  # place in the stream of the draws near another posterior
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,20 @@ def explore(
     enough: float,
     seed: int,
     tell: Callable[[int, float, float], object] = lambda number, power, effective: None,
+    near: Floats | None = None,
 ) -> Sampled:
     """Points of P = size parameters from which the posteriors given each part of the data are read off by weight.
 
     log_prior: normalised density of points (D, P). prior_points: draws from it, from standard normals (D, P).
     log_likelihood: (D, L), of the first parts of the data, the last of all of them. count: points a round. enough: the
     effective number, given each part, at which rounds end. seed: of the stream. tell: called after each round.
+    near: (D, P) points of a posterior that this one is near to. Their Student distribution is a proposal from the first
+    round on, so that fewer rounds are needed.
     """
-    proposals: list[Student] = []
     points = prior_points(generator(seed, Role.CALIBRATION).standard_normal((count, size)))
+    proposals = [] if near is None else [Student.of(Weighted(near, np.full(len(near), -np.log(len(near))), 0.0))]
+    if near is not None:
+        points = np.concatenate([points, proposals[0].draw(count, generator(seed, Role.CALIBRATION, NEAR))])
     prior, parts = log_prior(points), log_likelihood(points)
     for number in range(1, MOST_ROUNDS + 1):
         mixture = np.stack([log_prior(points), *(q.log_density(points) for q in proposals)])
