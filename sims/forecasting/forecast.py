@@ -77,7 +77,7 @@ def assess(name: str, futures: Iterator[Visit], task: Task, bins: NDArray[np.int
             items.append(future.groups.item)
             scores.append(np.log(own))
             inside.append((ends[1] - ends[0]) / own)
-    return Result(rows, *(np.concatenate(of) for of in (items, scores, inside)))
+    return Result(rows, np.concatenate(items), np.concatenate(scores), np.concatenate(inside))
 
 
 def score_table(results: dict[str, Result], forecast: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:

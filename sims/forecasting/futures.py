@@ -148,7 +148,7 @@ def baseline(name: str, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
     middle = np.bincount(past.item, past.visit * past.attempts, len(past.items)) / attempts  # when its attempts were
     if name == "persistence":
         _, successes, attempts = past.last
-    a, b = beta_prior(successes, attempts)
+    a, b = beta_prior(successes.astype(np.float64), attempts.astype(np.float64))
     alpha, beta = a + successes, b + attempts - successes
     rng = generator(task.seed, Role.POSTERIOR)
     p = np.clip(rng.beta(alpha, beta, size=(task.draws, len(alpha))), 1e-9, 1 - 1e-9)
@@ -156,9 +156,9 @@ def baseline(name: str, task: Task, bins: NDArray[np.int64]) -> Iterator[Visit]:
     if name == "logistic curve":
         for k in np.unique(bins):
             mine = bins[past.item] == k
-            totals = (np.bincount(past.visit[mine], of[mine], past.visits + 1)[1:]
-                      for of in (past.successes, past.attempts))  # fmt: skip
-            rate, se = growth(*totals)
+            right, tried = (np.bincount(past.visit[mine], of[mine], past.visits + 1)[1:].astype(np.float64)
+                            for of in (past.successes, past.attempts))  # fmt: skip
+            rate, se = growth(right, tried)
             slope[:, k] = rate + se * rng.standard_normal(task.draws)
     for visit in task.horizon:
         groups = task.log.plan(visit)

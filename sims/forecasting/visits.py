@@ -64,8 +64,8 @@ class VisitLog:
         return self._take(self.visit <= visit)
 
     def _take(self, rows: NDArray[np.bool_]) -> VisitLog:
-        columns = (of[rows] for of in (self.item, self.visit, self.successes, self.attempts))
-        return VisitLog(self.items, *columns, self.first)
+        item, visit, successes, attempts = (of[rows] for of in (self.item, self.visit, self.successes, self.attempts))
+        return VisitLog(self.items, item, visit, successes, attempts, self.first)
 
     def tried_until(self, visit: int) -> VisitLog:
         """All groups of the items that have one at the first visits."""
