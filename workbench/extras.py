@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from workbench.errors import InputError
 
 EXTRAS = {
-    "sweep": ("jinja2", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "threadpoolctl", "tqdm"),
+    "sweep": ("jinja2", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn", "threadpoolctl", "tqdm", "vl_convert"),
     "real": ("math_verify", "peft", "reasoning_gym", "safetensors", "sympy", "tokenizers", "torch", "transformers"),
     "sensitivity": ("SALib",),
     "scale": ("distributed", "loky", "ray"),

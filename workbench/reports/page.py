@@ -4,8 +4,7 @@ Figures are drawn by Vega-Lite. Of what draws in a browser from one file it was 
 the releases of November 2026: size of its script (Vega with Vega-Lite and Vega-Embed .90 MB; Bokeh with tables 1.95 MB;
 Lets-Plot 2.9 MB; Plotly 4.8 MB of the 5 MB that a report may take), SVG with roles and descriptions (Bokeh draws on a
 canvas), no `eval` (with the interpreter that comes in the bundle; callbacks of Bokeh need it), and colours that a style
-sheet can change for dark screens and paper. Its script, `vega.js`, is what the package vl-convert-python bundles, byte
-for byte (tests/reports/test_bundle.py): that package is 84 MB on disk, so it is a tool of tests and not of an install.
+sheet can change for dark screens and paper. Its script comes from the package vl-convert-python (`bundle.py`).
 No table library comes as light in a Python package (DataTables in itables: .62 MB): `page.js` sorts and filters.
 """
 
@@ -22,6 +21,7 @@ from typing import Any
 from workbench.controllers.rule import Look
 from workbench.errors import InputError
 from workbench.extras import named_extra
+from workbench.reports.bundle import vega
 from workbench.reports.parts import FILTERS, Arm, Figure, Panel, Row, Sample, Table
 from workbench.reports.text import json_inside, visible
 
@@ -65,7 +65,7 @@ class Page:
         data = {"arms": arms, "off": [i for i, arm in enumerate(self.arms) if not arm.shown],
                 "figures": {figure.name: figure_data(figure, filters) for figure in self.figures}}  # fmt: skip
         style = resource("page.css") + arm_styles(self.arms)
-        scripts = [resource("vega.js"), resource("page.js")]
+        scripts = [vega(), resource("page.js")]
         html: str = template().render(
             page=self, arms=arms, filters={name: values for name, values in filters.items() if len(values) > 1},
             place={name: {value: i for i, value in enumerate(values)} for name, values in (filters | own).items()},
