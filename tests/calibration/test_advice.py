@@ -89,6 +89,12 @@ def test_uniform_is_advised_where_a_third_of_the_futures_is_no_better():
     assert "Stay with uniform: nothing tried is better." in advice_of(0.4, 0.3).report()
 
 
+def test_advice_to_leave_uniform_says_what_no_log_shows_and_advice_to_stay_does_not():
+    line = "A log does not show what a model unlearns of problems that it no longer meets."
+    assert line in advice_of(0.4, 0.6).report()
+    assert line not in advice_of(0.4, 0.3).report()
+
+
 def test_labels_cost_is_told_beside_what_is_saved():
     advice = advice_of(0.4, 0.6, labels_cost=300)
     assert "Its labels cost 300 rollouts, 3.0 times what it saves once." in advice.report()

@@ -83,6 +83,18 @@ def test_items_join_a_pool_by_ids_then_by_prompts_then_by_number():
     assert numbered.notes[-1].endswith("by number")
 
 
+def test_a_pool_joined_by_number_whose_difficulty_success_does_not_follow_is_doubted():
+    rng = np.random.default_rng(0)
+    label = rng.uniform(0, 100, 60)
+    successes = rng.binomial(16, 1 - label / 100)
+    log = Log(np.repeat([1, 2, 3], 20), np.arange(60), successes, np.full(60, 16))
+    assert log.on(wb.Pool(label)).notes[-1].endswith("by number")
+    for other in (label[::-1], 100 - label):
+        assert log.on(wb.Pool(other)).notes[-1].startswith("is pool 'pool' that of the run? success does not fall")
+    assert log.on(wb.Pool(np.full(60, 50.0))).notes[-1].endswith("by number")  # labels that are all alike say nothing
+    assert log.on(wb.Pool(100 - label, ids=range(60))).notes[-1].endswith("by ids")  # names are trusted
+
+
 def test_items_that_do_not_join_are_counted_by_the_nearest_kind_of_name():
     names = [f"q{i}" for i in range(20)]
     log = Log([1] * 20 + [2] * 20, names * 2, [1] * 40, [2] * 40)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.calibration.candidates import Candidate
-from workbench.calibration.fit import Fit
+from workbench.calibration.fit import BEYOND, Fit
 from workbench.calibration.futures import LEAST
 from workbench.controllers import Controller
 from workbench.display import Report, as_html
@@ -145,10 +145,19 @@ class Advice:
             f"From the log: {self.fit.log.understood}.", "", *self._verdict(), "", *self._table_lines(), "",
             f"Learners by weight: {weights}.", *self.fit.unknown, *self.changes,
             *(f"{name} was left out: {why}." for name, why in self.left_out.items()),
-            *self._late(),
-            "Not covered: learning of the answer's format, longer answers, changes of the optimiser, problems outside "
-            "the pool, and rewards that arrive " + ("group by group." if self.lag else "late."),
+            *self._late(), *self.doubts,
         ]))  # fmt: skip
+
+    @property
+    def doubts(self) -> list[str]:
+        """What the futures leave out, a sentence each."""
+        late = "group by group" if self.lag else "late"
+        told = [f"{BEYOND[:-1]}, and rewards that arrive {late}."]
+        if self.advised != self.candidates[0].label:
+            told.append("A log does not show what a model unlearns of problems that it no longer meets. In real runs "
+                        "that turned gains that were foretold into losses (real_runs/results/forecasts): try the "
+                        "advised curriculum in a short pilot first.")  # fmt: skip
+        return told
 
     def _late(self) -> list[str]:
         """How late rewards came in the futures, where they did."""

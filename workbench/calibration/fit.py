@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AS_BEFORE = 0.8  # a posterior whose deviation is this share of the prior's, or more, says hardly more than the prior
 NEGLIGIBLE = 0.01  # weight below which a law is not spoken of
+BEYOND = ("Not covered: learning of the answer's format, longer answers, changes of the optimiser, problems outside "
+          "the pool.")  # fmt: skip
 FEW = 100.0  # effective number of points below which the posterior is called rough
 
 

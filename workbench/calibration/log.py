@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ints = NDArray[np.int64]
+FEW_ITEMS = 20  # of which a rank correlation says little
 GAPS = 0.5  # share of the updates between the first and the last that may be missing
 
 
@@ -165,8 +166,9 @@ class Log:
             if not lost:
                 of_item = np.array([place.get(name, -1) for name in self.items])
                 mine = np.array(self.runs, object)[self.run]
+                doubt = _doubt_of_labels(of_item[self.item], self, pool) if kind == "number" else ()
                 return Log(self.step, of_item[self.item], self.successes, self.attempts, mine, self.admitted, names,
-                           (*self.notes, f"joined to pool '{pool.name}' by {kind}"))  # fmt: skip
+                           (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt))  # fmt: skip
         kind, lost = min(lacking, key=lambda pair: len(pair[1]))
         raise InputError(f"item: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
                          f"{len(tried):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
@@ -227,6 +229,22 @@ class Log:
             "item": np.array(self.items, object)[self.item], "successes": self.successes, "attempts": self.attempts,
             "admitted": self.admitted,
         })  # fmt: skip
+
+
+def _doubt_of_labels(item: Ints, log: Log, pool: Pool) -> tuple[str, ...]:
+    """A line where success does not fall with the difficulty of the items, by number: they may be another pool's."""
+    import pandas as pd
+
+    successes, attempts = (np.bincount(item, of, len(pool)) for of in (log.successes, log.attempts))
+    known = (attempts > 0) & ~np.isnan(pool.difficulty)
+    if known.sum() < FEW_ITEMS:
+        return ()
+    rate, label = pd.Series(successes[known] / attempts[known]), pd.Series(pool.difficulty[known])
+    rank = float(rate.rank().corr(label.rank()))
+    if not rank > -2 / np.sqrt(known.sum()):  # NaN, where all are alike, says nothing
+        return ()
+    return (f"is pool '{pool.name}' that of the run? success does not fall with its difficulty (rank correlation "
+            f"{rank:+.2f} over {known.sum():,} items)",)  # fmt: skip
 
 
 def whole_numbers(name: str, values: Any) -> Ints:

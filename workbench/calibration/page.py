@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workbench.calibration.fit import Fit
+from workbench.calibration.fit import BEYOND, Fit
 from workbench.figures.looks import controller_looks
 from workbench.reports import charts
 from workbench.reports.comparison import FIRST_SHOWN, rounded, span
@@ -21,10 +21,6 @@ from workbench.study.identity import git_commit
 if TYPE_CHECKING:
     from workbench.calibration.advice import Advice
 
-NOT_COVERED = (
-    "Not covered: learning of the answer's format, longer answers, changes of the optimiser, problems outside the "
-    "pool, and rewards that arrive late."
-)
 PACKAGES = ("numpy", "scipy", "pandas", "numba")
 SETTLE = "A short pilot of the advised curriculum on your own model settles more than any simulation does."
 
@@ -42,7 +38,7 @@ def advice_page(advice: Advice, command: str = "") -> Page:
         title=f"Advice: {advice.advised}",
         asked=[asked],
         answer=[first, *odds, *advice.changes],
-        doubts=[*fit.unknown, *left_out, NOT_COVERED, SETTLE],
+        doubts=[*fit.unknown, *left_out, *advice.doubts, SETTLE],
         arms=arms,
         figures=[candidate_figure(table, arms, "saved"), candidate_figure(table, arms, "gain"),
                  futures_figure(advice, arms), law_figure(fit.table)],
@@ -65,7 +61,7 @@ def fit_page(fit: Fit, command: str = "") -> Page:
         answer=[f"{name}, with weight {weight:.2f} of 1 in the mixture that best predicts the log's later part.{rest}",
                 f"Weights are by the predictions of {groups:,} groups after update {fit.cut} from those before.",
                 *fit.unknown],
-        doubts=[*fit.unknown, NOT_COVERED],
+        doubts=[*fit.unknown, BEYOND],
         figures=[law_figure(fit.table)], tables=[law_part(fit.table), parameter_part(fit)],
         settings=fit_settings(fit), again=[command or "fit = wb.calibrate(log, pool)"],
         versions=versions(), commit=git_commit(), text=fit.report(),
