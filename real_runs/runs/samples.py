@@ -79,7 +79,7 @@ def read_samples(folder: Path, manifest: Mapping[str, Any], digest_of: Any) -> l
     """The samples of a run that ended in `folder`; none where an earlier version ran it. Raises DamagedFile for a file
     that is not as the manifest says."""
     path, digest = folder / SAMPLES, manifest.get("samples")
-    if digest is None:
+    if "samples" not in manifest:
         return []
     data = read_whole(path)
     if digest_of(data) != digest:

@@ -243,6 +243,7 @@ CALLS = {
     "Result": (lambda threshold: wb.Result(result().study, frame(), threshold).runs, {"threshold": 0.5}),
     "Result.report": (lambda focus, full, whole: result().report(focus, full, whole),
                       {"focus": "adarft", "full": True, "whole": "summary.csv"}),
+    "Result.report_html": (lambda focus: result().report_html(focus), {"focus": "adarft"}),
     "Result.plot": (lambda kind: result().plot(kind), {"kind": "curves"}),
     "Result.to_latex": (lambda labels, siunitx: result().to_latex(labels, siunitx), {"labels": {}, "siunitx": True}),
     "Result.to_markdown": (lambda labels: result().to_markdown(labels), {"labels": {}}),
@@ -373,7 +374,9 @@ PARTS = (wb.Rule, wb.Gate, wb.Law, wb.Signal)  # whose hyper-parameters are all 
 
 # public names that have no call, and why
 EXEMPT = {
-    "InputError": "the error itself", "ShortBatch": "a warning", "streams.Role": "an enumeration",
+    "InputError": "the error itself", "ShortBatch": "a warning", "StepPerCall": "a warning",
+    **dict.fromkeys(("Advice.report_html", "Fit.report_html"), "takes a line that is shown"),
+    "streams.Role": "an enumeration",
     **dict.fromkeys(("Rule", "Gate", "Law", "Signal", "ItemRule", "ArmRule"), "a base, tried through its subclasses"),
     **dict.fromkeys(("Fit.plot", "Advice.plot"), "its settings are those of figures, which are tried"),
     **dict.fromkeys(("Fit", "Advice", "Draw", "Feedback", "Probe", "Record", "stats.Estimate", "stats.Estimates",

@@ -54,7 +54,7 @@ NEEDS = {  # what needs an extra: the package that is missed first
     "wb.stats.holm": "scipy",
     "wb.Pool.load('items.parquet')": "pyarrow",
     "record.to_frame()": "pandas",
-    "wb.Controller(wb.ALPGMM(), pool)": "matplotlib",
+    "wb.Controller(wb.ALPGMM(), pool)": "jinja2",
 }
 
 
@@ -90,7 +90,7 @@ def test_a_command_ends_with_that_line(command, blocked, tmp_path):
     done = run(start, tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: matplotlib: must be installed; the extra `sweep` brings it: pip install 'curriculum-workbench[sweep]'"
+        "error: jinja2: must be installed; the extra `sweep` brings it: pip install 'curriculum-workbench[sweep]'"
     ]
 
 

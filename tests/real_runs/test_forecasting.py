@@ -80,7 +80,7 @@ def test_a_forecast_is_made_scored_and_refused(tmp_path, capsys):
     assert forecast.main([*words, "--score"]) == 0
     found = json.loads((tmp_path / "out" / "score.json").read_text())
     assert found["arms"] == 1
-    assert pd.read_csv(tmp_path / "out" / "score.csv")["seeds"].tolist() == [3]
+    assert pd.read_csv(tmp_path / "out" / "score.csv")["seeds"].tolist() == [4]
     capsys.readouterr()
     for wrong, line in (
         (["--from-seeds", "9"], "--runs: must hold a finished run of each arm and seed, got none in "),
