@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from workbench.analysis.frame import ARM, check_numbers, check_table
 from workbench.controllers.rule import Look
@@ -99,6 +99,10 @@ def cost_frontier(
     for ax in [panels.axes[0, 0]] if panels.figure is not None else panels.axes.flat:
         if wide:
             ax.set_xscale("log")
+            decades = table["_cost"].max() > 30 * max(table["_cost"].min(), 1e-9)
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 3.0)))
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+            ax.xaxis.set_minor_locator(NullLocator())
         else:
             ax.xaxis.set_major_locator(MaxNLocator(max(1, min(5, int(_letters(room) / 7)))))
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
