@@ -194,7 +194,8 @@ class Panels:
                 self._legend()
                 return float(self.made.get_window_extent().height - box.height)
             rooms.append((self.made.get_title(), across))
-            beside = box.width - max(text.get_window_extent().width for text in self.made.get_texts())
+            names = [text.get_window_extent().width for text in self.made.get_texts()]  # none beside a mere title
+            beside = box.width - max(names, default=0.0)
             rooms += [(text, across - beside) for text in self.made.get_texts() if self.columns == 1]
         if figure._supylabel:
             label = figure._supylabel.get_window_extent()
