@@ -330,7 +330,7 @@ def test_a_heat_map_is_of_the_first_two_swept_parameters():
     points = grid_points({"adarft.eta": [5.0, 50.0], "adarft.beta": [0.3, 0.7]})
     figure = run(study(points=points)).plot("heat")
     assert "eta" in figure.axes[0].get_xlabel() + figure.get_supxlabel()
-    with pytest.raises(wb.InputError, match="kind: must be one of curves, targets, speedup, heat, levels, ranking, costs, pairs, got 'x'"):
+    with pytest.raises(wb.InputError, match=r"kind: must be one of curves, .*heat, levels, .*, got 'x'"):
         run(study()).plot("x")
 
 
