@@ -63,6 +63,18 @@ def test_shards_make_what_the_whole_makes(tmp_path):
         study().collect(CellStore(tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize("etas", [[5, 10], [10, 20], [20, 5], [30]])
+def test_a_study_that_shares_runs_with_those_before_it_has_its_own_table(etas, tmp_path):
+    store = CellStore(tmp_path)
+
+    def swept(values):
+        points = [{"adarft.eta": float(value)} for value in values]
+        return wb.Study(["uniform"], ["scalar"], ["adarft"], points, seeds=2, steps=4, batch=8, eval_every=2)
+
+    swept([1, 5, 20, 40]).compute(store)
+    assert swept(etas).compute(store).equals(swept(etas).compute(CellStore(tmp_path / "alone")))
+
+
 def test_parts_of_a_folder_are_held_side_by_side_and_the_whole_by_nobody_else(tmp_path):
     with only_writer(tmp_path, part="a"):
         with only_writer(tmp_path, part="b"):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from workbench.errors import InputError
 from workbench.files import StorageError, only_writer, to_parquet, write_whole
-from workbench.study.store import CellStore
+from workbench.study.store import CellStore, Records
 
 
 def records(*cells, rows=3):
@@ -135,6 +135,22 @@ def test_only_the_wanted_cells_are_read(tmp_path):
     store.add(records("a", "b"))
     store.add(records("c"))
     assert set(store.read({"b", "x"})[0]["cell"]) == {"b"}
+
+
+def test_a_file_of_which_some_cells_are_wanted_gives_those_and_no_others(tmp_path):
+    """Whichever they are: a study that shares runs with one before reads a part of its files."""
+    store = CellStore(tmp_path)
+    whole = records("a", "b", "c", "d")
+    store.add(whole)
+    for wanted in ("a", "b", "d", "bd", "ad", "bcd"):
+        frame, damaged = store.read(set(wanted))
+        assert damaged == []
+        assert list(frame["cell"].cat.categories) == sorted(set(wanted))
+        rows = Records(frame).rows(list(wanted))
+        assert rows.shape == (len(wanted), 3)
+        for cell, mine in zip(wanted, rows, strict=True):
+            expected = whole[whole["cell"] == cell]["success"].to_numpy()
+            assert frame["success"].to_numpy()[mine].tolist() == expected.tolist()
 
 
 def test_a_cell_in_two_files_is_read_once(tmp_path):

@@ -75,7 +75,8 @@ class CellStore:
         if not parts:
             return pd.DataFrame({"cell": pd.Categorical([])}), damaged
         frame: pd.DataFrame = pa.concat_tables(parts).unify_dictionaries().to_pandas()
-        return frame, damaged
+        # a file from which only some cells are wanted still names the others
+        return frame.assign(cell=frame["cell"].cat.remove_unused_categories()), damaged
 
     def sweep_up(self) -> None:
         """Remove what killed writers left. Only for the holder of the folder's lock."""
