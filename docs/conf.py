@@ -49,7 +49,6 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is loaded from elsew
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in (
     "ArrayLike", "Array", "BoolArray", "Chances", "FloatArray", "Floats", "Items", "Lanes", "Statistic", "Weights",
 )}  # fmt: skip

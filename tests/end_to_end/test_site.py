@@ -180,6 +180,6 @@ def test_the_pages_of_commands_and_classes_say_what_the_code_says(site):
     assert "--eval-every" in commands
     assert "--labels-cost" in commands
     rules = (site / "docs" / "reference" / "rules.html").read_text(encoding="utf-8")
-    assert "T &lt;- clip(T + eta tanh(alpha (R - beta)), low, high)" in rules
+    assert "T &lt;- clip(T + eta w tanh(alpha (R - beta)), low, high)" in rules
     assert "<strong>Source</strong>" in rules
     assert "largest move in one step" in rules

@@ -182,7 +182,7 @@ def drawn(function: Draw) -> Draw:
     """A function that draws, under the style of figures; its `options` show as the parameters that `Options` names."""
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    kinds = Options.__annotations__
+    kinds = {name: getattr(kind, "__forward_arg__", kind) for name, kind in Options.__annotations__.items()}
     more = [inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=kinds[one.name])
             for one in fields(Page)]  # fmt: skip
     public = signature.replace(parameters=[*own, *more])
