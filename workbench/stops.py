@@ -12,7 +12,9 @@ from workbench.terminal import make_usable
 
 WITH_PARENT = "END_WITH_PARENT"  # environment: set where standard input is a pipe that the starting process holds
 AGAIN = 0.02  # seconds until a stop that was swallowed comes again
-SIGNALS = ("SIGTERM", "SIGHUP")  # beside SIGINT, which Python turns into KeyboardInterrupt
+SIGNALS = ("SIGTERM", "SIGHUP")  # beside SIGINT
+
+_asked: list[KeyboardInterrupt] = []  # stops so far: C code that imports may make another error of one
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,6 +44,8 @@ def stop_in_one_line(name: str) -> None:
     make_usable()
     sys.excepthook = _told
     sys.unraisablehook = _lost
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     for each in SIGNALS:
         number = getattr(signal, each, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
@@ -51,7 +55,9 @@ def stop_in_one_line(name: str) -> None:
 
 
 def _stop(number: int, _frame: Any) -> NoReturn:
-    raise Stopped(number)
+    error = KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
+    _asked.append(error)
+    raise error
 
 
 def _watch() -> None:
@@ -72,9 +78,10 @@ def _lost(lost: Any) -> None:
 
 
 def _told(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    if not isinstance(error, KeyboardInterrupt):
+    stop = error if isinstance(error, KeyboardInterrupt) else _asked[0] if _asked else None
+    if stop is None:
         sys.__excepthook__(kind, error, trace)
         return
-    line, status = stopped_line(error)
+    line, status = stopped_line(stop)
     print(line, file=sys.stderr, flush=True)
     os._exit(status)  # what a second signal would meet on the way out is nobody's business

@@ -74,6 +74,32 @@ def test_a_stop_is_one_line_at_any_moment(name, delay, number, started):
     assert lines[0].split(";")[0] == line
 
 
+TURNED = """
+from workbench.stops import stop_in_one_line
+stop_in_one_line(__name__)
+import time
+print("ready", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    pass
+raise ImportError("as C code says of an import that a stop cut off")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_c_code_made_another_error_of_is_that_stop(tmp_path, number):
+    (tmp_path / "turned.py").write_text(TURNED)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "turned.py")], cwd=ROOT, text=True,
+                               env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    status, line = STATUS[number]
+    assert (process.returncode, said) == (status, line + "\n")
+
+
 SWALLOWS = """
 from workbench.stops import stop_in_one_line
 stop_in_one_line(__name__)

@@ -85,7 +85,7 @@ def advice_forest(table: pd.DataFrame, **options: Unpack[Options]) -> Figure:
         ax.axvline(0.0, color="0.4", linewidth=0.8, zorder=1)
         ax.tick_params(axis="y", length=0)
         ax.grid(visible=False, axis="y")
-        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_locator(MaxNLocator(max(1, min(4, int(_letters(width) / 28)))))
         if np.isnan(values).all():
             ax.text(0.5, 0.5, FEW_DEFINED, transform=ax.transAxes, ha="center", wrap=True)
     left.set_xlabel(_plain("rollouts saved to reach uniform's end (%)"))
