@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import workbench as wb
+from workbench.controllers import Draw, Feedback
 from workbench.controllers.items import RateState, take_best, with_rates
+from workbench.controllers.rule import Items
 from workbench.testing import check_rule
 
 
@@ -25,13 +27,13 @@ class NearHalf(wb.Rule):
     name = "near-half"
     memory = "item"
 
-    def init(self, pool, lanes):
+    def init(self, pool: wb.Pool, lanes: int) -> RateState:
         return RateState(np.full((lanes, len(pool)), 0.5, np.float32), np.zeros((lanes, len(pool)), np.float32))
 
-    def select(self, state, draw, count):
+    def select(self, state: RateState, draw: Draw, count: int) -> tuple[Items, RateState]:
         return take_best(-np.abs(state.rate - np.float32(0.5)), draw, count), state
 
-    def update(self, state, feedback):
+    def update(self, state: RateState, feedback: Feedback) -> RateState:
         return with_rates(state, feedback)
 
 
