@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from workbench.errors import InputError, WorkerError, check_count, shown
 from workbench.extras import MissingExtra, require
-from workbench.stops import stopped_line
+from workbench.stops import stopped_line, work_begins
 from workbench.terminal import nobody_reads, tell
 
 # What argparse says of a command line, and how this project says it: the option, its domain, the value.
@@ -120,6 +120,7 @@ def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
     go_on: what the line says after a failure or a stop, where the work can go on from what is on disk.
     """
     after = f"; {go_on}" if go_on else ""
+    work_begins()
     try:
         status = work() or 0
         sys.stdout.flush()

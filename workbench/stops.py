@@ -15,6 +15,7 @@ AGAIN = 0.02  # seconds until a stop that was swallowed comes again
 SIGNALS = ("SIGTERM", "SIGHUP")  # beside SIGINT
 
 _asked: list[KeyboardInterrupt] = []  # stops so far: C code that imports may make another error of one
+_begun: list[bool] = []  # filled once there is work to put down
 
 
 class Stopped(KeyboardInterrupt):
@@ -54,8 +55,18 @@ def stop_in_one_line(name: str) -> None:
         threading.Thread(target=_watch, daemon=True).start()
 
 
+def work_begins() -> None:
+    """From here on a stop is raised, so that work is put down. Before, it ends the process at once: packages load, and
+    some take an error in what they import for a package that is not there."""
+    _begun.append(True)
+
+
 def _stop(number: int, _frame: Any) -> NoReturn:
     error = KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
+    if not _begun:
+        line, status = stopped_line(error)
+        os.write(2, f"{line}\n".encode())
+        os._exit(status)
     _asked.append(error)
     raise error
 

@@ -75,8 +75,9 @@ def test_a_stop_is_one_line_at_any_moment(name, delay, number, started):
 
 
 TURNED = """
-from workbench.stops import stop_in_one_line
+from workbench.stops import stop_in_one_line, work_begins
 stop_in_one_line(__name__)
+work_begins()
 import time
 print("ready", flush=True)
 try:
@@ -101,8 +102,9 @@ def test_a_stop_that_c_code_made_another_error_of_is_that_stop(tmp_path, number)
 
 
 SWALLOWS = """
-from workbench.stops import stop_in_one_line
+from workbench.stops import stop_in_one_line, work_begins
 stop_in_one_line(__name__)
+work_begins()
 import ctypes, time
 callback = ctypes.CFUNCTYPE(None)(lambda: time.sleep(0.5))
 class Finalizer:
