@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -105,6 +105,7 @@ def test_the_slow_average_follows_the_fast_one():
     theta=st.floats(0.05, 0.5),
     uniform=st.floats(0, 1),
 )
+@example(batches=[{0: 0.5, 1: 0.5, 2: 0.5}] * 2, ema=0.05, theta=0.3359375, uniform=0.0)  # equal but for rounding
 def test_it_agrees_with_the_reference(batches, ema, theta, uniform):
     pool, rule = level_pool(4), LearningProgress(by="level", ema=ema, theta=theta, uniform=uniform)
     history = [dict.fromkeys(range(4), 0.0), *batches]

@@ -13,6 +13,8 @@ from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Lanes, Loo
 from workbench.errors import check_number
 from workbench.pool import Pool
 
+ROUNDING = 1e-12  # arms whose progress differs by less are alike
+
 
 class ProgressState(NamedTuple):
     fast: Floats  # (R, K) success, averaged over the last steps; 0 before the first feedback
@@ -67,8 +69,9 @@ class LearningProgress(ArmRule):
         solved = solved | ~solved.any(axis=1, keepdims=True)
         rated = solved.sum(axis=1, keepdims=True)
         mean = np.where(solved, progress, 0.0).sum(axis=1, keepdims=True) / rated
-        std = np.sqrt(np.where(solved, (progress - mean) ** 2, 0.0).sum(axis=1, keepdims=True) / rated)
-        score = (progress - mean) / np.where(std > 0, std, 1.0)
+        off = np.where(solved, progress - mean, 0.0)
+        std = np.sqrt((off**2).sum(axis=1, keepdims=True) / rated)
+        score = off / np.where(std > ROUNDING, std, 1.0)
         weight = np.where(solved, 1 / (1 + np.exp(-score)), 0.0)
         uniform = per_lane("uniform", self.uniform, len(weight))[:, None]
         return np.asarray((1 - uniform) * weight / weight.sum(axis=1, keepdims=True) + uniform / weight.shape[1])
