@@ -1,8 +1,9 @@
-"""Which tests are slow, and random language models of a few thousand parameters, as folders that transformers loads."""
+"""Which tests are slow, which examples are drawn, and random language models of a few thousand parameters, as folders that transformers loads."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 # Tests that take seconds, by the start of their name: `make check` leaves them out. To find more: --durations=30.
@@ -10,6 +11,11 @@ SLOW = [line for line in (TESTS / "slow.txt").read_text().splitlines() if line a
 SLOW_FIXTURES = {"undisturbed", "tormented", "sweep", "tiny"}  # whole sweeps, and models that are trained
 QUICK = {"nobody_paints"}  # with it a sweep only refuses bad input
 FIRST = ("end_to_end", "sims", "real_runs", "study", "laws")  # folders with long files: no worker starts one last
+
+# The same drawn examples on every machine; --hypothesis-profile=search draws new ones, to find what nobody thought of.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile("same")
 
 
 def pytest_ignore_collect(collection_path, config):
