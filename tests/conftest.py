@@ -1,4 +1,4 @@
-"""Which tests are slow, which examples are drawn, and random language models of a few thousand parameters, as folders that transformers loads."""
+"""Slow tests, drawn examples, and random language models of a few thousand parameters as folders for transformers."""
 
 from pathlib import Path
 
