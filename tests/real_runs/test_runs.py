@@ -238,11 +238,8 @@ def test_a_run_that_comes_apart_says_so(run, monkeypatch):
 # ------------------------------------------------------------------------------------------------- exact resume
 
 
-@pytest.fixture(scope="module")
-def killed(options, tmp_path_factory):
-    """A run that was killed with SIGKILL after some checkpoints, and the same one undisturbed."""
-    folder = tmp_path_factory.mktemp("killed")
-    arguments = options(steps=24, save_every=1, eval_every=5)
+def killed_run(arguments, folder):
+    """A run that was killed with SIGKILL after some checkpoints, the same one undisturbed, and their options."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "real_runs" / "train.py"), *arguments, "--out", str(folder / "killed")],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -260,6 +257,11 @@ def killed(options, tmp_path_factory):
     return folder / "killed", folder / "whole", arguments
 
 
+@pytest.fixture(scope="module")
+def killed(options, tmp_path_factory):
+    return killed_run(options(steps=24, save_every=1, eval_every=5), tmp_path_factory.mktemp("killed"))
+
+
 def resumed(killed, tmp_path, damage=lambda folder: None):
     source, _, arguments = killed
     folder = tmp_path / "resumed"
@@ -270,6 +272,13 @@ def resumed(killed, tmp_path, damage=lambda folder: None):
 
 
 def test_a_killed_run_resumes_to_the_end_of_an_undisturbed_one_bit_for_bit(killed, tmp_path):
+    folder = resumed(killed, tmp_path)
+    assert_same_record(folder, killed[1])
+    assert_same_end(folder, killed[1])
+
+
+def test_a_killed_run_with_adapters_in_bfloat16_does_too(options, tmp_path):
+    killed = killed_run([*options(steps=16, save_every=1, eval_every=5), "--dtype", "bfloat16", "--lora", "2"], tmp_path)
     folder = resumed(killed, tmp_path)
     assert_same_record(folder, killed[1])
     assert_same_end(folder, killed[1])
