@@ -63,6 +63,7 @@ from .learners import SimLearner as SimLearner
 from .learners import SuccessOnly as SuccessOnly
 from .learners import Visit as Visit
 from .learners.laws import Chain as Chain
+from .learners.laws import Interference as Interference
 from .learners.laws import KernelTransfer as KernelTransfer
 from .learners.laws import KnowledgeTracing as KnowledgeTracing
 from .learners.laws import MultiSkill as MultiSkill

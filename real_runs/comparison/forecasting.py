@@ -101,7 +101,8 @@ def make(
     assert probe is not None
     rng = generator(seed, Role.PROBE)
     probe = probe[rng.permutation(len(probe))[:400]]
-    fit = calibrate(log, pool.without_payload(), learners, seed=seed, jobs=jobs, out=out / "parts" / "fits")
+    fit = calibrate(log, pool.without_payload(), learners, warm_up=run.warm_up, seed=seed, jobs=jobs,
+                    out=out / "parts" / "fits")  # fmt: skip
     advice = advise(fit, run.steps, run.batch, run.rollouts, list(candidates), origin="start", probe=probe, lanes=lanes,
                     seed=seed, jobs=jobs, out=out / "parts" / "futures")  # fmt: skip
     noise = evaluation_noise(finished) * rng.standard_normal(advice.gain.shape[1])

@@ -278,7 +278,8 @@ def test_a_killed_run_resumes_to_the_end_of_an_undisturbed_one_bit_for_bit(kille
 
 
 def test_a_killed_run_with_adapters_in_bfloat16_does_too(options, tmp_path):
-    killed = killed_run([*options(steps=16, save_every=1, eval_every=5), "--dtype", "bfloat16", "--lora", "2"], tmp_path)
+    arguments = options(steps=16, save_every=1, eval_every=5)
+    killed = killed_run([*arguments, "--dtype", "bfloat16", "--lora", "2"], tmp_path)
     folder = resumed(killed, tmp_path)
     assert_same_record(folder, killed[1])
     assert_same_end(folder, killed[1])

@@ -22,14 +22,14 @@ from workbench.calibration.store import computed, digest, keep, kept, key_of, ow
 from workbench.errors import InputError, check_count, check_flag, check_kind, check_one_number, shown
 from workbench.lanes import Floats
 from workbench.learners import Law
-from workbench.learners.laws import KernelTransfer
+from workbench.learners.laws import Interference, KernelTransfer
 from workbench.pool import Pool
 from workbench.registry import find_law, name_of
 from workbench.streams import Role, generator
 from workbench.study.execute import refuse_unguarded_script
 from workbench.study.identity import array_digest, code_digest, describe, sources_of
 
-LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "mixed", "tabular", "skills")
+LEARNERS = ("scalar", "grpo", "natural", "adam", "guess", "kernel", "interference", "mixed", "tabular", "skills")
 FEWEST = 10  # updates of a log
 ROUND, ENOUGH = 128, 250.0  # points drawn at once; effective number at which a fit is done
 DRAWS = 512  # equally weighted draws that are kept
@@ -58,7 +58,7 @@ class Task:
                    "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
                    "log": digest(self.log), "numbers": [ROUND, self.enough, DRAWS],
                    "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled,
-                   "free": self.space.free, "near": None if self.near is None else array_digest(self.near)}  # fmt: skip
+                   "free": self.space.free, "warm_up": self.space.warm_up, "near": None if self.near is None else array_digest(self.near)}  # fmt: skip
         return key_of(content)
 
     def fit(self, tell: Callable[[int, float, float], object] = lambda number, power, effective: None) -> LawFit:
@@ -91,6 +91,7 @@ def calibrate(
     pool: Pool | None = None,
     learners: Sequence[str | Law] | None = None,
     *,
+    warm_up: int = 0,
     seed: int = 0,
     enough: float = ENOUGH,
     jobs: int = 1,
@@ -104,6 +105,8 @@ def calibrate(
     to know where an item lies are left out.
     learners: names or laws, by default LEARNERS. A law's step, start and forgetting are free, beside what `priors.FREE`
     names; its other settings stay.
+    warm_up: updates until the learning rate of the logged run was reached, linearly, >= 0. Laws fitted without it take
+    slow first updates for a law of their own.
     enough: effective number of draws at which a fit is done, >= 20. seed: of the random streams. jobs: worker
     processes. out: a folder that keeps each fitted law, so that a killed call goes on; a temporary one by default.
     progress: whether to show a bar.
@@ -121,6 +124,7 @@ def calibrate(
     check_count("jobs", jobs)
     check_one_number("enough", enough, 20, 10_000)
     check_count("seed", seed, 0, 2**32 - 1)
+    check_count("warm_up", warm_up, 0)
     if jobs > 1:
         refuse_unguarded_script()
     log, pool = placed(log, pool)
@@ -130,7 +134,7 @@ def calibrate(
     reasons = {name: reason for name, law in laws.items() if (reason := left_out(law, b is not None))}
     cut = 2 * log.updates // 3
     seen = known_pool(pool)
-    tasks = [Task(name, Space(law, log.updates, len(pool), b is not None), log, seen,
+    tasks = [Task(name, Space(law, log.updates, len(pool), b is not None, warm_up=warm_up), log, seen,
                   np.zeros(len(pool)) if b is None else b, cut, seed, enough)
              for name, law in laws.items() if name not in reasons]  # fmt: skip
     if not tasks:
@@ -180,7 +184,9 @@ MIXED = KernelTransfer(transfer_all=0.3, kappa=0.1, length=0.5, forgetting=0.01)
 
 def left_out(law: Law, labelled: bool) -> str:
     """Why a law cannot be fitted; empty where it can."""
-    local = isinstance(law, KernelTransfer) and np.any(np.asarray(law.transfer_near) > 0)
+    local = isinstance(law, Interference) or (
+        isinstance(law, KernelTransfer) and np.any(np.asarray(law.transfer_near) > 0)
+    )
     if local and not labelled:
         return "it needs to know where items lie, and no item has a difficulty"
     if law.trains_model:

@@ -33,7 +33,7 @@ class Draws:
     """R draws of one law given a log.
 
     points: (R, P) on the parameters' scales. b: (R, J) true difficulties in logits, of the pool's items and of those
-    that are only looked at. seeds: (R,) of the futures. state: the learner's at their start.
+    that are only looked at. seeds: (R,) of the futures. state, square, updates: the learner's at their start.
     """
 
     name: str
@@ -42,6 +42,8 @@ class Draws:
     b: Floats
     seeds: NDArray[np.uint64]
     state: Any
+    square: Floats
+    updates: int
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,10 @@ class Task:
         """SHA-256, shortened, of all that the futures depend on, the code included."""
         draws = self.draws
         parts = (self.candidate.rule, *self.candidate.gates, draws.law.space.law)
-        arrays = (draws.points, draws.b, draws.seeds, self.looked, *draws.state)
+        arrays = (draws.points, draws.b, draws.seeds, self.looked, draws.square, *draws.state)
         content = {"parts": [describe(part) for part in parts], "sources": sources_of(*parts), "code": code_digest(),
                    "own": own_digest(), "pool": self.pool.digest,
-                   "shape": [self.steps, self.batch, self.rollouts, self.lag],
+                   "shape": [draws.updates, self.steps, self.batch, self.rollouts, self.lag],
                    "arrays": [array_digest(array) for array in arrays]}  # fmt: skip
         return key_of(content)
 
@@ -76,6 +78,7 @@ class Task:
         law = draws.law.space.law_at(draws.points)
         learner = SimLearner(law, longer(known_pool(self.pool), draws.b.shape[1]), draws.seeds, b=draws.b)
         learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
+        learner.square, learner.updates = draws.square.copy(), draws.updates
         controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
         found = []
 
@@ -132,8 +135,9 @@ def draws_of(fit: Fit, lanes: int, seed: int, origin: str, probe: Floats) -> lis
                      for v in (settings.curve()[0], settings.theta0))  # fmt: skip
         u = open_difficulty(law, points, replay, size, run, rng)
         true = b - u / a if law.space.labelled else theta0 - (law.space.mean(points)[:, None] + u) / a
-        state = replay.learner(settings, count, run).state
-        out.append(Draws(name, law, points, true, seeds[begin : begin + count], state))
+        last = replay.learner(settings, count, run)
+        mine = seeds[begin : begin + count]
+        out.append(Draws(name, law, points, true, mine, last.state, last.square, last.updates))
         begin += count
     return out
 

@@ -15,18 +15,19 @@ import numpy as np
 from scipy.special import expit, logit
 
 from workbench.calibration.evidence import Observation
-from workbench.calibration.log import Log
 from workbench.calibration.replay import Replay
 from workbench.lanes import Floats
 from workbench.learners import Law
-from workbench.learners.laws import KernelTransfer, KnowledgeTracing, MultiSkill, ScalarIRT, Tabular
+from workbench.learners.law import BoundedLaw
+from workbench.learners.laws import Interference, KernelTransfer, KnowledgeTracing, MultiSkill, ScalarIRT, Tabular
 from workbench.registry import name_of
 
+LEAST = 1e-6  # room between floor and ceiling
 GAIN = 2.0  # logits over a log at the centre of kappa's prior
 OBSERVED = ("mean", "rho", "spread", "drift")  # parameters of what is observed, beside the law's
 
 
-SHIFTED = (ScalarIRT, KernelTransfer)  # laws in which theta0 does nothing but shift logits
+SHIFTED = (ScalarIRT, KernelTransfer, Interference)  # laws in which theta0 does nothing but shift logits
 
 
 class Prior(NamedTuple):
@@ -41,11 +42,11 @@ TO: dict[str, Callable[[Any], Any]] = {"log": np.log, "logit": logit, "plain": n
 FROM: dict[str, Callable[[Any], Any]] = {"log": np.exp, "logit": expit, "plain": np.asarray}
 
 COMMON = ("theta0", "kappa", "forgetting")
-FREE: Mapping[str, tuple[str, ...]] = {  # beside OBSERVED; a law that is not here has COMMON
-    "scalar": (*COMMON, "gamma"),
-    "guess": (*COMMON, "floor", "ceiling"),
-    "kernel": (*COMMON, "length"),
-    "skills": (*COMMON, "transfer"),
+FREE: Mapping[str, tuple[str, ...]] = {  # beside OBSERVED, COMMON and the bounds of a BoundedLaw
+    "scalar": ("gamma",),
+    "kernel": ("length",),
+    "interference": ("locality", "length"),
+    "skills": ("transfer",),
 }
 SHARES = {"forgetting": 0.002, "gamma": 0.5, "floor": 0.1, "ceiling": 0.95, "transfer": 0.3}  # centres in (0, 1)
 
@@ -54,7 +55,7 @@ SHARES = {"forgetting": 0.002, "gamma": 0.5, "floor": 0.1, "ceiling": 0.95, "tra
 class Space:
     """The free parameters of a law on a log. law: with its other settings. updates: of the log. labelled: whether
     items have labels, so that the spread of what they leave open is small. free: names of the law's free parameters, by
-    default those in FREE.
+    default those in FREE. warm_up: updates until the log's learning rate was reached, as `Law` has it.
 
     Without labels the logits of the items at the start are a population's, normal about a mean, and the law says only
     what is added to them. The mean is theta0 where that does nothing but shift logits; elsewhere it is a parameter.
@@ -65,6 +66,7 @@ class Space:
     items: int
     labelled: bool
     free: tuple[str, ...] | None = None
+    warm_up: int = 0
 
     @property
     def name(self) -> str:
@@ -73,7 +75,9 @@ class Space:
     @property
     def priors(self) -> dict[str, Prior]:
         """By parameter: the law's, then those of what is observed."""
-        own = {name: self._prior(name) for name in (FREE.get(self.name, COMMON) if self.free is None else self.free)}
+        bounds = ("floor", "ceiling") if isinstance(self.law, BoundedLaw) else ()
+        names = (*COMMON, *FREE.get(self.name, ()), *bounds) if self.free is None else self.free
+        own = {name: self._prior(name) for name in names}
         if not self.labelled and not isinstance(self.law, SHIFTED):
             own["mean"] = self._prior("theta0")
         return own | {
@@ -86,8 +90,9 @@ class Space:
         if name == "theta0":
             return Prior("plain", 0.0, 2.0)
         if name == "kappa":
-            return Prior("log", GAIN / self.updates * self._spread_thin, 1.5)
-        if name == "length":
+            warm = np.minimum(1, (np.arange(self.updates) + 1) / (self.warm_up + 1))
+            return Prior("log", GAIN / warm.sum() * self._spread_thin, 1.5)
+        if name in ("length", "locality"):
             return Prior("log", 1.0, 0.7)
         return Prior("logit", SHARES[name], 1.5 if name in ("gamma", "transfer") else 1.0)
 
@@ -126,10 +131,11 @@ class Space:
         values = self.natural(points)
         own: dict[str, Any] = {name: value for name, value in values.items() if name not in OBSERVED}
         if "floor" in own:  # the response curve needs floor < ceiling
-            own["ceiling"] = own["floor"] + (1 - own["floor"]) * own["ceiling"]
+            own["floor"] = np.clip(own["floor"], 0, 1 - LEAST)
+            own["ceiling"] = own["floor"] + (1 - own["floor"]) * np.clip(own["ceiling"], LEAST, 1)
         known = {field.name for field in fields(self.law)}
         assert own.keys() <= known, own.keys() - known
-        return replace(self.law, label_noise=0.0, **own)
+        return replace(self.law, label_noise=0.0, warm_up=self.warm_up, **own)
 
     def zeta(self, points: Floats, replay: Replay) -> Floats:
         """(D, N) logit of each group's chance before its update where u of its item is 0: from the label, or from the
@@ -151,6 +157,3 @@ class Space:
         low, high = (np.broadcast_to(np.asarray(v, np.float64), len(points)).copy() for v in (floor, ceiling))
         return Observation(values["rho"], values["spread"], values["drift"], low, high)
 
-
-def space_of(law: Law, log: Log, pool_size: int, labelled: bool) -> Space:
-    return Space(law, log.updates, pool_size, labelled)

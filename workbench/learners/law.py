@@ -84,6 +84,10 @@ class Law(ByValue):
     theta0: skill before training, logits, relative to the model that made the difficulty labels (which has 0).
     kappa: logits per update at p = 1/2, >= 0. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
     1/2 = std-normalised or whitened advantages, 0 = natural gradient (0^0 = 1).
+    warm_up: w, updates, >= 0: update t = 1, 2 .. takes the step kappa min(1, t / (w + 1)), like a learning rate that rises.
+    adam: share, [0, 1], to which an optimiser cancels the size of gradients: the step is divided by rms^adam, with rms
+    the root mean square of the mean signals of all updates so far. 0: no such optimiser; 1: as in Adam (Kingma and Ba
+    2015, arXiv 1412.6980) without momentum and with a long memory. Batches with much signal then teach hardly more.
     forgetting: share of the gained skill lost per update, [0, 1].
     label_noise: sd in logits of an item's true difficulty around its label, >= 0: labels come from another model.
     gap: logits by which items with b > 0 are harder than labelled, >= 0: a hole in the spectrum of difficulty.
@@ -106,6 +110,8 @@ class Law(ByValue):
     false_negative: Lanes = 0.0
     false_positive: Lanes = 0.0
     repeat_decay: Lanes = 0.0
+    warm_up: Lanes = 0
+    adam: Lanes = 0.0
     tokens_easy: float = 200.0
     tokens_hard: float = 2000.0
     signal: Signal = field(default_factory=RLOO)
@@ -132,6 +138,8 @@ class Law(ByValue):
         check_number("false_negative", self.false_negative, 0, 0.5)
         check_number("false_positive", self.false_positive, 0, 0.5)
         check_number("repeat_decay", self.repeat_decay, 0)
+        check_number("warm_up", self.warm_up, 0)
+        check_number("adam", self.adam, 0, 1)
         check_number("tokens_easy", self.tokens_easy, 0, 2**31)
         check_number("tokens_hard", self.tokens_hard, 0, 2**31)
         if not isinstance(self.signal, Signal):
@@ -167,6 +175,29 @@ class Law(ByValue):
     def advance(self, state: Any, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> Any:
         """The state after one update. `state.offset` may be changed in place; `cache`: what depends on the bank."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class BoundedLaw(Law):
+    """A law with the common response model, in which success lies between a floor and a ceiling.
+
+    floor c: success by guessing, [0, 1); not the exploration share `floor` of a rule. ceiling u: best success, (c, 1].
+    The signal of rewards is multiplied by D = (u - c) P (1 - P) / (p (1 - p)), P = (p - c) / (u - c): the share of
+    the reward gradient that is skill; 1 for c = 0, u = 1.
+    """
+
+    floor: Lanes = 0.0
+    ceiling: Lanes = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("floor", self.floor, 0, 1, open_high=True)
+        check_number("ceiling", self.ceiling, 0, 1, open_low=True)
+        if np.any(np.asarray(self.floor) >= np.asarray(self.ceiling)):
+            raise InputError(f"floor, ceiling: must have floor < ceiling, got {self.floor!r} and {self.ceiling!r}")
+
+    def curve(self) -> tuple[Lanes, Lanes, Lanes]:
+        return 1.0, self.floor, self.ceiling
 
 
 def topic_of(bank: ItemBank, topics: int) -> NDArray[np.int64]:

@@ -82,6 +82,9 @@ class SimLearner:
         decay = per_lane("repeat_decay", law.repeat_decay, count)
         self._repeat_decay = decay if decay.any() else None
         self.visits = np.zeros((count, len(pool) if decay.any() else 0), np.int32)  # groups learned from, per item
+        self._warm_up, self._adam = per_lane("warm_up", law.warm_up, count), per_lane("adam", law.adam, count)
+        self._scaled = bool(self._warm_up.any() or self._adam.any())
+        self.square = np.zeros(count)  # sum of squares of the mean signals learned from
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._all_admitted: object = None
         self._chance = np.empty((count, 0), np.float32)
@@ -211,6 +214,9 @@ class SimLearner:
             fresh = self._freshness(positions, mask)
             signals *= fresh.astype(np.float32)
             mean = np.asarray(weight * signals.sum(axis=1, dtype=np.float64))
+        if self._scaled:
+            size = self._size_of_step(mean)
+            weight, mean = weight * size, mean * size
         behind = Groups(groups, sizes, mask, fresh, chance, self.seeds, self.updates)
         gradient = Gradient(positions, signals, weight, mean, self._optimiser_noise(), behind)
         state = self.law.advance(self.state, gradient, self._bank, self._cache)
@@ -221,6 +227,13 @@ class SimLearner:
         self.state = state
         self.updates += 1
         self.attempts = self.probes = 0
+
+    def _size_of_step(self, mean: Floats) -> Floats:
+        """(R,) warm-up and optimiser, as `Law` has them: share of kappa that this update takes."""
+        warm = np.minimum(1.0, (self.updates + 1) / (self._warm_up + 1))
+        self.square = self.square + mean**2
+        rms = np.sqrt(self.square / (self.updates + 1))
+        return np.asarray(warm * np.where(rms > 0, rms, 1.0) ** -self._adam)
 
     def _freshness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
         """(R, B) e^(-r visits), the share of a group's signal that repetition leaves; counts the visits."""
@@ -246,7 +259,7 @@ class SimLearner:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
         fields = {name: np.array(value) for name, value in self.state._asdict().items()}
         counts = {name: getattr(self, name) for name in COUNTS}
-        arrays = {name: getattr(self, name).copy() for name in ("tokens", "visits", "seeds")}
+        arrays = {name: getattr(self, name).copy() for name in ("tokens", "visits", "square", "seeds")}
         return fields | counts | arrays
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -260,6 +273,7 @@ class SimLearner:
         for name in COUNTS:
             setattr(self, name, int(state[name]))
         self.tokens, self.visits = np.array(state["tokens"], np.int64), np.array(state["visits"], np.int32)
+        self.square = np.array(state["square"], np.float64)
 
     def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """(R, B) true success probabilities of items (R, B) or (1, B)."""

@@ -2,6 +2,7 @@
 
 from workbench.learners.laws.chain import Chain
 from workbench.learners.laws.grid import PrerequisiteGrid
+from workbench.learners.laws.interference import Interference
 from workbench.learners.laws.kernel import KernelTransfer, Tabular
 from workbench.learners.laws.policy import TinyPolicy
 from workbench.learners.laws.scalar import ScalarIRT
@@ -10,6 +11,7 @@ from workbench.learners.laws.tracing import KnowledgeTracing
 
 __all__ = [
     "Chain",
+    "Interference",
     "KernelTransfer",
     "KnowledgeTracing",
     "MultiSkill",

@@ -11,11 +11,11 @@ import numpy as np
 from workbench.errors import check_count, check_number
 from workbench.kernels.compiling import Array, compiled
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
-from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, Presets, decay_to, topic_of
+from workbench.learners.law import BoundedLaw, Gradient, ItemBank, LearnerState, Presets, decay_to, topic_of
 
 
 @dataclass(frozen=True)
-class KernelTransfer(Law):
+class KernelTransfer(BoundedLaw):
     """Local transfer: training an item helps the items near it in true difficulty most.
 
     K_ij = transfer_all + transfer_near exp(-|b_i - b_j| / length) T_ij + transfer_self [i = j]
@@ -58,7 +58,7 @@ class KernelTransfer(Law):
     def advance(self, state: LearnerState, gradient: Gradient, bank: ItemBank, cache: dict[str, Any]) -> LearnerState:
         lanes = len(state.theta)
         if not cache:
-            cache.update(_sorted_bank(bank, per_lane("length", self.length, lanes), self.topics))
+            cache.update(sorted_bank(bank, per_lane("length", self.length, lanes), self.topics))
         step = self.kappa * gradient.weight
         shared = self.kappa * self.transfer_all * gradient.mean
         # T is cross_topic everywhere, and 1 - cross_topic more within a topic
@@ -100,7 +100,7 @@ class Tabular(KernelTransfer):
     heldout = False
 
 
-def _sorted_bank(bank: ItemBank, length: Floats, topics: int) -> dict[str, Any]:
+def sorted_bank(bank: ItemBank, length: Floats, topics: int) -> dict[str, Any]:
     """Items by true difficulty: rank and its inverse (U, J), and the kernel between neighbours per (row, length).
 
     With topics also the topic of each rank (U, J), and the kernel between neighbours of a topic.

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from workbench.errors import InputError, check_number
+from workbench.errors import check_number
 from workbench.lanes import Lanes
-from workbench.learners.law import Gradient, ItemBank, Law, LearnerState, Presets, decay_to
+from workbench.learners.law import BoundedLaw, Gradient, ItemBank, LearnerState, Presets, decay_to
 from workbench.learners.signals import GRPO
 
 
 @dataclass(frozen=True)
-class ScalarIRT(Law):
+class ScalarIRT(BoundedLaw):
     """Scalar skill: learning on one item helps with all others equally.
 
     p = c + (u - c) P,  P = sigma(a (theta - b))                                     (four-parameter logistic)
@@ -23,8 +23,7 @@ class ScalarIRT(Law):
     A = 1 - anchor a (theta - theta0): the pull of a penalty anchor x KL(policy || start) on the same gradient,
     which stops skill at a (theta - theta0) = 1 / anchor.
 
-    a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step.
-    floor c: success by guessing, [0, 1); not the exploration share `floor` of a rule. ceiling u: best success, (c, 1].
+    a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step. c, u: as in `BoundedLaw`.
     noise: sd of optimiser noise, logits per update, >= 0, up to 0.02 in use; 0 by default, seeds differ enough.
     anchor: weight beta_KL of the KL penalty against the start, no unit, >= 0; 0.001 to 0.3 in use, and 0 by default,
     as in most recent recipes.
@@ -37,12 +36,11 @@ class ScalarIRT(Law):
         "scalar": {},  # plain policy gradient
         "grpo": {"signal": GRPO()},  # std-normalised advantages
         "natural": {"gamma": 0.0},  # natural gradient: no schedule can matter
+        "adam": {"adam": 1.0},  # an optimiser that cancels the size of gradients
         "guess": {"floor": 0.25, "ceiling": 0.9},  # four-option answers, imperfect verifier
     }
 
     a: Lanes = 1.0
-    floor: Lanes = 0.0
-    ceiling: Lanes = 1.0
     noise: Lanes = 0.0
     anchor: Lanes = 0.0
 
@@ -51,12 +49,8 @@ class ScalarIRT(Law):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("a", self.a, 0, 8, open_low=True)
-        check_number("floor", self.floor, 0, 1, open_high=True)
-        check_number("ceiling", self.ceiling, 0, 1, open_low=True)
         check_number("noise", self.noise, 0)
         check_number("anchor", self.anchor, 0)
-        if np.any(np.asarray(self.floor) >= np.asarray(self.ceiling)):
-            raise InputError(f"floor, ceiling: must have floor < ceiling, got {self.floor!r} and {self.ceiling!r}")
 
     def curve(self) -> tuple[Lanes, Lanes, Lanes]:
         return self.a, self.floor, self.ceiling
