@@ -53,7 +53,8 @@ def fit_of(weights=(("scalar", 2.0), ("natural", 1.0))):
     laws = {}
     for name, density in weights:
         space = Space(wb.ScalarIRT(), 12, 12, True)
-        laws[name] = LawFit(space, space.points(rng.standard_normal((64, len(space.priors)))), np.full(12, density), -10.0, 200.0)
+        points = space.points(rng.standard_normal((64, len(space.priors))))
+        laws[name] = LawFit(space, points, np.full(12, density), -10.0, 200.0)
     return Fit(log.on(POOL), POOL, 8, laws, {})
 
 

@@ -11,8 +11,9 @@ from calibration.simulated import POOL, UPDATES, rank, simulated, space_of, task
 import workbench as wb
 from workbench.calibration import calibrate as module
 from workbench.calibration.calibrate import calibrate, check_log, chosen, placed
+from workbench.calibration.evidence import Groups, log_evidence
 from workbench.calibration.log import Log
-from workbench.calibration.replay import difficulty_of
+from workbench.calibration.replay import Replay, difficulty_of
 from workbench.calibration.stacking import bagged, stacked
 from workbench.errors import InputError
 
@@ -172,6 +173,31 @@ def test_the_prior_has_its_density_and_its_draws():
     assert law.label_noise == 0.0
     assert np.median(space.natural(points)["kappa"]) == pytest.approx(2.0 / UPDATES, rel=0.1)
     assert chosen(["guess"]).keys() == {"guess"}
+
+
+@pytest.mark.parametrize("name", ["scalar", "tabular", "interference", "skills"])
+def test_the_likelihood_is_a_number_however_far_out_a_point_lies(name):
+    """The proposals of the sampler have heavy tails."""
+    space = space_of(name)
+    _, (log,) = simulated(space, 1, 3)
+    task = task_of(name, space, log)
+    z = np.random.default_rng(0).standard_t(1, (300, len(space.priors))) * 3
+    points = space.points(np.clip(z, -40, 40))
+    law = space.law_at(points)
+    replay, groups = Replay(log, POOL, task.b), Groups(log)
+    got = log_evidence(groups, space.zeta(points, replay), space.observation(points, law), log.updates)
+    assert not np.isnan(got).any()
+    assert (got < np.inf).all()
+
+
+def test_a_log_with_a_known_warm_up_is_fitted_by_laws_with_it():
+    space = replace(space_of("scalar"), warm_up=10)
+    _, (log,) = simulated(space, 1, 11)
+    fit = wb.calibrate(log, POOL, ["scalar"], warm_up=10, enough=20, progress=False)
+    assert fit.laws["scalar"].space.warm_up == 10
+    assert fit.laws["scalar"].space.law_at(fit.laws["scalar"].points).warm_up == 10
+    with pytest.raises(InputError, match="^warm_up: must be"):
+        wb.calibrate(log, POOL, ["scalar"], warm_up=-1)
 
 
 def test_items_of_a_log_without_a_pool_have_no_difficulty(log):

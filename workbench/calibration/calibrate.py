@@ -58,7 +58,8 @@ class Task:
                    "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
                    "log": digest(self.log), "numbers": [ROUND, self.enough, DRAWS],
                    "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled,
-                   "free": self.space.free, "warm_up": self.space.warm_up, "near": None if self.near is None else array_digest(self.near)}  # fmt: skip
+                   "free": self.space.free, "warm_up": self.space.warm_up,
+                   "near": None if self.near is None else array_digest(self.near)}  # fmt: skip
         return key_of(content)
 
     def fit(self, tell: Callable[[int, float, float], object] = lambda number, power, effective: None) -> LawFit:

@@ -22,7 +22,7 @@ from workbench.learners.law import BoundedLaw
 from workbench.learners.laws import Interference, KernelTransfer, KnowledgeTracing, MultiSkill, ScalarIRT, Tabular
 from workbench.registry import name_of
 
-LEAST = 1e-6  # room between floor and ceiling
+LEAST = 1e-6  # room between floor and ceiling, and between rho and 1
 GAIN = 2.0  # logits over a log at the centre of kappa's prior
 OBSERVED = ("mean", "rho", "spread", "drift")  # parameters of what is observed, beside the law's
 
@@ -155,5 +155,6 @@ class Space:
         values = self.natural(points)
         _, floor, ceiling = law.curve()
         low, high = (np.broadcast_to(np.asarray(v, np.float64), len(points)).copy() for v in (floor, ceiling))
-        return Observation(values["rho"], values["spread"], values["drift"], low, high)
+        rho = np.minimum(values["rho"], 1 - LEAST)  # at 1 a group is one attempt, and the beta-binomial has no shape
+        return Observation(rho, values["spread"], values["drift"], low, high)
 

@@ -84,7 +84,7 @@ class Law(ByValue):
     theta0: skill before training, logits, relative to the model that made the difficulty labels (which has 0).
     kappa: logits per update at p = 1/2, >= 0. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
     1/2 = std-normalised or whitened advantages, 0 = natural gradient (0^0 = 1).
-    warm_up: w, updates, >= 0: update t = 1, 2 .. takes the step kappa min(1, t / (w + 1)), like a learning rate that rises.
+    warm_up: w, updates, >= 0: the step of update t = 1, 2 .. is kappa min(1, t / (w + 1)): a learning rate that rises.
     adam: share, [0, 1], to which an optimiser cancels the size of gradients: the step is divided by rms^adam, with rms
     the root mean square of the mean signals of all updates so far. 0: no such optimiser; 1: as in Adam (Kingma and Ba
     2015, arXiv 1412.6980) without momentum and with a long memory. Batches with much signal then teach hardly more.
