@@ -196,7 +196,7 @@ def test_a_log_with_a_known_warm_up_is_fitted_by_laws_with_it():
     fit = wb.calibrate(log, POOL, ["scalar"], warm_up=10, enough=20, progress=False)
     assert fit.laws["scalar"].space.warm_up == 10
     assert fit.laws["scalar"].space.law_at(fit.laws["scalar"].points).warm_up == 10
-    with pytest.raises(InputError, match="^warm_up: must be"):
+    with pytest.raises(InputError, match=r"^warm_up: must be"):
         wb.calibrate(log, POOL, ["scalar"], warm_up=-1)
 
 

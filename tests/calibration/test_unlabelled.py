@@ -120,5 +120,5 @@ def test_futures_start_where_the_log_ends(name):
     u = draw_last(groups, zeta, space.observation(draws.points, law), 0, luck)
     after = (logits(replay.learner(law, 400, 0), np.arange(items)[None]) - replay.first(law, 400))[:, tried]
     _, floor, ceiling = (np.reshape(bound, (-1, 1)) for bound in law.curve())
-        wanted = floor + (ceiling - floor) * expit(space.mean(draws.points)[:, None] + after + u)
+    wanted = floor + (ceiling - floor) * expit(space.mean(draws.points)[:, None] + after + u)
     assert np.abs(found[tried] - wanted.mean(axis=0)).max() < 5 * (wanted.std(axis=0) / 20).max()
