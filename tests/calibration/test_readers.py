@@ -45,6 +45,16 @@ def test_the_rollouts_of_a_real_run_are_read_from_the_file_and_the_folder():
     assert set(log.items) == set(frame.item.astype(str))
 
 
+def test_a_real_run_says_which_rule_chose_its_items_and_what_is_not_read(tmp_path):
+    said = "items were chosen by adarft: what the log says is given these"
+    assert said in Log.load(RUN).understood
+    assert "evaluations by stratum (evals.csv) are not read" in Log.load(RUN).understood
+    assert "items were chosen" not in Log.load(RUN.parents[1] / "uniform" / "seed-0").understood
+    shutil.copy(RUN / "rollouts.parquet", tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    assert "items were chosen" not in Log.load(tmp_path).understood
+
+
 def test_several_sources_are_runs_of_their_own():
     other = RUN.with_name("seed-1")
     log = Log.load([RUN, other])
@@ -331,6 +341,20 @@ def test_steps_that_go_down_are_sorted_or_begin_a_run_or_are_refused(tmp_path):
     again = Log.load(path, order="restart")
     assert again.runs == ("0", "1")
     assert again.run.tolist() == [0, 0, 1, 1]
+
+
+def test_two_runs_without_a_column_of_runs_are_refused_or_doubted(tmp_path):
+    one = "".join(f"{step},{item},{k},4\n" for step in range(1, 4) for item, k in (("a", 1), ("b", 3)))
+    path = csv(tmp_path, "step,item,successes,attempts\n" + one + one)
+    assert "order=restart begins a new run there, run=COLUMN names the runs" in refused(path)
+    told = Log.load(path, order="sort").understood
+    assert "steps begin anew 1 times: if these are runs, order=restart tells them apart" in told
+    assert "6 rows name an item again in its step and are added up: two runs need a column run" in told
+    apart = Log.load(path, order="restart")
+    assert apart.runs == ("0", "1")
+    assert "again" not in apart.understood
+    mixed = "".join(line * 2 for line in one.splitlines(keepends=True))  # sorted by step
+    assert "6 rows name an item again" in Log.load(csv(tmp_path, "step,item,successes,attempts\n" + mixed)).understood
 
 
 def test_two_runs_side_by_side_are_told_apart_by_a_column(tmp_path):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 FEW_ITEMS = 20  # of which a rank correlation says little
+CLEARLY = 6.0  # standard deviations
+STEERED = ("items were tried more unevenly than by uniform sampling: what the log says is given the items that a rule "
+           "or a filter chose")  # fmt: skip
 GAPS = 0.5  # share of the updates between the first and the last that may be missing
 
 
@@ -153,9 +156,9 @@ class Log:
         """What the log was taken for, in one line."""
         missing = [f"{self.missing} updates are missing and repeat the one before"] * (self.missing > 0)
         told = ", ".join(f"{name}: {value}" for name, value in self._told().items())
-        looks = list[str]()
+        looks = [STEERED] * self.steered
         if (held := self.evaluations) is not None:
-            looks = [f"{len(held):,} evaluations of {len(held.items):,} held-out items, which train nothing"]
+            looks += [f"{len(held):,} evaluations of {len(held.items):,} held-out items, which train nothing"]
         return "; ".join([told, *self.notes, *looks, *missing])
 
     @property
@@ -172,6 +175,18 @@ class Log:
     def silent_share(self) -> float:
         """Share of the groups whose attempts all succeed or all fail: they have no policy gradient."""
         return float(((self.successes == 0) | (self.successes == self.attempts)).mean())
+
+    @cached_property
+    def steered(self) -> bool:
+        """Whether groups are spread over the items more unevenly than by uniform sampling.
+
+        sum_i (c_i - m)^2 / m has mean I - 1 and variance about I (2 + 1 / m) for Poisson counts c_i with mean m; more
+        than CLEARLY standard deviations above is uneven.
+        """
+        count = np.bincount(self.item, minlength=len(self.items)).astype(np.float64)
+        mean, items = count.mean(), len(count)
+        spread = float(((count - mean) ** 2).sum() / mean)
+        return spread - (items - 1) > CLEARLY * float(np.sqrt(items * (2 + 1 / mean)))
 
     def until(self, step: int) -> Log:
         """The groups of the first `step` updates of each run. Raises InputError where there is none."""

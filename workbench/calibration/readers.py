@@ -21,6 +21,7 @@ from workbench.calibration.dumps import HELDOUT, TRAINING, counted_once, of_prim
 from workbench.errors import InputError, check_choice, check_kind, check_one_number, few, shown
 from workbench.pool import Pool
 from workbench.pool.layouts import MISSING
+from workbench.registry import BASELINE
 from workbench.tables.formats import Table, kind_of, read_table
 
 ROLES = ("step", "item", "successes", "attempts", "reward", "run", "admitted", "split")
@@ -55,7 +56,7 @@ def read_log(
     path, named = split(source, mapping)
     folder, told = os.path.isdir(path), list[str]()
     if folder and os.path.isfile(os.path.join(path, ROLLOUTS)):
-        told = ["evaluations by stratum (evals.csv) are not read"] * os.path.isfile(os.path.join(path, "evals.csv"))
+        told = _of_run(Path(path))
         path, folder = os.path.join(path, ROLLOUTS), False
     if folder and order == "restart":
         raise InputError("order: must be sort for a folder, whose files are sorted by step, got 'restart'")
@@ -67,6 +68,18 @@ def read_log(
         return understand(table, named, success, order or ("sort" if folder else ""), notes)
     except InputError as error:
         raise InputError(f"{str(path)[:300]}: {error}") from None
+
+
+def _of_run(folder: Path) -> list[str]:
+    """What a run folder of real_runs says beside its rollouts, in a line each."""
+    told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
+    try:
+        controller = json.loads((folder / "manifest.json").read_text())["run"]["controller"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return told
+    if controller != BASELINE:
+        told.append(f"items were chosen by {controller}: what the log says is given these")
+    return told
 
 
 def of_frame(frame: Any, mapping: Mapping[str, str], success: float | None, order: str) -> dict[str, Any]:
@@ -202,6 +215,7 @@ def understand(
     if heldout[keep].all():
         raise InputError(f"{found['split']}: must have rows of training, got only held-out ones")
     columns = {name: values[keep] for name, values in _in_order(columns, order, found).items()}
+    notes += _mixed_runs(columns, order) if "run" not in found else []
     columns["run"] = np.where(columns["run"] == "", "0", columns["run"])  # as `Log` names the only run
     used = ", ".join(f"{role} = {column}" for role, column in found.items())
     return columns | {"notes": [f"{every:,} rows; {used}", *notes]}
@@ -301,6 +315,19 @@ def _of_rewards(
     else:
         notes.append(f"rewards from {success:g} on are successes")
     return (reward >= success).astype(np.float64), keep, notes
+
+
+def _mixed_runs(columns: Mapping[str, Any], order: str) -> list[str]:
+    """Signs that a table without a column of runs has several, in a line each."""
+    step, told = columns["step"][~columns["heldout"]], list[str]()
+    anew = int((np.diff(step) < 0).sum()) if order == "sort" and len(step) else 0
+    if anew and step.min() >= step[np.flatnonzero(np.diff(step) < 0) + 1].max():
+        told.append(f"steps begin anew {anew:,} times: if these are runs, order=restart tells them apart")
+    if columns["attempts"].max() > 1:
+        names = ("run", "step", "item", "heldout")
+        if again := len(columns["step"]) - len(set(zip(*(columns[name].tolist() for name in names), strict=True))):
+            told.append(f"{again:,} rows name an item again in its step and are added up: two runs need a column run")
+    return told
 
 
 def _in_order(columns: dict[str, Any], order: str, found: Mapping[str, str]) -> dict[str, Any]:
