@@ -136,7 +136,8 @@ def chosen(weights, updates=40, batch=8):
 
 
 def counted(item, items=60):
-    return Log(np.repeat(np.arange(40), 8), item, [1] * len(item), [2] * len(item), items=[str(i) for i in range(items)])
+    names = [str(i) for i in range(items)]
+    return Log(np.repeat(np.arange(40), 8), item, [1] * len(item), [2] * len(item), items=names)
 
 
 def test_items_that_a_rule_chose_are_told_from_uniform_ones():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from workbench.extras import named_extra
 from workbench.files import check_path, write_whole
 from workbench.lanes import Floats
 from workbench.pool import Pool
+from workbench.registry import BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,17 +121,20 @@ class Fit:
                          "se": error[place], "parameters": ", ".join(f"{k} {v}" for k, v in told.items())})  # fmt: skip
         return pd.DataFrame(rows).sort_values("weight", ascending=False, kind="stable").reset_index(drop=True)
 
-    @property
+    @cached_property
     def unknown(self) -> list[str]:
-        """What the log can't tell, a sentence each."""
+        """What the log can't tell, and which further log would tell leading learners apart, a sentence each."""
         told = []
         less, error = behind(self._later)
         names = list(self.laws)
         best = names[int(less.argmin())]
         level = [name for name, a, s in zip(names, less, error, strict=True) if name != best and a < 2 * s]
         if level:
+            with named_extra():
+                from workbench.calibration import separation
             told.append(f"The log cannot tell {best} from {', '.join(level)}: their predictions of later groups "
                         "differ by less than two standard errors.")  # fmt: skip
+            told.append(separation.told(self, [best, max(level, key=lambda name: self.weights[name])]))
         for name, weight in self.ranked:
             law = self.laws[name]
             same = [key for key, share in law.narrowing.items() if share >= AS_BEFORE]
@@ -157,6 +162,21 @@ class Fit:
             from workbench.calibration.foretold import foretold
 
             return foretold(self, bins, draws, seed)
+
+    def separation(
+        self,
+        steps: int | None = None,
+        rules: Sequence[str] = (BASELINE,),
+        learners: Sequence[str] | None = None,
+        **settings: int,
+    ) -> pd.DataFrame:
+        """How far further updates are expected to tell two learners apart, by the rule that picks their items: a row
+        per rule and learner. settings: futures, draws and seed. See `workbench.calibration.separation.separation`,
+        which computes it."""
+        with named_extra():
+            from workbench.calibration.separation import separation
+
+            return separation(self, steps, rules, learners, **settings)
 
     def plot(self, kind: str = "weights", **settings: Any) -> Figure:
         """A figure. kind: "weights", how far each learner's predictions of later groups are behind the best, with two
