@@ -64,7 +64,8 @@ class Fit:
     """Learners fitted to a log.
 
     log: with `item` as positions in `pool`. cut: the update after which groups were predicted, not fitted, to weigh the
-    laws. laws: by name. reasons: learners that were left out, and why.
+    laws. laws: by name. reasons: learners that were left out, and why. looks: evaluations after `cut` that were
+    predicted, too. kept_out: what is said of evaluations that are not used.
     """
 
     log: Log
@@ -72,6 +73,8 @@ class Fit:
     cut: int
     laws: dict[str, LawFit]
     reasons: dict[str, str]
+    looks: int = 0
+    kept_out: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"Fit({', '.join(f'{name} {weight:.2f}' for name, weight in self.ranked)})"
@@ -86,7 +89,7 @@ class Fit:
 
     @cached_property
     def _later(self) -> Floats:
-        """(J, L) log densities of the items that have later groups."""
+        """(J, L) log densities of the items that have later groups, held-out ones behind."""
         both = np.stack([law.predictive for law in self.laws.values()], axis=1)
         return np.asarray(both[np.isfinite(both).all(axis=1)])
 
@@ -111,7 +114,7 @@ class Fit:
             import pandas as pd
 
         less, error = behind(self._later)
-        groups = int((self.log.step > self.cut).sum())
+        groups = int((self.log.step > self.cut).sum()) + self.looks
         rows = []
         for place, (name, law) in enumerate(self.laws.items()):
             told = {key: "{1:.3g} [{0:.3g}, {2:.3g}]".format(*np.quantile(values, [0.1, 0.5, 0.9]))
@@ -142,8 +145,7 @@ class Fit:
                 told.append(f"{name}: the log says hardly more than the prior of {', '.join(same)}.")
             if weight >= NEGLIGIBLE and law.effective < FEW:
                 told.append(f"{name}: its draws are rough, with an effective number of {law.effective:.0f}.")
-        told += [f"{name} was left out: {reason}." for name, reason in self.reasons.items()]
-        return told
+        return [*told, *(f"{name} was left out: {reason}." for name, reason in self.reasons.items()), *self.kept_out]
 
     def report(self) -> str:
         """What was fitted, the weights, the parameters, and what the log can't tell, as text."""

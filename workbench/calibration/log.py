@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,6 +55,16 @@ class Evaluations:
 
 
 COUNTED = ("run", "step", "item", "successes", "attempts")
+
+
+class Counts(NamedTuple):
+    """Columns of groups (N,) that need not be a log: evaluations, groups to come."""
+
+    run: Ints
+    step: Ints
+    item: Ints
+    successes: Ints
+    attempts: Ints
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -215,23 +225,16 @@ class Log:
         Items are found by the pool's ids, or else by its prompts; a pool with neither has items numbered from 0.
         Raises InputError, with the share and the first three, where items of the log are not in the pool.
         """
-        check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
-        tried, lacking = np.unique(self.item), []
-        for kind, names in readers.names_of(pool):
-            place = {name: number for number, name in reversed(list(enumerate(names)))}
-            lost = [self.items[i] for i in tried if self.items[i] not in place]
-            lacking.append((kind, lost))
-            if not lost:
-                of_item = np.array([place.get(name, -1) for name in self.items])
-                mine = np.array(self.runs, object)[self.run]
-                doubt = _doubt_of_labels(of_item[self.item], self, pool) if kind == "number" else ()
-                joined = Log(self.step, of_item[self.item], self.successes, self.attempts, mine, self.admitted, names,
-                             (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt))  # fmt: skip
-                joined.__dict__["evaluations"] = self.evaluations and self.evaluations.of(self.runs, joined)
-                return joined
-        kind, lost = min(lacking, key=lambda pair: len(pair[1]))
-        raise InputError(f"item: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
-                         f"{len(tried):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
+        tried = np.unique(self.item)
+        kind, names, place = places_in(pool, [self.items[i] for i in tried])
+        of_item = np.full(len(self.items), -1)
+        of_item[tried] = place
+        doubt = _doubt_of_labels(of_item[self.item], self, pool) if kind == "number" else ()
+        joined = Log(self.step, of_item[self.item], self.successes, self.attempts,
+                     np.array(self.runs, object)[self.run], self.admitted, names,
+                     (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt))  # fmt: skip
+        joined.__dict__["evaluations"] = self.evaluations and self.evaluations.of(self.runs, joined)
+        return joined
 
     @classmethod
     def load(
@@ -300,6 +303,24 @@ class Log:
             "run": np.array(self.runs, object)[of.run], "step": of.step, "item": np.array(of.items, object)[of.item],
             "successes": of.successes, "attempts": of.attempts, "admitted": admitted,
         })  # fmt: skip
+
+
+def places_in(pool: Pool, names: Sequence[str], field: str = "item") -> tuple[str, tuple[str, ...], Ints]:
+    """By what a pool's items are named, these names, and the positions of the given ones (N,).
+
+    Raises InputError, with the share and the first three, where some are not in the pool.
+    """
+    check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
+    lacking = []
+    for kind, known in readers.names_of(pool):
+        place = {name: number for number, name in reversed(list(enumerate(known)))}
+        lost = [name for name in names if name not in place]
+        if not lost:
+            return kind, known, np.array([place[name] for name in names], np.int64)
+        lacking.append((kind, lost))
+    kind, lost = min(lacking, key=lambda pair: len(pair[1]))
+    raise InputError(f"{field}: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
+                     f"{len(names):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
 
 
 def _doubt_of_labels(item: Ints, log: Log, pool: Pool) -> tuple[str, ...]:

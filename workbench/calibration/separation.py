@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from workbench.calibration.candidates import Candidate
 from workbench.calibration.evidence import Groups, Observation, log_evidence
 from workbench.calibration.fit import Fit, LawFit
 from workbench.calibration.futures import open_difficulty
+from workbench.calibration.log import Counts
 from workbench.calibration.replay import Replay, difficulty_of, known_pool, logits
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_choice, check_count, check_kind, shown
@@ -122,7 +122,7 @@ class Known:
                  "successes": seen.successes.transpose(1, 0, 2), "attempts": np.full(shape, seen.attempts)}  # fmt: skip
         both = {name: np.append(getattr(log, name)[rows] + (future * size if name == "item" else 0), of.ravel())
                 for name, of in ahead.items()}  # fmt: skip
-        groups = Groups(SimpleNamespace(**both))  # type: ignore[arg-type]
+        groups = Groups(Counts(**both))
         whole = log_evidence(groups, np.concatenate([self.zeta[:, rows], zeta.reshape(draws, -1)], axis=1), self.given,
                              last + steps)  # fmt: skip
         gained = whole - self.log_chance[:, groups.items % size]
