@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibration.simulated import ITEMS, POOL, UPDATES, rank, space_of
 from commands import call
 from scipy.special import expit, logit
 
 import workbench as wb
 from sims import advise
+from sims.sbc import ITEMS, POOL, UPDATES, rank, space_of
 from workbench.calibration.calibrate import LEARNERS, Task, calibrate, chosen
 from workbench.calibration.heldout import looks_of
 from workbench.calibration.log import Log

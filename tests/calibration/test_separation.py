@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from calibration.simulated import POOL, simulated, space_of
 
 import workbench as wb
+from sims.sbc import POOL, simulated, space_of
 from workbench.calibration.calibrate import calibrate
 from workbench.calibration.candidates import Candidate
 from workbench.calibration.evidence import Groups, log_evidence
