@@ -1,7 +1,7 @@
 """Are the draws of a calibration right? Simulation-based calibration: python sims/sbc.py --logs 200 --jobs 2
 
-Parameters are drawn from the prior of a learner, a log is simulated with them, the learner is fitted to it, and the rank
-of each true value among draws of the posterior is noted. Ranks are uniform where the draws are right.
+Parameters are drawn from the prior of a learner, a log is simulated with them, the learner is fitted to it, and the
+rank of each true value among draws of the posterior is noted. Ranks are uniform where the draws are right.
 Source: Talts, Betancourt, Simpson, Vehtari & Gelman 2018, arXiv 1804.06788.
 """
 
