@@ -45,6 +45,7 @@ def parser() -> Parser:
     p.add_argument("--log", metavar="LOG", action="append", required=True,
                    help="a file or folder, FILE:item=prompt_id,reward=score where columns need it; again for each run")
     p.add_argument("--pool", metavar="FILE", help="the items with their difficulty (default: those of the log)")
+    p.add_argument("--heldout", metavar="FILE", help="the items of the log's evaluations with their difficulty")
     p.add_argument("--success", metavar="X", help="the reward from which on a completion succeeds")
     p.add_argument("--order", default="", help="of the log's rows where steps go down: sort or restart")
     p.add_argument("--steps", **NUMBER, default=200, help="updates of the run to come (default: 200)")
@@ -94,15 +95,16 @@ def run(options: argparse.Namespace) -> None:
     source = options.log if len(options.log) > 1 else options.log[0]
     success: Any = None if options.success is None else number_or_text(options.success)
     log = Log.load(source, success=success, order=options.order)
-    pool = None if options.pool is None else Pool.load(options.pool)
-    for told in (log.understood, pool.understood if pool is not None else ""):
+    pool, heldout = (None if path is None else Pool.load(path) for path in (options.pool, options.heldout))
+    for told in (log.understood, *(of.understood for of in (pool, heldout) if of is not None)):
         if told:
             print(told, file=sys.stderr)
     size = len(log.items) if pool is None else len(pool)
     check_run(size, options.steps, options.batch, options.rollouts, candidates, options.labels_cost, lanes,
               options.seed, jobs, options.lag)  # fmt: skip
     parts = out / "parts"
-    fit = calibrate(log, pool, learners, seed=options.seed, enough=defaults["enough"], jobs=jobs, out=parts / "fits")
+    fit = calibrate(log, pool, learners, heldout=heldout, seed=options.seed, enough=defaults["enough"], jobs=jobs,
+                    out=parts / "fits")  # fmt: skip
     advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,
                     labels_cost=options.labels_cost, lag=options.lag, lanes=lanes, seed=options.seed, jobs=jobs,
                     out=parts / "futures")  # fmt: skip

@@ -25,6 +25,7 @@ from workbench import figures
 from workbench.calibration.stacking import bagged
 from workbench.lanes import Floats
 from workbench.progress import make_bar
+from workbench.streams import run_seeds
 
 LEVEL = 0.8
 SCORES = ("learner", "log_score", *(f"over_{name.replace(' ', '_')}" for name in (*BASELINES, TREND)), "se_over_best",
@@ -271,10 +272,11 @@ def mixture(parts: dict[str, Forecast], learners: list[str]) -> Floats:
 
 
 def stacked(parts: dict[str, Forecast], weights: Floats, task: Task) -> Iterator[Visit]:
-    """Futures of the mixture: of each learner as many as its weight says."""
+    """Futures of the mixture: of each learner as many as its weight says, from streams of its own."""
     counts = np.floor(np.cumsum(weights) * task.draws + 0.5).astype(int)
-    shares = zip(parts.values(), np.diff(counts, prepend=0), strict=False)  # the learners come first
-    return together([part.futures(replace(task, draws=int(share))) for part, share in shares if share])
+    shares = zip(parts.values(), np.diff(counts, prepend=0), run_seeds(task.seed, len(weights)), strict=False)
+    return together([part.futures(replace(task, draws=int(share), seed=int(seed))) for part, share, seed in shares
+                     if share])  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------- figure and report

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from calibration.simulated import POOL, UPDATES, rank, simulated, space_of, task_of, uniformity
 
 import workbench as wb
+from sims.sbc import POOL, UPDATES, rank, simulated, space_of, task_of, uniformity
 from workbench.calibration import calibrate as module
 from workbench.calibration.calibrate import calibrate, check_log, chosen, placed
 from workbench.calibration.evidence import Groups, log_evidence
@@ -41,7 +41,7 @@ def fit(log):
 
 
 def test_ranks_of_parameters_drawn_from_the_prior_are_uniform():
-    """Simulation-based calibration, loosely: 24 tiny logs. The study is `simulated.py`."""
+    """Simulation-based calibration, loosely: 24 tiny logs. The study is `sims/sbc.py`."""
     space = space_of("scalar")
     points, logs = simulated(space, 24, 5)
     ranks = np.array([rank(point, task_of("scalar", space, log, enough=40.0, seed=number).fit().points)

@@ -127,3 +127,23 @@ def test_what_is_no_log_is_refused_in_one_line(given, said):
         small(**given)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def chosen(weights, updates=40, batch=8):
+    """Items of each update without replacement, by weight."""
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.choice(len(weights), batch, False, weights / weights.sum()) for _ in range(updates)])
+
+
+def counted(item, items=60):
+    names = [str(i) for i in range(items)]
+    return Log(np.repeat(np.arange(40), 8), item, [1] * len(item), [2] * len(item), items=names)
+
+
+def test_items_that_a_rule_chose_are_told_from_uniform_ones():
+    uniform, hard = chosen(np.ones(60)), chosen(np.linspace(0, 1, 60) ** 4)
+    epochs = np.concatenate([np.random.default_rng(k).permutation(60) for k in range(6)])[:320]
+    assert [counted(item).steered for item in (uniform, epochs, hard)] == [False, False, True]
+    assert counted(uniform, items=600).steered  # of a pool of which a tenth was tried
+    assert "what the log says is given the items that a rule or a filter chose" in counted(hard).understood
+    assert "more unevenly" not in counted(uniform).understood

@@ -1,5 +1,6 @@
 """Logs from files as trainers write them, and what is said of those that cannot be read."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from workbench.calibration.log import Log
 from workbench.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+EPISODE = json.loads(Path(__file__).with_name("prime_rl_episode.json").read_text())  # by verifiers 0.4.0
 RUN = ROOT / "real_runs/results/smollm2/runs/skew-difficult/adarft/seed-0"
 MESSAGES = [{"role": "user", "content": "1 + 1?"}], [{"role": "user", "content": "2 + 2?"}]
 
@@ -41,6 +43,16 @@ def test_the_rollouts_of_a_real_run_are_read_from_the_file_and_the_folder():
     assert (log.updates, log.missing, len(log.runs)) == (100, 0, 1)
     assert (log.attempts.sum(), log.successes.sum()) == (frame.attempts.sum(), frame.successes.sum())
     assert set(log.items) == set(frame.item.astype(str))
+
+
+def test_a_real_run_says_which_rule_chose_its_items_and_what_is_not_read(tmp_path):
+    said = "items were chosen by adarft: what the log says is given these"
+    assert said in Log.load(RUN).understood
+    assert "evaluations by stratum (evals.csv) are not read" in Log.load(RUN).understood
+    assert "items were chosen" not in Log.load(RUN.parents[1] / "uniform" / "seed-0").understood
+    shutil.copy(RUN / "rollouts.parquet", tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    assert "items were chosen" not in Log.load(tmp_path).understood
 
 
 def test_several_sources_are_runs_of_their_own():
@@ -103,6 +115,194 @@ def test_the_rollouts_of_verl(named, tmp_path):
     assert sorted(groups(log)) == wanted
 
 
+def episode(group, item, reward, ok=True, traces=True, prompt=None, env="sums"):
+    """As `Episode.to_record` of verifiers writes it: EPISODE with other values."""
+    record = copy.deepcopy(EPISODE)
+    (trace,) = record["traces"]
+    for data in (record["task"]["data"], trace["task"]["data"]):
+        data |= {"idx": item, "prompt": prompt if prompt is not None else f"{item} + {item}?"}
+    scores = {"correct": {"score": reward, "weight": 1.0}, "style": {"score": 0.5, "weight": 0.0}}
+    trace |= {"ok": ok, "rewards": scores}
+    return record | {"group": {"id": group}, "traces": [trace] * traces, "ok": ok, "env": {"id": env, "name": env}}
+
+
+def prime_file(folder, step, kind, subset, episodes, more=""):
+    """As FileMonitor of prime-rl writes it."""
+    path = folder / "rollouts" / f"step_{step}" / kind / subset / "traces.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in episodes) + more)
+
+
+def prime_run(folder, steps=12):
+    """Two groups of 4 a step, one of them silent in every third step, which is not in `effective`."""
+    for step in range(1, steps + 1):
+        groups = [[episode(f"{step}-{k}", (step + k) % 5, float(r < (step + k) % 3 * 2)) for r in range(4)]
+                  for k in range(2)]  # fmt: skip
+        prime_file(folder, step, "train", "all", [one for group in groups for one in group])
+        mixed = [one for k, group in enumerate(groups) for one in group if (step + k) % 3 == 1]
+        prime_file(folder, step, "train", "effective", mixed)
+    return folder
+
+
+def test_the_rollouts_of_prime_rl(tmp_path):
+    log = Log.load(prime_run(tmp_path))
+    wanted = sorted((s, f"{(s + k) % 5} + {(s + k) % 5}?", (s + k) % 3 * 2, 4) for s in range(1, 13) for k in range(2))
+    assert sorted(groups(log)) == wanted  # the silent ones, too
+    assert log.admitted.all()
+    assert sorted(groups(Log.load(tmp_path / "rollouts"))) == wanted
+    assert set(Log.load(f"{tmp_path}:item=idx").items) == set("01234")
+    assert Log.load(f"{tmp_path}:reward=correct,item=idx").successes.sum() == log.successes.sum()
+    assert "episodes of prime-rl" in log.understood
+
+
+def test_a_group_of_prime_rl_has_the_step_that_trained_on_it(tmp_path):
+    prime_run(tmp_path)
+    late = [episode("late", 7, float(r < 2)) for r in range(4)]  # arrives in steps 3 and 4, is trained on in 5
+    rejected = [episode("rejected", 8, float(r < 2)) for r in range(4)]
+    for step, more in ((3, late[:1]), (4, late[1:]), (6, rejected)):
+        prime_file(tmp_path, step, "train", "all", more)
+    prime_file(tmp_path, 5, "train", "effective", late)
+    log = Log.load(f"{tmp_path}:item=idx")
+    rows = log.to_frame().set_index("item")
+    assert rows.loc["7", ["step", "successes", "attempts", "admitted"]].tolist() == [5, 2, 4, True]
+    assert rows.loc["8", ["step", "successes", "attempts", "admitted"]].tolist() == [6, 2, 4, False]
+
+
+def test_what_prime_rl_could_not_score_is_left_out_and_counted(tmp_path):
+    prime_run(tmp_path)
+    whole = Log.load(tmp_path)
+    failed = [episode("f", 3, 0.0, ok=False)] * 3 + [episode("g", 3, 0.0, traces=False)] * 2
+    prime_file(tmp_path, 13, "train", "all", failed, more='{"id": "cut of')
+    log = Log.load(tmp_path)
+    assert groups(log) == groups(whole)
+    assert "3 traces with an error, or of an agent that is not trained, are left out" in log.understood
+    assert "2 episodes without a trace" in log.understood
+
+
+def test_evaluations_of_prime_rl_are_no_groups_of_training(tmp_path):
+    prime_run(tmp_path)
+    whole = Log.load(tmp_path)
+    for step in (4, 8):
+        prime_file(tmp_path, step, "eval", "all", [episode(f"e{step}", 2, 1.0, prompt="9 + 9?", env="held")] * 3)
+    log = Log.load(tmp_path)
+    assert groups(log)[: len(log)] == groups(whole)
+    assert (log.evaluations.step.tolist(), log.evaluations.successes.tolist()) == ([4, 8], [3, 3])
+    assert log.evaluations.items == ("9 + 9?",)
+    assert log.items == whole.items
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda folder: shutil.rmtree(folder / "rollouts" / "step_2" / "train"), ""),  # a step less: repeated, counted
+    (lambda folder: [shutil.rmtree(p / "train") or (p / "eval" / "all").mkdir(parents=True)
+                     for p in (folder / "rollouts").iterdir()], "must have traces in step_N/train/all/traces.jsonl"),
+    (lambda folder: prime_file(folder, 2, "train", "all", [], "no JSON\n{}\n"),
+     "must have an episode of prime-rl in each line, got 'no JSON' in line 1 of"),
+    (lambda folder: prime_file(folder, 2, "train", "all", [episode("x", 1, 0.3)]), "reward: must be 0 or 1"),
+])  # fmt: skip
+def test_a_run_of_prime_rl_that_cannot_be_read(change, said, tmp_path):
+    change(prime_run(tmp_path))
+    if said:
+        assert said in refused(tmp_path)
+    else:
+        assert Log.load(tmp_path).missing == 1
+
+
+# ---- what TRL logs twice -----------------------------------------------------------------------------------
+
+
+def repeated(folder, unit, generations=8, evaluations=()):
+    """As TRL logs generations that last `unit` steps: the last one, after every step."""
+    rng = np.random.default_rng(0)
+    for step in range(1, unit * generations + 1):
+        if step % unit == 1 or unit == 1:
+            prompts = np.repeat([f"q{i}" for i in rng.choice(40, 3, replace=False)], 4)
+            texts, rewards = [f"{x:.6f}" for x in rng.random(12)], rng.integers(0, 2, 12).astype(float)
+        rows = {"step": step, "prompt": prompts, "completion": texts, "right": rewards, "advantage": rewards - 0.5}
+        if step in evaluations:
+            rows |= {"prompt": np.repeat(["h1", "h2", "h3"], 4), "completion": [f"{x:.6f}" for x in rng.random(12)]}
+        pd.DataFrame(rows).to_parquet(folder / f"completions_{step:05d}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("unit", [1, 2, 3])
+def test_a_generation_that_trl_logs_again_is_counted_once(unit, tmp_path):
+    (tmp_path / "once").mkdir(), (tmp_path / "again").mkdir()
+    once, log = Log.load(repeated(tmp_path / "once", 1)), Log.load(repeated(tmp_path / "again", unit))
+    assert groups(log) == groups(once)
+    told = f"{8 * (unit - 1)} of {8 * unit} logged steps repeat the generation before and are left out"
+    assert (told in log.understood) == (unit > 1)
+    assert "repeat the generation" not in once.understood
+
+
+def test_evaluations_in_place_of_completions_are_told_by_their_prompts(tmp_path):
+    log = Log.load(repeated(tmp_path, 2, evaluations=(4, 8, 12)))
+    assert log.evaluations.items == ("h1", "h2", "h3")
+    assert np.unique(log.evaluations.step).tolist() == [2, 4, 6]  # in generations
+    assert not {"h1", "h2", "h3"} & set(log.items)
+    assert (log.updates, log.missing) == (8, 0)
+
+
+def test_batches_that_come_again_in_a_second_epoch_are_no_evaluations(tmp_path):
+    rng = np.random.default_rng(1)
+    for step in range(1, 15):  # 13 batches an epoch, in the order of the data: the first comes again
+        prompts = np.repeat([f"q{3 * ((step - 1) % 13) + k}" for k in range(3)], 4)
+        rewards = rng.integers(0, 2, 12).astype(float)
+        pd.DataFrame({"step": step, "prompt": prompts, "completion": [f"{x:.6f}" for x in rng.random(12)],
+                      "right": rewards, "advantage": rewards}).to_parquet(tmp_path / f"completions_{step:05d}.parquet")
+    log = Log.load(tmp_path)
+    assert log.evaluations is None
+    assert (log.updates, len(log)) == (14, 42)
+
+
+# ---- rewards and splits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])
+def test_true_and_false_are_rewards_of_1_and_0(kind, tmp_path):
+    frame = pd.DataFrame({"step": [1, 1, 2, 2], "item": ["a", "a", "b", "a"], "correct": [True, False, True, True]})
+    path = tmp_path / f"log.{kind}"
+    {"csv": lambda: frame.to_csv(path, index=False), "json": lambda: frame.to_json(path, orient="records"),
+     "jsonl": lambda: frame.to_json(path, orient="records", lines=True), "parquet": lambda: frame.to_parquet(path),
+     }[kind]()  # fmt: skip
+    assert groups(Log.load(path)) == [(1, "a", 1, 2), (2, "a", 1, 1), (2, "b", 1, 1)]
+    assert groups(Log.load(f"{path}:reward=correct")) == groups(Log.from_frame(frame))
+
+
+def test_a_reward_of_trl_may_be_true_or_false(tmp_path):
+    assert Log.load(trl_folder(tmp_path, ("a", "b"), right=lambda s, k: k % 4 < s % 5)).successes.sum() > 0
+
+
+def test_rows_of_evaluation_are_no_groups_of_training(tmp_path):
+    text = ("step,item,reward,split\n0,h,0,eval\n1,a,1,train\n1,b,0,train\n2,a,0,train\n1,h,1,Eval\n3,b,1,train\n"
+            "9,h,1,eval\n")  # fmt: skip
+    log = Log.load(csv(tmp_path, text))
+    assert groups(log)[: len(log)] == [(1, "a", 1, 1), (1, "b", 0, 1), (2, "a", 0, 1), (3, "b", 1, 1)]
+    assert log.items == ("a", "b")
+    looks = log.evaluations
+    assert (looks.step.tolist(), looks.successes.tolist(), looks.items) == ([0, 1], [0, 1], ("h",))
+    assert "1 evaluations outside of the logged updates are left out" in log.understood
+    assert "2 evaluations of 1 held-out items, which train nothing" in log.understood
+    again = Log.from_frame(log.to_frame())
+    assert again.to_frame().equals(log.to_frame())
+    assert log.until(2).evaluations.step.tolist() == [0, 1]
+    assert set(Log.load(csv(tmp_path, text), {"split": ""}, order="sort").items) == {"h", "a", "b"}
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("step,item,reward,split\n1,a,1,algebra\n",
+     "split: must be train, or eval, test, validation or heldout for rows that were not trained on (split= for no "
+     "split), got 'algebra' at row 0"),
+    ("step,item,reward,split\n1,a,1,test\n", "split: must have rows of training, got only held-out ones"),
+    ("run,step,item,reward,split\nx,1,a,1,train\ny,1,a,1,test\n",
+     "log: must have rows of training in each run, got none in run 'y'"),
+    ("step,item,correct\n1,a,perhaps\n", "reward: must be numbers, or true and false, got 'perhaps'"),
+    ("step,item,correct\n1,a,2\n", "correct: must be 0 or 1"),
+    ("step,item,correct\n1,a,0.5\n", "correct: must be 0 or 1"),
+])  # fmt: skip
+def test_a_split_or_a_reward_that_is_none_is_one_line(text, said, tmp_path):
+    assert said in refused(csv(tmp_path, text))
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "tsv"])
 def test_single_completions_of_any_table_with_a_mapping(kind, tmp_path):
     frame = pd.DataFrame({"t": [0, 0, 0, 1, 1], "who": ["a", "a", "b", "a", "b"], "won": [1, 0, 1, 0, 1]})
@@ -143,6 +343,20 @@ def test_steps_that_go_down_are_sorted_or_begin_a_run_or_are_refused(tmp_path):
     assert again.run.tolist() == [0, 0, 1, 1]
 
 
+def test_two_runs_without_a_column_of_runs_are_refused_or_doubted(tmp_path):
+    one = "".join(f"{step},{item},{k},4\n" for step in range(1, 4) for item, k in (("a", 1), ("b", 3)))
+    path = csv(tmp_path, "step,item,successes,attempts\n" + one + one)
+    assert "order=restart begins a new run there, run=COLUMN names the runs" in refused(path)
+    told = Log.load(path, order="sort").understood
+    assert "steps begin anew 1 times: if these are runs, order=restart tells them apart" in told
+    assert "6 rows name an item again in its step and are added up: two runs need a column run" in told
+    apart = Log.load(path, order="restart")
+    assert apart.runs == ("0", "1")
+    assert "again" not in apart.understood
+    mixed = "".join(line * 2 for line in one.splitlines(keepends=True))  # sorted by step
+    assert "6 rows name an item again" in Log.load(csv(tmp_path, "step,item,successes,attempts\n" + mixed)).understood
+
+
 def test_two_runs_side_by_side_are_told_apart_by_a_column(tmp_path):
     log = Log.load(csv(tmp_path, "seed,step,item,reward\n7,1,a,1\n8,1,a,0\n7,2,a,1\n8,2,a,0\n"))
     assert log.runs == ("7", "8")
@@ -167,8 +381,8 @@ def test_whole_numbers_written_with_a_point_name_the_same_items():
     ("step,item,reward\nx,a,1\n", "step: must be numbers, got 'x' in column 'step' at row 0"),
     ("step,item,reward\n,a,1\n", "step: must be numbers"),
     ("step,item,reward\n1.5,a,1\n", "step: must be whole numbers"),
-    ("step,item,reward\n1,a,yes\n", "reward: must be numbers, got 'yes'"),
-    ("step,item,reward\n1,a,inf\n", "reward: must be numbers, got 'inf'"),
+    ("step,item,reward\n1,a,yes\n", "reward: must be numbers, or true and false, got 'yes'"),
+    ("step,item,reward\n1,a,inf\n", "reward: must be numbers, or true and false, got 'inf'"),
     ("step,item,successes,attempts\n1,a,9,8\n", "successes: must be whole numbers in [0, attempts]"),
     ("step,item,successes,attempts\n1,a,,8\n", "successes: must be numbers"),
     ("step,item,successes,attempts,admitted\n1,a,1,8,maybe\n", "admitted: must be true or false, got 'maybe' at row 0"),

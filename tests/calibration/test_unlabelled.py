@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from calibration.simulated import ITEMS, POOL, rank
 from scipy.special import expit
 
 import workbench as wb
+from sims.sbc import ITEMS, POOL, rank
 from workbench.calibration.calibrate import Task, calibrate, chosen
 from workbench.calibration.evidence import Groups, draw_last
 from workbench.calibration.futures import draws_of

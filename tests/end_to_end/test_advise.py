@@ -140,7 +140,12 @@ def test_bad_input_is_one_line_before_work_begins(more, said, folder, tmp_path, 
 @pytest.mark.parametrize(("text", "said"), [
     ("", "log"), ("step,item,reward\n1,q1,0.5\n", "must be 0 or 1"),
     ("step,item,reward\n1,q1,\n", "at least one value"),
+    ("step,item,reward\n1,q1,1\n1,q1,1.5\n", "got 1.5 at row 1"), ("step,item,reward\n1,q1,-1\n", "got -1 at row 0"),
+    ("step,item,reward\n1,q1,well done\n", "reward: must be numbers, or true and false, got 'well done'"),
     ("step,item,reward\n2,q1,1\n1,q1,0\n", "must not go down"),
+    ("step,item,successes,attempts\n" + "1,q1,1,4\n2,q1,2,4\n" * 2, "run=COLUMN names the runs"),
+    ("step,item,reward,split\n1,q1,1,algebra\n", "split: must be train, or eval"),
+    ("step,item,reward,split\n1,q1,1,test\n", "split: must have rows of training"),
     ("step,item,successes,attempts\n1,q1,9,8\n", "successes"),
     ("\n".join(["step,item,reward", *(f"{s},{i},{s % 2}" for s in range(12) for i in ("q1", "x1", "x2", "x3", "x4"))]),
      "got 4 of 5 items that do not, such as 'x1', 'x2', 'x3'"),
@@ -156,6 +161,37 @@ def test_a_log_that_cannot_be_used_is_one_line(text, said, folder, tmp_path, mon
     assert (status, printed) == (2, "")
     (last,) = (text for text in error.splitlines() if text.startswith("error: "))
     assert said in last
+    with pytest.raises(wb.InputError) as refused:  # the other door
+        wb.calibrate(tmp_path / "log.csv", wb.Pool.load(folder / "pool.csv"), ["scalar"], progress=False)
+    assert f"error: {refused.value}" == last
+
+
+def test_a_learner_or_a_candidate_twice_is_one_line_at_both_doors(folder):
+    log, pool = wb.Log.load(folder / "log.csv"), wb.Pool.load(folder / "pool.csv")
+    with pytest.raises(wb.InputError, match=r"^learners: must name each learner once, got 'scalar' twice$"):
+        wb.calibrate(log, pool, ["scalar", "scalar"])
+    fit = wb.calibrate(log, pool, ["scalar"], enough=20.0, progress=False)
+    with pytest.raises(wb.InputError, match=r"^candidates: must differ, got uniform, adarft, adarft$"):
+        wb.advise(fit, 12, 8, 4, ["adarft", "adarft"])
+
+
+def test_a_log_of_a_steered_run_is_taken_and_the_report_says_what_it_is_given(folder, tmp_path, monkeypatch, capsys):
+    pool, rows = wb.Pool.load(folder / "pool.csv"), ["step,item,reward"]
+    learner = wb.SimLearner(wb.ScalarIRT(kappa=0.02, label_noise=0.3), pool, seed=1)
+    controller = wb.Controller(wb.AdaRFT(eta=1.0), pool, seed=0)
+    for step in range(1, 31):
+        items = controller.next_batch(4)
+        rewards = learner.attempt(items, 4)
+        learner.learn(items, rewards)
+        controller.observe(items, rewards)
+        rows += [f"{step},q{i},{bool(r)}" for i, group in zip(items, rewards, strict=True) for r in group]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    line = ["--log", tmp_path / "log.csv", "--pool", folder / "pool.csv", *QUICK, "--out", tmp_path / "out"]
+    status, printed, _ = call(advise, monkeypatch, capsys, *line)
+    assert status == 0
+    said = "items were tried more unevenly than by uniform sampling: what the log says is given the items that a rule"
+    assert said in printed
+    assert said in (tmp_path / "out" / "fit.txt").read_text()
 
 
 def test_a_first_look_has_fewer_learners_and_candidates(folder, tmp_path):

@@ -76,6 +76,7 @@ COMMANDS = {
     "reproduce transfer": Command("sims.reproduce", ("sims.reproduce:only_writer",), ("--log", "models.csv")),
     "advise": Command("sims.advise", ("sims.advise:calibrate",),
                       ("--log", "log.csv", "--order", "sort", "--batch", "4")),
+    "sbc": Command("sims.sbc", ("sims.sbc:simulated",)),
     "limits": Command("sims.limits", ("sims.limits:tqdm",)),
     "benchmark": Command("sims.benchmark", ("sims.benchmark:processors",)),
     "benchmark_irt": Command("sims.benchmark_irt", ("sims.benchmark_irt:table",)),

@@ -120,6 +120,39 @@ def test_each_generation_is_of_items_picked_after_all_rewards_before_it(make, ki
     assert generations == 1 or controller.metrics()["target_difficulty"] > 0
 
 
+@pytest.mark.parametrize(("settings", "unit"), [
+    ({"steps_per_generation": 4, "gradient_accumulation_steps": 2}, 2), ({"num_iterations": 2}, 2), ({}, 1),
+])  # fmt: skip
+def test_a_log_of_completions_has_each_generation_once(make, tmp_path, settings, unit):
+    """`Log.load` against what the reward function was asked, generation by generation."""
+    coin = Coin()
+    trainer = make("grpo", None, coin, log_completions=True, per_device_train_batch_size=8, max_steps=6, **settings)
+    trainer.train()
+    size = trainer.args.generation_batch_size // G
+    log = wb.Log.load(tmp_path / "out" / "completions")
+    wanted = [{(f"{item}=", int(of.sum())) for item, of in zip(*batch, strict=True)} for batch in coin.batches(size)]
+    frame = log.to_frame()
+    found = [set(zip(of["item"], of["successes"], strict=True)) for _, of in frame.groupby("step")]
+    assert found == wanted
+    assert (log.updates, log.missing, set(log.attempts.tolist())) == (6 // unit, 0, {G})
+    told = f"{6 - 6 // unit} of 6 logged steps repeat the generation before and are left out; an update is a generation"
+    assert (f"{told} of {unit} steps" in log.understood) == (unit > 1)
+
+
+def test_evaluations_that_replaced_completions_in_the_log_are_no_groups_of_training(make, tmp_path):
+    """TRL writes both to the same file of a step; the training of step 10, the last, is in no file."""
+    coin, data = Coin(), {"eval_dataset": DATA.select(range(2))}
+    trainer = make("grpo", None, coin, extra=data, log_completions=True, per_device_train_batch_size=8, max_steps=10,
+                   eval_strategy="steps", eval_steps=4, per_device_eval_batch_size=8)  # fmt: skip
+    trainer.train()
+    log = wb.Log.load(tmp_path / "out" / "completions")
+    assert np.unique(log.step).tolist() == [1, 2, 3, 5, 6, 7, 9]
+    assert log.evaluations.items == ("0=", "1=")
+    assert log.evaluations.step.tolist() == [4, 4, 8, 8]
+    assert "at 3 steps an evaluation replaced the completions" in log.understood
+    assert "4 evaluations of 2 held-out items, which train nothing" in log.understood
+
+
 def dapo(max_batches=6):
     return wb.DynamicSampling(max_batches=max_batches)
 

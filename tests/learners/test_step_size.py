@@ -50,6 +50,29 @@ def test_silent_batches_at_the_start_leave_the_learner_as_it_is():
     np.testing.assert_allclose(got, [0, 0, 0.1 * np.sqrt(3)], rtol=1e-5)
 
 
+def test_a_narrow_batch_loses_a_share_of_its_step():
+    """b of items 8 to 11 spreads less than b of the pool; items of one difficulty lose the whole share."""
+    b = np.linspace(-3, 3, 20)
+    b[:4] = 1.0
+
+    def gain(items, admitted=None, **settings):
+        learner = wb.SimLearner(wb.ScalarIRT(kappa=0.1, **settings), POOL, b=b)
+        before = learner.state.theta[0]
+        learner.learn(items, HALF, admitted)
+        return learner.state.theta[0] - before
+
+    some = np.array([8, 9, 10, 11])
+    narrow = 1 - b[some].std() / b.std()
+    assert 0.5 < narrow < 0.9
+    assert gain(some, redundancy=0.6) == pytest.approx(0.1 * S * (1 - 0.6 * narrow), rel=1e-5)
+    assert gain(ITEMS, redundancy=0.6) == pytest.approx(0.1 * S * 0.4, rel=1e-5)
+    wide = np.array([4, 19, 5, 18])
+    assert gain(wide, redundancy=0.6) == pytest.approx(0.1 * S, rel=1e-5)  # wider than the pool
+    mask = np.array([True, False, False, True])
+    pair = 1 - b[[8, 11]].std() / b.std()
+    assert gain(some, mask, redundancy=0.6) == pytest.approx(0.1 * S * (1 - 0.6 * pair), rel=1e-5)
+
+
 @pytest.mark.parametrize("law", [wb.KernelTransfer, wb.Tabular, wb.Interference, wb.MultiSkill, wb.Chain])
 def test_every_law_with_a_policy_gradient_takes_both(law):
     def change(**settings):
@@ -76,7 +99,7 @@ def test_a_learner_that_is_taken_up_again_knows_its_signals():
     np.testing.assert_array_equal(whole.state.theta, again.state.theta)
 
 
-@pytest.mark.parametrize(("name", "value"), [("warm_up", -1), ("adam", 1.5), ("adam", float("nan"))])
+@pytest.mark.parametrize(("name", "value"), [("warm_up", -1), ("adam", 1.5), ("adam", float("nan")), ("redundancy", -0.1)])
 def test_sizes_outside_their_domain_are_refused(name, value):
     with pytest.raises(InputError, match=f"^{name}: must be"):
         wb.ScalarIRT(**{name: value})

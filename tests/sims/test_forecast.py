@@ -210,6 +210,18 @@ def test_futures_of_several_learners_are_one_set():
 TRUTH = {"kappa": 0.25, "forgetting": 0.02, "rho": 0.03, "drift": 0.1}  # per visit
 
 
+def test_learners_of_a_mixture_have_luck_of_their_own(simulated):
+    """Of one learner twice, the two halves of the futures differ; the same call gives the same."""
+    log = visit_log(simulated[:60], 8)
+    whole = forecast.Origin.after(log.until(6), 6, 0)
+    part = forecast.Forecast("natural", whole, whole.fit("natural", enough=20.0), Discrepancy.judged([]))
+    task, halves = Task(log, 6, 8, 20, 0), np.array([0.5, 0.5])
+    for visit, again in zip(*(forecast.stacked({"a": part, "b": part}, halves, task) for _ in range(2)), strict=True):
+        assert (visit.p[:10] != visit.p[10:]).mean() > 0.9
+        assert (visit.counts[:10] != visit.counts[10:]).any()
+        np.testing.assert_array_equal(visit.counts, again.counts)
+
+
 def simulated_counts(items=500, visits=20, n=8, seed=5):
     """Counts of the scalar learner with the plain signal v / v_ref, an update per visit, by its equations."""
     rng = np.random.Generator(np.random.Philox(seed))

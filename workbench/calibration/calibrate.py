@@ -14,7 +14,8 @@ from scipy.special import logsumexp
 
 from workbench.calibration.evidence import Groups, log_evidence
 from workbench.calibration.fit import Fit, LawFit, arrays_of, from_arrays
-from workbench.calibration.log import Log
+from workbench.calibration.heldout import Looks, looks_of
+from workbench.calibration.log import COUNTED, Counts, Log
 from workbench.calibration.priors import Space
 from workbench.calibration.replay import Replay, difficulty_of, known_pool
 from workbench.calibration.sampler import explore
@@ -38,7 +39,8 @@ DRAWS = 512  # equally weighted draws that are kept
 @dataclass(frozen=True)
 class Task:
     """One law to fit. b: (I,) difficulties that the law sees. cut: the update after which groups are predicted; the
-    last one where none are. near: (D, P) draws of a fit that this one is near to, which saves time.
+    last one where none are. near: (D, P) draws of a fit that this one is near to, which saves time. looks: evaluations
+    that count as evidence.
     """
 
     name: str
@@ -50,12 +52,15 @@ class Task:
     seed: int
     enough: float
     near: Floats | None = None
+    looks: Looks | None = None
 
     @cached_property
     def key(self) -> str:
         """SHA-256, shortened, of all that the fit depends on, the code included."""
+        looks = None if self.looks is None else [
+            self.looks.pool.digest, *(array_digest(of) for of in (*self.looks.counts, self.looks.b))]  # fmt: skip
         content = {"law": describe(self.space.law), "sources": sources_of(self.space.law), "code": code_digest(),
-                   "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
+                   "looks": looks, "own": own_digest(), "cut": self.cut, "seed": self.seed, "pool": self.pool.digest,
                    "log": digest(self.log), "numbers": [ROUND, self.enough, DRAWS],
                    "b": hashlib.sha256(self.b.tobytes()).hexdigest(), "labelled": self.space.labelled,
                    "free": self.space.free, "warm_up": self.space.warm_up,
@@ -64,13 +69,18 @@ class Task:
 
     def fit(self, tell: Callable[[int, float, float], object] = lambda number, power, effective: None) -> LawFit:
         """Draws given the whole log, and how well the later groups are predicted from the earlier ones."""
-        space, groups, replay = self.space, Groups(self.log), Replay(self.log, self.pool, self.b)
+        space, replay = self.space, Replay(self.log, self.pool, self.b)
+        counts = Counts(*(getattr(self.log, name) for name in COUNTED))
+        if self.looks is not None:
+            counts = Counts(*(np.append(own, more) for own, more in zip(counts, self.looks.counts, strict=True)))
+            replay = Replay(self.log, self.looks.pool, self.looks.b, self.looks.counts)
+        groups = Groups(counts)
         later: list[Floats] = []  # (D, J) of each call: log chance of each item's later groups given its earlier ones
 
         def log_likelihood(points: Floats) -> Floats:
             law = space.law_at(points)
             zeta, given = space.zeta(points, replay), space.observation(points, law)
-            whole = log_evidence(groups, zeta, given, self.log.updates)
+            whole = log_evidence(groups, zeta, given, int(counts.step.max()))
             first = whole if self.cut == self.log.updates else log_evidence(groups, zeta, given, self.cut)
             later.append((whole - first).astype(np.float32))
             return np.stack([first.sum(axis=1), whole.sum(axis=1)], axis=1)
@@ -82,7 +92,7 @@ class Task:
         early, whole = found.posterior(0), found.posterior(1)
         rows = whole.rows(DRAWS, float(generator(self.seed, Role.CALIBRATION, 2**31).random()))
         predictive = logsumexp(np.concatenate(later).astype(np.float64) + early.log_weights[:, None], axis=0)
-        has_later = np.isin(groups.items, self.log.item[self.log.step > self.cut])
+        has_later = np.isin(groups.items, counts.item[counts.step > self.cut])
         return LawFit(space, whole.points[rows], np.where(has_later, predictive, np.nan), whole.log_evidence,
                       min(early.effective, whole.effective))  # fmt: skip
 
@@ -92,6 +102,7 @@ def calibrate(
     pool: Pool | None = None,
     learners: Sequence[str | Law] | None = None,
     *,
+    heldout: Pool | None = None,
     warm_up: int = 0,
     seed: int = 0,
     enough: float = ENOUGH,
@@ -106,6 +117,8 @@ def calibrate(
     to know where an item lies are left out.
     learners: names or laws, by default LEARNERS. A law's step, start and forgetting are free, beside what `priors.FREE`
     names; its other settings stay.
+    heldout: the items of the log's evaluations, with labels. Then evaluations count as evidence: a law's chances of
+    these items, of which it learns nothing, explain them, too. Without it they are kept out.
     warm_up: updates until the learning rate of the logged run was reached, linearly, >= 0. Laws fitted without it take
     slow first updates for a law of their own.
     enough: effective number of draws at which a fit is done, >= 20. seed: of the random streams. jobs: worker
@@ -135,15 +148,17 @@ def calibrate(
     reasons = {name: reason for name, law in laws.items() if (reason := left_out(law, b is not None))}
     cut = 2 * log.updates // 3
     seen = known_pool(pool)
+    looks, told = looks_of(log, pool, heldout)
     tasks = [Task(name, Space(law, log.updates, len(pool), b is not None, warm_up=warm_up), log, seen,
-                  np.zeros(len(pool)) if b is None else b, cut, seed, enough)
+                  np.zeros(len(pool)) if b is None else b, cut, seed, enough, looks=looks)
              for name, law in laws.items() if name not in reasons]  # fmt: skip
     if not tasks:
         raise InputError(
             f"learners: must have one that can be fitted, got {'; '.join(f'{n}: {r}' for n, r in reasons.items())}"
         )
     fitted = computed(tasks, known_fit, fit_and_keep, out, jobs, ("calibrate", "learner") if progress else None)
-    return Fit(log, pool, cut, dict(zip((task.name for task in tasks), fitted, strict=True)), reasons)
+    later = 0 if looks is None else int((looks.counts.step > cut).sum())
+    return Fit(log, pool, cut, dict(zip((task.name for task in tasks), fitted, strict=True)), reasons, later, told)
 
 
 def placed(log: Log, pool: Pool | None) -> tuple[Log, Pool]:

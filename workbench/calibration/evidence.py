@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.calibration.log import Log
+from workbench.calibration.log import Counts, Log
 from workbench.kernels.compiling import Array, compiled, inlined
 
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ class Observation:
 class Groups:
     """The groups of a log, sorted by item, run and update, as the passes take them."""
 
-    log: Log
+    log: Log | Counts
 
     @cached_property
     def order(self) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from workbench.extras import named_extra
 from workbench.files import check_path, write_whole
 from workbench.lanes import Floats
 from workbench.pool import Pool
+from workbench.registry import BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +64,8 @@ class Fit:
     """Learners fitted to a log.
 
     log: with `item` as positions in `pool`. cut: the update after which groups were predicted, not fitted, to weigh the
-    laws. laws: by name. reasons: learners that were left out, and why.
+    laws. laws: by name. reasons: learners that were left out, and why. looks: evaluations after `cut` that were
+    predicted, too. kept_out: what is said of evaluations that are not used.
     """
 
     log: Log
@@ -70,6 +73,8 @@ class Fit:
     cut: int
     laws: dict[str, LawFit]
     reasons: dict[str, str]
+    looks: int = 0
+    kept_out: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"Fit({', '.join(f'{name} {weight:.2f}' for name, weight in self.ranked)})"
@@ -84,7 +89,7 @@ class Fit:
 
     @cached_property
     def _later(self) -> Floats:
-        """(J, L) log densities of the items that have later groups."""
+        """(J, L) log densities of the items that have later groups, held-out ones behind."""
         both = np.stack([law.predictive for law in self.laws.values()], axis=1)
         return np.asarray(both[np.isfinite(both).all(axis=1)])
 
@@ -109,7 +114,7 @@ class Fit:
             import pandas as pd
 
         less, error = behind(self._later)
-        groups = int((self.log.step > self.cut).sum())
+        groups = int((self.log.step > self.cut).sum()) + self.looks
         rows = []
         for place, (name, law) in enumerate(self.laws.items()):
             told = {key: "{1:.3g} [{0:.3g}, {2:.3g}]".format(*np.quantile(values, [0.1, 0.5, 0.9]))
@@ -119,17 +124,20 @@ class Fit:
                          "se": error[place], "parameters": ", ".join(f"{k} {v}" for k, v in told.items())})  # fmt: skip
         return pd.DataFrame(rows).sort_values("weight", ascending=False, kind="stable").reset_index(drop=True)
 
-    @property
+    @cached_property
     def unknown(self) -> list[str]:
-        """What the log can't tell, a sentence each."""
+        """What the log can't tell, and which further log would tell leading learners apart, a sentence each."""
         told = []
         less, error = behind(self._later)
         names = list(self.laws)
         best = names[int(less.argmin())]
         level = [name for name, a, s in zip(names, less, error, strict=True) if name != best and a < 2 * s]
         if level:
+            with named_extra():
+                from workbench.calibration import separation
             told.append(f"The log cannot tell {best} from {', '.join(level)}: their predictions of later groups "
                         "differ by less than two standard errors.")  # fmt: skip
+            told.append(separation.told(self, [best, max(level, key=lambda name: self.weights[name])]))
         for name, weight in self.ranked:
             law = self.laws[name]
             same = [key for key, share in law.narrowing.items() if share >= AS_BEFORE]
@@ -137,8 +145,7 @@ class Fit:
                 told.append(f"{name}: the log says hardly more than the prior of {', '.join(same)}.")
             if weight >= NEGLIGIBLE and law.effective < FEW:
                 told.append(f"{name}: its draws are rough, with an effective number of {law.effective:.0f}.")
-        told += [f"{name} was left out: {reason}." for name, reason in self.reasons.items()]
-        return told
+        return [*told, *(f"{name} was left out: {reason}." for name, reason in self.reasons.items()), *self.kept_out]
 
     def report(self) -> str:
         """What was fitted, the weights, the parameters, and what the log can't tell, as text."""
@@ -157,6 +164,21 @@ class Fit:
             from workbench.calibration.foretold import foretold
 
             return foretold(self, bins, draws, seed)
+
+    def separation(
+        self,
+        steps: int | None = None,
+        rules: Sequence[str] = (BASELINE,),
+        learners: Sequence[str] | None = None,
+        **settings: int,
+    ) -> pd.DataFrame:
+        """How far further updates are expected to tell two learners apart, by the rule that picks their items: a row
+        per rule and learner. settings: futures, draws and seed. See `workbench.calibration.separation.separation`,
+        which computes it."""
+        with named_extra():
+            from workbench.calibration.separation import separation
+
+            return separation(self, steps, rules, learners, **settings)
 
     def plot(self, kind: str = "weights", **settings: Any) -> Figure:
         """A figure. kind: "weights", how far each learner's predictions of later groups are behind the best, with two

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,49 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 FEW_ITEMS = 20  # of which a rank correlation says little
+CLEARLY = 6.0  # standard deviations
+STEERED = ("items were tried more unevenly than by uniform sampling: what the log says is given the items that a rule "
+           "or a filter chose")  # fmt: skip
 GAPS = 0.5  # share of the updates between the first and the last that may be missing
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluations:
+    """M groups of attempts on held-out items, of which nothing was learned, sorted by run, update and item.
+
+    run: (M,) positions in the log's runs. step: (M,) updates after which they were made, 0 before the first. item: (M,)
+    positions in `items`. successes, attempts: (M,). items: names of the H items.
+    """
+
+    run: Ints
+    step: Ints
+    item: Ints
+    successes: Ints
+    attempts: Ints
+    items: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def of(self, runs: tuple[str, ...], log: Log) -> Evaluations | None:
+        """Those within the updates of the runs of a log; None where there are none. runs: names of the runs."""
+        place = np.array([log.runs.index(name) if name in log.runs else -1 for name in runs])[self.run]
+        rows = (place >= 0) & (self.step <= last_steps({"run": log.run, "step": log.step})[place])
+        columns = {name: getattr(self, name)[rows] for name in COUNTED} | {"run": place[rows]}
+        return Evaluations(**columns, items=self.items) if rows.any() else None
+
+
+COUNTED = ("run", "step", "item", "successes", "attempts")
+
+
+class Counts(NamedTuple):
+    """Columns of groups (N,) that need not be a log: evaluations, groups to come."""
+
+    run: Ints
+    step: Ints
+    item: Ints
+    successes: Ints
+    attempts: Ints
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -32,8 +74,10 @@ class Log:
     step: (N,) updates, counted from 1 in each run. item: (N,) positions in `items`. successes, attempts: (N,), with
     0 <= successes <= attempts and attempts >= 1. run: (N,) positions in `runs`. admitted: (N,) whether the learner was
     trained on the group; all by default.
-    items: names of the I items, text; runs: names of the K runs.
+    items: names of the I items, text; runs: names of the K runs. evaluations: of held-out items, if there are any.
 
+    Rows that are marked as `heldout` are evaluations: they are no groups of training, and stand in `evaluations` only.
+    Those before the first logged update or after the last one are left out, except right before the first.
     Groups of one item at one update of a run are added up. The updates of each run are counted from its first logged
     one. An update that is missing in between is taken to repeat the one before it; `missing` counts them.
     Raises InputError for columns of different lengths, for counts out of their domain, and for a run in which more than
@@ -49,6 +93,7 @@ class Log:
     items: tuple[str, ...]
     runs: tuple[str, ...]
     notes: tuple[str, ...]
+    evaluations: Evaluations | None
 
     def __init__(
         self,
@@ -60,32 +105,37 @@ class Log:
         admitted: ArrayLike | None = None,
         items: Sequence[str] | None = None,
         notes: Sequence[str] = (),
+        heldout: ArrayLike | None = None,
     ) -> None:
-        columns = {name: whole_numbers(name, values) for name, values in
+        columns: dict[str, Any] = {name: whole_numbers(name, values) for name, values in
                    (("step", step), ("successes", successes), ("attempts", attempts))}  # fmt: skip
         place, names = _places("item", item)
         if items is not None:
             place, names = _given_places(item, items)
         of_run, run_names = _places("run", np.zeros(len(place), np.int64) if run is None else run)
-        mask = np.ones(len(place), bool) if admitted is None else _flags(admitted)
-        sizes = {
-            name: len(values) for name, values in (columns | {"item": place, "run": of_run, "admitted": mask}).items()
-        }
+        mask = np.ones(len(place), bool) if admitted is None else _flags("admitted", admitted)
+        looked = np.zeros(len(place), bool) if heldout is None else _flags("heldout", heldout)
+        columns |= {"item": place, "run": of_run, "admitted": mask, "heldout": looked}
+        sizes = {name: len(values) for name, values in columns.items()}
         if len(set(sizes.values())) > 1 or not len(place):
             got = ", ".join(f"{name}: {size}" for name, size in sizes.items())
             raise InputError(f"log: must have columns of one length, one row or more, got {got}")
         _check_counts(columns["successes"], columns["attempts"])
-        rows, firsts = _merged(of_run, columns["step"], place)
-        k, n = (np.bincount(rows, columns[name]).astype(np.int64) for name in ("successes", "attempts"))
-        admitted_any = np.zeros(len(k), bool)
-        np.logical_or.at(admitted_any, rows, mask)
-        of_run, steps = of_run[firsts], columns["step"][firsts]
-        start = np.array([steps[of_run == r].min() for r in range(len(run_names))])
-        found = {"run": of_run, "step": steps - start[of_run] + 1, "item": place[firsts], "successes": k, "attempts": n,
-                 "admitted": admitted_any}  # fmt: skip
-        for values in found.values():
+        if lacking := [name for r, name in enumerate(run_names) if looked[of_run == r].all()]:
+            raise InputError(f"log: must have rows of training in each run, got none in run {shown(lacking[0])}")
+        start = np.array([columns["step"][(of_run == r) & ~looked].min() for r in range(len(run_names))])
+        found, seen = _groups(columns, ~looked, start), _groups(columns, looked, start)
+        within = (seen["step"] >= 0) & (seen["step"] <= last_steps(found)[seen["run"]])
+        lost = [f"{(~within).sum():,} evaluations outside of the logged updates are left out"] * bool((~within).any())
+        seen = {name: values[within] for name, values in seen.items()}
+        seen["item"], asked = _used(seen["item"], names)
+        if items is None:
+            found["item"], names = _used(found["item"], names)
+        for values in (*found.values(), *seen.values()):
             values.flags.writeable = False
-        self.__dict__.update(found | {"items": names, "runs": run_names, "notes": tuple(notes)})
+        evaluations = Evaluations(**{name: seen[name] for name in COUNTED}, items=asked) if asked else None
+        self.__dict__.update(found | {"items": names, "runs": run_names, "notes": (*notes, *lost),
+                                      "evaluations": evaluations})  # fmt: skip
         self._check_gaps()
 
     def _check_gaps(self) -> None:
@@ -116,7 +166,10 @@ class Log:
         """What the log was taken for, in one line."""
         missing = [f"{self.missing} updates are missing and repeat the one before"] * (self.missing > 0)
         told = ", ".join(f"{name}: {value}" for name, value in self._told().items())
-        return "; ".join([told, *self.notes, *missing])
+        looks = [STEERED] * self.steered
+        if (held := self.evaluations) is not None:
+            looks += [f"{len(held):,} evaluations of {len(held.items):,} held-out items, which train nothing"]
+        return "; ".join([told, *self.notes, *looks, *missing])
 
     @property
     def updates(self) -> int:
@@ -133,6 +186,18 @@ class Log:
         """Share of the groups whose attempts all succeed or all fail: they have no policy gradient."""
         return float(((self.successes == 0) | (self.successes == self.attempts)).mean())
 
+    @cached_property
+    def steered(self) -> bool:
+        """Whether groups are spread over the items more unevenly than by uniform sampling.
+
+        sum_i (c_i - m)^2 / m has mean I - 1 and variance about I (2 + 1 / m) for Poisson counts c_i with mean m; more
+        than CLEARLY standard deviations above is uneven.
+        """
+        count = np.bincount(self.item, minlength=len(self.items)).astype(np.float64)
+        mean, items = count.mean(), len(count)
+        spread = float(((count - mean) ** 2).sum() / mean)
+        return spread - (items - 1) > CLEARLY * float(np.sqrt(items * (2 + 1 / mean)))
+
     def until(self, step: int) -> Log:
         """The groups of the first `step` updates of each run. Raises InputError where there is none."""
         check_count("step", step)
@@ -148,8 +213,11 @@ class Log:
 
     def _take(self, rows: NDArray[np.bool_]) -> Log:
         names = np.array(self.runs, object)[self.run[rows]]
-        return Log(self.step[rows], self.item[rows], self.successes[rows], self.attempts[rows], names,
+        kept = Log(self.step[rows], self.item[rows], self.successes[rows], self.attempts[rows], names,
                    self.admitted[rows], self.items, self.notes)  # fmt: skip
+        if self.evaluations is not None:
+            kept.__dict__["evaluations"] = self.evaluations.of(self.runs, kept)
+        return kept
 
     def on(self, pool: Pool) -> Log:
         """The same log with `item` as positions in a pool.
@@ -157,21 +225,16 @@ class Log:
         Items are found by the pool's ids, or else by its prompts; a pool with neither has items numbered from 0.
         Raises InputError, with the share and the first three, where items of the log are not in the pool.
         """
-        check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
-        tried, lacking = np.unique(self.item), []
-        for kind, names in readers.names_of(pool):
-            place = {name: number for number, name in reversed(list(enumerate(names)))}
-            lost = [self.items[i] for i in tried if self.items[i] not in place]
-            lacking.append((kind, lost))
-            if not lost:
-                of_item = np.array([place.get(name, -1) for name in self.items])
-                mine = np.array(self.runs, object)[self.run]
-                doubt = _doubt_of_labels(of_item[self.item], self, pool) if kind == "number" else ()
-                return Log(self.step, of_item[self.item], self.successes, self.attempts, mine, self.admitted, names,
-                           (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt))  # fmt: skip
-        kind, lost = min(lacking, key=lambda pair: len(pair[1]))
-        raise InputError(f"item: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
-                         f"{len(tried):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
+        tried = np.unique(self.item)
+        kind, names, place = places_in(pool, [self.items[i] for i in tried])
+        of_item = np.full(len(self.items), -1)
+        of_item[tried] = place
+        doubt = _doubt_of_labels(of_item[self.item], self, pool) if kind == "number" else ()
+        joined = Log(self.step, of_item[self.item], self.successes, self.attempts,
+                     np.array(self.runs, object)[self.run], self.admitted, names,
+                     (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt))  # fmt: skip
+        joined.__dict__["evaluations"] = self.evaluations and self.evaluations.of(self.runs, joined)
+        return joined
 
     @classmethod
     def load(
@@ -185,11 +248,13 @@ class Log:
 
         Rows are groups (columns step, item, successes, attempts) or single completions (step, item, reward). Read as
         they are: `rollouts.parquet` of a run folder of real_runs, the folder of TRL's completions, verl's rollout dumps
-        (a file STEP.jsonl per update), and tables in any format that `Pool.load` takes.
+        (a file STEP.jsonl per update), the output of a run of prime-rl, and tables in any format that `Pool.load`
+        takes.
         columns: ROLE -> COLUMN, also written behind the source, as in "a.csv:item=prompt_id,reward=score". Roles:
-        step, item, successes, attempts, reward, run, admitted. Repeated prompts stand for the item where there is no
-        id.
-        success: the reward from which on a completion counts as a success. Without it rewards must be 0 or 1.
+        step, item, successes, attempts, reward, run, admitted, split. Repeated prompts stand for the item where there
+        is no id. Rows whose split is eval, test, validation or heldout are evaluations.
+        success: the reward from which on a completion counts as a success. Without it rewards must be 0 or 1, or true
+        and false.
         Completions without a reward (empty, NaN) are left out and counted.
         order: "sort" sorts the rows of a run by step; "restart" begins a new run where step goes down. Without it, a
         step that goes down is refused; the files of a folder are always sorted.
@@ -221,14 +286,41 @@ class Log:
         return cls(**{name: table[name] for name in readers.GROUPS}, notes=table["notes"])
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per group: run, step, item, successes, attempts, admitted; `from_frame` reads it back."""
+        """A row per group: run, step, item, successes, attempts, admitted; `from_frame` reads it back. Evaluations, if
+        there are any, follow, and a column heldout marks them."""
+        import pandas as pd
+
+        frame = self._frame(self, self.admitted)
+        if self.evaluations is None:
+            return frame
+        looks = self._frame(self.evaluations, np.ones(len(self.evaluations), bool))
+        return pd.concat([frame.assign(heldout=False), looks.assign(heldout=True)], ignore_index=True)
+
+    def _frame(self, of: Log | Evaluations, admitted: NDArray[np.bool_]) -> pd.DataFrame:
         import pandas as pd
 
         return pd.DataFrame({
-            "run": np.array(self.runs, object)[self.run], "step": self.step,
-            "item": np.array(self.items, object)[self.item], "successes": self.successes, "attempts": self.attempts,
-            "admitted": self.admitted,
+            "run": np.array(self.runs, object)[of.run], "step": of.step, "item": np.array(of.items, object)[of.item],
+            "successes": of.successes, "attempts": of.attempts, "admitted": admitted,
         })  # fmt: skip
+
+
+def places_in(pool: Pool, names: Sequence[str], field: str = "item") -> tuple[str, tuple[str, ...], Ints]:
+    """By what a pool's items are named, these names, and the positions of the given ones (N,).
+
+    Raises InputError, with the share and the first three, where some are not in the pool.
+    """
+    check_kind("pool", pool, Pool, "a Pool such as Pool.load(path)")
+    lacking = []
+    for kind, known in readers.names_of(pool):
+        place = {name: number for number, name in reversed(list(enumerate(known)))}
+        lost = [name for name in names if name not in place]
+        if not lost:
+            return kind, known, np.array([place[name] for name in names], np.int64)
+        lacking.append((kind, lost))
+    kind, lost = min(lacking, key=lambda pair: len(pair[1]))
+    raise InputError(f"{field}: must name an item of pool '{pool.name}' by {kind}, got {len(lost):,} of "
+                     f"{len(names):,} items that do not, such as {few(lost, 3)}")  # fmt: skip
 
 
 def _doubt_of_labels(item: Ints, log: Log, pool: Pool) -> tuple[str, ...]:
@@ -266,10 +358,10 @@ def _check_counts(successes: Ints, attempts: Ints) -> None:
         raise InputError(f"successes: must be whole numbers in [0, attempts] with attempts >= 1, got {got}")
 
 
-def _flags(values: Any) -> NDArray[np.bool_]:
-    given = as_array("admitted", values, "True or False, one per row")
+def _flags(name: str, values: Any) -> NDArray[np.bool_]:
+    given = as_array(name, values, "True or False, one per row")
     if given.dtype != bool or given.ndim != 1:
-        raise InputError(f"admitted: must be True or False, one per row, got {shown(values)}")
+        raise InputError(f"{name}: must be True or False, one per row, got {shown(values)}")
     return given.copy()
 
 
@@ -293,6 +385,31 @@ def _given_places(item: Any, items: Sequence[str]) -> tuple[Ints, tuple[str, ...
     if place.size and place.max() >= len(items):
         raise InputError(f"item: must be positions in [0, {len(items)}), got {place.max()}")
     return place, tuple(map(str, items))
+
+
+def _groups(columns: Mapping[str, Any], rows: NDArray[np.bool_], start: Ints) -> dict[str, Any]:
+    """The columns of the groups of some rows, sorted by run, update and item. start: (K,) first step of each run."""
+    mine = {name: values[rows] for name, values in columns.items()}
+    number, firsts = _merged(mine["run"], mine["step"], mine["item"])
+    k, n = (np.bincount(number, mine[name], len(firsts)).astype(np.int64) for name in ("successes", "attempts"))
+    admitted = np.zeros(len(k), bool)
+    np.logical_or.at(admitted, number, mine["admitted"])
+    run = mine["run"][firsts]
+    return {"run": run, "step": mine["step"][firsts] - start[run] + 1, "item": mine["item"][firsts], "successes": k,
+            "attempts": n, "admitted": admitted}  # fmt: skip
+
+
+def _used(place: Ints, names: tuple[str, ...]) -> tuple[Ints, tuple[str, ...]]:
+    """The names that are used, in their order, and positions among them."""
+    used, which = np.unique(place, return_inverse=True)
+    return which.astype(np.int64), tuple(names[i] for i in used)
+
+
+def last_steps(groups: Mapping[str, Any]) -> Ints:
+    """(K,) the last update of each run."""
+    last = np.zeros(int(groups["run"].max()) + 1, np.int64)
+    np.maximum.at(last, groups["run"], groups["step"])
+    return last
 
 
 def _merged(run: Ints, step: Ints, item: Ints) -> tuple[Ints, Ints]:

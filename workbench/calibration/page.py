@@ -53,7 +53,7 @@ def advice_page(advice: Advice, command: str = "") -> Page:
 def fit_page(fit: Fit, command: str = "") -> Page:
     """Which learner a log speaks for, its parameters, and what the log can't tell."""
     (name, weight), *others = fit.ranked
-    groups = int((fit.log.step > fit.cut).sum())
+    groups = int((fit.log.step > fit.cut).sum()) + fit.looks
     rest = f" Next: {', '.join(f'{other} {w:.2f}' for other, w in others[:3])}." if others else ""
     return Page(
         title=f"Calibration: {name}",

@@ -1,7 +1,8 @@
 """Logs as people have them: tables of groups or of single completions, from our runs and from other trainers.
 
 What is not mapped is looked for under the names of KNOWN. A table with a reward has one row per completion. TRL's
-completions name the reward by its function: the one column of numbers beside those in TRL_OTHERS.
+completions name the reward by its function: the one column of numbers beside those in TRL_OTHERS. Rows of held-out
+evaluations are told by a column split.
 """
 
 from __future__ import annotations
@@ -16,23 +17,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.calibration.dumps import HELDOUT, TRAINING, counted_once, of_prime, prime_folder
 from workbench.errors import InputError, check_choice, check_kind, check_one_number, few, shown
 from workbench.pool import Pool
 from workbench.pool.layouts import MISSING
+from workbench.registry import BASELINE
 from workbench.tables.formats import Table, kind_of, read_table
 
-ROLES = ("step", "item", "successes", "attempts", "reward", "run", "admitted")
-GROUPS = ("step", "item", "successes", "attempts", "run", "admitted")  # what a log is made of
+ROLES = ("step", "item", "successes", "attempts", "reward", "run", "admitted", "split")
+GROUPS = ("step", "item", "successes", "attempts", "run", "admitted", "heldout")  # what a log is made of
 KNOWN = {  # names by role, the first that is there
     "step": ("step", "global_step", "update", "training_step", "visit"),
-    "item": ("item", "prompt_id", "ids", "id", "uid", "problem_id", "index", "prompt", "input", "problem", "question"),
+    "item": ("item", "prompt_id", "ids", "id", "uid", "problem_id", "index", "prompt", "input", "problem", "question",
+             "idx"),
     "successes": ("successes", "correct", "num_correct"),
     "attempts": ("attempts", "rollouts", "num_samples"),
-    "reward": ("reward", "score", "rewards"),
+    "reward": ("reward", "score", "rewards", "correct", "success", "passed"),
     "run": ("run", "seed", "run_id"),
     "admitted": ("admitted",),
+    "split": ("split", "heldout", "held_out", "is_eval"),
 }
-TRL_OTHERS = ("step", "prompt", "completion", "advantage", "advantages")
+TRUE_OR_FALSE = {"true": True, "1": True, "false": False, "0": False}  # in lower case
+SPLITS = TRUE_OR_FALSE | {TRAINING: False, "training": False} | dict.fromkeys(
+    (HELDOUT, "held_out", "held-out", "holdout", "eval", "evaluation", "test", "val", "valid", "validation", "dev"),
+    True)  # fmt: skip
+SPLIT_DOMAIN = "train, or eval, test, validation or heldout for rows that were not trained on (split= for no split)"
+TRL_MARKS = ("step", "prompt", "completion", "advantage")
+TRL_OTHERS = ("step", "prompt", "completion", "advantage", "advantages", "split")
 MAPPED = re.compile(rf"(?P<path>.*?):(?P<mapping>(?:{'|'.join(ROLES)})=.*)", re.DOTALL)
 ORDERS = ("", "sort", "restart")
 ROLLOUTS = "rollouts.parquet"  # of a run folder of real_runs
@@ -43,18 +54,32 @@ def read_log(
 ) -> dict[str, Any]:
     """The columns of GROUPS that a source gives, each (N,), and `notes`."""
     path, named = split(source, mapping)
-    folder = os.path.isdir(path)
+    folder, told = os.path.isdir(path), list[str]()
     if folder and os.path.isfile(os.path.join(path, ROLLOUTS)):
+        told = _of_run(Path(path))
         path, folder = os.path.join(path, ROLLOUTS), False
     if folder and order == "restart":
         raise InputError("order: must be sort for a folder, whose files are sorted by step, got 'restart'")
-    table = read_table(path, "log")
+    prime = prime_folder(path) if folder else None
+    table, notes = of_prime(prime) if prime else (read_table(path, "log"), told)
     if "step" not in named and not any(name in table.columns for name in KNOWN["step"]):
         table = _steps_of_files(path, table) if folder else table
     try:
-        return understand(table, named, success, order or ("sort" if folder else ""))
+        return understand(table, named, success, order or ("sort" if folder else ""), notes)
     except InputError as error:
         raise InputError(f"{str(path)[:300]}: {error}") from None
+
+
+def _of_run(folder: Path) -> list[str]:
+    """What a run folder of real_runs says beside its rollouts, in a line each."""
+    told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
+    try:
+        controller = json.loads((folder / "manifest.json").read_text())["run"]["controller"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return told
+    if controller != BASELINE:
+        told.append(f"items were chosen by {controller}: what the log says is given these")
+    return told
 
 
 def of_frame(frame: Any, mapping: Mapping[str, str], success: float | None, order: str) -> dict[str, Any]:
@@ -129,11 +154,19 @@ def as_name(value: Any) -> str:
     return str(value)
 
 
-def understand(table: Table, mapping: Mapping[str, str], success: float | None, order: str) -> dict[str, Any]:
-    """The columns of GROUPS from a table of groups or of completions, and notes on what was left out."""
+def understand(
+    table: Table, mapping: Mapping[str, str], success: float | None, order: str, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The columns of GROUPS from a table of groups or of completions, and notes on what was left out, after those
+    given."""
     check_choice("order", order, ORDERS)
     if success is not None:
         check_one_number("success", success)
+    every, notes = table.rows, list(notes)
+    if table.columns.keys() >= {*TRL_MARKS} and mapping.get("step", "step") == "step":
+        _numbers(table, "step", "step")
+        table, more = counted_once(table)
+        notes += more
     found = {role: column for role in ROLES if (column := _column(table, role, mapping))}
     if "reward" not in found and "successes" not in found:
         found |= _trl_reward(table)
@@ -141,7 +174,9 @@ def understand(table: Table, mapping: Mapping[str, str], success: float | None, 
         if role not in found:
             raise InputError(f"{role}: must be a column ({', '.join(KNOWN[role])}) or mapped, {role}=COLUMN, got the "
                              f"columns {few(list(table.columns), 12)}")  # fmt: skip
-    counted, notes = "successes" in found and "attempts" in found, list[str]()
+    counted = "successes" in found and "attempts" in found
+    for role in ("reward",) if counted else ("successes", "attempts"):
+        found.pop(role, None)
     if not counted and "reward" not in found:
         raise InputError("log: must have columns successes and attempts, or a column reward, or map them, got the "
                          f"columns {few(list(table.columns), 12)}")  # fmt: skip
@@ -151,16 +186,20 @@ def understand(table: Table, mapping: Mapping[str, str], success: float | None, 
     run = (
         np.array([as_name(value) for value in _cells(table, found["run"])], object)
         if "run" in found
-        else np.full(rows, "")
+        else np.full(rows, "", object)
     )
-    admitted = _flags(table, found["admitted"]) if "admitted" in found else np.ones(rows, bool)
+    admitted, heldout = np.ones(rows, bool), np.zeros(rows, bool)
+    if "admitted" in found:
+        admitted = _flags(table, found["admitted"], "admitted", "true or false")
+    if "split" in found:
+        heldout = _flags(table, found["split"], "split", SPLIT_DOMAIN, SPLITS)
     if counted:
         successes, attempts = (_numbers(table, found[name], name) for name in ("successes", "attempts"))
         keep = np.ones(rows, bool)
     else:
-        successes, keep, notes = _of_rewards(
-            _numbers(table, found["reward"], "reward", gaps=True), success, found["reward"]
-        )
+        rewards = _numbers(table, found["reward"], "reward", gaps=True)
+        successes, keep, more = _of_rewards(rewards, success, found["reward"])
+        notes += more
         attempts = np.ones(rows)
     columns = {
         "step": step,
@@ -169,12 +208,17 @@ def understand(table: Table, mapping: Mapping[str, str], success: float | None, 
         "attempts": attempts,
         "run": run,
         "admitted": admitted,
+        "heldout": heldout,
     }
     if not keep.any():
         raise InputError(f"{found.get('reward', 'log')}: must have at least one value, got none")
+    if heldout[keep].all():
+        raise InputError(f"{found['split']}: must have rows of training, got only held-out ones")
     columns = {name: values[keep] for name, values in _in_order(columns, order, found).items()}
+    notes += _mixed_runs(columns, order) if "run" not in found else []
+    columns["run"] = np.where(columns["run"] == "", "0", columns["run"])  # as `Log` names the only run
     used = ", ".join(f"{role} = {column}" for role, column in found.items())
-    return columns | {"notes": [f"{rows:,} rows; {used}", *notes]}
+    return columns | {"notes": [f"{every:,} rows; {used}", *notes]}
 
 
 def _column(table: Table, role: str, mapping: Mapping[str, str]) -> str | None:
@@ -199,7 +243,7 @@ def _trl_reward(table: Table) -> dict[str, str]:
 
 
 def _is_numeric(values: Any) -> bool:
-    return all(value is None or (isinstance(value, (int, float, np.number)) and not isinstance(value, bool))
+    return all(value is None or isinstance(value, (int, float, np.number))
                for value in (values.tolist() if isinstance(values, np.ndarray) else values))  # fmt: skip
 
 
@@ -217,11 +261,20 @@ def _numbers(table: Table, name: str, role: str, gaps: bool = False) -> NDArray[
     values = table.columns[name]
     out = np.empty(table.rows)
     for row, value in enumerate(values.tolist() if isinstance(values, np.ndarray) else values):
-        number = _number(value)
+        number = _number(value) if role != "reward" else _reward(value)
         if number is None or not (np.isfinite(number) or (gaps and np.isnan(number))):
-            raise InputError(f"{role}: must be numbers, got {shown(value)} in column {shown(name)} at row {row}")
+            domain = "numbers, or true and false" if role == "reward" else "numbers"
+            raise InputError(f"{role}: must be {domain}, got {shown(value)} in column {shown(name)} at row {row}")
         out[row] = number
     return out
+
+
+def _reward(value: Any) -> float | None:
+    """A cell as a number; true is 1 and false is 0."""
+    if isinstance(value, (bool, np.bool_)):
+        return float(value)
+    named = str(value).strip().lower() if isinstance(value, str) else ""
+    return float(named == "true") if named in ("true", "false") else _number(value)
 
 
 def _number(value: Any) -> float | None:
@@ -236,12 +289,14 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _flags(table: Table, name: str) -> NDArray[np.bool_]:
-    known = {"true": True, "false": False, "1": True, "0": False}
-    cells = [str(value).lower() for value in table.columns[name]]
+def _flags(
+    table: Table, name: str, role: str, domain: str, known: Mapping[str, bool] = TRUE_OR_FALSE
+) -> NDArray[np.bool_]:
+    """(N,) True or False by the words in a column."""
+    cells = [str(value).strip().lower() for value in table.columns[name]]
     odd = next((row for row, value in enumerate(cells) if value not in known), None)
     if odd is not None:
-        raise InputError(f"admitted: must be true or false, got {shown(cells[odd])} at row {odd}")
+        raise InputError(f"{role}: must be {domain}, got {shown(cells[odd])} at row {odd}")
     return np.array([known[value] for value in cells])
 
 
@@ -262,12 +317,26 @@ def _of_rewards(
     return (reward >= success).astype(np.float64), keep, notes
 
 
+def _mixed_runs(columns: Mapping[str, Any], order: str) -> list[str]:
+    """Signs that a table without a column of runs has several, in a line each."""
+    step, told = columns["step"][~columns["heldout"]], list[str]()
+    anew = int((np.diff(step) < 0).sum()) if order == "sort" and len(step) else 0
+    if anew and step.min() >= step[np.flatnonzero(np.diff(step) < 0) + 1].max():
+        told.append(f"steps begin anew {anew:,} times: if these are runs, order=restart tells them apart")
+    if columns["attempts"].max() > 1:
+        names = ("run", "step", "item", "heldout")
+        if again := len(columns["step"]) - len(set(zip(*(columns[name].tolist() for name in names), strict=True))):
+            told.append(f"{again:,} rows name an item again in its step and are added up: two runs need a column run")
+    return told
+
+
 def _in_order(columns: dict[str, Any], order: str, found: Mapping[str, str]) -> dict[str, Any]:
     """Rows whose step never goes down within a run."""
     step, run = columns["step"], columns["run"]
     starts = np.zeros(len(step), np.int64)
+    watched = np.ones(len(step), bool) if order == "restart" else ~columns["heldout"]
     for name in dict.fromkeys(run.tolist()):
-        rows = np.flatnonzero(run == name)
+        rows = np.flatnonzero((run == name) & watched)
         down = np.diff(step[rows], prepend=-np.inf) < 0
         if down.any() and not order:
             at = rows[np.flatnonzero(down)[0]]

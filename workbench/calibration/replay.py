@@ -7,14 +7,16 @@ Source: teacher forcing, Williams & Zipser 1989; for learning laws ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.calibration.log import Log
+from workbench.calibration.log import Counts, Log
 from workbench.lanes import Floats, per_lane
 from workbench.learners import Law, SimLearner
 from workbench.learners.learner import difficulty_to_logit
@@ -36,11 +38,13 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class Replay:
-    """A log, and the pool that its items are positions in. b: (I,) difficulties in logits that the law sees."""
+    """A log, and the pool that its items are positions in. b: (I,) difficulties in logits that the law sees. looks: M
+    groups of attempts of which nothing is learned, each made before the update `step`, or after the last one."""
 
     log: Log
     pool: Pool
     b: Floats
+    looks: Counts | None = None
 
     @cached_property
     def _updates(self) -> list[list[Update]]:
@@ -62,11 +66,19 @@ class Replay:
         return out
 
     def zeta(self, law: Law, lanes: int) -> Floats:
-        """(D, N) logit of each group's chance before its update, less what floor and ceiling do."""
-        out = np.empty((lanes, len(self.log)))
-        for run in self._updates:
-            self._drive(law, lanes, run, out)
+        """(D, N) logit of each group's chance before its update, less what floor and ceiling do; with looks (D, N + M),
+        theirs behind."""
+        out = np.empty((lanes, len(self.log) + (0 if self.looks is None else len(self.looks.step))))
+        for number, run in enumerate(self._updates):
+            self._drive(law, lanes, run, out, self._looked(number))
         return out
+
+    def _looked(self, run: int) -> dict[int, NDArray[np.int64]]:
+        """Rows of the looks of a run by the update before which they were made."""
+        if self.looks is None:
+            return {}
+        mine = np.flatnonzero(self.looks.run == run)
+        return {int(step): mine[self.looks.step[mine] == step] for step in np.unique(self.looks.step[mine])}
 
     def gained(self, law: Law, lanes: int) -> Floats:
         """(D, N) zeta of each group less that of its item before any update: what the law has added."""
@@ -80,8 +92,16 @@ class Replay:
         """The learner after the last update of a run; before any update for run -1."""
         return self._drive(law, lanes, [] if run < 0 else self._updates[run], None)
 
-    def _drive(self, law: Law, lanes: int, run: list[Update], out: Floats | None) -> SimLearner:
-        learner = SimLearner(law, self.pool, seed=0, lanes=lanes, b=self.b)
+    def _drive(
+        self, law: Law, lanes: int, run: list[Update], out: Floats | None,
+        looked: Mapping[int, NDArray[np.int64]] = MappingProxyType({}),
+    ) -> SimLearner:  # fmt: skip
+        learner, step = SimLearner(law, self.pool, seed=0, lanes=lanes, b=self.b), 1
+
+        def look() -> None:
+            if out is not None and self.looks is not None and step in looked:
+                out[:, len(self.log) + looked[step]] = logits(learner, self.looks.item[looked[step]][None])
+
         for update in run:
             shape = (lanes, *update.items.shape)
             items = np.broadcast_to(update.items, shape)
@@ -92,7 +112,10 @@ class Replay:
                 None if value is None else np.broadcast_to(value, shape) for value in (update.admitted, update.counts)
             ]
             for _ in range(update.times):
+                look()
                 learner.learn(items, rewards, *rest)
+                step += 1
+        look()
         return learner
 
 

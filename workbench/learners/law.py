@@ -95,6 +95,9 @@ class Law(ByValue):
     false_negative, false_positive: chances that the verifier misses a right answer and lets a wrong one pass, [0, 0.5];
     training sees p' = false_positive + (1 - false_positive - false_negative) p, `evaluate` the true p.
     repeat_decay: r >= 0. The signal of an item's group is multiplied by e^(-r visits): repeated prompts teach less.
+    redundancy: r, share, [0, 1], of a step that is lost where all items of a batch are equally difficult: the step is
+    multiplied by 1 - r max(0, 1 - sd of b in the batch / sd of b in the pool). On real runs narrow batches teach less
+    than their signal says (`real_runs/results/forecasts`).
     tokens_easy, tokens_hard: tokens of one attempt at difficulty 0 and 100, linear in between, >= 0; the defaults are
     what Shi et al. 2025, arXiv 2504.05520, report for easy and hard problems.
     The defaults are judgement until calibrated on real logs; compare orderings, not absolute steps.
@@ -112,6 +115,7 @@ class Law(ByValue):
     repeat_decay: Lanes = 0.0
     warm_up: Lanes = 0
     adam: Lanes = 0.0
+    redundancy: Lanes = 0.0
     tokens_easy: float = 200.0
     tokens_hard: float = 2000.0
     signal: Signal = field(default_factory=RLOO)
@@ -140,6 +144,7 @@ class Law(ByValue):
         check_number("repeat_decay", self.repeat_decay, 0)
         check_number("warm_up", self.warm_up, 0)
         check_number("adam", self.adam, 0, 1)
+        check_number("redundancy", self.redundancy, 0, 1)
         check_number("tokens_easy", self.tokens_easy, 0, 2**31)
         check_number("tokens_hard", self.tokens_hard, 0, 2**31)
         if not isinstance(self.signal, Signal):

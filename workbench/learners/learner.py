@@ -83,7 +83,9 @@ class SimLearner:
         self._repeat_decay = decay if decay.any() else None
         self.visits = np.zeros((count, len(pool) if decay.any() else 0), np.int32)  # groups learned from, per item
         self._warm_up, self._adam = per_lane("warm_up", law.warm_up, count), per_lane("adam", law.adam, count)
-        self._scaled = bool(self._warm_up.any() or self._adam.any())
+        self._redundancy = per_lane("redundancy", law.redundancy, count)
+        self._scaled = bool(self._warm_up.any() or self._adam.any() or self._redundancy.any())
+        self._spread: Floats | None = None  # (R,) sd of b in the pool
         self.square = np.zeros(count)  # sum of squares of the mean signals learned from
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._all_admitted: object = None
@@ -215,7 +217,7 @@ class SimLearner:
             signals *= fresh.astype(np.float32)
             mean = np.asarray(weight * signals.sum(axis=1, dtype=np.float64))
         if self._scaled:
-            size = self._size_of_step(mean)
+            size = self._size_of_step(positions, mask, mean)
             weight, mean = weight * size, mean * size
         behind = Groups(groups, sizes, mask, fresh, chance, self.seeds, self.updates)
         gradient = Gradient(positions, signals, weight, mean, self._optimiser_noise(), behind)
@@ -228,12 +230,30 @@ class SimLearner:
         self.updates += 1
         self.attempts = self.probes = 0
 
-    def _size_of_step(self, mean: Floats) -> Floats:
-        """(R,) warm-up and optimiser, as `Law` has them: share of kappa that this update takes."""
+    def _size_of_step(self, positions: NDArray[np.int64], mask: NDArray[np.bool_], mean: Floats) -> Floats:
+        """(R,) warm-up, optimiser and redundancy, as `Law` has them: share of kappa that this update takes."""
         warm = np.minimum(1.0, (self.updates + 1) / (self._warm_up + 1))
         self.square = self.square + mean**2
         rms = np.sqrt(self.square / (self.updates + 1))
-        return np.asarray(warm * np.where(rms > 0, rms, 1.0) ** -self._adam)
+        size = warm * np.where(rms > 0, rms, 1.0) ** -self._adam
+        if self._redundancy.any():
+            size *= 1 - self._redundancy * self._narrowness(positions, mask)
+        return np.asarray(size)
+
+    def _narrowness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
+        """(R,) max(0, 1 - sd of b among the admitted groups / sd of b in the pool), of items that can be solved; 0 for
+        a pool of one difficulty."""
+        if self._spread is None:
+            pool = self._bank.b[:, : len(self.pool)].astype(np.float64)
+            self._spread = np.nanstd(np.where(pool == UNSOLVABLE, np.nan, pool), axis=1)[self._bank.row]
+        b = self._bank.b[self._bank.row[:, None], positions].astype(np.float64)
+        there = (b != UNSOLVABLE) & (mask if mask.size else True)
+        n = np.maximum(there.sum(axis=1), 1)
+        centre = np.where(there, b, 0.0).sum(axis=1) / n
+        apart = np.where(there, b - centre[:, None], 0.0)
+        within = np.sqrt((apart**2).sum(axis=1) / n)
+        share = np.divide(within, self._spread, out=np.ones(len(n)), where=self._spread > 0)
+        return np.asarray(np.maximum(0.0, 1 - share))
 
     def _freshness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
         """(R, B) e^(-r visits), the share of a group's signal that repetition leaves; counts the visits."""
