@@ -1,6 +1,7 @@
 """Citations: every source that a docstring names has an entry, and a study cites what it used."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,9 @@ def test_the_citation_file_is_whole_and_of_this_version():
     cff = yaml.safe_load(text)
     assert cff["cff-version"] == "1.2.0"
     assert str(cff["version"]) == wb.__version__
+    released = re.findall(r"^## (\d+\.\d+\.\d+) \((.+)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == (cff["version"], str(cff["date-released"])), "the newest release of the changelog"
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == cff["version"]
     assert {"message", "title", "authors", "type", "license"} <= cff.keys()
     assert cff["license"] == "Apache-2.0"
     assert all("name" in one or {"family-names", "given-names"} <= one.keys() for one in cff["authors"])
