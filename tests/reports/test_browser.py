@@ -34,7 +34,7 @@ def test_it_loads_without_a_word_and_without_a_request(plain):
     elsewhere, sent = plain.asked_for()
     assert elsewhere == []
     assert len(sent) == 1  # the page itself
-    assert len(plain.all(".plot svg")) == 4 + 1 + 2 + 2 + 4 + 4
+    assert len(plain.all(".plot svg")) == 4 + 1 + 2 + 2 + 4
     assert colors(plain) == {"var(--arm-0)", "var(--arm-1)", "var(--arm-2)"}
 
 

@@ -123,10 +123,10 @@ def test_tables_have_captions_and_heads_of_columns_and_rows(plain):
 def test_figures_are_described_from_their_data_and_captioned(plain):
     _, tree = plain
     figures, told = tree.all("figure"), [one["of"]["aria-label"] for one in tree.all("div", role="img")]
-    assert len(figures) == len(tree.all("figcaption")) == len(told) == 6
+    assert len(figures) == len(tree.all("figcaption")) == len(told) == 5
     assert told[0].startswith("Success over training from step 0 to 4, mean over 4 panels: band from 0.2 to 0.5")
     assert "uniform from 0.2 to 0.4" in told[0]
-    names = ["success", "ranks", "auc_gain", "speedup", "targets", "costs"]
+    names = ["success", "ranks", "auc_gain", "speedup", "targets"]
     assert [one["of"]["data-figure"] for one in figures] == names
 
 

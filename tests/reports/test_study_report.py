@@ -134,11 +134,15 @@ def test_a_report_shows_success_by_level_at_the_end_and_what_success_costs(resul
 def test_a_table_without_levels_or_costs_has_no_such_figure():
     curves = curves_of({"uniform": 0.4, "adarft": 0.5})
     _, summary, ranking = tables_of(curves)
-    names = [figure.name for figure in parts_of_comparison(curves, summary, ranking)[1]]
-    assert "costs" in names
-    assert "levels" not in names
-    without = summary.drop(columns="mean_rollouts")
-    assert "costs" not in [figure.name for figure in parts_of_comparison(curves, without, ranking)[1]]
+
+    def names(summary):
+        return {figure.name for figure in parts_of_comparison(curves, summary, ranking)[1]}
+
+    assert "levels" not in names(summary)
+    assert "costs" not in names(summary), "all cost the same"
+    dearer = summary.assign(mean_rollouts=summary["mean_rollouts"] * (1 + summary.index))
+    assert "costs" in names(dearer)
+    assert "costs" not in names(dearer.drop(columns="mean_rollouts"))
 
 
 @pytest.mark.parametrize("page", [lambda fit: fit, lambda fit: advice_of(0.4, 0.6)])

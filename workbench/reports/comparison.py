@@ -128,15 +128,16 @@ def level_figure(curves: pd.DataFrame, arms: Sequence[Arm], note: str = "") -> F
 
 
 def frontier_figure(summary: pd.DataFrame, arms: Sequence[Arm], note: str = "") -> Figure | None:
-    """Success at the end over the rollouts of a run and its labels; hollow marks are dominated. None without costs."""
+    """Success at the end over the rollouts of a run and its labels; hollow marks are dominated. None where costs are
+    not known, or all alike."""
     place = {arm.name: i for i, arm in enumerate(arms)}
     if "mean_rollouts" not in summary:
         return None
     table = summary.assign(x=cost_of(summary))
     table = table[table["controller"].isin(place) & np.isfinite(table["x"]) & np.isfinite(table["final"])]
-    if table["controller"].nunique() < 2:
-        return None
     low, high = float(table["x"].min()), float(table["x"].max())
+    if table.empty or high < 1.01 * low:
+        return None
     log = high > SPREAD * low > 0
     domain = (low / 1.3, high * 1.3) if log else span([table["x"]])
     panels, told = [], []
@@ -151,7 +152,7 @@ def frontier_figure(summary: pd.DataFrame, arms: Sequence[Arm], note: str = "") 
         panels.append(Panel(f"{pool} / {learner}", rows, {"pool": str(pool), "learner": str(learner)}))
         told += [r["controller"] for r, one in zip(records, free, strict=True) if one]
     often = ", ".join(f"{name} in {count}" for name, count in pd.Series(told).value_counts(sort=True).items())
-    alt = f"Success at the end over rollouts, labels included, in {len(panels)} panels. Not dominated: {often}."
+    alt = f"Success at the end over rollouts, labels included. Not dominated, and in how many panels: {often}."
     caption = ("Success at the end with its 95 % interval over the rollouts of a run, those for labels included. "
                "Hollow: another has at least the success for at most the rollouts.")  # fmt: skip
     return charts.points(arms, "costs", "Cost and success", f"{caption}{note}", alt, panels, "rollouts of a run",
