@@ -1,6 +1,5 @@
 """Every notebook runs from its .py source as a reader would run it, shows its figures and prints its answer."""
 
-import asyncio
 import base64
 import json
 import sys
@@ -9,8 +8,8 @@ from pathlib import Path
 import jupytext
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
+from jupytext.config import load_jupytext_config
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -81,23 +80,17 @@ def test_the_settings_of_make_notebook_are_ones_that_jupyterlab_knows():
     }
 
 
-def test_a_notebook_that_is_saved_in_jupyterlab_stays_as_it_was(tmp_path):
-    from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
-    from jupytext.async_contentsmanager import build_async_jupytext_contents_manager_class
-
-    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    manager = build_async_jupytext_contents_manager_class(AsyncLargeFileManager)(root_dir=str(tmp_path))
-
-    async def open_and_save(name):
-        model = await manager.get(name, type="notebook")
-        await manager.save(model, name)
-        return len(model["content"]["cells"])
-
+def test_a_notebook_that_is_saved_in_jupyterlab_stays_as_it_was():
+    """Its contents manager reads and writes with the settings of pyproject.toml; without them it adds a header."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for source in SOURCES:
-        copy = tmp_path / source.name
-        copy.write_bytes(source.read_bytes())
-        assert asyncio.run(open_and_save(source.name)) > 3
-        assert copy.read_text() == source.read_text()
+        saved = []
+        for settings in (load_jupytext_config(str(source)), None):
+            notebook = jupytext.read(source, config=settings)
+            notebook.metadata["kernelspec"] = kernel
+            saved.append(jupytext.writes(notebook, fmt="py:percent", config=settings))
+        assert saved[0] == source.read_text()
+        assert saved[1] != source.read_text()
 
 
 def test_bars_and_tables_are_shown_as_such(this_python, tmp_path):
@@ -106,7 +99,7 @@ def test_bars_and_tables_are_shown_as_such(this_python, tmp_path):
 pool = wb.Pool.synthetic("uniform", size=200)
 result = wb.Study([pool], ["scalar"], ["adarft"], seeds=2, steps=5, batch=8).run()
 display(pool, wb.Controller(wb.AdaRFT(), pool), wb.SimLearner(wb.ScalarIRT(), pool), result, result.summary)"""
-    notebook = new_notebook(cells=[new_code_cell(code)])
+    notebook = jupytext.reads(f"# %%\n{code}", fmt="py:percent")
     NotebookClient(notebook, timeout=300, kernel_name=this_python, resources={"metadata": {"path": tmp_path}}).execute()
     outputs = notebook.cells[0].outputs
     assert not [output.text for output in outputs if output.output_type == "stream"]
