@@ -12,7 +12,7 @@ SITE := build/site
 EXTRAS := sweep,real,notebooks,docs,sensitivity,scale,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help sweep real real-lm test check notebooks docs latest lock clean
+.PHONY: help sweep real real-lm test check notebook notebooks docs latest lock clean
 .NOTPARALLEL:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make real-lm     the same with SmolLM2-135M on arithmetic; the record goes to $(REAL_LM)'
 	@echo 'make test        ruff, mypy and pytest'
 	@echo 'make check       the same without the slow tests'
+	@echo 'make notebook    JupyterLab on notebooks/'
 	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
 	@echo 'make docs        the pages of docs/ as a site, $(SITE)/index.html, with the notebooks executed'
 	@echo 'make latest      all tests with the newest release of every package, in $(LATEST)'
@@ -31,7 +32,7 @@ help:
 	@echo 'PYTHON=python3.12  interpreter for .venv, 3.11 or newer (default: python3)'
 	@echo 'OUT=results/mine   where the sweep writes (default: results/default)'
 	@echo 'REAL=results/mine  where the real run writes (default: results/real); REAL_LM= likewise'
-	@echo 'ARGS="..."         more options for sims/sweep.py, real_runs/train.py or pytest'
+	@echo 'ARGS="..."         more options for sims/sweep.py, real_runs/train.py, JupyterLab or pytest'
 
 sweep: $(VENV)/.sweep
 	$(BIN)/python sims/sweep.py --out $(OUT) $(ARGS)
@@ -51,6 +52,11 @@ test: $(VENV)/.full
 
 check: $(VENV)/.full
 	$(call tests,$(BIN),-m 'not slow' $(ARGS))
+
+# The settings say that a double click opens a .py file as a notebook; a kernel with its full path is the one it gets.
+notebook: $(VENV)/.full
+	@$(BIN)/python -m ipykernel install --sys-prefix >/dev/null
+	JUPYTER_CONFIG_PATH=$(CURDIR)/notebooks/.jupyter $(BIN)/jupyter-lab notebooks $(ARGS)
 
 notebooks: $(VENV)/.full
 	$(BIN)/jupytext --set-kernel python3 --to ipynb --execute notebooks/*.py

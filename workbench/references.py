@@ -50,11 +50,14 @@ REFERENCES = (
     _arxiv("jiang2025vcrl", "2509.19803", "Jiang, Guochao and Feng, Wenfeng and Quan, Guofeng and Hao, Chuzhan and "
            "Zhang, Yuewei and Liu, Guohua and Wang, Hao",
            "VCRL: Variance-based Curriculum Reinforcement Learning for Large Language Models"),
-    _arxiv("bae2025online", "2504.03380", "Bae, Sanghwan and others",
+    _arxiv("bae2025online", "2504.03380", "Bae, Sanghwan and Hong, Jiwoo and Lee, Min Young and Kim, Hanbyul and Nam, "
+           "JeongYeon and Kwak, Donghyun",
            "Online Difficulty Filtering for Reasoning Oriented Reinforcement Learning"),
     _arxiv("zhang2025speed", "2506.09016", "Zhang, Ruiqi and Arora, Daman and Mei, Song and Zanette, Andrea",
            "SPEED-RL: Faster Training of Reasoning Models via Online Curriculum Learning"),
-    _arxiv("chen2025sec", "2505.14970", "Chen, Xiaoyin and others", "Self-Evolving Curriculum for LLM Reasoning"),
+    _arxiv("chen2025sec", "2505.14970", "Chen, Xiaoyin and Lu, Jiarui and Kim, Minsu and Zhang, Dinghuai and Tang, "
+           "Jian and Pich{\\'e}, Alexandre and Gontier, Nicolas and Bengio, Yoshua and Kamalloo, Ehsan",
+           "Self-Evolving Curriculum for LLM Reasoning"),
     _arxiv("wang2025dump", "2504.09710", "Wang, Zhenting and Cui, Guofeng and Li, Yu-Jhe and Wan, Kun and Zhao, "
            "Wentian", "DUMP: Automated Distribution-Level Curriculum Learning for RL-based LLM Post-training"),
     _arxiv("portelas2019alpgmm", "1910.07224", "Portelas, R{\\'e}my and Colas, C{\\'e}dric and Hofmann, Katja and "
@@ -62,38 +65,50 @@ REFERENCES = (
            "Teacher Algorithms for Curriculum Learning of Deep RL in Continuously Parameterized Environments"),
     _arxiv("matiisen2017tscl", "1707.00183", "Matiisen, Tambet and Oliver, Avital and Cohen, Taco and Schulman, John",
            "Teacher-Student Curriculum Learning"),
-    _arxiv("zeng2025rlve", "2511.07317", "Zeng, Zhiyuan and others", "RLVE: Scaling Up Reinforcement Learning for "
-           "Language Models with Adaptive Verifiable Environments"),
+    _arxiv("zeng2025rlve", "2511.07317", "Zeng, Zhiyuan and Ivison, Hamish and Wang, Yiping and Yuan, Lifan and Li, "
+           "Shuyue Stella and Ye, Zhuorui and Li, Siting and He, Jacqueline and Zhou, Runlong and Chen, Tong and "
+           "Zhao, Chenyang and Tsvetkov, Yulia and Du, Simon Shaolei and Jaques, Natasha and Peng, Hao and Koh, Pang "
+           "Wei and Hajishirzi, Hannaneh",
+           "RLVE: Scaling Up Reinforcement Learning for Language Models with Adaptive Verifiable Environments"),
     _arxiv("zheng2025greso", "2506.02177", "Zheng, Haizhong and Zhou, Yang and Bartoldson, Brian R. and Kailkhura, "
            "Bhavya and Lai, Fan and Zhao, Jiawei and Chen, Beidi",
            "Act Only When It Pays: Efficient Reinforcement Learning for LLM Reasoning via Selective Rollouts"),
     _arxiv("jiang2020plr", "2010.03934", "Jiang, Minqi and Grefenstette, Edward and Rockt{\\\"a}schel, Tim",
            "Prioritized Level Replay"),
-    _arxiv("kanitscheider2021multitask", "2106.14876", "Kanitscheider, Ingmar and others",
+    _arxiv("kanitscheider2021multitask", "2106.14876", "Kanitscheider, Ingmar and Huizinga, Joost and Farhi, David "
+           "and Guss, William Hebgen and Houghton, Brandon and Sampedro, Raul and Zhokhov, Peter and Baker, Bowen "
+           "and Ecoffet, Adrien and Tang, Jie and Klimov, Oleg and Clune, Jeff",
            "Multi-task Curriculum Learning in a Complex, Visual, Hard-exploration Domain: Minecraft"),
-    _arxiv("gao2025pcl", "2510.01135", "Gao, Zhaolin and others",
+    _arxiv("gao2025pcl", "2510.01135", "Gao, Zhaolin and Kim, Joongwon and Sun, Wen and Joachims, Thorsten and Wang, "
+           "Sid and Pang, Richard Yuanzhe and Tan, Liang",
            "Prompt Curriculum Learning for Efficient LLM Post-Training"),
     _arxiv("tzannetos2023procurl", "2304.12877", "Tzannetos, Georgios and Ribeiro, B{\\'a}rbara Gomes and Kamalaruban, "
            "Parameswaran and Singla, Adish", "Proximal Curriculum for Reinforcement Learning Agents"),
     _arxiv("kimi2025k15", "2501.12599", "{Kimi Team}", "Kimi k1.5: Scaling Reinforcement Learning with LLMs"),
-    _arxiv("parashar2025e2h", "2506.06632", "Parashar, Shubham and others",
-           "Curriculum Reinforcement Learning from Easy to Hard Tasks Improves LLM Reasoning"),
-    _arxiv("zeng2025cures", "2510.01037", "Zeng, Yongcheng and others",
+    _arxiv("parashar2025e2h", "2506.06632", "Parashar, Shubham and Gui, Shurui and Li, Xiner and Ling, Hongyi and "
+           "Vemuri, Sushil and Olson, Blake and Li, Eric and Zhang, Yu and Caverlee, James and Kalathil, Dileep and "
+           "Ji, Shuiwang", "Curriculum Reinforcement Learning from Easy to Hard Tasks Improves LLM Reasoning"),
+    _arxiv("zeng2025cures", "2510.01037", "Zeng, Yongcheng and Sun, Zexu and Ji, Bokai and Min, Erxue and Cai, "
+           "Hengyi and Wang, Shuaiqiang and Yin, Dawei and Zhang, Haifeng and Chen, Xu and Wang, Jun",
            "CurES: From Gradient Analysis to Efficient Curriculum Learning for Reasoning LLMs"),
     _arxiv("shen2025bots", "2510.26374", "Shen, Qianli and Chen, Daoyuan and Huang, Yilun and Ling, Zhenqing and Li, "
            "Yaliang and Ding, Bolin and Zhou, Jingren",
            "BOTS: A Unified Framework for Bayesian Online Task Selection in LLM Reinforcement Finetuning"),
     _arxiv("khatri2025scalerl", "2510.13786", "Khatri, Devvrit and others",
            "The Art of Scaling Reinforcement Learning Compute for LLMs"),
-    _arxiv("sun2025dots", "2506.05316", "Sun, Yifan and others", "Improving Data Efficiency for LLM Reinforcement "
+    _arxiv("sun2025dots", "2506.05316", "Sun, Yifan and Shen, Jingyan and Wang, Yibin and Chen, Tianyu and Wang, "
+           "Zhendong and Zhou, Mingyuan and Zhang, Huan", "Improving Data Efficiency for LLM Reinforcement "
            "Fine-tuning Through Difficulty-targeted Online Data Selection and Rollout Replay"),
-    _arxiv("qu2025mopps", "2507.04632", "Qu, Yun and others", "Can Prompt Difficulty be Online Predicted for "
-           "Accelerating RL Finetuning of Reasoning Models?"),
-    _arxiv("rutherford2024sfl", "2408.15099", "Rutherford, Alexander and others",
+    _arxiv("qu2025mopps", "2507.04632",
+           "Qu, Yun and Wang, Qi and Mao, Yixiu and Hu, Vincent Tao and Ommer, Bj{\\\"o}rn and Ji, Xiangyang",
+           "Can Prompt Difficulty be Online Predicted for Accelerating RL Finetuning of Reasoning Models?"),
+    _arxiv("rutherford2024sfl", "2408.15099", "Rutherford, Alexander and Beukman, Michael and Willi, Timon and "
+           "Lacerda, Bruno and Hawes, Nick and Foerster, Jakob",
            "No Regrets: Investigating and Improving Regret Approximations for Curriculum Discovery"),
     _arxiv("zhang2023omni", "2306.01711", "Zhang, Jenny and Lehman, Joel and Stanley, Kenneth and Clune, Jeff",
            "OMNI: Open-endedness via Models of Human Notions of Interestingness"),
-    _arxiv("foster2025frontier", "2502.12272", "Foster, Thomas and others",
+    _arxiv("foster2025frontier", "2502.12272",
+           "Foster, Thomas and Sims, Anya and Forkel, Johannes and Fellows, Mattie and Foerster, Jakob",
            "Learning to Reason at the Frontier of Learnability"),
     _arxiv("nvidia2025nemotron", "2512.20848", "{NVIDIA}", "Nemotron 3 Nano: Open, Efficient Mixture-of-Experts Hybrid "
            "Mamba-Transformer Model for Agentic Reasoning"),
@@ -110,14 +125,20 @@ REFERENCES = (
            "Neural Tangent Kernel: Convergence and Generalization in Neural Networks"),
     _arxiv("mei2020softmax", "2005.06392", "Mei, Jincheng and Xiao, Chenjun and Szepesv{\\'a}ri, Csaba and Schuurmans, "
            "Dale", "On the Global Convergence Rates of Softmax Policy Gradient Methods"),
-    _arxiv("ahmadian2024rloo", "2402.14740", "Ahmadian, Arash and others", "Back to Basics: Revisiting REINFORCE Style "
-           "Optimization for Learning from Human Feedback in LLMs"),
-    _arxiv("liu2025drgrpo", "2503.20783", "Liu, Zichen and others",
+    _arxiv("ahmadian2024rloo", "2402.14740", "Ahmadian, Arash and Cremer, Chris and Gall{\\'e}, Matthias and Fadaee, "
+           "Marzieh and Kreutzer, Julia and Pietquin, Olivier and {\\\"U}st{\\\"u}n, Ahmet and Hooker, Sara",
+           "Back to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in LLMs"),
+    _arxiv("liu2025drgrpo", "2503.20783", "Liu, Zichen and Chen, Changyu and Li, Wenjun and Qi, Penghui and Pang, "
+           "Tianyu and Du, Chao and Lee, Wee Sun and Lin, Min",
            "Understanding R1-Zero-Like Training: A Critical Perspective"),
     _arxiv("shao2024deepseekmath", "2402.03300", "Shao, Zhihong and others",
            "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models"),
-    Reference("an2025polaris", "An, Chenxin and others", "POLARIS: A Post-Training Recipe for Scaling Reinforcement "
-              "Learning on Advanced Reasoning Models", 2025, found="An et al. 2025, Polaris"),
+    _arxiv("bay2026identity", "2607.00152", "Bay, Yong Yi and Yearick, Kathleen A.",
+           "GRPO, Dr. GRPO, and DAPO Are Three Operations on One Number: The Group-Standard-Deviation Identity"),
+    Reference("an2025polaris", "An, Chenxin and Xie, Zhihui and Li, Xiaonan and Li, Lei and Zhang, Jun and Gong, "
+              "Shansan and Zhong, Ming and Xu, Jingjing and Qiu, Xipeng and Wang, Mingxuan and Kong, Lingpeng",
+              "POLARIS: A Post-Training Recipe for Scaling Reinforcement Learning on Advanced Reasoning Models", 2025,
+              url="https://hkunlp.github.io/blog/2025/Polaris", found="An et al. 2025, Polaris"),
     Reference("bengio2009curriculum", "Bengio, Yoshua and Louradour, J{\\'e}r{\\^o}me and Collobert, Ronan and Weston, "
               "Jason", "Curriculum Learning", 2009, booktitle="International Conference on Machine Learning",
               doi="10.1145/1553374.1553380", found="Bengio et al. 2009"),
@@ -125,7 +146,8 @@ REFERENCES = (
               "Acquisition of Procedural Knowledge", 1995, journal="User Modeling and User-Adapted Interaction",
               volume="4", pages="253--278", doi="10.1007/BF01099821", found="Corbett & Anderson 1995"),
     Reference("barton1981upper", "Barton, Mark A. and Lord, Frederic M.", "An Upper Asymptote for the Three-Parameter "
-              "Logistic Item-Response Model", 1981, journal="ETS Research Report Series", found="Barton and Lord 1981"),
+              "Logistic Item-Response Model", 1981, journal="ETS Research Report Series",
+              doi="10.1002/j.2333-8504.1981.tb01255.x", found="Barton and Lord 1981"),
     Reference("reckase2009multidimensional", "Reckase, Mark D.", "Multidimensional Item Response Theory", 2009,
               publisher="Springer", doi="10.1007/978-0-387-89976-3", found="Reckase 2009"),
     # statistics and packages

@@ -264,6 +264,14 @@ def test_a_rule_looks_the_same_in_every_figure():
         assert colors == {want.color.lower()}
 
 
+def test_arms_keep_their_look_in_tables_without_their_rules():
+    """As a ranking is, or a table of one's own."""
+    names = ["uniform", "adarft eta=5", "adarft eta=50", "adarft+dapo eta=5", "mine x"]
+    rules = ["uniform", "adarft", "adarft", "adarft+dapo", "mine x"]
+    table = pd.DataFrame({"controller": names, "rule": rules})
+    assert figures.controller_looks(table.drop(columns="rule")) == figures.controller_looks(table)
+
+
 def test_an_unknown_rule_gets_its_look_from_its_name_alone():
     assert figures.rule_look("mine") == figures.Look("#CC6677", (0, (5, 1.5, 1.5, 1.5)), "d")  # sha256 begins 3f d3 05
     assert figures.rule_look("mine") != figures.rule_look("mixing")

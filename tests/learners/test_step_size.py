@@ -99,7 +99,9 @@ def test_a_learner_that_is_taken_up_again_knows_its_signals():
     np.testing.assert_array_equal(whole.state.theta, again.state.theta)
 
 
-@pytest.mark.parametrize(("name", "value"), [("warm_up", -1), ("adam", 1.5), ("adam", float("nan")), ("redundancy", -0.1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("warm_up", -1), ("adam", 1.5), ("adam", float("nan")), ("redundancy", -0.1)]
+)
 def test_sizes_outside_their_domain_are_refused(name, value):
     with pytest.raises(InputError, match=f"^{name}: must be"):
         wb.ScalarIRT(**{name: value})

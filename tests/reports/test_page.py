@@ -126,7 +126,8 @@ def test_figures_are_described_from_their_data_and_captioned(plain):
     assert len(figures) == len(tree.all("figcaption")) == len(told) == 5
     assert told[0].startswith("Success over training from step 0 to 4, mean over 4 panels: band from 0.2 to 0.5")
     assert "uniform from 0.2 to 0.4" in told[0]
-    assert [one["of"]["data-figure"] for one in figures] == ["success", "ranks", "auc_gain", "speedup", "targets"]
+    names = ["success", "ranks", "auc_gain", "speedup", "targets"]
+    assert [one["of"]["data-figure"] for one in figures] == names
 
 
 def test_nothing_in_it_has_an_address_beside_places_in_the_page(plain, hostile):

@@ -7,10 +7,12 @@ import shlex
 import numpy as np
 import pytest
 from calibration.test_advice import advice_of, fit_of
+from reports.made import curves_of, tables_of
 
 import workbench as wb
 from sims.comparison import options
 from workbench.commands import command_again
+from workbench.reports.comparison import parts_of_comparison
 from workbench.reports.study import python_lines
 
 SIZES = {"seeds": 2, "steps": 6, "batch": 8, "rollouts": 4, "eval_every": 2}
@@ -105,3 +107,49 @@ def test_a_calibration_tells_the_learner_its_weight_and_what_the_log_leaves_open
     assert f"{name}, with weight {weight:.2f} of 1" in told
     assert all(line in told for line in fit.unknown)
     assert "theta0" in told
+
+
+def figure_of(html, name):
+    return json.loads(html.split('id="data">')[1].split("</script>")[0])["figures"][name]
+
+
+def test_a_report_shows_success_by_level_at_the_end_and_what_success_costs(result):
+    html = result.report_html()
+    curves, summary = result.curves, result.summary
+    panel = figure_of(html, "levels")["panels"][0]["rows"]
+    last = curves[(curves["step"] == 6) & (curves["pool"] == "uniform") & (curves["controller"] == "uniform")]
+    means = [m for a, m in zip(panel["a"], panel["m"], strict=True) if a == 0]
+    assert means == pytest.approx([last[f"success_{level}"].mean() for level in range(10)], rel=1e-3)
+    assert sorted(set(panel["s"])) == list(range(10))
+    rows = figure_of(html, "costs")["panels"][0]["rows"]
+    block = summary[summary["pool"] == "uniform"]
+    assert rows["x"] == pytest.approx((block["mean_rollouts"] + block["mean_label_rollouts"]).tolist(), rel=1e-5)
+    assert rows["m"] == pytest.approx(block["final"].tolist(), rel=1e-3)
+    assert rows["f"][0] == 1  # the cheapest, uniform, is dominated by none
+    for x, m, f in zip(rows["x"], rows["m"], rows["f"], strict=True):
+        beaten = any(a <= x and b >= m and (a, b) != (x, m) for a, b in zip(rows["x"], rows["m"], strict=True))
+        assert f == (not beaten)
+
+
+def test_a_table_without_levels_or_costs_has_no_such_figure():
+    curves = curves_of({"uniform": 0.4, "adarft": 0.5})
+    _, summary, ranking = tables_of(curves)
+
+    def names(summary):
+        return {figure.name for figure in parts_of_comparison(curves, summary, ranking)[1]}
+
+    assert "levels" not in names(summary)
+    assert "costs" not in names(summary), "all cost the same"
+    dearer = summary.assign(mean_rollouts=summary["mean_rollouts"] * (1 + summary.index))
+    assert "costs" in names(dearer)
+    assert "costs" not in names(dearer.drop(columns="mean_rollouts"))
+
+
+@pytest.mark.parametrize("page", [lambda fit: fit, lambda fit: advice_of(0.4, 0.6)])
+def test_calibrations_and_advice_show_whether_predictions_were_right(page):
+    made = page(fit_of())
+    fit = getattr(made, "fit", made)
+    rows = figure_of(made.report_html(), "foretold")["panels"][0]["rows"]
+    table = fit.foretold()
+    assert rows["x"] == pytest.approx(table["predicted"].tolist(), rel=1e-3)
+    assert rows["m"] == pytest.approx(table["observed"].tolist(), rel=1e-3)

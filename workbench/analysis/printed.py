@@ -21,6 +21,9 @@ NUMBERS = {
     "gain in area": ("auc_gain", "+.3f", True),
     "p (Holm)": ("p_holm", ".3g", False),
 }
+# Of S columns: bold as the text is, the signs that are given, no gaps in a number. Local to a table's environment.
+SIUNITX = (r"\sisetup{reset-text-series = false, text-series-to-math = true, retain-explicit-plus, group-digits = none"
+           r", table-align-exponent = false}")  # fmt: skip
 TESTED = "gain in area"  # what the test is on: bold where its verdict is "better"
 
 
@@ -38,7 +41,8 @@ def latex_table(summary: pd.DataFrame, labels: Mapping[str, str] | None = None, 
 
     The gain in area is bold where the test's verdict is "better", and nowhere else: see `summary_table`. labels: what
     stands for a pool, learner or controller, in LaTeX; other names are escaped. siunitx: whether numbers stand in `S`
-    columns, aligned at the point, with their intervals in a column of their own; otherwise booktabs is all it needs.
+    columns, aligned at the point, with their intervals in a column of their own; the first line then sets siunitx up,
+    version 3 or newer. Otherwise booktabs is all it needs.
     Raises InputError for missing columns, an arm twice, and labels that are no names.
     """
     check_flag("siunitx", siunitx)
@@ -70,9 +74,7 @@ def latex_table(summary: pd.DataFrame, labels: Mapping[str, str] | None = None, 
         lines.append(_line([*cells, latex_escaped(row["verdict"])]))
     packages = "booktabs, siunitx" if siunitx else "booktabs"
     lines += [r"\bottomrule", r"\end{tabular}", rf"% needs \usepackage{{{packages}}}"]
-    if siunitx:
-        lines.append(r"% bold numbers need \sisetup{reset-text-series = false, text-series-to-math = true}")
-    return "\n".join([*lines, f"% bold: {_bold_means(against)}", ""])
+    return "\n".join([*([SIUNITX] if siunitx else []), *lines, f"% bold: {_bold_means(against)}", ""])
 
 
 def markdown_table(summary: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
@@ -113,14 +115,12 @@ def _cell(row: dict[Any, Any], head: str) -> tuple[str, str]:
 
 
 def _aligned(numbers: Sequence[str]) -> str:
-    """The S column that holds these numbers; those with an exponent need none of their own."""
-    known = [number for number in numbers if number]
-    if any("e" in number for number in known):
-        return "S[table-format=1.2e-2]"
-    whole = max((len(number.lstrip("+-").partition(".")[0]) for number in known), default=1)
-    parts = max((len(number.partition(".")[2]) for number in known), default=0)
-    sign = "+" if any(number[0] in "+-" for number in known) else ""
-    return f"S[table-format={sign}{whole}.{parts}]" if parts else f"S[table-format={sign}{whole}]"
+    """The S column that holds these numbers."""
+    known = [number.lstrip("+-").partition("e")[0].partition(".") for number in numbers if number]
+    whole, parts = (max((len(part[k]) for part in known), default=1 - k // 2) for k in (0, 2))
+    sign = "+" if any(number[:1] in ("+", "-") for number in numbers) else ""
+    power = "e-2" if any("e" in number for number in numbers) else ""
+    return f"S[table-format={sign}{whole}{f'.{parts}' if parts else ''}{power}]"
 
 
 def _upright(text: str, bold: bool) -> str:

@@ -41,7 +41,7 @@ def advice_page(advice: Advice, command: str = "") -> Page:
         doubts=[*fit.unknown, *left_out, *advice.doubts, SETTLE],
         arms=arms,
         figures=[candidate_figure(table, arms, "saved"), candidate_figure(table, arms, "gain"),
-                 futures_figure(advice, arms), law_figure(fit.table)],
+                 futures_figure(advice, arms), law_figure(fit.table), foretold_figure(fit)],
         tables=[candidate_part(table), law_part(fit.table), parameter_part(fit)],
         settings={"updates": f"{updates}", "rollouts": f"{advice.rollouts[0, -1].mean():,.0f} in a run of uniform",
                   "futures": f"{advice.law.size}", "labels": f"{advice.labels_cost:,} rollouts"} | fit_settings(fit),
@@ -62,7 +62,7 @@ def fit_page(fit: Fit, command: str = "") -> Page:
                 f"Weights are by the predictions of {groups:,} groups after update {fit.cut} from those before.",
                 *fit.unknown],
         doubts=[*fit.unknown, BEYOND],
-        figures=[law_figure(fit.table)], tables=[law_part(fit.table), parameter_part(fit)],
+        figures=[law_figure(fit.table), foretold_figure(fit)], tables=[law_part(fit.table), parameter_part(fit)],
         settings=fit_settings(fit), again=[command or "fit = wb.calibrate(log, pool)"],
         versions=versions(), commit=git_commit(), text=fit.report(),
     )  # fmt: skip
@@ -150,6 +150,24 @@ def law_figure(table: pd.DataFrame) -> Figure:
     return charts.intervals([], "learners", "Which learner predicts the log", caption, alt, [Panel("", rows)],
                             list(table["learner"]), "log score less the best's (nats)",
                             span([behind - error, behind + error]), centre=0.0)  # fmt: skip
+
+
+def foretold_figure(fit: Fit) -> Figure:
+    """Predicted and observed success of the log's later groups."""
+    table = fit.foretold()
+    records = table.to_dict("records")
+    told = [f"{interval_text(r, 'observed', '.2f')} where {r['predicted']:.2f} was predicted" for r in records]
+    rows: dict[str, Sequence[Any]] = {
+        "x": rounded(table["predicted"]), "a": [0] * len(records), "m": rounded(table["observed"]),
+        "l": rounded(table["observed_low"]), "h": rounded(table["observed_high"]), "f": [1] * len(records),
+        "t": [f"{one}, {r['groups']:,} groups" for r, one in zip(records, told, strict=True)],
+    }  # fmt: skip
+    inside = int(table["predicted"].between(table["observed_low"], table["observed_high"]).sum())
+    caption = (f"Groups after update {fit.cut} in bins of their predicted chance, with 95 % intervals of the observed "
+               f"share. The line marks agreement: {inside} of {len(table)} intervals hold the prediction.")  # fmt: skip
+    return charts.points([], "foretold", "Are its predictions right?", caption, f"Observed: {'; '.join(told)}.",
+                         [Panel("", rows)], "predicted success", "observed success", (0.0, 1.0), (0.0, 1.0),
+                         diagonal=True, height=300)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------ tables

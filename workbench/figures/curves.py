@@ -20,7 +20,7 @@ from workbench.figures.checks import _check_readable, _own_curves
 from workbench.figures.marks import _legend_columns, _line_key, _present, _size
 from workbench.figures.page import MAX_LINES, MAX_PANELS, NARROWEST, PAGE_HEIGHT, PAGE_WIDTH, Options, Page, drawn
 from workbench.figures.style import _scale
-from workbench.figures.words import _arms_told, _count, _letters, _sentence
+from workbench.figures.words import _arms_told, _count, _letters, _plain, _sentence
 
 ROUND = [1, 2, 2.5, 5, 10]  # numbers that ticks are multiples of
 
@@ -139,7 +139,7 @@ def _panels(
     panels.along("training step", ylabel)
     seeds = _count(band["seeds"], over)
     said = f"mean over {seeds}" if band["seeds"].max() == 1 else f"mean and 95 % interval (t) over {seeds}"
-    panels.legend([_line_key(look) for look in looks.values()], list(names.values()), said, columns)
+    panels.legend([_line_key(look) for look in looks.values()], list(names.values()), _plain(said), columns)
     return panels.done(_told(band, ylabel, said))
 
 

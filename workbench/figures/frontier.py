@@ -23,6 +23,7 @@ from workbench.figures.words import _letters, _number, _plain, _sentence
 
 UNITS = ("rollouts", "tokens")
 SUCCESS = {"final": "held-out success at the end", "auc": "held-out success, mean over training"}
+LABELS = "mean_label_rollouts"
 SPREAD = 8.0  # largest over smallest cost from which the axis is logarithmic
 
 
@@ -48,13 +49,8 @@ def cost_frontier(
     ends = [success, f"{success}_low", f"{success}_high"]
     spent = ["mean_rollouts"] if cost == "rollouts" else ["mean_tokens", "mean_rollouts"]
     table = check_table(summary, "summary", [*ARM, *ends, *spent], one_row_per=ARM)
-    labels = "mean_label_rollouts"
-    check_numbers(table, "summary", [*ends, *spent, *([labels] if labels in table else [])])
-    price = table[spent[0]].astype(float)
-    if labels in table:
-        each = 1.0 if cost == "rollouts" else table["mean_tokens"] / table["mean_rollouts"]
-        price = price + table[labels].fillna(0).astype(float) * each
-    table = table.assign(_cost=price)
+    check_numbers(table, "summary", [*ends, *spent, *([LABELS] if LABELS in table else [])])
+    table = table.assign(_cost=cost_of(table, cost))
     table = table[np.isfinite(table["_cost"]) & np.isfinite(table[success].astype(float))]
     if table.empty:
         raise InputError(f"summary: must have an arm with its {cost} and its success, got none")
@@ -79,7 +75,7 @@ def cost_frontier(
     for (i, j), (learner, pool) in where.items():
         ax = panels.axes[i, j]
         block = table[(table["learner"] == learner) & (table["pool"] == pool)]
-        beyond = _undominated(block["_cost"].to_numpy(), block[success].to_numpy(np.float64))
+        beyond = undominated(block["_cost"].to_numpy(), block[success].to_numpy(np.float64))
         best = block[beyond].sort_values(["_cost", success])
         ax.step(best["_cost"], best[success], where="post", color="0.6", linewidth=1.0, zorder=1)
         for row, free in zip(block.to_dict("records"), beyond, strict=True):
@@ -115,7 +111,16 @@ def cost_frontier(
     return panels.done(_sentence([f"{SUCCESS[success]} over {what}", *told]))
 
 
-def _undominated(cost: Any, success: Any) -> Any:
+def cost_of(summary: pd.DataFrame, cost: str = "rollouts") -> pd.Series[float]:
+    """What a run of each arm costs, labels included, in `cost`, one of UNITS."""
+    price = summary[f"mean_{cost}"].astype(float)
+    if LABELS not in summary:
+        return price
+    each = 1.0 if cost == "rollouts" else summary["mean_tokens"] / summary["mean_rollouts"]
+    return price + summary[LABELS].fillna(0).astype(float) * each
+
+
+def undominated(cost: Any, success: Any) -> Any:
     """(A,) whether no other arm has at least the success for at most the cost, and more of one of them."""
     no_worse = (cost[None] <= cost[:, None]) & (success[None] >= success[:, None])
     better = (cost[None] < cost[:, None]) | (success[None] > success[:, None])

@@ -33,7 +33,9 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
     Raises InputError for a table without such columns, gaps, a run twice, and more panels than a reader can compare.
     """
     page = Page(**options)
-    levels = _levels(curves)
+    levels = levels_of(check_table(curves, "curves", []))
+    if not levels:
+        raise InputError("curves: must have success per level in columns success_0, success_1, ..., got none")
     curves = ordered_curves(_own_curves(curves, levels[0]), levels, together=ARM)
     check_numbers(curves, "curves", levels)
     order = list(_present(curves, looks))
@@ -86,13 +88,10 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
                                   *(_told(arm, means.loc[arm], levels) for arm in arms)]))  # fmt: skip
 
 
-def _levels(curves: pd.DataFrame) -> list[str]:
+def levels_of(curves: pd.DataFrame) -> list[str]:
     """The columns of levels, the easiest first, without those that hold no number."""
-    curves = check_table(curves, "curves", [])
     names = [name for name in map(str, curves.columns) if re.fullmatch(r"success_\d+", name)]
     known = [name for name in names if curves[name].notna().any()]
-    if not known:
-        raise InputError("curves: must have success per level in columns success_0, success_1, ..., got none")
     return sorted(known, key=lambda name: int(name.removeprefix("success_")))
 
 

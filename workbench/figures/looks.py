@@ -51,13 +51,13 @@ def _gate_dashes(rule: str) -> tuple[float, ...]:
 def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
     """Controller label -> look, in legend order: as in LOOKS, each before itself with gates, then others by name.
 
-    table: any table with `controller` and, where names have settings, `rule`.
+    table: any table with `controller` and, where it is known, `rule`; else "RULE name=value" is taken to be of RULE.
     A rule in one form has the rule's look. Variants keep its hue and marker, run by number from light to dark and
     take turns in dashes; one without settings ("adarft" beside "adarft eta=5") keeps the rule's look. Lightness
     counts the variants in this table: where tables show different ones, pass one table's looks to each figure.
     """
     table = check_table(table, "table", ["controller"])
-    table = table if "rule" in table else table.assign(rule=table["controller"])
+    table = table if "rule" in table else table.assign(rule=table["controller"].map(_rule_of))
     pairs = table[["controller", "rule"]].drop_duplicates()
     twice = pairs["controller"][pairs["controller"].duplicated()]
     if len(twice):
@@ -78,6 +78,12 @@ def controller_looks(table: pd.DataFrame) -> dict[str, Look]:
             dashes = OTHER_DASHES[i % len(OTHER_DASHES)][1] + _gate_dashes(rule)
             looks[variants[i]] = replace(look, color=_shade(look.color, shade), dashes=(0, dashes))
     return looks
+
+
+def _rule_of(label: str) -> str:
+    """The rule of an arm by its label, which settings may follow."""
+    found = re.fullmatch(r"(\S+)(?: [\w.]+=\S+)+", label)
+    return found[1] if found else label
 
 
 def _shade(color: str, shade: float) -> str:

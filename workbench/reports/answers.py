@@ -95,13 +95,13 @@ def asked(names: Sequence[str], pools: Sequence[str], learners: Sequence[str], s
             f"{_many(seeds, 'paired seed')}; {run}.")  # fmt: skip
 
 
-def alt_of_curves(curves: pd.DataFrame, column: str, what: str) -> str:
+def alt_of_curves(curves: pd.DataFrame, column: str, what: str, along: str = "step") -> str:
     """What curves show, from their data: the mean of each arm over pools and learners at both ends."""
     steps = curves["step"].min(), curves["step"].max()
     ends = [curves[curves["step"] == step].groupby("controller", sort=False)[column].mean() for step in steps]
     told = [f"{name} from {ends[0][name]:.3g} to {ends[1][name]:.3g}" for name in ends[1].sort_values().index[::-1]]
     blocks = curves[BLOCK].drop_duplicates()
-    return f"{what} from step {steps[0]} to {steps[1]}, mean over {_many(len(blocks), 'panel')}: {'; '.join(told)}."
+    return f"{what} from {along} {steps[0]} to {steps[1]}, mean over {_many(len(blocks), 'panel')}: {'; '.join(told)}."
 
 
 def alt_of_intervals(table: pd.DataFrame, column: str, what: str) -> str:

@@ -144,6 +144,43 @@ def intervals(
     return Figure(name, title, caption, alt, spec | {"layer": layers}, panels, wide=len(panels) == 1)
 
 
+def points(
+    arms: Sequence[Arm], name: str, title: str, caption: str, alt: str, panels: Sequence[Panel],
+    x_title: str, y_title: str, x_domain: tuple[float, float], y_domain: tuple[float, float], *,
+    log: bool = False, diagonal: bool = False, height: int = 220,
+) -> Figure:  # fmt: skip
+    """Points with intervals along y, of an arm each, or without arms. Columns of panels: x, m, l, h, a, f (1: filled,
+    0: hollow), t (what is said under the pointer, beside the arm's name).
+
+    log: whether the x axis is logarithmic. diagonal: whether a line marks where both axes are equal.
+    """
+    across: Spec = {"domain": list(x_domain), "nice": False} | ({"type": "log"} if log else {"zero": False})
+    x: Spec = {"field": "x", "type": "quantitative", "scale": across,
+               "axis": axis(x_title, tickCount=4, format="~s" if log or x_domain[1] > 1 else "~g")}
+    y: Spec = {"field": "m", "type": "quantitative", "axis": axis(y_title, tickCount=5),
+               "scale": {"domain": list(y_domain), "nice": False, "zero": False}}  # fmt: skip
+    tip = {"calculate": "(datum.a < length(names) ? names[datum.a] + '\\n' : '') + datum.t", "as": "tip"}
+    ends = [{"x": value, "m": value} for value in (max(x_domain[0], y_domain[0]), min(x_domain[1], y_domain[1]))]
+    plain: Spec = {} if arms else {"color": "var(--ink)"}
+    of_arm: Spec = {"color": color(arms)} if arms else {}
+    shape: Spec = {}
+    if arms:
+        hollow = {"condition": {"test": "datum.f == 0", "value": "var(--paper)"}}
+        shape = {"shape": shapes(arms), "fill": hollow | color(arms)}
+    layers: list[Spec] = [
+        {"transform": [ON, tip, {"filter": "isValid(datum.l)"}],
+         "mark": {"type": "rule", "strokeWidth": 1.5, "clip": True, **plain},
+         "encoding": {"x": x, "y": y | {"field": "l"}, "y2": {"field": "h"}, **of_arm, "tooltip": {"field": "tip"}}},
+        {"transform": [ON, tip], "encoding": {"x": x, "y": y, **of_arm, **shape, "tooltip": {"field": "tip"}},
+         "mark": {"type": "point", "size": 50, "strokeWidth": 1.5, "clip": True, "opacity": 1, **plain,
+                  **({} if arms else {"filled": True})}},
+    ]  # fmt: skip
+    if diagonal:
+        layers.insert(0, {"data": {"values": ends}, "encoding": {"x": x, "y": y},
+                          "mark": {"type": "line", "color": "var(--muted)", "strokeDash": [4, 3]}})  # fmt: skip
+    return Figure(name, title, caption, alt, base(arms, height) | {"layer": layers}, panels, wide=len(panels) == 1)
+
+
 def columns_of(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Rows as columns, which are shorter in a file."""
     return {name: [record[name] for record in records] for name in names}

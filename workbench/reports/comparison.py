@@ -12,6 +12,8 @@ from workbench.analysis.frame import ARM, BLOCK
 from workbench.analysis.ranking import OVERALL
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, Column, baseline_name
 from workbench.figures.curves import mean_and_band
+from workbench.figures.frontier import SPREAD, cost_of, undominated
+from workbench.figures.levels import levels_of
 from workbench.figures.looks import controller_looks
 from workbench.reports import charts
 from workbench.reports.answers import alt_of_curves, alt_of_intervals
@@ -57,11 +59,11 @@ def left_out(summary: pd.DataFrame, arms: Sequence[Arm]) -> str:
 
 def curve_figure(
     curves: pd.DataFrame, arms: Sequence[Arm], column: str, name: str, title: str, y_title: str,
-    limits: tuple[float, float] | None = None, form: str = ".3f", note: str = "",
+    limits: tuple[float, float] | None = None, form: str = ".3f", note: str = "", x_title: str = "step",
 ) -> Figure:  # fmt: skip
     """A column of the curves over steps: a panel for each pool and learner, a line for each arm.
 
-    limits: between which the axis stays whatever the bands say, None for none.
+    x_title: what a step is. limits: between which the axis stays whatever the bands say, None for none.
     """
     place = {arm.name: i for i, arm in enumerate(arms)}
     drawn = curves[curves["controller"].isin(place)]
@@ -82,9 +84,9 @@ def curve_figure(
     caption = f"Mean and 95 % interval (t) over {over}." if seeds[-1] > 1 else "One seed, so without intervals."
     gone = len(blocks) - len(panels)
     caption += f" {gone} more pairs of pool and learner are in the tables only." if gone > 0 else ""
-    alt = alt_of_curves(drawn, column, title)
+    alt = alt_of_curves(drawn, column, title, x_title)
     low, high = span([band["low"], band["high"], band["mean"]], limits)
-    figure = charts.curves(arms, name, title, f"{caption}{note}", alt, panels, "step", y_title, (low, high), form,
+    figure = charts.curves(arms, name, title, f"{caption}{note}", alt, panels, x_title, y_title, (low, high), form,
                            height=280 if len(panels) == 1 else 170)  # fmt: skip
     return figure.alone() if len(panels) == 1 else figure
 
@@ -111,6 +113,51 @@ def span(parts: Sequence[Any], limits: tuple[float, float] | None = None) -> tup
     margin = 0.04 * (high - low) or 0.05
     low, high = low - margin, high + margin
     return (low, high) if limits is None else (max(low, limits[0]), min(high, limits[1]))
+
+
+def level_figure(curves: pd.DataFrame, arms: Sequence[Arm], note: str = "") -> Figure | None:
+    """Success of each difficulty level at the end of the runs; None where the curves have it at fewer than 2 levels."""
+    levels = levels_of(curves)
+    if len(levels) < 2:
+        return None
+    last = curves.sort_values("step", kind="stable").groupby([*ARM, "seed"], sort=False, observed=True).tail(1)
+    long = last[[*ARM, "seed", *levels]].melt([*ARM, "seed"], None, "step", "success")
+    long["step"] = long["step"].str.removeprefix("success_").astype(int)
+    return curve_figure(long, arms, "success", "levels", "Success by level at the end", "success", (0, 1),
+                        note=f" Level 0 is the easiest.{note}", x_title="level")  # fmt: skip
+
+
+def frontier_figure(summary: pd.DataFrame, arms: Sequence[Arm], note: str = "") -> Figure | None:
+    """Success at the end over the rollouts of a run and its labels; hollow marks are dominated. None where costs are
+    not known, or all alike."""
+    place = {arm.name: i for i, arm in enumerate(arms)}
+    if "mean_rollouts" not in summary:
+        return None
+    table = summary.assign(x=cost_of(summary))
+    table = table[table["controller"].isin(place) & np.isfinite(table["x"]) & np.isfinite(table["final"])]
+    low, high = float(table["x"].min()), float(table["x"].max())
+    if table.empty or high < 1.01 * low:
+        return None
+    log = high > SPREAD * low > 0
+    domain = (low / 1.3, high * 1.3) if log else span([table["x"]])
+    panels, told = [], []
+    for (pool, learner), block in list(table.groupby(BLOCK, sort=False, observed=True))[:MOST_PANELS]:
+        free = undominated(block["x"].to_numpy(), block["final"].to_numpy(np.float64))
+        records = block.to_dict("records")
+        rows: dict[str, Sequence[Any]] = {
+            "x": rounded(block["x"], 6), "a": [place[r["controller"]] for r in records], "m": rounded(block["final"]),
+            "l": rounded(block["final_low"]), "h": rounded(block["final_high"]), "f": [int(one) for one in free],
+            "t": [f"success {interval_text(r, 'final', '.3f')} for {r['x']:,.0f} rollouts" for r in records],
+        }  # fmt: skip
+        panels.append(Panel(f"{pool} / {learner}", rows, {"pool": str(pool), "learner": str(learner)}))
+        told += [r["controller"] for r, one in zip(records, free, strict=True) if one]
+    often = ", ".join(f"{name} in {count}" for name, count in pd.Series(told).value_counts(sort=True).items())
+    alt = f"Success at the end over rollouts, labels included. Not dominated, and in how many panels: {often}."
+    caption = ("Success at the end with its 95 % interval over the rollouts of a run, those for labels included. "
+               "Hollow: another has at least the success for at most the rollouts.")  # fmt: skip
+    return charts.points(arms, "costs", "Cost and success", f"{caption}{note}", alt, panels, "rollouts of a run",
+                         "success at the end", domain, span([table[f"final{end}"] for end in ("", "_low", "_high")],
+                                                            (0, 1)), log=log)  # fmt: skip
 
 
 def gain_figure(summary: pd.DataFrame, arms: Sequence[Arm], column: str, title: str, note: str) -> Figure | None:
@@ -266,6 +313,7 @@ def parts_of_comparison(
         figures.append(curve_figure(curves, arms, "target", "targets", "Target difficulty over training",
                                     "target difficulty", (0, 100), ".1f",
                                     note=" Only curricula that have a target."))  # fmt: skip
+    figures += [level_figure(curves, arms, note), frontier_figure(summary, arms, note)]
     tables = [summary_part(summary), ranking_part(ranking), cost_part(summary)]
     return arms, [one for one in figures if one], [one for one in tables if one]
 

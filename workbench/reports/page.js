@@ -92,7 +92,7 @@
     return draw(plot);
   };
   const drawAll = async () => {
-    const near = waiting.filter((plot) => plot.element.getBoundingClientRect().top < 1.5 * innerHeight);
+    const near = waiting.filter((plot) => plot.element.getBoundingClientRect().top < innerHeight);
     for (const plot of near) await once(plot);
     document.documentElement.dataset.drawn = "first";
     for (const plot of waiting) {
