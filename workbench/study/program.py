@@ -7,6 +7,7 @@ import pickle
 import sys
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from workbench.loop import train_within
 from workbench.pool import Pool
 from workbench.study.execute import execute, refuse_unguarded_script
 from workbench.study.identity import array_digest, as_text, cell_key, content_of, source_file
-from workbench.study.store import CellStore, Records
+from workbench.study.store import CellStore, Records, together
 
 MOST_IN_THREADS = 2  # jobs: more would wait for Python's lock, which each holds for a fifth of its time
 
@@ -159,10 +160,11 @@ def compute(
     """The records of the wanted cells: those that the store lacks are computed and kept first.
 
     wanted: keys of cells, each with the number of cells that `progress` counts for it. compile_programs: given the
-    keys that are missing, the programs that compute them. jobs: worker processes, or threads of this one where there are
-    two and no program fits a model: these have nothing to load, and hold Python's lock a fifth of the time. progress: called with (cells done,
-    cells in all). warn: called with a line for each damaged file. executor: computes the programs in place of worker
-    processes of ours, see `workbench.study.executors`; only this process then writes.
+    keys that are missing, the programs that compute them. jobs: worker processes; two are threads of this one unless
+    a program fits a model: they have nothing to load, and each holds Python's lock for a fifth of its time at most.
+    progress: called with (cells done, cells in all). warn: called with a line for each damaged file.
+    executor: computes the programs in place of worker processes of ours, see `workbench.study.executors`; only this
+    process then writes.
     Raises StorageError if the disk refuses, WorkerError if a worker process dies, InputError if a program cannot be
     sent to one.
     """
@@ -179,18 +181,22 @@ def compute(
     if not missing:
         return Records(kept)
     programs = list(compile_programs(missing))
-    for program in _computed(programs, store, jobs, warn, executor):
+    parts: list[dict[str, Any] | None] = []
+    for program, columns in _computed(programs, store, jobs, warn, executor):
+        parts.append(None if len(kept) else columns)
         fresh = missing.intersection(program.keys)
         missing -= fresh
         done += sum(wanted[key] for key in fresh)
         progress(done, total)
-    return Records(store.read(set(wanted))[0])
+    at_hand = [columns for columns in parts if columns is not None]
+    found = Counter(key for columns in at_hand for key in columns["cell"].categories)
+    return Records(together(at_hand) if found == Counter(set(wanted)) else store.read(set(wanted))[0])
 
 
 def _computed(
     programs: list[Program], store: CellStore, jobs: int, warn: Callable[[str], object], executor: str | Executor | None
-) -> Iterator[Program]:
-    """Each program when its records are kept."""
+) -> Iterator[tuple[Program, dict[str, Any] | None]]:
+    """Each program when its records are kept, with its columns, or None where a worker process kept them."""
     if executor is not None:
         from workbench.study.executors import opened, run_on
 
@@ -198,21 +204,26 @@ def _computed(
         with opened(executor, jobs) as workers:
             for program, columns in run_on(workers, programs, warn):
                 store.add(columns)
-                yield program
+                yield program, columns
+        return
+    if jobs == 1 or len(programs) == 1:
+        for program in programs:
+            columns = program.run()
+            store.add(columns)
+            yield program, columns
         return
     most = 1 if any(p.rule.fits_model or p.law.trains_model for p in programs) else MOST_IN_THREADS
-    if 1 < jobs <= most:
+    if jobs <= most:
         for program, columns in _in_threads(programs, jobs):
             store.add(columns)
-            yield program
+            yield program, columns
         return
-    if jobs > 1 and len(programs) > 1:
-        check_portable(programs, f"jobs: must be {'1' if most == 1 else f'<= {most}'}")
+    check_portable(programs, f"jobs: must be {'1' if most == 1 else f'<= {most}'}")
     pools = list({id(program.pool): program.pool for program in programs}.values())
     place = {id(pool): number for number, pool in enumerate(pools)}
     tasks = [(place[id(program.pool)], program) for program in programs]
     for _, program in execute(partial(_keep, store, pools), tasks, jobs):
-        yield program
+        yield program, None
 
 
 def _in_threads(programs: Sequence[Program], jobs: int) -> Iterator[tuple[Program, dict[str, Any]]]:

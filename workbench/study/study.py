@@ -443,15 +443,15 @@ class Study:
         return int(records.frame["cell"].nunique())
 
     def collect(self, store: CellStore, warn: Callable[[str], object] | None = None) -> pd.DataFrame:
-        """The curves of all cells, which are there. Raises InputError, with their number, where some are not."""
+        """The curves of all cells, which `store` has. Raises InputError, with their number, where it lacks some."""
         kept, damaged = store.read({cell.key for cell in self.cells})
         for line in damaged:
             (warn or print)(line)
         found = set(kept["cell"].cat.categories) if len(kept) else set()
         missing = sum(cell.key not in found for cell in self.cells)
         if missing:
-            raise InputError(f"--collect: must find all {len(self.cells)} runs, got {missing} that are missing: run "
-                             "the shards again, each goes on where it was")  # fmt: skip
+            raise InputError(f"store: must have all {len(self.cells)} runs, got {missing} that are missing: run the "
+                             "shards again, each goes on where it was")  # fmt: skip
         return self._tidy(Records(kept))
 
     def _filled(
