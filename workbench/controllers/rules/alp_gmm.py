@@ -229,7 +229,7 @@ def nearest_each(
 
 
 @compiled(error_model="numpy")
-def fit_gaussians(pairs: Array, share: Array, weight: Array, mean: Array, covariance: Array) -> float:
+def fit_gaussians(pairs: Array, share: Array, weight: Array, mean: Array, covariance: Array) -> Any:
     """Expectation maximisation from what Gaussians share of each pair; returns the mean log likelihood of the pairs.
 
     pairs (N, 2). share (N, K), overwritten. Out: weight (K,); mean (K, 2); covariance (K, 3): of the first number, of
@@ -271,7 +271,7 @@ def maximise(pairs: Array, share: Array, weight: Array, mean: Array, covariance:
 
 
 @compiled(cached=False, error_model="numpy")
-def expect(pairs: Array, weight: Array, mean: Array, covariance: Array, share: Array) -> float:
+def expect(pairs: Array, weight: Array, mean: Array, covariance: Array, share: Array) -> Any:
     """share (N, K) = probability that a pair is of each Gaussian; returns the mean log likelihood of the pairs."""
     size, count = share.shape
     for k in range(count):
