@@ -8,6 +8,7 @@ stop_in_one_line(__name__)
 
 import atexit
 import gc
+import os
 import sys
 
 from workbench.commands import needs
@@ -17,6 +18,7 @@ from sims.comparison.painter import Painter
 
 
 def main() -> int:
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own zeroes 2 MB for each small column
     gc.set_threshold(1_000_000)  # imports make many objects that stay: a tenth of --tiny went into looking at them,
     atexit.register(gc.freeze)  # and as much on the way out
     with Painter() as painter:  # it loads what drawing takes while this process loads and runs the rest

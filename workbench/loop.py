@@ -342,18 +342,21 @@ class Shape(Protocol):
     def delivery(self) -> str: ...
 
 
-def train_within(run: Shape, controller: Controller, learner: SimLearner) -> Record:
-    """All lanes until each has spent the budget; recorded at the same shares of it."""
+def train_within(
+    run: Shape, controller: Controller, learner: SimLearner, after_step: Callable[[int, Any], object] | None = None
+) -> Record:
+    """All lanes until each has spent the budget; recorded at the same shares of it. after_step: as in `train`."""
     shape = run.batch, run.rollouts, run.eval_every
+    how: dict[str, Any] = {"after_step": after_step, "lag": run.lag, "delivery": run.delivery}
     if run.budget == "steps":
-        return train(controller, learner, run.steps, *shape, lag=run.lag, delivery=run.delivery)
+        return train(controller, learner, run.steps, *shape, **how)
     step_cost = run.batch * run.rollouts * (learner.mean_length if run.budget == "tokens" else 1.0)
 
     def done() -> bool:  # asked only where all records are due, so that no lane shows in another's
         spent = controller.rollouts if run.budget == "rollouts" else learner.tokens
         return controller.updates % run.eval_every == 0 and bool((spent >= run.steps * step_cost).all())
 
-    record = train(controller, learner, LONGEST * run.steps, *shape, until=done, lag=run.lag, delivery=run.delivery)
+    record = train(controller, learner, LONGEST * run.steps, *shape, until=done, **how)
     return record.at_cost(run.budget, step_cost, record_steps(run.steps, run.eval_every))
 
 

@@ -111,7 +111,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--focus", "RULE", "the rule whose defeats the report lists (default: the one that leads the ranking)")
     add("--heat", "X,Y", "two swept hyper-parameters for the heat map (default: the first two)")
-    add("--jobs", "N", "worker processes (default: the processors this process may use; 1 with --tiny)")
+    add(
+        "--jobs",
+        "N",
+        "worker processes; two are threads of this one, unless a model is fitted (default: the processors this process "
+        "may use; 1 with --tiny)",
+    )
     add(
         "--executor",
         "E",

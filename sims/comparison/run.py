@@ -20,6 +20,7 @@ from sims.comparison.options import (
 )
 from sims.comparison.painter import Painter, choose
 from workbench.commands import SAME_AGAIN, command_again, exit_status
+from workbench.errors import InputError
 from workbench.files import check_folder, only_writer, write_whole
 from workbench.progress import progress_bar
 from workbench.study.result import REPORT, Result
@@ -51,7 +52,10 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
         store = CellStore(out / "cells")
         store.sweep_up()
         if options.collect:
-            curves = study.collect(store, lambda line: print(line, file=sys.stderr))
+            try:
+                curves = study.collect(store, lambda line: print(line, file=sys.stderr))
+            except InputError as error:
+                raise InputError(str(error).replace("store: must have", "--collect: must find")) from None
         else:
             with progress_bar(len(study.cells), "sweep", "run") as bar:
                 curves = study.compute(store, jobs, bar.at, bar.line, executor)

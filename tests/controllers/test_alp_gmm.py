@@ -1,13 +1,18 @@
 """ALP-GMM: where reward changes, items are drawn; a share stays uniform; nothing breaks where nothing changes."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 from steps import pool_of, select
+from threadpoolctl import threadpool_limits
 
 import workbench as wb
 from workbench import testing
-from workbench.controllers.rules.alp_gmm import ALPGMM
+from workbench.controllers.rules.alp_gmm import ALPGMM, fit_mixture
 from workbench.errors import InputError
 
 
@@ -252,3 +257,32 @@ def test_no_item_starves():
 def test_a_hyper_parameter_out_of_its_domain_is_refused(field, value):
     with pytest.raises(InputError, match=rf"^{field}\b.*must "):
         ALPGMM(**{field: value})
+
+
+def windows():
+    """(250, 2) pairs of task and progress: scattered, in clusters, without progress, of few difficulties."""
+    rng = np.random.default_rng(0)
+    task = rng.random(250)
+    clusters = np.clip(rng.normal([[0.2, 0.6]], 0.05, (250, 2)), 0, 1)
+    return {
+        "scattered": np.stack([task, rng.random(250)], axis=1),
+        "clusters": np.where(rng.random((250, 1)) < 0.5, clusters, 1 - clusters),
+        "a peak": np.stack([task, np.exp(-50 * (task - 0.4) ** 2) * rng.random(250)], axis=1),
+        "no progress": np.stack([task, np.zeros(250)], axis=1),
+        "few difficulties": np.stack([rng.integers(0, 3, 250) / 4, rng.integers(0, 9, 250) / 8], axis=1),
+        "one pair": np.tile([0.5, 0.0], (250, 1)),
+    }
+
+
+@pytest.mark.parametrize("case", windows())
+@pytest.mark.parametrize("components", [(2, 10), (1, 1)])
+def test_mixtures_are_those_of_scikit_learn(case, components):
+    pairs = windows()[case]
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fits = [GaussianMixture(k, random_state=7).fit(pairs) for k in range(components[0], components[1] + 1)]
+    best = min(fits, key=lambda fit: fit.aic(pairs))
+    level, centre, spread = fit_mixture(pairs, components, 7)
+    assert level == pytest.approx(best.means_[:, 1], abs=1e-9)
+    assert centre == pytest.approx(best.means_[:, 0], abs=1e-9)
+    assert spread == pytest.approx(np.sqrt(best.covariances_[:, 0, 0]), abs=1e-9)

@@ -755,6 +755,27 @@ def dense_kernel(law_of_lane, b_to, b_from, same_items):
     return kernel + law_of_lane["transfer_self"] * np.eye(len(b_to)) if same_items else kernel
 
 
+def test_kernel_lanes_side_by_side_are_each_the_lane_alone_bit_for_bit():
+    """More lanes of one kernel than go abreast, then others: of another length, without transfer, of a topic each."""
+    rng, pool = np.random.default_rng(0), wb.Pool.synthetic("uniform", 90)
+    near = np.array([1.0, 0.5, 2.0, 0.0, 1.0, 1.0, 0.3, 0.7, 0.9, 0.0, 0.0])
+    length, seeds = np.repeat([0.5, 1.0], [9, 2]), np.repeat([3, 4], [7, 4])
+    for topics, cross in ((1, np.full(11, 0.3)), (3, np.repeat([1.0, 0.3], [6, 5]))):
+        law = wb.KernelTransfer(transfer_near=near, length=length, forgetting=0.01, transfer_self=0.1, topics=topics,
+                                cross_topic=cross, label_noise=0.5)  # fmt: skip
+        together = wb.SimLearner(law, pool, seeds)
+        alone = [wb.SimLearner(replace(law, transfer_near=near[r], length=length[r], cross_topic=cross[r]),
+                               pool, seeds[r : r + 1]) for r in range(11)]  # fmt: skip
+        for _ in range(3):
+            items = np.stack([rng.permutation(90)[:16] for _ in range(11)])
+            rewards = together.attempt(items, 4)
+            together.learn(items, rewards)
+            for r, one in enumerate(alone):
+                assert np.array_equal(one.attempt(items[r : r + 1], 4), rewards[r : r + 1])
+                one.learn(items[r : r + 1], rewards[r : r + 1])
+        assert np.array_equal(together.state.offset, np.concatenate([one.state.offset for one in alone]))
+
+
 def test_kernel_learner_is_the_dense_matrix_formula():
     size, batch, rollouts, kappa = 40, 12, 4, 0.8
     lanes = [

@@ -208,9 +208,9 @@ def test_a_table_too_long_for_a_page_says_what_it_leaves_out():
     frame = pd.DataFrame({"controller": [f"c{i}" for i in range(2500)], "auc": range(2500)})
     columns = {"controller": Shown(Head("controller")), "auc": Shown(Head("area"), ".3f"), "gone": Shown(Head("gone"))}
     table = table_of(frame, "t", "T", "All.", columns, "summary.csv")
-    assert (len(table.rows), table.left_out, len(table.heads)) == (2000, 500, 2)
+    assert (len(table.rows), table.left_out, len(table.heads)) == (1000, 1500, 2)
     html = Page("t", ["q"], ["a"], tables=[table]).html()
-    assert "500 more rows are in summary.csv only." in html
+    assert "1500 more rows are in summary.csv only." in html
 
 
 def test_a_page_beyond_its_size_is_refused_in_one_line():

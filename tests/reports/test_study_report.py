@@ -12,6 +12,7 @@ from reports.made import curves_of, tables_of
 import workbench as wb
 from sims.comparison import options
 from workbench.commands import command_again
+from workbench.reports import parts
 from workbench.reports.comparison import parts_of_comparison
 from workbench.reports.study import python_lines
 
@@ -47,6 +48,15 @@ def test_a_report_says_what_ran_with_which_settings_and_code(result):
     assert f"numpy {np.__version__}" in told
     assert "AdaRFT(floor=0.0, beta=0.5, alpha=2.0, eta=10, " in told
     assert "6 updates of 8 items × 4 rollouts on simulated learners" in told
+
+
+def test_of_very_many_arms_a_report_has_the_settings_of_the_first_and_the_brief_text(result, monkeypatch):
+    whole = result.report_html()
+    monkeypatch.setattr(parts, "MOST_ROWS", 4)
+    told = text_of(result.report_html())
+    assert "further arms 2, in manifest.json" in told
+    assert "2 more" in told
+    assert len(result.report_html()) < len(whole)
 
 
 def test_the_lines_of_python_run_the_same_study(monkeypatch, tmp_path):

@@ -224,7 +224,7 @@ def test_a_class_without_a_source_is_computed_every_time(tmp_path):
 def test_outside_rules_and_laws_run_in_worker_processes(tmp_path, outside):
     module = outside()
     what = study(module.Mine(), "adarft", learners=["scalar", module.Learns()])
-    one, two = what.compute(CellStore(tmp_path / "one")), what.compute(CellStore(tmp_path / "two"), jobs=2)
+    one, two = what.compute(CellStore(tmp_path / "one")), what.compute(CellStore(tmp_path / "two"), jobs=3)
     assert np.array_equal(one["success"], two["success"])
 
 
@@ -258,7 +258,7 @@ OF_A_SCRIPT = MINE.replace("from outside_helpers import place", "place = lambda 
     def main():
         pool = wb.Pool.synthetic("uniform", 100)
         study = wb.Study([pool], ["scalar", "natural"], [Mine()], seeds=2, steps=4, batch=8, rollouts=4)
-        print(len(study.run("out", jobs=2, progress=False).runs))
+        print(len(study.run("out", jobs=3, progress=False).runs))
 """
 
 
@@ -277,11 +277,18 @@ def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path):
     assert "memory" not in done.stderr
 
 
-def test_a_class_typed_at_a_prompt_is_told_to_use_one_job(tmp_path):
+def test_a_class_typed_at_a_prompt_is_told_to_use_two_jobs(tmp_path):
     code = dedent(OF_A_SCRIPT) + "\nmain()\n"
     done = subprocess.run([sys.executable], input=code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=120)  # fmt: skip
     assert done.stderr.strip().splitlines()[-1].endswith(
-        "InputError: jobs: must be 1 for Mine, a class defined in a notebook or at a prompt; define it in a file to "
+        "InputError: jobs: must be <= 2 for Mine, a class defined in a notebook or at a prompt; define it in a file to "
         "use worker processes"
     )
+
+
+def test_a_class_typed_at_a_prompt_runs_with_two_jobs(tmp_path):
+    code = dedent(OF_A_SCRIPT.replace("jobs=3", "jobs=2")) + "\nmain()\n"
+    done = subprocess.run([sys.executable], input=code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "8", "")

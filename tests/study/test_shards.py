@@ -54,7 +54,7 @@ def test_shards_make_what_the_whole_makes(tmp_path):
     whole = study().compute(CellStore(tmp_path / "whole"))
     store = CellStore(tmp_path / "shards")
     done = [study().compute_shard(store, Shard(number, 3)) for number in (3, 1)]
-    with pytest.raises(InputError, match=r"^--collect: must find all 24 runs, got 8 that are missing: run the shards"):
+    with pytest.raises(InputError, match=r"^store: must have all 24 runs, got 8 that are missing: run the shards"):
         study().collect(store)
     done.append(study().compute_shard(store, Shard(2, 3)))
     assert done == [8, 8, 8]
@@ -115,3 +115,10 @@ def test_writers_of_one_folder_that_are_killed_lose_nothing(tmp_path):
     for name in ("curves.parquet", "runs.parquet", "summary.csv", "ranking.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert not [path for path in os.listdir(tmp_path / "out" / "cells") if path.startswith(".part-")]
+
+
+def test_the_command_names_its_option_where_runs_are_missing(tmp_path):
+    one = sweep(tmp_path / "out", "--collect")
+    _, said = one.communicate()
+    assert one.returncode == 2
+    assert "error: --collect: must find all 48 runs, got 48 that are missing: run the shards again" in said

@@ -6,7 +6,10 @@ import json
 import math
 import re
 import subprocess
+import threading
+import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from workbench.loop import SERIES
 from workbench.registry import LAWS, RULES
 from workbench.study.design import grid_points, space_filling_points
 from workbench.study.identity import describe, git_commit
+from workbench.study.program import _in_threads
 from workbench.study.store import CellStore
 from workbench.study.study import Study, label_of
 
@@ -163,7 +167,23 @@ def test_what_a_cell_spends_does_not_depend_on_chunks_or_processes(curves, tmp_p
     what = study(["scalar"], controllers, points, **sizes)
     together = curves(what)
     same(curves(what, lanes=1), together)
-    same(what.compute(CellStore(tmp_path / "two"), jobs=2), together)
+    same(what.compute(CellStore(tmp_path / "threads"), jobs=2), together)
+    same(what.compute(CellStore(tmp_path / "processes"), jobs=3), together)
+
+
+def test_a_stop_or_an_error_ends_the_other_threads_with_their_step(tmp_path):
+    what = study(["scalar", "kernel"], ["adarft"], steps=100_000)
+    programs = what._programs({cell.key for cell in what.cells}, workers=2)
+    started, before = time.monotonic(), threading.active_count()
+    work = _in_threads([replace(programs[0], steps=2), *programs], jobs=2)
+    assert len(next(work)[1]["step"])
+    with pytest.raises(KeyboardInterrupt):
+        work.throw(KeyboardInterrupt())
+    assert threading.active_count() == before
+    assert time.monotonic() - started < 30
+    with pytest.raises(InputError, match="batch: must be <="):
+        list(_in_threads([replace(programs[0], batch=10**6), *programs], jobs=2))
+    assert threading.active_count() == before
 
 
 def test_a_gated_cell_is_a_plain_single_run(curves):

@@ -300,6 +300,7 @@ def parts_of_comparison(
 ) -> tuple[list[Arm], list[Figure], list[Table]]:
     """Arms, figures and tables that these tables can fill."""
     arms = arms_of(summary)
+    curves = curves[curves["controller"].isin({arm.name for arm in arms})]
     note = left_out(summary, arms)
     figures: list[Figure | None] = [
         curve_figure(curves, arms, "success", "success", "Success over training", y_title, (0, 1), note=note),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from workbench.controllers.rule import Look
 
-MOST_ROWS = 2000  # of one table of a page; files beside it hold all
+MOST_ROWS = 1000  # of one table of a page, and arms whose settings it has; files beside it hold all
 FILTERS = ("pool", "learner")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.pool import PRESETS, Pool
+from workbench.reports import parts
 from workbench.reports.answers import answers, asked, defeats
 from workbench.reports.comparison import parts_of_comparison
 from workbench.reports.page import Page
@@ -64,10 +65,12 @@ def study_settings(study: Study, threshold: float) -> dict[str, str]:
         "budget": study.budget,
         "threshold": f"{threshold:g} of the gain that uniform makes over the run",
     }  # fmt: skip
-    for arm in study.arms:
+    for arm in study.arms[: parts.MOST_ROWS]:
         told.setdefault(f"learner {arm.learner}", _settings(describe(arm.made_law)))
         gates = "".join(f"; {_settings(describe(gate))}" for gate in arm.made_gates)
         told.setdefault(f"controller {arm.controller}", _settings(describe(arm.made_rule)) + gates)
+    if (more := len(study.arms) - parts.MOST_ROWS) > 0:
+        told["further arms"] = f"{more:,}, in manifest.json"
     return told
 
 

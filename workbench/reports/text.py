@@ -14,6 +14,8 @@ def visible(text: str) -> str:
 
     Line breaks and tabs stay. A carriage return before a line break goes with it.
     """
+    if text.isprintable():
+        return text
     lines = text.replace("\r\n", "\n")
     return "".join(
         letter if letter.isprintable() or letter in KEPT else letter.encode("unicode_escape").decode()

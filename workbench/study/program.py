@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import sys
+import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -23,7 +27,9 @@ from workbench.loop import train_within
 from workbench.pool import Pool
 from workbench.study.execute import execute, refuse_unguarded_script
 from workbench.study.identity import array_digest, as_text, cell_key, content_of, source_file
-from workbench.study.store import CellStore, Records
+from workbench.study.store import CellStore, Records, together
+
+MOST_IN_THREADS = 2  # jobs: more would wait for Python's lock, which each holds for a fifth of its time
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +74,19 @@ class Program:
         texts = [as_text(content())] * len(self.seeds) if one else [as_text(content(r)) for r in range(len(self.seeds))]
         return [cell_key(text, int(seed)) for text, seed in zip(texts, self.seeds, strict=True)]
 
-    def run(self) -> dict[str, Any]:
+    def run(self, after_step: Callable[[int, Any], object] | None = None) -> dict[str, Any]:
         """Columns of equal length, a row per record and lane: `cell` (the lane's key), step and what is kept.
 
-        Lanes with the same key are there once.
+        Lanes with the same key are there once. after_step: as in `train`.
         """
+        with _without_warnings():
+            return self._run(after_step)
+
+    def _run(self, after_step: Callable[[int, Any], object] | None) -> dict[str, Any]:
         seeds = np.asarray(self.seeds)
         controller = Controller(self.rule, self.pool, self.gates, seed=seeds)
         learner = SimLearner(self.law, self.pool, seeds, b=self.b)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ShortBatch)  # the tables count them
-            warnings.simplefilter("ignore", StepPerCall)  # it was asked for
-            record = train_within(self, controller, learner)
+        record = train_within(self, controller, learner, after_step)
         columns = record.columns()
         if self.keep is not None:
             columns = {name: columns[name] for name in ("step", *self.keep)}
@@ -95,6 +102,15 @@ class Program:
         """Without the pool: `compute` sends each pool to a worker process once, not with every program."""
         _ = self.keys  # found here, once
         return {name: value for name, value in self.__dict__.items() if name != "pool"}
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Leave out what the tables count (ShortBatch) or what was asked for (StepPerCall), in all threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortBatch)
+        warnings.simplefilter("ignore", StepPerCall)
+        yield
 
 
 def shape_of(
@@ -144,9 +160,11 @@ def compute(
     """The records of the wanted cells: those that the store lacks are computed and kept first.
 
     wanted: keys of cells, each with the number of cells that `progress` counts for it. compile_programs: given the
-    keys that are missing, the programs that compute them. jobs: worker processes. progress: called with (cells done,
-    cells in all). warn: called with a line for each damaged file. executor: computes the programs in place of worker
-    processes of ours, see `workbench.study.executors`; only this process then writes.
+    keys that are missing, the programs that compute them. jobs: worker processes; two are threads of this one unless
+    a program fits a model: they have nothing to load, and each holds Python's lock for a fifth of its time at most.
+    progress: called with (cells done, cells in all). warn: called with a line for each damaged file.
+    executor: computes the programs in place of worker processes of ours, see `workbench.study.executors`; only this
+    process then writes.
     Raises StorageError if the disk refuses, WorkerError if a worker process dies, InputError if a program cannot be
     sent to one.
     """
@@ -163,18 +181,22 @@ def compute(
     if not missing:
         return Records(kept)
     programs = list(compile_programs(missing))
-    for program in _computed(programs, store, jobs, warn, executor):
+    parts: list[dict[str, Any] | None] = []
+    for program, columns in _computed(programs, store, jobs, warn, executor):
+        parts.append(None if len(kept) else columns)
         fresh = missing.intersection(program.keys)
         missing -= fresh
         done += sum(wanted[key] for key in fresh)
         progress(done, total)
-    return Records(store.read(set(wanted))[0])
+    at_hand = [columns for columns in parts if columns is not None]
+    found = Counter(key for columns in at_hand for key in columns["cell"].categories)
+    return Records(together(at_hand) if found == Counter(set(wanted)) else store.read(set(wanted))[0])
 
 
 def _computed(
     programs: list[Program], store: CellStore, jobs: int, warn: Callable[[str], object], executor: str | Executor | None
-) -> Iterator[Program]:
-    """Each program when its records are kept."""
+) -> Iterator[tuple[Program, dict[str, Any] | None]]:
+    """Each program when its records are kept, with its columns, or None where a worker process kept them."""
     if executor is not None:
         from workbench.study.executors import opened, run_on
 
@@ -182,15 +204,52 @@ def _computed(
         with opened(executor, jobs) as workers:
             for program, columns in run_on(workers, programs, warn):
                 store.add(columns)
-                yield program
+                yield program, columns
         return
-    if jobs > 1 and len(programs) > 1:
-        check_portable(programs, "jobs: must be 1")
+    if jobs == 1 or len(programs) == 1:
+        for program in programs:
+            columns = program.run()
+            store.add(columns)
+            yield program, columns
+        return
+    most = 1 if any(p.rule.fits_model or p.law.trains_model for p in programs) else MOST_IN_THREADS
+    if jobs <= most:
+        for program, columns in _in_threads(programs, jobs):
+            store.add(columns)
+            yield program, columns
+        return
+    check_portable(programs, f"jobs: must be {'1' if most == 1 else f'<= {most}'}")
     pools = list({id(program.pool): program.pool for program in programs}.values())
     place = {id(pool): number for number, pool in enumerate(pools)}
     tasks = [(place[id(program.pool)], program) for program in programs]
     for _, program in execute(partial(_keep, store, pools), tasks, jobs):
-        yield program
+        yield program, None
+
+
+def _in_threads(programs: Sequence[Program], jobs: int) -> Iterator[tuple[Program, dict[str, Any]]]:
+    """Each program with its columns, as they come, from threads of this process.
+
+    After an error or Ctrl-C the others end with their step.
+    """
+    ended = threading.Event()
+
+    def check(step: int, success: Any) -> None:
+        if ended.is_set():
+            raise CancelledError
+
+    waiting = iter(programs)
+    with _without_warnings(), ThreadPoolExecutor(jobs) as threads:
+        try:
+            running = {threads.submit(p._run, check): p for p in itertools.islice(waiting, 2 * jobs)}
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    program = running.pop(future)
+                    running |= {threads.submit(p._run, check): p for p in itertools.islice(waiting, 1)}
+                    yield program, future.result()
+        except BaseException:
+            ended.set()
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 def _keep(store: CellStore, pools: list[Pool], task: tuple[int, Program]) -> None:

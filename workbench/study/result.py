@@ -167,11 +167,13 @@ class Result:
         focus: as in `report`. command: the line of a shell that ran the study, by default lines of Python.
         Raises InputError for an unknown focus, and where the file is larger than 5 MB.
         """
+        from workbench.reports import parts
         from workbench.reports.study import study_page
 
+        full = len(self.summary) <= parts.MOST_ROWS  # of more arms, too, the page stays below its 5 MB
         versions = {name: version(name) for name in PACKAGES} | self.study.packages
         page = study_page(self.study, self.curves, self.summary, self.ranking, self.threshold,
-                          text=self.report(focus, full=True), command=command, versions=versions,
+                          text=self.report(focus, full), command=command, versions=versions,
                           commit=git_commit())  # fmt: skip
         return page.html()
 

@@ -109,6 +109,19 @@ def _form(table: pa.Table) -> tuple[str, int]:
     return str(table.schema.remove_metadata()), len(table) // len(table["cell"].unique())
 
 
+def together(parts: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The columns of several programs, which have no cell in common, as `CellStore.read` gives them.
+
+    They are taken out of `parts` one by one, so that memory does not hold all of them twice.
+    """
+    cells = [part.pop("cell") for part in parts]
+    before = np.cumsum([0, *(len(cell.categories) for cell in cells)])
+    codes = np.concatenate([cell.codes + start for cell, start in zip(cells, before[:-1], strict=True)])
+    names = [name for cell in cells for name in cell.categories]
+    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    return pd.DataFrame(columns, copy=False).assign(cell=pd.Categorical.from_codes(codes, pd.Index(names)))
+
+
 class Records:
     """Records that were read from a store, found by the key of their cell."""
 

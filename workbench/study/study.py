@@ -368,8 +368,9 @@ class Study:
         """Compute what is not there yet and return the result.
 
         out: folder for finished cells, the same as that of sims/sweep.py: the study goes on where it was when it is run
-        again. Without it they are kept until this process ends. jobs: worker processes. progress: None or True shows a
-        bar, False shows nothing, a function is called with (cells done, cells in all).
+        again. Without it they are kept until this process ends. jobs: worker processes; two are threads of this one,
+        unless rules or learners fit a model. progress: None or True shows a bar, False shows nothing, a function is
+        called with (cells done, cells in all).
         threshold: success to reach, as a share in (0, 1] of the gain that uniform makes over the run.
         executor: what computes in place of worker processes of ours: a `concurrent.futures.Executor` (of loky, dask,
         mpi4py, ...) or "loky", "ray", "ray:HOST:PORT", "dask:HOST:PORT" (extra `scale`); jobs is then how many workers
@@ -443,15 +444,15 @@ class Study:
         return int(records.frame["cell"].nunique())
 
     def collect(self, store: CellStore, warn: Callable[[str], object] | None = None) -> pd.DataFrame:
-        """The curves of all cells, which are there. Raises InputError, with their number, where some are not."""
+        """The curves of all cells, which `store` has. Raises InputError, with their number, where it lacks some."""
         kept, damaged = store.read({cell.key for cell in self.cells})
         for line in damaged:
             (warn or print)(line)
         found = set(kept["cell"].cat.categories) if len(kept) else set()
         missing = sum(cell.key not in found for cell in self.cells)
         if missing:
-            raise InputError(f"--collect: must find all {len(self.cells)} runs, got {missing} that are missing: run "
-                             "the shards again, each goes on where it was")  # fmt: skip
+            raise InputError(f"store: must have all {len(self.cells)} runs, got {missing} that are missing: run the "
+                             "shards again, each goes on where it was")  # fmt: skip
         return self._tidy(Records(kept))
 
     def _filled(

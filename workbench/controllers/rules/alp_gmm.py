@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.errors import InputError, check_count, check_number, shown
 from workbench.extras import named_extra, require
-from workbench.kernels.compiling import Array, compiled, i64
+from workbench.kernels.compiling import Array, compiled, f64, i64
 from workbench.pool import Pool
 from workbench.streams import Role, clock, generator
+
+# As scikit-learn has them: of the mean log likelihood, turns, of a covariance, and the smallest step of a float64.
+TOLERANCE, MOST_TURNS, LEAST_VARIANCE, EPSILON = 1e-3, 100, 1e-6, 2.0**-52
+LOG_TWO_PI = 1.8378770664093453
 
 
 class MixtureState(NamedTuple):
@@ -143,18 +148,33 @@ def _progress(task: Floats, reward: Floats, earlier: Floats, earned: Floats, sta
 def fit_mixture(pairs: Floats, components: tuple[int, int], number: int) -> tuple[Floats, Floats, Floats]:
     """Mean ALP, mean task and the task's standard deviation, (k,) each, of the mixture with the least AIC.
 
-    pairs: (N, 2) task and ALP. number: the seed of the starting points. Runs on one thread, as its matrices are small.
+    pairs: (N, 2) task and ALP. number: the seed of the starting points, which are those of k-means. Results are those
+    of scikit-learn's GaussianMixture(k, random_state=number), within 1e-9. On one thread, as its matrices are small.
     """
     with named_extra():
+        from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-        from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings(), threadpool_limits(1):
+    pairs, fits = np.ascontiguousarray(pairs), []
+    with warnings.catch_warnings(), _thread_pools().limit(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct pairs than Gaussians is no fault here
-        fits = [GaussianMixture(k, random_state=number).fit(pairs) for k in range(components[0], components[1] + 1)]
-        best = min(fits, key=lambda fit: fit.aic(pairs))
-    return best.means_[:, 1], best.means_[:, 0], np.sqrt(best.covariances_[:, 0, 0])
+        for k in range(components[0], components[1] + 1):
+            label = KMeans(k, n_init=1, random_state=number).fit(pairs).labels_
+            share = (label[:, None] == np.arange(k)).astype(np.float64)
+            weight, mean, covariance = np.empty(k), np.empty((k, 2)), np.empty((k, 3))
+            score = fit_gaussians(pairs, share, weight, mean, covariance)
+            fits.append((2 * (6 * k - 1) - 2 * len(pairs) * score, k, mean, covariance))
+    _, _, mean, covariance = min(fits, key=lambda fit: fit[:2])
+    return mean[:, 1], mean[:, 0], np.sqrt(covariance[:, 0])
+
+
+@cache
+def _thread_pools() -> Any:
+    """Those of the loaded libraries, looked up once: that takes as long as a fit."""
+    with named_extra():
+        from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 # -------------------------------------------------------------------------------------------------- compiled loops
@@ -206,3 +226,72 @@ def nearest_each(
         for slot in touched:
             deck[slot] = slot
             gone[run_start[slot]] = 0
+
+
+@compiled(error_model="numpy")
+def fit_gaussians(pairs: Array, share: Array, weight: Array, mean: Array, covariance: Array) -> Any:
+    """Expectation maximisation from what Gaussians share of each pair; returns the mean log likelihood of the pairs.
+
+    pairs (N, 2). share (N, K), overwritten. Out: weight (K,); mean (K, 2); covariance (K, 3): of the first number, of
+    both, of the second. It ends where the mean log likelihood changes by less than TOLERANCE, after at most MOST_TURNS.
+    """
+    maximise(pairs, share, weight, mean, covariance)
+    before = -np.inf
+    for _ in range(MOST_TURNS):
+        score = expect(pairs, weight, mean, covariance, share)
+        maximise(pairs, share, weight, mean, covariance)
+        if abs(score - before) < TOLERANCE:
+            break
+        before = score
+    return f64(expect(pairs, weight, mean, covariance, share))
+
+
+@compiled(cached=False, error_model="numpy")
+def maximise(pairs: Array, share: Array, weight: Array, mean: Array, covariance: Array) -> None:
+    """Weights, means and covariances of what Gaussians share; LEAST_VARIANCE is added to each variance."""
+    size, count = share.shape
+    everything = 0.0
+    for k in range(count):
+        n, x, y = 10 * EPSILON, 0.0, 0.0
+        for i in range(size):
+            n += share[i, k]
+            x += share[i, k] * pairs[i, 0]
+            y += share[i, k] * pairs[i, 1]
+        x, y, xx, xy, yy = x / n, y / n, 0.0, 0.0, 0.0
+        for i in range(size):
+            dx, dy = pairs[i, 0] - x, pairs[i, 1] - y
+            xx += share[i, k] * dx * dx
+            xy += share[i, k] * dx * dy
+            yy += share[i, k] * dy * dy
+        weight[k], mean[k, 0], mean[k, 1] = n, x, y
+        covariance[k, 0], covariance[k, 1], covariance[k, 2] = xx / n + LEAST_VARIANCE, xy / n, yy / n + LEAST_VARIANCE
+        everything += n
+    for k in range(count):
+        weight[k] /= everything
+
+
+@compiled(cached=False, error_model="numpy")
+def expect(pairs: Array, weight: Array, mean: Array, covariance: Array, share: Array) -> Any:
+    """share (N, K) = probability that a pair is of each Gaussian; returns the mean log likelihood of the pairs."""
+    size, count = share.shape
+    for k in range(count):
+        first = np.sqrt(covariance[k, 0])  # Cholesky: covariance = L L', L = [[first, 0], [across, second]]
+        across = covariance[k, 1] / first
+        second = np.sqrt(covariance[k, 2] - across * across)
+        level = np.log(weight[k]) - LOG_TWO_PI - np.log(first) - np.log(second)
+        for i in range(size):
+            u = (pairs[i, 0] - mean[k, 0]) / first
+            v = (pairs[i, 1] - mean[k, 1] - across * u) / second
+            share[i, k] = level - 0.5 * (u * u + v * v)
+    total = 0.0
+    for i in range(size):
+        most, whole = -np.inf, 0.0
+        for k in range(count):
+            most = max(most, share[i, k])
+        for k in range(count):
+            share[i, k] = np.exp(share[i, k] - most)
+            whole += share[i, k]
+        for k in range(count):
+            share[i, k] /= whole
+        total += most + np.log(whole)
+    return f64(total / size)

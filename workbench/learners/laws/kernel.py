@@ -13,6 +13,8 @@ from workbench.kernels.compiling import Array, compiled
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
 from workbench.learners.law import BoundedLaw, Gradient, ItemBank, LearnerState, Presets, decay_to, topic_of
 
+ABREAST = 4  # lanes whose running sums are computed in one loop
+
 
 @dataclass(frozen=True)
 class KernelTransfer(BoundedLaw):
@@ -143,47 +145,88 @@ def spread_transfer(
     topic_decay[j] is the kernel between rank j and the next rank below of the same topic, topic (U, J) that of each
     rank; (0, 0) without topics.
     """
-    width = offset.shape[1]
-    source = np.zeros(width)
-    up = np.zeros(width)
+    lanes, width = items.shape[0], offset.shape[1]
+    source, up = np.zeros(width), np.zeros(width)
+    sources, ups, spare = np.zeros((width, ABREAST)), np.zeros((width, ABREAST)), np.zeros(width)
     own = np.zeros(topic.max() + 1 if topic.size else 0)
-    for r in range(items.shape[0]):
-        z = offset[r]
-        if forgetting[r] != 0.0:
-            keep = 1.0 - forgetting[r]
-            for j in range(width):
-                z[j] *= keep
-        if gain_self[r] != 0.0:
-            for i in range(items.shape[1]):
-                z[items[r, i]] += gain_self[r] * signals[r, i]
+    end = 0
+    while end < lanes:
+        r = end
+        end += 1
         near, same = gain_near[r], gain_topic[r]
+        if near != 0.0 and same == 0.0:  # as many lanes as have the same order and kernel
+            while (end < min(r + ABREAST, lanes) and row[end] == row[r] and decay_row[end] == decay_row[r]
+                   and gain_near[end] != 0.0 and gain_topic[end] == 0.0):  # fmt: skip
+                end += 1
+        for lane in range(r, end):
+            z = offset[lane]
+            if forgetting[lane] != 0.0:
+                keep = 1.0 - forgetting[lane]
+                for j in range(width):
+                    z[j] *= keep
+            if gain_self[lane] != 0.0:
+                for i in range(items.shape[1]):
+                    z[items[lane, i]] += gain_self[lane] * signals[lane, i]
         if near == 0.0 and same == 0.0:
             continue
         d = decay[decay_row[r]]
-        place, back = rank[row[r]], by_rank[row[r]]
+        place = rank[row[r]]
+        if same == 0.0:
+            sources[:] = 0.0
+            for lane in range(r, end):
+                for i in range(items.shape[1]):
+                    sources[place[items[lane, i]], lane - r] += signals[lane, i]
+            spread_abreast(sources, ups, d, place, gain_near[r:end], offset[r:end], spare)
+            continue
+        z, e, of, back = offset[r], topic_decay[decay_row[r]], topic[row[r]], by_rank[row[r]]
         source[:] = 0.0
         for i in range(items.shape[1]):
             source[place[items[r, i]]] += signals[r, i]
         rising, falling = 0.0, 0.0
-        if same == 0.0:
-            for j in range(width):  # both directions in one loop: their chains of additions overlap
-                rising = rising * d[j] + source[j]
-                up[j] = rising
-            for j in range(width - 1, -1, -1):
-                z[back[j]] += near * (up[j] + falling)
-                falling = (falling + source[j]) * d[j]
-        else:
-            e = topic_decay[decay_row[r]]
-            of = topic[row[r]]
-            own[:] = 0.0
-            for j in range(width):
-                k = of[j]
-                rising = rising * d[j] + source[j]
-                own[k] = own[k] * e[j] + source[j]
-                up[j] = near * rising + same * own[k]
-            own[:] = 0.0
-            for j in range(width - 1, -1, -1):
-                k = of[j]
-                z[back[j]] += up[j] + near * falling + same * own[k]
-                falling = (falling + source[j]) * d[j]
-                own[k] = (own[k] + source[j]) * e[j]
+        own[:] = 0.0
+        for j in range(width):
+            k = of[j]
+            rising = rising * d[j] + source[j]
+            own[k] = own[k] * e[j] + source[j]
+            up[j] = near * rising + same * own[k]
+        own[:] = 0.0
+        for j in range(width - 1, -1, -1):
+            k = of[j]
+            z[back[j]] += up[j] + near * falling + same * own[k]
+            falling = (falling + source[j]) * d[j]
+            own[k] = (own[k] + source[j]) * e[j]
+
+
+@compiled(cached=False)
+def spread_abreast(
+    source: Array, up: Array, decay: Array, rank: Array, gain: Array, offset: Array, spare: Array
+) -> None:
+    """The two running sums of up to ABREAST lanes at once: their chains of additions overlap.
+
+    source (J, ABREAST): signals by rank. up: scratch of that shape. rank (J,): of each item. gain (N,), offset (N, J):
+    of the N lanes. spare (J,): takes what lanes that are not there would get.
+    """
+    width, n = len(rank), len(gain)
+    a, b, c, e = 0.0, 0.0, 0.0, 0.0
+    for j in range(width):
+        d = decay[j]
+        a, b = a * d + source[j, 0], b * d + source[j, 1]
+        c, e = c * d + source[j, 2], e * d + source[j, 3]
+        up[j, 0], up[j, 1], up[j, 2], up[j, 3] = a, b, c, e
+    g0, z0 = gain[0], offset[0]
+    g1, z1 = (gain[1], offset[1]) if n > 1 else (0.0, spare)
+    g2, z2 = (gain[2], offset[2]) if n > 2 else (0.0, spare)
+    g3, z3 = (gain[3], offset[3]) if n > 3 else (0.0, spare)
+    a, b, c, e = 0.0, 0.0, 0.0, 0.0
+    for j in range(width - 1, -1, -1):
+        d = decay[j]
+        up[j, 0], up[j, 1] = g0 * (up[j, 0] + a), g1 * (up[j, 1] + b)
+        up[j, 2], up[j, 3] = g2 * (up[j, 2] + c), g3 * (up[j, 3] + e)
+        a, b = (a + source[j, 0]) * d, (b + source[j, 1]) * d
+        c, e = (c + source[j, 2]) * d, (e + source[j, 3]) * d
+    for j in range(width):  # what lanes get lies side by side in memory
+        k = rank[j]
+        z0[j] += up[k, 0]
+        z1[j] += up[k, 1]
+        z2[j] += up[k, 2]
+        z3[j] += up[k, 3]
