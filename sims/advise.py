@@ -48,6 +48,8 @@ def parser() -> Parser:
     p.add_argument("--heldout", metavar="FILE", help="the items of the log's evaluations with their difficulty")
     p.add_argument("--success", metavar="X", help="the reward from which on a completion succeeds")
     p.add_argument("--order", default="", help="of the log's rows where steps go down: sort or restart")
+    p.add_argument("--warm-up", **NUMBER, default=0,
+                   help="updates until the learning rate of the logged run was reached, linearly (default: 0)")
     p.add_argument("--steps", **NUMBER, default=200, help="updates of the run to come (default: 200)")
     p.add_argument("--batch", **NUMBER, default=64, help="items per update (default: 64)")
     p.add_argument("--rollouts", **NUMBER, default=8, help="attempts per item (default: 8)")
@@ -87,7 +89,8 @@ def run(options: argparse.Namespace) -> None:
     candidates = split("--candidates", options.candidates, defaults["candidates"])
     lanes = defaults["lanes"] if options.lanes is None else options.lanes
     for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES),
-                                   ("--lag", options.lag, 0, MOST_LAG)):  # fmt: skip
+                                   ("--lag", options.lag, 0, MOST_LAG),
+                                   ("--warm-up", options.warm_up, 0, MOST_STEPS)):  # fmt: skip
         whole(name, str(value), low, high)
     chosen(learners, "--learners")
     for name in candidates:
@@ -103,8 +106,8 @@ def run(options: argparse.Namespace) -> None:
     check_run(size, options.steps, options.batch, options.rollouts, candidates, options.labels_cost, lanes,
               options.seed, jobs, options.lag)  # fmt: skip
     parts = out / "parts"
-    fit = calibrate(log, pool, learners, heldout=heldout, seed=options.seed, enough=defaults["enough"], jobs=jobs,
-                    out=parts / "fits")  # fmt: skip
+    fit = calibrate(log, pool, learners, heldout=heldout, warm_up=options.warm_up, seed=options.seed,
+                    enough=defaults["enough"], jobs=jobs, out=parts / "fits")  # fmt: skip
     advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,
                     labels_cost=options.labels_cost, lag=options.lag, lanes=lanes, seed=options.seed, jobs=jobs,
                     out=parts / "futures")  # fmt: skip

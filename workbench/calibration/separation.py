@@ -92,14 +92,17 @@ class Known:
         return space.mean(self.points)[:, None] - self.replay.first(self.law, len(self.points))
 
     @cached_property
-    def state(self) -> Any:
-        return self.replay.learner(self.law, len(self.points), self.run).state
+    def last(self) -> SimLearner:
+        """The learners (D) after the run."""
+        return self.replay.learner(self.law, len(self.points), self.run)
 
     def learner(self, times: int) -> SimLearner:
         """The learners after the run, all of them `times` times over: lanes (times, D)."""
         law = self.fit.space.law_at(np.tile(self.points, (times, 1)))
         found = SimLearner(law, self.replay.pool, seed=0, lanes=times * len(self.points), b=self.replay.b)
-        found.state = type(self.state)(*(np.concatenate([part] * times) for part in self.state))
+        state = self.last.state
+        found.state = type(state)(*(np.concatenate([part] * times) for part in state))
+        found.square, found.updates = np.tile(self.last.square, times), self.last.updates
         return found
 
     def log_score(self, seen: Seen) -> Floats:
