@@ -58,6 +58,6 @@ TABLE2: dict[str, dict[str, tuple[float, ...]]] = {
 STABLE_WITHIN = 0.05
 STABLE_SHARE = {40: 0.80, 64: 0.90}
 # Figure 1b: Pearson correlation of the solve rate with difficulty ratings of GPT-4o, and the mean solve rate in % of
-# each rating, 1 to 5 in half points.
+# each rating, 1 to 5 in half points; the labels of its bars, taken to fall from the easiest to the hardest.
 JUDGE_CORRELATION = -0.32
 JUDGE_RATES = (63.7, 50.6, 43.6, 39.9, 33.9, 29.0, 27.5, 21.9, 21.4)
