@@ -78,9 +78,9 @@ def test_held_out_items_change_nothing_for_the_items_of_the_pool(name, categorie
     pool = wb.Pool(NAMED.difficulty, ids=NAMED.ids, **of)
     looks, told = looks_of(log.on(pool), pool, wb.Pool(HELDOUT.difficulty, ids=HELDOUT.ids, **more))
     assert told == []
-    law = chosen([name])[name]
+    law = replace(chosen([name])[name], redundancy=0.5)
     alone = Replay(log.on(pool), pool, difficulty_of(pool)).zeta(law, 1)
-    both = Replay(log.on(pool), looks.pool, looks.b, looks.counts).zeta(law, 1)
+    both = Replay(log.on(pool), looks.pool, looks.b, looks.counts, len(pool)).zeta(law, 1)
     assert both.shape == (1, len(log) + len(log.evaluations))
     np.testing.assert_allclose(both[:, : len(log)], alone, atol=1e-5)
 

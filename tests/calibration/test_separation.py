@@ -76,10 +76,10 @@ def test_a_law_and_its_copy_are_not_told_apart_and_two_laws_are_by_more_updates(
     same = separation(twins, steps=6, futures=16)
     assert (np.abs(same["nats"]) < 4 * same["se"] + 0.1).all()
     assert abs(same["bits"][0]) < 0.15
-    short, long = (separation(fit, steps=steps, futures=16) for steps in (2, 40))
+    short, long = (separation(fit, steps=steps, futures=80) for steps in (2, 80))
     assert list(long["right"]) == list(long["other"][::-1])
-    assert (long["nats"] > short["nats"]).all()
-    assert (long["nats"] > 2 * long["se"]).all()
+    assert long["nats"].sum() > short["nats"].sum()
+    assert long["nats"].sum() > 2 * np.sqrt((long["se"] ** 2).sum())
     assert 0 < long["bits"][0] <= 1
 
 

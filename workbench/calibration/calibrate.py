@@ -73,7 +73,7 @@ class Task:
         counts = Counts(*(getattr(self.log, name) for name in COUNTED))
         if self.looks is not None:
             counts = Counts(*(np.append(own, more) for own, more in zip(counts, self.looks.counts, strict=True)))
-            replay = Replay(self.log, self.looks.pool, self.looks.b, self.looks.counts)
+            replay = Replay(self.log, self.looks.pool, self.looks.b, self.looks.counts, len(self.pool))
         groups = Groups(counts)
         later: list[Floats] = []  # (D, J) of each call: log chance of each item's later groups given its earlier ones
 

@@ -76,7 +76,8 @@ class Task:
         """steps (E,), success (E, R) mean over the items that are looked at, and rollouts (E, R) spent."""
         draws, lanes = self.draws, len(self.draws.points)
         law = draws.law.space.law_at(draws.points)
-        learner = SimLearner(law, longer(known_pool(self.pool), draws.b.shape[1]), draws.seeds, b=draws.b)
+        pool = longer(known_pool(self.pool), draws.b.shape[1])
+        learner = SimLearner(law, pool, draws.seeds, b=draws.b, core=len(self.pool))
         learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
         learner.square, learner.updates = draws.square.copy(), draws.updates
         controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
@@ -121,7 +122,7 @@ def draws_of(fit: Fit, lanes: int, seed: int, origin: str, probe: Floats) -> lis
     pool, log, size = fit.pool, fit.log, len(fit.pool) + len(probe)
     labels = difficulty_of(pool)
     b = np.append(np.zeros(len(pool)) if labels is None else labels, probe)
-    replay = Replay(log, longer(known_pool(pool), size), b)
+    replay = Replay(log, longer(known_pool(pool), size), b, core=len(pool))
     run = int(log.run[np.argmax(log.step)]) if origin == "end" else -1
     names = [name for name, weight in fit.weights.items() if weight >= LEAST]
     share = np.array([fit.weights[name] for name in names])

@@ -39,12 +39,14 @@ class Update(NamedTuple):
 @dataclass(frozen=True)
 class Replay:
     """A log, and the pool that its items are positions in. b: (I,) difficulties in logits that the law sees. looks: M
-    groups of attempts of which nothing is learned, each made before the update `step`, or after the last one."""
+    groups of attempts of which nothing is learned, each made before the update `step`, or after the last one. core: as
+    in `SimLearner`."""
 
     log: Log
     pool: Pool
     b: Floats
     looks: Counts | None = None
+    core: int | None = None
 
     @cached_property
     def _updates(self) -> list[list[Update]]:
@@ -96,7 +98,7 @@ class Replay:
         self, law: Law, lanes: int, run: list[Update], out: Floats | None,
         looked: Mapping[int, NDArray[np.int64]] = MappingProxyType({}),
     ) -> SimLearner:  # fmt: skip
-        learner, step = SimLearner(law, self.pool, seed=0, lanes=lanes, b=self.b), 1
+        learner, step = SimLearner(law, self.pool, seed=0, lanes=lanes, b=self.b, core=self.core), 1
 
         def look() -> None:
             if out is not None and self.looks is not None and step in looked:

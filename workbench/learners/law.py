@@ -42,12 +42,14 @@ class ItemBank:
     """True item parameters of J items: the first I are the pool's, the others are held out.
 
     b: (U, J) float32 difficulties in logits, one row per distinct draw; row: (R,) each lane's row of b.
-    pool: of the first I items.
+    pool: of the first I items. core: the first items of the pool that are ever drawn, by default all; the others are
+    only looked at, and laws that speak of the pool as a whole mean the core.
     """
 
     b: NDArray[np.float32]
     row: NDArray[np.int64]
     pool: Pool
+    core: int
 
     @property
     def pool_size(self) -> int:

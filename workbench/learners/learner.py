@@ -53,6 +53,7 @@ class SimLearner:
     b: true difficulties in logits, (I,), or (R, I) with a row per lane; by default `difficulty_to_logit` of the labels
     plus the law's label noise.
     length: (I,) tokens of one attempt at each item; by default from the law's tokens_easy and tokens_hard.
+    core: how many of the pool's items, its first, are ever drawn, by default all. The others are only looked at.
     |a b| and |a theta| above 80 count as 80 (|b| > 10 logits at the largest a).
     A controller never sees b, theta or p. Random streams are keyed by (seed, role, update, attempt of this update,
     slot). They do not depend on which items a controller chose, so runs of different controllers with one seed are
@@ -67,13 +68,15 @@ class SimLearner:
         lanes: int | None = None,
         b: ArrayLike | None = None,
         length: ArrayLike | None = None,
+        core: int | None = None,
     ) -> None:
         check_kind("law", law, Law, "a learning law such as ScalarIRT()")
         check_kind("pool", pool, Pool, "a Pool such as Pool(difficulty)")
         self.law, self.pool = law, pool
         self.seeds, self._single = lane_seeds(seed, lanes)
         count = len(self.seeds)
-        self._bank = _item_bank(law, pool, self.seeds, b)
+        core = len(pool) if core is None else check_count("core", core, 1, len(pool))
+        self._bank = _item_bank(law, pool, self.seeds, b, core)
         self._curve = [per_lane(n, v, count) for n, v in zip(("a", "floor", "ceiling"), law.curve(), strict=True)]
         self._observed = _verified(law, self._curve, count)  # the same as training sees it
         self._gamma = per_lane("gamma", law.gamma, count)
@@ -244,7 +247,7 @@ class SimLearner:
         """(R,) max(0, 1 - sd of b among the admitted groups / sd of b in the pool), of items that can be solved; 0 for
         a pool of one difficulty."""
         if self._spread is None:
-            pool = self._bank.b[:, : len(self.pool)].astype(np.float64)
+            pool = self._bank.b[:, : self._bank.core].astype(np.float64)
             self._spread = np.nanstd(np.where(pool == UNSOLVABLE, np.nan, pool), axis=1)[self._bank.row]
         b = self._bank.b[self._bank.row[:, None], positions].astype(np.float64)
         there = (b != UNSOLVABLE) & (mask if mask.size else True)
@@ -378,7 +381,7 @@ class SimLearner:
         return np.asarray(np.sqrt(-2 * np.log1p(-u[:, 0])) * np.cos(2 * np.pi * u[:, 1]))
 
 
-def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | None) -> ItemBank:
+def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | None, core: int) -> ItemBank:
     """True difficulties of the pool's items and of the held-out ones; one row per distinct draw."""
     pool.check_labels("a simulated learner")
     if b is None:
@@ -406,7 +409,7 @@ def _item_bank(law: Law, pool: Pool, seeds: NDArray[np.uint64], b: ArrayLike | N
         unseen = heldout + generator(seed, Role.HELDOUT).standard_normal(len(heldout)) * noise
         unseen[unseen > 0] += hole
         rows.append(np.concatenate([own, unseen]))
-    return ItemBank(np.array(rows, dtype=np.float32), row, pool)
+    return ItemBank(np.array(rows, dtype=np.float32), row, pool, core)
 
 
 def _verified(law: Law, curve: list[Floats], lanes: int) -> list[Floats]:

@@ -59,8 +59,8 @@ class Interference(BoundedLaw):
         return state._replace(theta=state.theta + shared - decay_to(self.theta0, state.theta, self.forgetting))
 
     def _mean_kernel(self, bank: ItemBank, lanes: int, cache: dict[str, Any]) -> Floats:
-        """(R, I) mean over the pool of k_ij, for the items i of the pool."""
-        size = bank.pool_size
+        """(R, C) mean over the pool's core of k_ij, for the items i of the core, which alone are drawn."""
+        size = bank.core
         items = np.broadcast_to(np.arange(size), (lanes, size))
         total = np.zeros((lanes, bank.b.shape[1]))
         ones, zeros = np.ones(items.shape, np.float32), np.zeros(lanes)
