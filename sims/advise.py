@@ -80,6 +80,14 @@ def split(option: str, text: str | None, default: tuple[str, ...]) -> list[str]:
     return parts
 
 
+def loaded(option: str, path: str | None) -> Pool | None:
+    """The pool of an option; InputError that names the option."""
+    try:
+        return None if path is None else Pool.load(path)
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
 def run(options: argparse.Namespace) -> None:
     """Calibrate, advise, write and print."""
     out, jobs = check_folder("--out", options.out), whole("--jobs", options.jobs, 1, MOST_JOBS)
@@ -98,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
     source = options.log if len(options.log) > 1 else options.log[0]
     success: Any = None if options.success is None else number_or_text(options.success)
     log = Log.load(source, success=success, order=options.order)
-    pool, heldout = (None if path is None else Pool.load(path) for path in (options.pool, options.heldout))
+    pool, heldout = (loaded(f"--{name}", getattr(options, name)) for name in ("pool", "heldout"))
     for told in (log.understood, *(of.understood for of in (pool, heldout) if of is not None)):
         if told:
             print(told, file=sys.stderr)
