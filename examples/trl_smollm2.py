@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import PrinterCallback
 from trl import GRPOConfig
 
@@ -42,7 +43,7 @@ def main() -> None:
 
     task, pool = make_task("arithmetic"), wb.Pool.load(POOL)  # problems, answers, and difficulties of this very model
     prompting = Prompting(task.examples(4), chat=False, stop="\n")
-    policy = load("smollm2", lora=options.lora, prompting=prompting)
+    policy = load("smollm2", prompting=prompting)
     tokenizer, payload = policy.tokenizer, pool.payload or {}
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(tokenizer("\n").input_ids)[0]  # a completion is a line
     prompts = [prompting.plain(prompt) for prompt in payload["prompt"]]
@@ -61,8 +62,9 @@ def main() -> None:
             save_strategy="steps" if options.out else "no", save_steps=5,
         )  # fmt: skip
         trainer = SteeredGRPOTrainer(
-            policy.model, reward, config, train_dataset=data, processing_class=tokenizer, controller=controller
-        )
+            policy.model, reward, config, train_dataset=data, processing_class=tokenizer, controller=controller,
+            peft_config=LoraConfig(r=options.lora, target_modules="all-linear") if options.lora else None,
+        )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=True if options.resume else None)
     print("step  reward  target difficulty  completions")

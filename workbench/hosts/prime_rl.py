@@ -29,6 +29,8 @@ from workbench.hosts.queue import Queue
 from workbench.hosts.rewards import ToUnit, as_answer, check_to_unit
 from workbench.hosts.seam import check_methods
 
+__all__ = ["ControllerSampler", "steered_source"]
+
 SEAM = {  # of prime-rl's TaskSampler
     "__next__": ("self",),
     "observe": ("self", "group"),
@@ -101,10 +103,11 @@ class ControllerSampler(Iterator[Any]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state: tasks that were in flight come again, before any other."""
-        if not isinstance(state_dict, Mapping) or state_dict.keys() != {"late_groups", "queue"}:
-            raise InputError(f"state: must be a ControllerSampler's, of late_groups and queue, got {shown(state_dict)}")
-        late = check_count("state.late_groups", state_dict["late_groups"], 0)
-        self.queue.load_state_dict(state_dict["queue"])
+        state: Any = state_dict
+        if not isinstance(state, Mapping) or state.keys() != {"late_groups", "queue"}:
+            raise InputError(f"state: must be a ControllerSampler's, of late_groups and queue, got {shown(state)}")
+        late = check_count("state.late_groups", state["late_groups"], 0)
+        self.queue.load_state_dict(state["queue"])
         self.late_groups, self._flying = late, {}
 
     def metrics(self) -> dict[str, float]:

@@ -25,6 +25,8 @@ from workbench.hosts.rewards import ToUnit, as_answer, check_to_unit
 from workbench.hosts.rows import rows_of_items
 from workbench.hosts.seam import check_methods
 
+__all__ = ["register"]
+
 VERSIONS, RANGE = "0.9", ">= 0.9.1, < 0.10"
 SYNC = "sync"  # verl's name for the mode; it asks for it in many places
 SEAM = {  # methods of PPOTrainer that are overridden or relied on, and their parameters
@@ -131,6 +133,7 @@ class Steered(_Trainer):
     """
 
     make: Callable[[], Controller]
+    train_dataloader: Any
     to_unit: ToUnit
     id_column: str | None
 
