@@ -2,6 +2,7 @@
 
     python real_runs/smollm2.py          # once: makes the model's folder in the user's cache
     python examples/trl_smollm2.py [--steps 5] [--lora 8] [--bf16] [--rule uniform] [--out FOLDER] [--resume]
+    python examples/trl_smollm2.py --steps 100 --batch 8 --rollouts 8       # in earnest
 
 Prompts, examples, scores and difficulties are those of `real_runs/train.py --model smollm2 --task arithmetic --plain
 --shots 4 --stop '\\n'`. With --out, every fifth step is a checkpoint, and --resume goes on from the last, bit for bit.
@@ -31,8 +32,8 @@ RULES = {"adarft": wb.AdaRFT(eta=5.0), "uniform": wb.Uniform()}
 def main() -> None:
     parser = argparse.ArgumentParser(description="AdaRFT in TRL's GRPOTrainer on SmolLM2")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8, help="problems of a step")
-    parser.add_argument("--rollouts", type=int, default=8, help="completions of a problem")
+    parser.add_argument("--batch", type=int, default=4, help="problems of a step")
+    parser.add_argument("--rollouts", type=int, default=4, help="completions of a problem")
     parser.add_argument("--lr", type=float, default=1e-5)
     parser.add_argument("--rule", choices=RULES, default="adarft")
     parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="train adapters only")

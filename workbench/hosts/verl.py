@@ -27,7 +27,8 @@ from workbench.hosts.seam import check_methods
 
 __all__ = ["register"]
 
-VERSIONS, RANGE = "0.9", ">= 0.9.1, < 0.10"
+VERSIONS = "0.9"  # major and minor
+RANGE = ">= 0.9.1, < 0.10"
 SYNC = "sync"  # verl's name for the mode; it asks for it in many places
 SEAM = {  # methods of PPOTrainer that are overridden or relied on, and their parameters
     "__init__": ("self", "config"),
