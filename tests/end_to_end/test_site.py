@@ -23,8 +23,8 @@ PAGES = sorted(
 )
 REFERENCE = ROOT / "docs" / "reference"
 MODULES = {  # beside workbench itself -> whether that exports some of its names again
-    "figures": False, "hosts": False, "hosts.trl": False, "testing": False, "difficulty": False,
-    "difficulty.irt": False, "learners": True,
+    "figures": False, "hosts": False, "hosts.trl": False, "hosts.verl": False, "hosts.prime_rl": False,
+    "testing": False, "difficulty": False, "difficulty.irt": False, "learners": True,
 }  # fmt: skip
 
 
@@ -106,8 +106,8 @@ def tree(path: str) -> ast.Module:
 def listed(module: str) -> list[str]:
     """`__all__` of a package, read and not imported, as torch takes seconds; the names in it that are no packages."""
     folder = module.replace(".", "/")
-    for suffix in ("pyi", "py"):
-        path = ROOT / "workbench" / folder / f"__init__.{suffix}"
+    for file in ("/__init__.pyi", "/__init__.py", ".py"):
+        path = ROOT / "workbench" / f"{folder}{file}"
         if path.is_file():
             break
     body = ast.parse(path.read_text()).body

@@ -227,6 +227,20 @@ def test_a_batch_that_loses_all_its_groups_is_an_update_without_feedback():
     assert made.get() is not None
 
 
+def test_groups_of_which_some_rewards_are_known_are_observed_with_their_counts_after_a_save_too():
+    made, controller = queue(wb.MoPPS()), wb.Controller(wb.MoPPS(), POOL, seed=3)
+    items, rewards = controller.next_batch(B), np.array([[1.0, 0.0, 0.0, 0.0], [0.0] * 4] + [[1.0] * 4] * (B - 2))
+    keys, counts = [made.get()[0] for _ in range(B)], [2, 0] + [4] * (B - 2)
+    for place in range(3):
+        assert made.answer(keys[place], rewards[place], counts[place]) == {}
+    again = queue(wb.MoPPS())
+    again.load_state_dict(made.state_dict())
+    decided = [again.answer(key, row) for key, row in zip(keys[3:], rewards[3:], strict=True)][-1]
+    controller.observe(items, rewards, counts)
+    np.testing.assert_equal(again.controller.metrics(), controller.metrics())
+    assert list(decided.values()) == [True, False] + [True] * (B - 2)  # one without a reward is not trained on
+
+
 def test_threads_share_one_queue():
     made, seen, lock = queue(ahead=3), [], threading.Lock()
 
@@ -293,6 +307,18 @@ def test_rewards_of_another_length_or_kind_are_refused_and_change_nothing(reward
     assert made.repeated_answers == 0
 
 
+@pytest.mark.parametrize(("count", "line"), [
+    (5, r"^count: must be a whole number in \[0, 4\], got 5"), (-1, "^count: "), (1.5, "^count: "),
+    (2, r"^rewards: must be 0 after the first 2, the count, got \[1, 0, 1, 0\]"),
+])  # fmt: skip
+def test_a_count_that_does_not_fit_is_refused_and_changes_nothing(count, line):
+    made = queue()
+    key, _ = made.get()
+    with pytest.raises(InputError, match=line):
+        made.answer(key, [1, 0, 1, 0], count)
+    assert made.metrics()["in_flight"] == 1
+
+
 @pytest.mark.parametrize("key", [-1, 10**400, 1.5, "1", None, True])
 def test_a_key_that_is_none(key):
     with pytest.raises(InputError, match=r"^key: must be a whole number in"):
@@ -321,6 +347,8 @@ def test_a_key_that_was_never_handed_out_is_refused_and_counted():
         ("open_drawn", np.array([2, 0]), "state.open_drawn: must be those of open batches"),
         ("open_items", np.full((2, B), I), "state.open_items: must be those of open batches"),
         ("open_status", np.full((2, B), 5, np.int8), "state.open_status: must be those of open batches"),
+        ("open_counts", np.full((2, B), G + 1), "state.open_counts: must be those of open batches"),
+        ("open_rewards", np.ones((2, B, G), np.float32), "state.open_rewards: must be those of open batches"),
         ("open_rewards", np.full((2, B, G), np.nan, np.float32), "state.open_rewards: must be those of open batches"),
         ("open_items", np.zeros((3, B), np.int64), r"state.open_items: must have shape \(2, 5\), got \(3, 5\)"),
         ("controller.rule", "Uniform", "state.rule: must be this controller's, AdaRFT, got Uniform"),

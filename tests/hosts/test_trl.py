@@ -16,7 +16,7 @@ import workbench as wb
 from workbench.errors import InputError
 from workbench.hosts.trl import SteeredGRPOTrainer, SteeredRLOOTrainer
 from workbench.hosts.trl.seam import check_seam, import_trl
-from workbench.hosts.trl.state import write_block
+from workbench.hosts.trl.state import last_whole, write_block
 
 # transformers 5.23 has renamed what TRL 1.16 and transformers 5.0 call gradient checkpointing
 pytestmark = [
@@ -97,6 +97,7 @@ def weights(trainer):
     [
         ("grpo", {}, 3),
         ("rloo", {}, 3),
+        ("grpo", {"bf16": True}, 3),
         ("grpo", {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "num_iterations": 2}, 2),
         ("grpo", {"per_device_train_batch_size": 8, "steps_per_generation": 4}, 1),
         ("grpo", {"per_device_train_batch_size": 4, "steps_per_generation": 2, "gradient_accumulation_steps": 4}, 6),
@@ -286,6 +287,8 @@ RESUMED = {
     "inside a generation": ("grpo", {**INSIDE, "max_steps": 5}, dict, ()),
     "twice over a generation": ("grpo", {"per_device_train_batch_size": 8, "steps_per_generation": 2,
                                          "num_iterations": 2, "gradient_accumulation_steps": 2}, lora, ()),
+    "adapters in bfloat16": ("grpo", {"per_device_train_batch_size": 8, "steps_per_generation": 2, "bf16": True}, lora,
+                             ()),
     "behind a gate": ("rloo", {"per_device_train_batch_size": 8, "steps_per_generation": 2}, dict, dapo()),
 }  # fmt: skip
 
@@ -369,6 +372,20 @@ def test_a_checkpoint_that_lacks_a_part_or_has_anothers_is_one_line_never_a_fres
         make("grpo", adarft(), coin, **INSIDE).train(str(folder))
     assert "\n" not in str(caught.value)
     assert not coin.log
+
+
+def test_a_checkpoint_whose_writing_was_cut_short_is_passed_over(make, saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "out")
+    coin = Coin()
+    whole = make("grpo", adarft(), coin, **INSIDE, max_steps=4, save_strategy="steps", save_steps=1)
+    for step, cut in ((4, "{"), (3, None)):
+        state = tmp_path / "out" / f"checkpoint-{step}" / "trainer_state.json"
+        state.write_text(cut) if cut else state.unlink()
+    (tmp_path / "out" / "checkpoint-x").mkdir()
+    assert last_whole(tmp_path / "out").name == "checkpoint-2"
+    whole.train(resume_from_checkpoint=True)
+    assert whole.state.global_step == 4
+    assert coin.log == []  # the checkpoint lies inside the only generation, whose completions it holds
 
 
 @pytest.mark.parametrize(

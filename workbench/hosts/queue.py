@@ -24,11 +24,13 @@ MOST_KEY = 2**63 - 1
 
 @dataclass
 class _Batch:
-    """A batch with prompts that are not answered. number: of its first prompt. status, rewards: (B,), (B, G)."""
+    """A batch with prompts that are not answered. number: of its first prompt. status, counts, rewards: (B,), (B,),
+    (B, G)."""
 
     number: int
     items: Items
     status: NDArray[np.int8]
+    counts: NDArray[np.int64]
     rewards: NDArray[np.float32]
     update: Update
 
@@ -94,15 +96,18 @@ class Queue:
 
     def _draw(self, update: Update) -> _Batch:
         items = np.array(update.draw(self.controller, self.batch))
+        status, counts = np.full(self.batch, WAITING, np.int8), np.zeros(self.batch, np.int64)
         rewards = np.zeros((self.batch, self.rollouts), np.float32)
-        drawn = _Batch(self._next, items, np.full(self.batch, WAITING, np.int8), rewards, update)
+        drawn = _Batch(self._next, items, status, counts, rewards, update)
         self._open.append(drawn)
         self._next += self.batch
         return drawn
 
-    def answer(self, key: int, rewards: ArrayLike) -> dict[int, bool]:
+    def answer(self, key: int, rewards: ArrayLike, count: int | None = None) -> dict[int, bool]:
         """Take the rewards (G,) of a prompt, in [0, 1]; returns which groups of its batch to train on, by their keys.
 
+        count: how many of them are known, in [0, G], where rollouts failed or had no reward; those come first, and 0
+        after them. None: all.
         The answer is empty until the batch is complete. Without gates every answered group is trained on.
         An answer to a group that has one is counted (`repeated_answers`) and ignored, and so is one to a prompt that
         was handed out before an earlier state was loaded and is to be answered anew (`stale_answers`).
@@ -114,29 +119,30 @@ class Queue:
         inside = values.dtype.kind in "fiub" and values.shape == (self.rollouts,)
         if not (inside and ((values >= 0) & (values <= 1)).all()):
             raise InputError(f"rewards: must be {self.rollouts} numbers in [0, 1], a group's, got {shown(rewards)}")
-        return self._close(number, key, ANSWERED, values)
+        known = self.rollouts if count is None else check_count("count", count, 0, self.rollouts)
+        if values[known:].any():
+            raise InputError(f"rewards: must be 0 after the first {known}, the count, got {shown(rewards)}")
+        return self._close(number, key, ANSWERED, values, known)
 
     def drop(self, key: int) -> dict[int, bool]:
         """Say that a prompt will have no answer; returns what `answer` does. Its batch goes on without the group.
 
         Counted as `dropped_groups`. Keys are told apart as in `answer`.
         """
-        return self._close(self._number(key), key, DROPPED, None)
+        return self._close(self._number(key), key, DROPPED, np.zeros(self.rollouts), 0)
 
     def _number(self, key: int) -> int:
         return check_count("key", key, 0, MOST_KEY) // len(self.controller.pool)
 
-    def _close(self, number: int, key: int, status: int, rewards: NDArray[Any] | None) -> dict[int, bool]:
+    def _close(self, number: int, key: int, status: int, rewards: NDArray[Any], known: int) -> dict[int, bool]:
         with self._lock:
             batch = next((b for b in self._open if b.number <= number < b.number + self.batch), None)
             slot = number - batch.number if batch else 0
             if batch is None or key != self._key(batch, slot) or batch.status[slot] not in (OUT, AGAIN):
                 self._refuse(number, key, batch, slot)
                 return {}
-            batch.status[slot] = status
+            batch.status[slot], batch.counts[slot], batch.rewards[slot] = status, known, rewards
             self.dropped_groups += status == DROPPED
-            if rewards is not None:
-                batch.rewards[slot] = rewards
             return self._settle(batch) if np.isin(batch.status, (ANSWERED, DROPPED)).all() else {}
 
     def _refuse(self, number: int, key: int, batch: _Batch | None, slot: int) -> None:
@@ -155,7 +161,8 @@ class Queue:
         self._open.remove(batch)
         admitted, heard = np.zeros(self.batch, bool), batch.status == ANSWERED
         if heard.any():
-            admitted[heard] = self.controller.observe(batch.items[heard], batch.rewards[heard])
+            counts = None if (batch.counts[heard] == self.rollouts).all() else batch.counts[heard]
+            admitted[heard] = self.controller.observe(batch.items[heard], batch.rewards[heard], counts)
         kept = batch.update.keep(self.controller, admitted, self.rollouts)
         if batch.update.wants_more(self.controller):
             self._draw(batch.update)
@@ -184,12 +191,13 @@ class Queue:
                 "open_number": np.full(rows, -1), "open_missing": np.zeros(rows, np.int64),
                 "open_drawn": np.zeros(rows, np.int64), "open_items": np.zeros((rows, self.batch), np.int64),
                 "open_status": np.zeros((rows, self.batch), np.int8),
+                "open_counts": np.zeros((rows, self.batch), np.int64),
                 "open_rewards": np.zeros((rows, self.batch, self.rollouts), np.float32),
             }  # fmt: skip
             for row, batch in enumerate(self._open):
                 state["open_number"][row] = batch.number
                 state["open_missing"][row], state["open_drawn"][row] = batch.update.missing, batch.update.drawn
-                for name in ("items", "status", "rewards"):
+                for name in ("items", "status", "counts", "rewards"):
                     state[f"open_{name}"][row] = getattr(batch, name)
             return state | {f"{OF_CONTROLLER}{name}": value for name, value in self.controller.state_dict().items()}
 
@@ -221,14 +229,16 @@ class Queue:
         """The open batches of a state; InputError for those that no queue leaves."""
         number, missing, drawn = (np.array(state[f"open_{name}"], np.int64) for name in ("number", "missing", "drawn"))
         items, status = np.array(state["open_items"], np.int64), np.array(state["open_status"], np.int64)
-        rewards, rows = np.array(state["open_rewards"], np.float32), number >= 0
+        counts, rewards = np.array(state["open_counts"], np.int64), np.array(state["open_rewards"], np.float32)
+        rows = number >= 0
         possible = {
             "number": (number >= -1) & (number + self.batch * rows <= after),
             "missing": (missing >= rows) & (missing <= self.batch),
             "drawn": (drawn >= rows) & (drawn <= self.controller.max_batches),
             "items": (items >= 0) & (items < len(self.controller.pool)),
             "status": (status >= WAITING) & (status <= AGAIN),
-            "rewards": (rewards >= 0) & (rewards <= 1),
+            "counts": (counts >= 0) & (counts <= self.rollouts),
+            "rewards": (rewards >= 0) & (rewards <= np.where(np.arange(self.rollouts) < counts[..., None], 1, 0)),
         }
         for name, good in possible.items():
             if not good.all():
@@ -236,8 +246,8 @@ class Queue:
                 raise InputError(f"state.open_{name}: must be those of open batches, got {got}")
         status[status == OUT] = AGAIN
         return [
-            _Batch(int(number[row]), items[row], status[row].astype(np.int8), rewards[row],
-                   Update(int(missing[row]), int(drawn[row])))
+            _Batch(int(number[row]), items[row], status[row].astype(np.int8), counts[row],
+                   rewards[row], Update(int(missing[row]), int(drawn[row])))
             for row in np.flatnonzero(rows)
         ]  # fmt: skip
 

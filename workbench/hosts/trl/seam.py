@@ -1,12 +1,12 @@
-"""The methods of TRL that are overridden here. Most are private: TRL promises none, so each is looked at first."""
+"""The methods of TRL that are overridden here, most of them private."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from workbench.errors import InputError
+from workbench.hosts.seam import check_methods
 
 VERSIONS = "1.16"  # major and minor
 RANGE = ">= 1.16, < 1.17"
@@ -36,7 +36,4 @@ def check_seam(trainers: Sequence[Any], version: str) -> None:
     if version.split(".")[:2] != VERSIONS.split("."):
         raise InputError(found)
     for trainer in trainers:
-        for name, parameters in SEAM.items():
-            method = getattr(trainer, name, None)
-            if method is None or tuple(inspect.signature(method).parameters) != parameters:
-                raise InputError(f"{found}, whose {trainer.__name__}.{name} is another one")
+        check_methods(found, trainer, SEAM)

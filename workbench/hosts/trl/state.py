@@ -38,6 +38,20 @@ def read_curriculum(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return tensors | plain, notes
 
 
+def last_whole(run: Path) -> Path | None:
+    """The latest checkpoint in a run's folder that was written to its end, None without one: a process may have been
+    killed while it wrote. TRL writes trainer_state.json last."""
+
+    def ended(path: Path) -> bool:
+        try:
+            return isinstance(json.loads((path / "trainer_state.json").read_text()), dict)
+        except (OSError, ValueError):
+            return False
+
+    steps = {int(step): path for path in run.glob("checkpoint-*") if (step := path.name.split("-")[-1]).isdecimal()}
+    return next((steps[step] for step in sorted(steps, reverse=True) if ended(steps[step])), None)
+
+
 def write_block(folder: Path, rank: int, block: list[dict[str, Any]], notes: Mapping[str, Any]) -> None:
     """block: tensors of each micro-batch."""
     tensors = {f"{index}.{name}": value.detach().cpu().clone().contiguous() for index, batch in enumerate(block)

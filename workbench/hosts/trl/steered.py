@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer, RLOOTrainer
 
 from workbench.controllers import Controller
 from workbench.errors import InputError, check_count, check_kind, shown
+from workbench.hosts.rewards import ToUnit, as_groups, check_to_unit, unit_rewards
+from workbench.hosts.rows import rows_of_items
 from workbench.hosts.trl.groups import Batch, joined
-from workbench.hosts.trl.rewards import ToUnit, as_groups, check_to_unit, unit_rewards
-from workbench.hosts.trl.rows import check_settings, rows_of_items
-from workbench.hosts.trl.state import read_block, read_curriculum, write_block, write_curriculum
+from workbench.hosts.trl.settings import check_settings
+from workbench.hosts.trl.state import last_whole, read_block, read_curriculum, write_block, write_curriculum
 from workbench.hosts.update import Update, check_steerable
 
 _Trainer: Any = object  # the trainer it is mixed into, whose methods come next
@@ -137,11 +138,12 @@ class Steered(_Trainer):
         }  # fmt: skip
 
     def train(self, resume_from_checkpoint: Any = None, trial: Any = None, ignore_keys_for_eval: Any = None) -> Any:
-        """As TRL does; the controller goes on from a checkpoint, too."""
+        """As TRL does; the controller goes on from a checkpoint, too. True: from the last that was written whole."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
+            last = last_whole(Path(self.args.output_dir))
+            if last is None:
                 raise InputError("resume_from_checkpoint: must be a checkpoint where output_dir has none, got True")
+            resume_from_checkpoint = str(last)
         if resume_from_checkpoint:
             self._resume(Path(os.fspath(resume_from_checkpoint)))
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)

@@ -1,8 +1,8 @@
-"""Rewards as TRL has them, as a controller takes them: one number in [0, 1] per completion, or none."""
+"""Rewards of a trainer, as a controller takes them: one number in [0, 1] per completion, or none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,3 +65,16 @@ def as_groups(rewards: Floats, groups: int) -> tuple[Floats, NDArray[np.int64] |
         return table, None
     order = np.argsort(~known, axis=1, kind="stable")
     return np.take_along_axis(np.where(known, table, 0.0), order, axis=1), known.sum(axis=1)
+
+
+def as_answer(rewards: Sequence[float], rollouts: int, to_unit: ToUnit) -> tuple[Floats, int]:
+    """What `Queue.answer` takes: (G,) rewards in [0, 1], the known ones first and 0 after them, and how many are known.
+
+    rewards: of at most `rollouts` completions; NaN is one without a reward. InputError for more.
+    """
+    if len(rewards) > rollouts:
+        raise InputError(f"rollouts: must be those of a group, got {rollouts} where the host gave {len(rewards)}")
+    given = np.full(rollouts, np.nan)
+    given[: len(rewards)] = rewards
+    table, counts = as_groups(unit_rewards(given[:, None], np.ones(1), to_unit), 1)
+    return table[0], rollouts if counts is None else int(counts[0])

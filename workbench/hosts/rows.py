@@ -1,4 +1,4 @@
-"""Settings of a TRL trainer that fit a controller, and which row of its data set each item of the pool is."""
+"""Which row of a trainer's data set each item of the pool is."""
 
 from __future__ import annotations
 
@@ -10,25 +10,7 @@ from numpy.typing import NDArray
 from workbench.errors import InputError, few, shown
 from workbench.pool import Pool
 
-IMAGES = ("image", "images")  # columns that TRL takes for pictures
-
-
-def check_settings(args: Any, gated: bool) -> None:
-    """InputError unless a controller can steer a trainer with these settings. gated: whether it has gates."""
-    if args.max_steps < 1:
-        raise InputError(f"max_steps: must be >= 1, as a controller knows no epochs, got {args.max_steps}")
-    if args.auto_find_batch_size:
-        raise InputError("auto_find_batch_size: must be False, as the rule is to see batches of one size, got True")
-    if not gated:
-        return
-    whole_batch = {  # advantages that depend on groups which gates may reject
-        "scale_rewards": ("batch", "'group' or 'none'"),
-        "multi_objective_aggregation": ("normalize_then_sum", "'sum_then_normalize'"),
-        "normalize_advantages": (True, "False"),
-    }
-    for name, (refused, allowed) in whole_batch.items():
-        if getattr(args, name, None) == refused:
-            raise InputError(f"{name}: must be {allowed} with gates, which reject groups, got {refused!r}")
+IMAGES = ("image", "images")  # columns that trainers take for pictures
 
 
 def rows_of_items(pool: Pool, data: Any, id_column: str | None) -> NDArray[np.int64]:
