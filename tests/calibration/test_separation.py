@@ -80,7 +80,7 @@ def test_a_law_and_its_copy_are_not_told_apart_and_two_laws_are_by_more_updates(
     assert list(long["right"]) == list(long["other"][::-1])
     assert long["nats"].sum() > short["nats"].sum()
     assert long["nats"].sum() > 2 * np.sqrt((long["se"] ** 2).sum())
-    assert 0 < long["bits"][0] <= 1
+    assert -0.15 < long["bits"][0] <= 1
 
 
 def test_the_same_call_gives_the_same_and_rules_have_rows(fit):
