@@ -21,17 +21,19 @@ import numpy as np
 from sims.forecasting.visits import VisitLog, log_of
 from workbench.calibration.calibrate import Task, chosen, known_fit
 from workbench.calibration.fit import LawFit, arrays_of
-from workbench.calibration.priors import SHIFTED, Space
+from workbench.calibration.priors import COMMON, FREE, SHIFTED, Space
 from workbench.calibration.replay import Replay
 from workbench.calibration.store import keep
 from workbench.lanes import Floats
 from workbench.learners import Law
 from workbench.learners.learner import difficulty_to_logit
 from workbench.pool import Pool
+from workbench.registry import name_of
 
 # Controls with the same observation model: "still" learns nothing, "trend" gains as many logits every update.
 STILL, TREND = "still", "trend"
 CONTROLS: dict[str, tuple[str, ...]] = {STILL: ("theta0",), TREND: ("theta0", "kappa")}  # and what is free in them
+BOUNDED = {"guess": ("floor", "ceiling")}  # the other learners keep success between 0 and 1: in that it differs
 ENOUGH = 120.0  # effective number of draws at which a fit is done
 
 
@@ -66,7 +68,8 @@ class Past:
         """What is fitted of a learner. cut: the visit after which groups are predicted as well; by default none is.
         near: the learner fitted to fewer visits."""
         law, log = law_of(name), log_of(self.log, self.seed)
-        space = Space(law, log.updates, len(self.pool), labelled=False, free=CONTROLS.get(name))
+        free = CONTROLS.get(name, (*COMMON, *FREE.get(name_of(law), ()), *BOUNDED.get(name, ())))
+        space = Space(law, log.updates, len(self.pool), labelled=False, free=free)
         b = self.b - self.b.mean() if isinstance(law, SHIFTED) else self.b
         last = log.updates if cut is None else log_of(self.log.until(cut), self.seed).updates
         return Task(name, space, log, self.pool, b, last, self.seed, enough, near.fit.points if near else None)
