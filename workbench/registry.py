@@ -38,7 +38,8 @@ ORDER = (
     *("prioritized", "mopps", "bots", "sfl", "procurl", "plr", "greso", "cures", "mastered"),
     *("alp-gmm", "dots", "pcl"),
     *("dapo", "balanced", "vcrl", "speed"),
-    *("scalar", "grpo", "natural", "guess", "kernel", "tabular", "skills", "chain", "grid", "tracing", "policy"),
+    *("scalar", "grpo", "natural", "guess", "kernel", "tabular", "skills", "chain", "grid", "tracing", "adam",
+      "interference", "policy"),
 )
 
 

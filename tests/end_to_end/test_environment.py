@@ -21,9 +21,11 @@ CONDA_NAME = {"torch": "pytorch", "ray": "ray-core"}  # where conda-forge has an
 PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 
 # what benchmarks compare with where it is installed
-PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"}}
+PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"},
+         "tests": {"verl", "hydra", "transfer_queue", "prime_rl", "verifiers"}}  # hosts, where they are installed
 # imported when needed; one line says so where it is not there
-LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl", "ray", "distributed", "loky"}}
+LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl", "ray", "distributed", "loky",
+                       "transfer_queue"}}
 
 EXTRAS = ("sweep", "real", "notebooks", "docs", "sensitivity", "scale", "test")
 LOCK = [line for line in (ROOT / "lock.txt").read_text().splitlines() if line and line[0] != "#"]

@@ -371,7 +371,7 @@ def tormented(undisturbed, tmp_path_factory):
     two = start_and_kill(lambda: len(cell_files(folder)) > len(one.cells) + 2, os.kill, "2")  # the parent only
     no_worker = None
     if Path("/proc/self/stat").exists():
-        process = start(folder, "--jobs", "2")
+        process = start(folder, "--jobs", "3")  # two jobs are threads
         wait_until(lambda: len(cell_files(folder)) > len(two.cells) or process.poll() is not None)
         for worker in workers(process.pid):
             os.kill(worker, signal.SIGKILL)  # as a system that is short of memory does

@@ -50,7 +50,7 @@ def test_a_gain_that_the_law_assumes_is_gone_without_it():
     for name in LAWS:
         if name == "natural":
             assert (lead(name) == 0).all()
-        elif name == "policy":
+        elif name in ("policy", "adam"):  # a real optimiser cancels what more signal would gain
             assert (lead(name) < 0).all()
         else:
             assert (lead(name) > 0).all(), name

@@ -33,7 +33,7 @@ class Draws:
     """R draws of one law given a log.
 
     points: (R, P) on the parameters' scales. b: (R, J) true difficulties in logits, of the pool's items and of those
-    that are only looked at. seeds: (R,) of the futures. state, square, updates: the learner's at their start.
+    that are only looked at. seeds: (R,) of the futures. state, signal_squares, updates: the learner's at their start.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Draws:
     b: Floats
     seeds: NDArray[np.uint64]
     state: Any
-    square: Floats
+    signal_squares: Floats
     updates: int
 
 
@@ -65,7 +65,7 @@ class Task:
         """SHA-256, shortened, of all that the futures depend on, the code included."""
         draws = self.draws
         parts = (self.candidate.rule, *self.candidate.gates, draws.law.space.law)
-        arrays = (draws.points, draws.b, draws.seeds, self.looked, draws.square, *draws.state)
+        arrays = (draws.points, draws.b, draws.seeds, self.looked, draws.signal_squares, *draws.state)
         content = {"parts": [describe(part) for part in parts], "sources": sources_of(*parts), "code": code_digest(),
                    "own": own_digest(), "pool": self.pool.digest,
                    "shape": [draws.updates, self.steps, self.batch, self.rollouts, self.lag],
@@ -79,7 +79,7 @@ class Task:
         pool = longer(known_pool(self.pool), draws.b.shape[1])
         learner = SimLearner(law, pool, draws.seeds, b=draws.b, core=len(self.pool))
         learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
-        learner.square, learner.updates = draws.square.copy(), draws.updates
+        learner.signal_squares, learner.updates = draws.signal_squares.copy(), draws.updates
         controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
         found = []
 
@@ -138,7 +138,7 @@ def draws_of(fit: Fit, lanes: int, seed: int, origin: str, probe: Floats) -> lis
         true = b - u / a if law.space.labelled else theta0 - (law.space.mean(points)[:, None] + u) / a
         last = replay.learner(settings, count, run)
         mine = seeds[begin : begin + count]
-        out.append(Draws(name, law, points, true, mine, last.state, last.square, last.updates))
+        out.append(Draws(name, law, points, true, mine, last.state, last.signal_squares, last.updates))
         begin += count
     return out
 

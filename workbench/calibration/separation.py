@@ -102,7 +102,7 @@ class Known:
         found = SimLearner(law, self.replay.pool, seed=0, lanes=times * len(self.points), b=self.replay.b)
         state = self.last.state
         found.state = type(state)(*(np.concatenate([part] * times) for part in state))
-        found.square, found.updates = np.tile(self.last.square, times), self.last.updates
+        found.signal_squares, found.updates = np.tile(self.last.signal_squares, times), self.last.updates
         return found
 
     def log_score(self, seen: Seen) -> Floats:

@@ -89,7 +89,7 @@ class SimLearner:
         self._redundancy = per_lane("redundancy", law.redundancy, count)
         self._scaled = bool(self._warm_up.any() or self._adam.any() or self._redundancy.any())
         self._spread: Floats | None = None  # (R,) sd of b in the pool
-        self.square = np.zeros(count)  # sum of squares of the mean signals learned from
+        self.signal_squares = np.zeros(count)  # sum of squares of the mean signals learned from
         self._noise = per_lane("noise", getattr(law, "noise", 0.0), count)
         self._all_admitted: object = None
         self._chance = np.empty((count, 0), np.float32)
@@ -236,8 +236,8 @@ class SimLearner:
     def _size_of_step(self, positions: NDArray[np.int64], mask: NDArray[np.bool_], mean: Floats) -> Floats:
         """(R,) warm-up, optimiser and redundancy, as `Law` has them: share of kappa that this update takes."""
         warm = np.minimum(1.0, (self.updates + 1) / (self._warm_up + 1))
-        self.square = self.square + mean**2
-        rms = np.sqrt(self.square / (self.updates + 1))
+        self.signal_squares = self.signal_squares + mean**2
+        rms = np.sqrt(self.signal_squares / (self.updates + 1))
         size = warm * np.where(rms > 0, rms, 1.0) ** -self._adam
         if self._redundancy.any():
             size *= 1 - self._redundancy * self._narrowness(positions, mask)
@@ -282,7 +282,7 @@ class SimLearner:
         """Plain arrays and numbers from which `load_state_dict` continues bit for bit."""
         fields = {name: np.array(value) for name, value in self.state._asdict().items()}
         counts = {name: getattr(self, name) for name in COUNTS}
-        arrays = {name: getattr(self, name).copy() for name in ("tokens", "visits", "square", "seeds")}
+        arrays = {name: getattr(self, name).copy() for name in ("tokens", "visits", "signal_squares", "seeds")}
         return fields | counts | arrays
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -296,7 +296,7 @@ class SimLearner:
         for name in COUNTS:
             setattr(self, name, int(state[name]))
         self.tokens, self.visits = np.array(state["tokens"], np.int64), np.array(state["visits"], np.int32)
-        self.square = np.array(state["square"], np.float64)
+        self.signal_squares = np.array(state["signal_squares"], np.float64)
 
     def _success(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """(R, B) true success probabilities of items (R, B) or (1, B)."""
