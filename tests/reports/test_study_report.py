@@ -89,7 +89,7 @@ def test_the_line_of_a_shell_is_read_back_as_the_same_options():
 
 
 def test_an_advice_tells_its_verdict_first_then_the_odds_and_shows_each_candidate():
-    advice = advice_of(0.4, np.array([0.6] * 8 + [0.35] * 2), 0.45, left_out={"dapo <b>": "no reason"})
+    advice = advice_of(0.4, np.array([0.6] * 9 + [0.35]), 0.45, left_out={"dapo <b>": "no reason"})
     html = advice.report_html("python sims/advise.py --log 'a b.csv'")
     told = text_of(html)
     first, second = advice.report().splitlines()[2:4]
