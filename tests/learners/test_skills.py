@@ -643,3 +643,14 @@ def test_tokens_of_an_attempt_rise_in_a_line_from_easy_to_hard():
 def test_shared_options_out_of_range_are_refused(field, bad):
     with pytest.raises(wb.InputError, match=rf"{field}: must be .*got {bad}"):
         wb.ScalarIRT(**{field: bad})
+
+
+def test_items_that_are_only_looked_at_do_not_change_the_skills_of_the_pool():
+    difficulty = np.linspace(0, 100, 40)
+    law = wb.MultiSkill(label_noise=0.0)
+    alone = wb.SimLearner(law, wb.Pool(difficulty))
+    beside = wb.SimLearner(law, wb.Pool(np.append(difficulty, np.full(13, 50.0))), core=40)
+    items, rewards = np.arange(8), np.array([[1, 1, 1, 1, 0, 0, 0, 0]] * 8, np.float32)
+    for learner in (alone, beside):
+        learner.learn(items, rewards)
+    np.testing.assert_array_equal(beside.success(np.arange(40)), alone.success(np.arange(40)))

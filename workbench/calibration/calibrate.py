@@ -115,8 +115,8 @@ def calibrate(
     log: a Log, or what `Log.load` takes. pool: the items; its labels are where the items' difficulties lie, up to a
     spread that is fitted. Without a pool, or labels, difficulties are latent around one population, and laws that need
     to know where an item lies are left out.
-    learners: names or laws, by default LEARNERS. A law's step, start and forgetting are free, beside what `priors.FREE`
-    names; its other settings stay.
+    learners: names or laws, by default LEARNERS. A law's step, start and forgetting are free, its floor and ceiling
+    where it has them, with labels its redundancy, and what `priors.FREE` names; its other settings stay.
     heldout: the items of the log's evaluations, with labels. Then evaluations count as evidence: a law's chances of
     these items, of which it learns nothing, explain them, too. Without it they are kept out.
     warm_up: updates until the learning rate of the logged run was reached, linearly, >= 0. Laws fitted without it take

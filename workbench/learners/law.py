@@ -211,14 +211,14 @@ def topic_of(bank: ItemBank, topics: int) -> NDArray[np.int64]:
     """(J,) topic of each item, a number in [0, topics), the same for every seed.
 
     By the pool's column category, in the order of its names and starting again after `topics` of them; without that
-    column, drawn in equal shares. Held-out items take turns over the topics that the pool has.
+    column, drawn in equal shares over the core. The other items take turns over the topics that there are.
     """
     if bank.pool.category is None:
-        own = generator(0, Role.TOPIC).permutation(bank.pool_size) % topics
+        own = generator(0, Role.TOPIC).permutation(bank.core) % topics
     else:
         own = bank.pool.arms("category").of_item % topics
     present = np.unique(own)
-    unseen = present[np.arange(bank.b.shape[1] - bank.pool_size) % len(present)]
+    unseen = present[np.arange(bank.b.shape[1] - len(own)) % len(present)]
     return np.concatenate([own, unseen]).astype(np.int64)
 
 

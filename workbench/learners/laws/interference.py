@@ -25,7 +25,7 @@ class Interference(BoundedLaw):
     The mean of K_ij over the pool is 1 for every i: batches that are spread over the pool teach as in ScalarIRT, and
     what a narrow batch teaches near it is missing elsewhere.
     locality: no unit, >= 0. 0: ScalarIRT with a = 1; in (0, 1): less elsewhere; 1: nothing far away; above 1: loss far
-    away. length: logits, > 0. c, u: as in `BoundedLaw`.
+    away. length: logits, > 0. floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
     Source: ours. A neural tangent kernel between items (Jacot et al. 2018, arXiv 1806.07572), reduced to difficulty as
     in KernelTransfer, with the sum of each row held fixed. Why: on real runs (`real_runs/results/forecasts`) narrow
     batches lose strata that uniform batches keep.

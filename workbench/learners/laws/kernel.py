@@ -25,6 +25,7 @@ class KernelTransfer(BoundedLaw):
     z_j <- z_j + kappa / B sum_i K_ij S_i - forgetting (z_j - z_j at the start)
 
     transfer_all, transfer_near, transfer_self: >= 0, no unit. length: logits, > 0.
+    floor: success by guessing, [0, 1). ceiling: best success, (floor, 1]. Success is between 0 and 1 by default.
     topics: number of topics, >= 1, and 1 by default: difficulty alone decides; items get theirs as in `topic_of`.
     cross_topic: no unit, [-0.2, 1] and >= -1 / (topics - 1), where T is still a kernel; negative: one topic's gain is
     another's loss. 0.3 by default, between separate skills and one; without topics it has no effect.

@@ -23,7 +23,8 @@ class ScalarIRT(BoundedLaw):
     A = 1 - anchor a (theta - theta0): the pull of a penalty anchor x KL(policy || start) on the same gradient,
     which stops skill at a (theta - theta0) = 1 / anchor.
 
-    a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step. c, u: as in `BoundedLaw`.
+    a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step.
+    floor c: success by guessing, [0, 1); not the exploration share `floor` of a rule. ceiling u: best success, (c, 1].
     noise: sd of optimiser noise, logits per update, >= 0, up to 0.02 in use; 0 by default, seeds differ enough.
     anchor: weight beta_KL of the KL penalty against the start, no unit, >= 0; 0.001 to 0.3 in use, and 0 by default,
     as in most recent recipes.
