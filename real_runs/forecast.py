@@ -20,7 +20,7 @@ from workbench.commands import SAME_AGAIN, Parser, exit_status, needs, whole
 needs("sweep", "real")
 import pandas as pd
 
-from real_runs.comparison.forecasting import COLUMNS, Arms, as_text, make, real_gains, score
+from real_runs.comparison.forecasting import BY_LAWS, COLUMNS, Arms, as_text, make, real_gains, score
 from workbench.calibration.calibrate import LEARNERS, chosen
 from workbench.calibration.candidates import Candidate
 from workbench.errors import InputError
@@ -78,7 +78,7 @@ def hold_against(arms: Arms, used: list[int], out: Path, beside: list[str]) -> N
     """Score the forecast of a folder on the seeds that it was not made from."""
     about: dict[str, Any] = read_json(out / "forecast.json")
     forecast = pd.read_csv(out / "forecast.csv")
-    if list(forecast.columns) != list(COLUMNS):
+    if tuple(forecast.columns) not in (COLUMNS, (*COLUMNS, *BY_LAWS)):
         raise InputError(f"--out: must hold a forecast of {', '.join(COLUMNS)}, got {list(forecast.columns)}")
     left = [seed for seed in arms.seeds("uniform") if seed not in used]
     table, found = score(forecast, real_gains(arms, left), str(about.get("advised")), beside)

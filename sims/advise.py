@@ -27,9 +27,10 @@ from workbench import figures
 from workbench.calibration.advise import LANES, advise, check_run
 from workbench.calibration.calibrate import ENOUGH, LEARNERS, calibrate, chosen
 from workbench.calibration.candidates import CANDIDATES, Candidate
+from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy
 from workbench.calibration.log import Log
 from workbench.delivery import MOST_LAG
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, check_choice, shown
 from workbench.files import check_folder, write_whole
 from workbench.pool import Pool
 
@@ -48,8 +49,9 @@ def parser() -> Parser:
     p.add_argument("--heldout", metavar="FILE", help="the items of the log's evaluations with their difficulty")
     p.add_argument("--success", metavar="X", help="the reward from which on a completion succeeds")
     p.add_argument("--order", default="", help="of the log's rows where steps go down: sort or restart")
-    p.add_argument("--warm-up", **NUMBER, default=0,
-                   help="updates until the learning rate of the logged run was reached, linearly (default: 0)")
+    p.add_argument("--warm-up", **NUMBER,
+                   help="updates until the learning rate of the logged run was reached, linearly (default: as the run "
+                        "folder says, or 0)")  # fmt: skip
     p.add_argument("--steps", **NUMBER, default=200, help="updates of the run to come (default: 200)")
     p.add_argument("--batch", **NUMBER, default=64, help="items per update (default: 64)")
     p.add_argument("--rollouts", **NUMBER, default=8, help="attempts per item (default: 8)")
@@ -59,6 +61,9 @@ def parser() -> Parser:
     p.add_argument("--origin", default="end", help="of the run to come: the log's end, or its start (default: end)")
     p.add_argument("--labels-cost", **NUMBER, default=0, help="rollouts that difficulty labels of the pool cost")
     p.add_argument("--lag", **NUMBER, default=0, help="batches by which rewards come late (default: 0)")
+    p.add_argument("--discrepancy", metavar="MEAN,SD", default=f"{OF_REAL_RUNS.mean},{OF_REAL_RUNS.sd}",
+                   help="share of their gain that batches of one difficulty lose, with its standard deviation, or none "
+                        "(default: %(default)s, from real runs)")  # fmt: skip
     p.add_argument("--lanes", **NUMBER, help=f"futures of each candidate (default: {LANES})")
     p.add_argument("--seed", **NUMBER, default=0, help="(default: 0)")
     p.add_argument("--jobs", default="2", help="worker processes (default: 2)")
@@ -80,6 +85,18 @@ def split(option: str, text: str | None, default: tuple[str, ...]) -> list[str]:
     return parts
 
 
+def discrepancy_of(text: str) -> Discrepancy | None:
+    """What --discrepancy says."""
+    if text == "none":
+        return None
+    try:
+        mean, sd = (float(part) for part in text.split(","))
+        return Discrepancy(mean, sd)
+    except (ValueError, InputError):
+        allowed = "none or MEAN,SD, numbers in [-2, 2] and [0, 2]"
+        raise InputError(f"--discrepancy: must be {allowed}, got {shown(text)}") from None
+
+
 def loaded(option: str, path: str | None) -> Pool | None:
     """The pool of an option; InputError that names the option."""
     try:
@@ -92,13 +109,14 @@ def run(options: argparse.Namespace) -> None:
     """Calibrate, advise, write and print."""
     out, jobs = check_folder("--out", options.out), whole("--jobs", options.jobs, 1, MOST_JOBS)
     check_choice("--order", options.order, ("", "sort", "restart"))
+    discrepancy = discrepancy_of(options.discrepancy)
     defaults = TINY if options.tiny else FULL
     learners = split("--learners", options.learners, defaults["learners"])
     candidates = split("--candidates", options.candidates, defaults["candidates"])
     lanes = defaults["lanes"] if options.lanes is None else options.lanes
     for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES),
                                    ("--lag", options.lag, 0, MOST_LAG),
-                                   ("--warm-up", options.warm_up, 0, MOST_STEPS)):  # fmt: skip
+                                   ("--warm-up", options.warm_up or 0, 0, MOST_STEPS)):  # fmt: skip
         whole(name, str(value), low, high)
     chosen(learners, "--learners")
     for name in candidates:
@@ -117,8 +135,8 @@ def run(options: argparse.Namespace) -> None:
     fit = calibrate(log, pool, learners, heldout=heldout, warm_up=options.warm_up, seed=options.seed,
                     enough=defaults["enough"], jobs=jobs, out=parts / "fits")  # fmt: skip
     advice = advise(fit, options.steps, options.batch, options.rollouts, candidates, origin=options.origin,
-                    labels_cost=options.labels_cost, lag=options.lag, lanes=lanes, seed=options.seed, jobs=jobs,
-                    out=parts / "futures")  # fmt: skip
+                    labels_cost=options.labels_cost, lag=options.lag, discrepancy=discrepancy, lanes=lanes,
+                    seed=options.seed, jobs=jobs, out=parts / "futures")  # fmt: skip
     advice.save(out, html=options.report, command=command_again("sims/advise.py", parser(), options))
     write_whole(out / "fit.txt", (fit.report() + "\n").encode())
     fit.save(out / "fit.json")

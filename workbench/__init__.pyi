@@ -7,6 +7,7 @@ from .analysis import stats as stats
 from .calibration.advice import Advice as Advice
 from .calibration.advise import advise as advise
 from .calibration.calibrate import calibrate as calibrate
+from .calibration.discrepancy import Discrepancy as Discrepancy
 from .calibration.fit import Fit as Fit
 from .calibration.log import Log as Log
 from .citing import cite as cite

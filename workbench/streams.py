@@ -50,6 +50,7 @@ class Role(IntEnum):
     EXAMPLE = 26  # problems that prompts show as examples
     CALIBRATION = 27  # points of a posterior, and how they move
     DELIVERY = 28  # in which order the groups of a batch are answered
+    DISCREPANCY = 29  # what real runs fall short of their futures
 
 
 def clock(step: int, turn: int = 0) -> int:

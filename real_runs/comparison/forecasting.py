@@ -29,6 +29,7 @@ from workbench.analysis.stats import area
 from workbench.calibration.advice import INTERVAL, Advice
 from workbench.calibration.advise import advise
 from workbench.calibration.calibrate import calibrate
+from workbench.calibration.discrepancy import OF_REAL_RUNS, exposed
 from workbench.calibration.log import Log
 from workbench.calibration.replay import difficulty_of
 from workbench.errors import InputError, shown_path
@@ -38,6 +39,7 @@ from workbench.streams import Role, generator
 
 Floats = NDArray[np.float64]
 COLUMNS = ("arm", "gain", "low80", "high80", "no_better")
+BY_LAWS = ("laws", "laws_sd", "exposed")  # further columns, without discrepancy
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def make(
     arms: Arms, seeds: Sequence[int], until: int, candidates: Sequence[str], learners: Sequence[str], lanes: int,
     jobs: int, seed: int, out: Path,
 ) -> tuple[Advice, pd.DataFrame]:
-    """The advice, and a row per candidate: mean gain of its area, its 80 % interval, the chance to be no better.
+    """The advice, and a row per candidate: mean gain of its area, its 80 % interval, the chance to be no better; then
+    the mean and the standard deviation of the gain by the laws alone, and the area that a discrepancy of 1 would take.
 
     The success that is forecast is that on all measured problems of the task, its levels weighted alike, as held-out
     problems are. The interval holds what the futures spread and the noise of held-out evaluations of one run.
@@ -103,14 +106,18 @@ def make(
     probe = probe[rng.permutation(len(probe))[:400]]
     fit = calibrate(log, pool.without_payload(), learners, warm_up=run.warm_up, seed=seed, jobs=jobs,
                     out=out / "parts" / "fits")  # fmt: skip
-    advice = advise(fit, run.steps, run.batch, run.rollouts, list(candidates), origin="start", probe=probe, lanes=lanes,
-                    seed=seed, jobs=jobs, out=out / "parts" / "futures")  # fmt: skip
+    by_laws = advise(fit, run.steps, run.batch, run.rollouts, list(candidates), origin="start", probe=probe,
+                     discrepancy=None, lanes=lanes, seed=seed, jobs=jobs, out=out / "parts" / "futures")  # fmt: skip
+    advice = by_laws.less(OF_REAL_RUNS, seed)
+    taken = by_laws.areas(exposed(by_laws.success, by_laws.narrowness))
     noise = evaluation_noise(finished) * rng.standard_normal(advice.gain.shape[1])
     rows = []
     for place, candidate in enumerate(advice.candidates[1:], 1):
         low, high = np.quantile(advice.gain[place] + noise, INTERVAL)
-        rows.append((candidate.label, advice.gain[place].mean(), low, high, advice.no_better[place]))
-    return advice, pd.DataFrame(rows, columns=COLUMNS)
+        alone = by_laws.gain[place]
+        rows.append((candidate.label, advice.gain[place].mean(), low, high, advice.no_better[place], alone.mean(),
+                     np.hypot(alone.std(), evaluation_noise(finished)), taken[place].mean()))  # fmt: skip
+    return advice, pd.DataFrame(rows, columns=[*COLUMNS, *BY_LAWS])
 
 
 def evaluation_noise(finished: Finished) -> float:

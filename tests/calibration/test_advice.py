@@ -64,7 +64,8 @@ def advice_of(*ends, futures=10, **more):
     candidates = tuple(Candidate.of(spec, 20) for spec in specs)
     success = np.stack([np.linspace(0.2, np.broadcast_to(end, futures), 3) for end in ends])
     rollouts = np.broadcast_to(X[:, None], success.shape)
-    return Advice(fit_of(), candidates, np.array([0, 10, 20]), success, rollouts, np.array(["scalar"] * futures),
+    return Advice(fit_of(), candidates, np.array([0, 10, 20]), success, rollouts, np.zeros(success.shape),
+                  np.array(["scalar"] * futures),
                   more.pop("left_out", {}), **more)  # fmt: skip
 
 

@@ -55,6 +55,30 @@ def test_a_real_run_says_which_rule_chose_its_items_and_what_is_not_read(tmp_pat
     assert "items were chosen" not in Log.load(tmp_path).understood
 
 
+def test_the_warm_up_of_a_run_folder_goes_with_its_log_into_the_fit(tmp_path):
+    log = Log.load(RUN)
+    assert log.warm_up == log.until(30).warm_up == log.of_runs(["0"]).warm_up == 10
+    assert "its learning rate rose over 10 updates" in log.understood
+    assert Log.load(RUN / "rollouts.parquet").warm_up == 0
+    pool = wb.Pool(np.linspace(1, 99, 700))
+    placed = log.until(12).on(pool)
+    for given, expected in (({}, 10), ({"warm_up": 0}, 0)):
+        fit = wb.calibrate(placed, pool, ["scalar"], enough=20, progress=False, **given)
+        assert fit.laws["scalar"].space.warm_up == expected
+    manifest = json.loads((RUN / "manifest.json").read_text())
+    for name, value in (("other", 0), ("odd", -3), ("text", "10")):
+        (tmp_path / name).mkdir()
+        shutil.copy(RUN / "rollouts.parquet", tmp_path / name)
+        changed = manifest | {"run": manifest["run"] | {"warm_up": value}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(changed))
+    both = Log.load([tmp_path / "other", RUN])
+    assert both.warm_up == 10
+    assert "runs differ in their warm-up (0 to 10 updates); 10 is taken for all" in both.understood
+    for name in ("odd", "text"):
+        assert Log.load(tmp_path / name).warm_up == 0
+        assert "its warm-up cannot be read" in Log.load(tmp_path / name).understood
+
+
 def test_several_sources_are_runs_of_their_own():
     other = RUN.with_name("seed-1")
     log = Log.load([RUN, other])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.calibration.candidates import Candidate
+from workbench.calibration.discrepancy import Discrepancy, exposed
 from workbench.calibration.fit import BEYOND, Fit
 from workbench.calibration.futures import LEAST
 from workbench.controllers import Controller
@@ -38,8 +39,10 @@ class Advice:
     """What each candidate would save, and with which odds.
 
     candidates: uniform first. success: (C, E, R) mean success over the pool's items at `steps` (E,) in R futures.
-    rollouts: (C, E, R) spent. law: (R,) name of the law behind each future. left_out: candidates and why.
-    labels_cost: rollouts that labels cost, for candidates that read them. lag: batches by which rewards came late.
+    rollouts: (C, E, R) spent. narrowness: (C, E, R) of the batches so far, on average (`SimLearner.narrowness`). law:
+    (R,) name of the law behind each future. left_out: candidates and why. labels_cost: rollouts that labels cost, for
+    candidates that read them. lag: batches by which rewards came late. discrepancy: what success has lost to narrow
+    batches, if anything.
     """
 
     fit: Fit
@@ -47,10 +50,12 @@ class Advice:
     steps: NDArray[np.int64]
     success: Floats
     rollouts: Floats
+    narrowness: Floats
     law: NDArray[Any]
     left_out: dict[str, str]
     labels_cost: int = 0
     lag: int = 0
+    discrepancy: Discrepancy | None = None
 
     def __repr__(self) -> str:
         return f"Advice({self.advised!r})"
@@ -61,10 +66,19 @@ class Advice:
     @cached_property
     def gain(self) -> Floats:
         """(C, R) area under the success curve over rollouts, less uniform's, in success."""
-        horizon = self.rollouts[0, -1].min()
-        areas = np.array([[_area(x, y, horizon) for x, y in zip(r.T, s.T, strict=True)]
-                          for r, s in zip(self.rollouts, self.success, strict=True)])  # fmt: skip
+        areas = self.areas(self.success)
         return np.asarray(areas - areas[0])
+
+    def areas(self, series: Floats) -> Floats:
+        """(C, R) area under a series (C, E, R) over rollouts, up to the fewest that a future of uniform spends."""
+        horizon = self.rollouts[0, -1].min()
+        return np.array([[_area(x, y, horizon) for x, y in zip(r.T, s.T, strict=True)]
+                         for r, s in zip(self.rollouts, series, strict=True)])  # fmt: skip
+
+    def less(self, discrepancy: Discrepancy, seed: int = 0) -> Advice:
+        """The same futures, of which narrow batches have lost what the discrepancy says. seed: of its draws."""
+        lost = discrepancy.draws(len(self.law), seed) * exposed(self.success, self.narrowness)
+        return replace(self, success=self.success - lost, discrepancy=discrepancy)
 
     @cached_property
     def saved(self) -> Floats:
@@ -155,6 +169,11 @@ class Advice:
         """What the futures leave out, a sentence each."""
         late = "group by group" if self.lag else "late"
         told = [f"{BEYOND[:-1]}, and rewards that arrive {late}."]
+        if self.discrepancy is not None:
+            told.append(f"Batches of one difficulty lose {self.discrepancy} of the gain that the learners give them, "
+                        "as in real runs of two small models (real_runs/results/forecasts); in between, in proportion.")
+        else:
+            told.append("Narrow batches gain all that the learners give them; in real runs they gained less.")
         if self.advised != self.candidates[0].label:
             told.append("A log does not show what a model unlearns of problems that it no longer meets. In real runs "
                         "that turned gains that were foretold into losses (real_runs/results/forecasts): try the "

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from workbench.calibration.advice import Advice
 from workbench.calibration.candidates import CANDIDATES, Candidate
+from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy
 from workbench.calibration.fit import Fit
-from workbench.calibration.futures import RECORDS, Task, draws_of, known_futures, simulate_and_keep
+from workbench.calibration.futures import RECORDS, SERIES, Task, draws_of, known_futures, simulate_and_keep
 from workbench.calibration.store import computed
 from workbench.delivery import BATCH, check_delivery
 from workbench.errors import (
@@ -43,6 +44,7 @@ def advise(
     probe: ArrayLike = (),
     labels_cost: int = 0,
     lag: int = 0,
+    discrepancy: Discrepancy | None = OF_REAL_RUNS,
     lanes: int = LANES,
     seed: int = 0,
     jobs: int = 1,
@@ -55,8 +57,9 @@ def advise(
     in "adarft eta=5", by default CANDIDATES; uniform is always among them. origin: "end" goes
     on from the end of the longest logged run, "start" begins anew with the model as it was. probe: (H,) difficulties in
     logits of items on which success is measured; by default it is on the pool's own. labels_cost: rollouts that labels
-    of the pool cost. lag: batches by which the curriculum hears of rewards late, as in `train`. lanes: futures of each
-    candidate. seed, jobs, out, progress: as in `calibrate`.
+    of the pool cost. lag: batches by which the curriculum hears of rewards late, as in `train`. discrepancy: what
+    narrow batches lose of a future's gain, by default what real runs showed; None: nothing, the laws alone. lanes:
+    futures of each candidate. seed, jobs, out, progress: as in `calibrate`.
 
     A future is a draw of the parameters of a law, as often as its weight says, with the items' difficulties drawn given
     the log. All candidates meet the same futures.
@@ -64,6 +67,8 @@ def advise(
     """
     check_kind("fit", fit, Fit, "a Fit such as calibrate(log, pool)")
     check_flag("progress", progress)
+    if discrepancy is not None:
+        check_kind("discrepancy", discrepancy, Discrepancy, "a Discrepancy such as Discrepancy(0.4, 0.2), or None")
     tried = check_run(len(fit.pool), steps, batch, rollouts, candidates, labels_cost, lanes, seed, jobs,
                       lag)  # fmt: skip
     check_choice("origin", origin, ("end", "start"))
@@ -80,12 +85,12 @@ def advise(
     found = dict(zip((task.key for task in tasks), done, strict=True))
     parts = {one.label: [found[task.key] for task in tasks if task.candidate is one] for one in tried}
     joined = {label: {name: np.concatenate([part[name] for part in of], axis=1)
-                      for name in ("success", "rollouts")} for label, of in parts.items()}  # fmt: skip
+                      for name in SERIES} for label, of in parts.items()}  # fmt: skip
     laws = np.concatenate([[draws.name] * len(draws.points) for draws in drawn])
     grid = record_steps(steps, max(1, steps // RECORDS))
-    return Advice(fit, tuple(tried), grid, np.stack([joined[one.label]["success"] for one in tried]),
-                  np.stack([joined[one.label]["rollouts"] for one in tried]), laws, left_out, labels_cost,
-                  int(lag))  # fmt: skip
+    success, spent, narrowness = (np.stack([joined[one.label][name] for one in tried]) for name in SERIES)
+    by_laws = Advice(fit, tuple(tried), grid, success, spent, narrowness, laws, left_out, labels_cost, int(lag))
+    return by_laws if discrepancy is None else by_laws.less(discrepancy, seed)
 
 
 def check_run(

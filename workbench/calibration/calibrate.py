@@ -103,7 +103,7 @@ def calibrate(
     learners: Sequence[str | Law] | None = None,
     *,
     heldout: Pool | None = None,
-    warm_up: int = 0,
+    warm_up: int | None = None,
     seed: int = 0,
     enough: float = ENOUGH,
     jobs: int = 1,
@@ -116,11 +116,11 @@ def calibrate(
     spread that is fitted. Without a pool, or labels, difficulties are latent around one population, and laws that need
     to know where an item lies are left out.
     learners: names or laws, by default LEARNERS. A law's step, start and forgetting are free, its floor and ceiling
-    where it has them, with labels its redundancy, and what `priors.FREE` names; its other settings stay.
+    where it has them, and what `priors.FREE` names; its other settings stay.
     heldout: the items of the log's evaluations, with labels. Then evaluations count as evidence: a law's chances of
     these items, of which it learns nothing, explain them, too. Without it they are kept out.
-    warm_up: updates until the learning rate of the logged run was reached, linearly, >= 0. Laws fitted without it take
-    slow first updates for a law of their own.
+    warm_up: updates until the learning rate of the logged run was reached, linearly, >= 0; by default what the log says
+    (a run folder of real_runs), or 0. Laws fitted without it take slow first updates for a law of their own.
     enough: effective number of draws at which a fit is done, >= 20. seed: of the random streams. jobs: worker
     processes. out: a folder that keeps each fitted law, so that a killed call goes on; a temporary one by default.
     progress: whether to show a bar.
@@ -138,7 +138,7 @@ def calibrate(
     check_count("jobs", jobs)
     check_one_number("enough", enough, 20, 10_000)
     check_count("seed", seed, 0, 2**32 - 1)
-    check_count("warm_up", warm_up, 0)
+    rising = log.warm_up if warm_up is None else check_count("warm_up", warm_up, 0)
     if jobs > 1:
         refuse_unguarded_script()
     log, pool = placed(log, pool)
@@ -149,7 +149,7 @@ def calibrate(
     cut = 2 * log.updates // 3
     seen = known_pool(pool)
     looks, told = looks_of(log, pool, heldout)
-    tasks = [Task(name, Space(law, log.updates, len(pool), b is not None, warm_up=warm_up), log, seen,
+    tasks = [Task(name, Space(law, log.updates, len(pool), b is not None, warm_up=rising), log, seen,
                   np.zeros(len(pool)) if b is None else b, cut, seed, enough, looks=looks)
              for name, law in laws.items() if name not in reasons]  # fmt: skip
     if not tasks:

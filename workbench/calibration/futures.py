@@ -26,6 +26,7 @@ from workbench.study.identity import array_digest, code_digest, describe, source
 
 LEAST = 0.01  # weight below which a law has no futures
 RECORDS = 40  # records of a future
+SERIES = ("success", "rollouts", "narrowness")  # of a future, (E, R) each
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Task:
         return key_of(content)
 
     def futures(self) -> dict[str, NDArray[Any]]:
-        """steps (E,), success (E, R) mean over the items that are looked at, and rollouts (E, R) spent."""
+        """steps (E,), success (E, R) mean over the items that are looked at, rollouts (E, R) spent, and narrowness
+        (E, R), the mean of `SimLearner.narrowness` over the batches so far, 0 before the first."""
         draws, lanes = self.draws, len(self.draws.points)
         law = draws.law.space.law_at(draws.points)
         pool = longer(known_pool(self.pool), draws.b.shape[1])
@@ -81,17 +83,19 @@ class Task:
         learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
         learner.signal_squares, learner.updates = draws.signal_squares.copy(), draws.updates
         controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
-        found = []
+        found, narrow, steered = [], [], Steered(learner, self.pool)
 
         def look(step: int, success: Floats | None) -> None:
             if success is not None:
+                narrow.append(steered.narrow / max(1, step))
                 found.append(learner.success(np.broadcast_to(self.looked, (lanes, len(self.looked)))).mean(axis=1))
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShortBatch)
-            record = train(controller, Steered(learner, self.pool), self.steps, self.batch, self.rollouts,
+            record = train(controller, steered, self.steps, self.batch, self.rollouts,
                            max(1, self.steps // RECORDS), after_step=look, lag=self.lag)  # fmt: skip
-        return {"steps": record.steps, "success": np.array(found), "rollouts": record.rollouts}
+        return {"steps": record.steps, "success": np.array(found), "rollouts": record.rollouts,
+                "narrowness": np.array(narrow)}  # fmt: skip
 
 
 def longer(pool: Pool, size: int) -> Pool:
@@ -104,10 +108,16 @@ def longer(pool: Pool, size: int) -> Pool:
 
 
 class Steered:
-    """A learner on a pool whose items need no label: the one that the controller has."""
+    """A learner on a pool whose items need no label: the one that the controller has. narrow: (R,) sum of the
+    narrowness of the batches learned from."""
 
     def __init__(self, learner: SimLearner, pool: Pool) -> None:
         self.learner, self.pool = learner, pool
+        self.narrow = np.zeros(learner.lanes)
+
+    def learn(self, items: Any, rewards: Any, admitted: Any = None, counts: Any = None) -> None:
+        self.narrow += self.learner.narrowness(items, admitted)
+        self.learner.learn(items, rewards, admitted, counts)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.learner, name)
@@ -166,6 +176,6 @@ def simulate_and_keep(folder: Path, task: Task) -> None:
 
 def known_futures(folder: Path, task: Task) -> dict[str, Floats] | None:
     """The futures of a task from the folder; None where they are not there or damaged."""
-    found = kept(folder, task.key, ("success", "rollouts"))
+    found = kept(folder, task.key, SERIES)
     right = found is not None and all(value.shape[1:] == (len(task.draws.points),) for value in found.values())
     return found if right else None

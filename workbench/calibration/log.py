@@ -75,6 +75,7 @@ class Log:
     0 <= successes <= attempts and attempts >= 1. run: (N,) positions in `runs`. admitted: (N,) whether the learner was
     trained on the group; all by default.
     items: names of the I items, text; runs: names of the K runs. evaluations: of held-out items, if there are any.
+    warm_up: updates until the learning rate of the runs was reached, linearly, >= 0; 0 where it is not known.
 
     Rows that are marked as `heldout` are evaluations: they are no groups of training, and stand in `evaluations` only.
     Those before the first logged update or after the last one are left out, except right before the first.
@@ -94,6 +95,7 @@ class Log:
     runs: tuple[str, ...]
     notes: tuple[str, ...]
     evaluations: Evaluations | None
+    warm_up: int
 
     def __init__(
         self,
@@ -106,7 +108,9 @@ class Log:
         items: Sequence[str] | None = None,
         notes: Sequence[str] = (),
         heldout: ArrayLike | None = None,
+        warm_up: int = 0,
     ) -> None:
+        check_count("warm_up", warm_up, 0)
         columns: dict[str, Any] = {name: whole_numbers(name, values) for name, values in
                    (("step", step), ("successes", successes), ("attempts", attempts))}  # fmt: skip
         place, names = _places("item", item)
@@ -134,8 +138,8 @@ class Log:
         for values in (*found.values(), *seen.values()):
             values.flags.writeable = False
         evaluations = Evaluations(**{name: seen[name] for name in COUNTED}, items=asked) if asked else None
-        self.__dict__.update(found | {"items": names, "runs": run_names, "notes": (*notes, *lost),
-                                      "evaluations": evaluations})  # fmt: skip
+        self.__dict__.update(found | {"items": names, "runs": run_names, "notes": tuple(dict.fromkeys((*notes, *lost))),
+                                      "evaluations": evaluations, "warm_up": int(warm_up)})  # fmt: skip
         self._check_gaps()
 
     def _check_gaps(self) -> None:
@@ -214,7 +218,7 @@ class Log:
     def _take(self, rows: NDArray[np.bool_]) -> Log:
         names = np.array(self.runs, object)[self.run[rows]]
         kept = Log(self.step[rows], self.item[rows], self.successes[rows], self.attempts[rows], names,
-                   self.admitted[rows], self.items, self.notes)  # fmt: skip
+                   self.admitted[rows], self.items, self.notes, warm_up=self.warm_up)  # fmt: skip
         if self.evaluations is not None:
             kept.__dict__["evaluations"] = self.evaluations.of(self.runs, kept)
         return kept
@@ -232,7 +236,8 @@ class Log:
         doubt = _doubt_of_labels(of_item[self.item], self, pool) if kind == "number" else ()
         joined = Log(self.step, of_item[self.item], self.successes, self.attempts,
                      np.array(self.runs, object)[self.run], self.admitted, names,
-                     (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt))  # fmt: skip
+                     (*self.notes, f"joined to pool '{pool.name}' by {kind}", *doubt),
+                     warm_up=self.warm_up)  # fmt: skip
         joined.__dict__["evaluations"] = self.evaluations and self.evaluations.of(self.runs, joined)
         return joined
 
@@ -247,9 +252,9 @@ class Log:
         """A log from a file or folder, or from several, each of which is a run of its own.
 
         Rows are groups (columns step, item, successes, attempts) or single completions (step, item, reward). Read as
-        they are: `rollouts.parquet` of a run folder of real_runs, the folder of TRL's completions, verl's rollout dumps
-        (a file STEP.jsonl per update), the output of a run of prime-rl, and tables in any format that `Pool.load`
-        takes.
+        they are: a run folder of real_runs, whose manifest gives its warm-up, the folder of TRL's completions, verl's
+        rollout dumps (a file STEP.jsonl per update), the output of a run of prime-rl, and tables in any format that
+        `Pool.load` takes.
         columns: ROLE -> COLUMN, also written behind the source, as in "a.csv:item=prompt_id,reward=score". Roles:
         step, item, successes, attempts, reward, run, admitted, split. Repeated prompts stand for the item where there
         is no id. Rows whose split is eval, test, validation or heldout are evaluations.
@@ -271,7 +276,12 @@ class Log:
                 table | {"run": readers.run_names(one, table)} for one, table in zip(several, tables, strict=True)
             ]
         joined: dict[str, Any] = {name: np.concatenate([table[name] for table in tables]) for name in readers.GROUPS}
-        return cls(**joined, notes=list(dict.fromkeys(note for table in tables for note in table["notes"])))
+        notes = [note for table in tables for note in table["notes"]]
+        known = sorted({int(table["warm_up"]) for table in tables})
+        if len(known) > 1:
+            apart = f"{known[0]} to {known[-1]} updates"
+            notes.append(f"runs differ in their warm-up ({apart}); {known[-1]} is taken for all")
+        return cls(**joined, notes=notes, warm_up=known[-1])
 
     @classmethod
     def from_frame(

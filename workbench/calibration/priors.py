@@ -42,15 +42,13 @@ TO: dict[str, Callable[[Any], Any]] = {"log": np.log, "logit": logit, "plain": n
 FROM: dict[str, Callable[[Any], Any]] = {"log": np.exp, "logit": expit, "plain": np.asarray}
 
 COMMON = ("theta0", "kappa", "forgetting")
-FREE: Mapping[str, tuple[str, ...]] = {  # beside OBSERVED, COMMON, redundancy, and a BoundedLaw's bounds
+FREE: Mapping[str, tuple[str, ...]] = {  # beside OBSERVED, COMMON, and a BoundedLaw's bounds
     "scalar": ("gamma",),
     "kernel": ("length",),
     "interference": ("locality", "length"),
     "skills": ("transfer",),
 }
-SHARES = {  # centres in (0, 1); redundancy: what five forecasts of real runs missed (`real_runs/results/forecasts`)
-    "forgetting": 0.002, "redundancy": 0.5, "gamma": 0.5, "floor": 0.1, "ceiling": 0.95, "transfer": 0.3,
-}  # fmt: skip
+SHARES = {"forgetting": 0.002, "gamma": 0.5, "floor": 0.1, "ceiling": 0.95, "transfer": 0.3}  # centres in (0, 1)
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ class Space:
     def priors(self) -> dict[str, Prior]:
         """By parameter: the law's, then those of what is observed."""
         bounds = ("floor", "ceiling") if isinstance(self.law, BoundedLaw) else ()
-        narrow = ("redundancy",) if self.labelled else ()  # without labels no batch is narrow
-        names = (*COMMON, *narrow, *FREE.get(self.name, ()), *bounds) if self.free is None else self.free
+        names = (*COMMON, *FREE.get(self.name, ()), *bounds) if self.free is None else self.free
         own = {name: self._prior(name) for name in names}
         if not self.labelled and not isinstance(self.law, SHIFTED):
             own["mean"] = self._prior("theta0")

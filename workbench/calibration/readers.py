@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.calibration.dumps import HELDOUT, TRAINING, counted_once, of_prime, prime_folder
-from workbench.errors import InputError, check_choice, check_kind, check_one_number, few, shown
+from workbench.errors import MOST, InputError, check_choice, check_kind, check_one_number, few, shown
 from workbench.pool import Pool
 from workbench.pool.layouts import MISSING
 from workbench.registry import BASELINE
@@ -52,11 +52,11 @@ ROLLOUTS = "rollouts.parquet"  # of a run folder of real_runs
 def read_log(
     source: str | os.PathLike[str], mapping: Mapping[str, str], success: float | None, order: str
 ) -> dict[str, Any]:
-    """The columns of GROUPS that a source gives, each (N,), and `notes`."""
+    """The columns of GROUPS that a source gives, each (N,), `notes`, and `warm_up`, 0 where it is not known."""
     path, named = split(source, mapping)
-    folder, told = os.path.isdir(path), list[str]()
+    folder, told, warm_up = os.path.isdir(path), list[str](), 0
     if folder and os.path.isfile(os.path.join(path, ROLLOUTS)):
-        told = _of_run(Path(path))
+        told, warm_up = _of_run(Path(path))
         path, folder = os.path.join(path, ROLLOUTS), False
     if folder and order == "restart":
         raise InputError("order: must be sort for a folder, whose files are sorted by step, got 'restart'")
@@ -65,21 +65,24 @@ def read_log(
     if "step" not in named and not any(name in table.columns for name in KNOWN["step"]):
         table = _steps_of_files(path, table) if folder else table
     try:
-        return understand(table, named, success, order or ("sort" if folder else ""), notes)
+        return understand(table, named, success, order or ("sort" if folder else ""), notes) | {"warm_up": warm_up}
     except InputError as error:
         raise InputError(f"{str(path)[:300]}: {error}") from None
 
 
-def _of_run(folder: Path) -> list[str]:
-    """What a run folder of real_runs says beside its rollouts, in a line each."""
+def _of_run(folder: Path) -> tuple[list[str], int]:
+    """What a run folder of real_runs says beside its rollouts, in a line each, and the updates of its warm-up."""
     told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
     try:
-        controller = json.loads((folder / "manifest.json").read_text())["run"]["controller"]
+        run = json.loads((folder / "manifest.json").read_text())["run"]
+        controller, warm_up = run["controller"], run["warm_up"]
     except (OSError, ValueError, KeyError, TypeError):
-        return told
+        return told, 0
     if controller != BASELINE:
         told.append(f"items were chosen by {controller}: what the log says is given these")
-    return told
+    if not isinstance(warm_up, int) or not 0 <= warm_up <= MOST:  # the manifest is not ours, or was changed
+        return [*told, "its warm-up cannot be read"], 0
+    return [*told, f"its learning rate rose over {warm_up} updates"] if warm_up else told, warm_up
 
 
 def of_frame(frame: Any, mapping: Mapping[str, str], success: float | None, order: str) -> dict[str, Any]:

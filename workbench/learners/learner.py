@@ -243,9 +243,13 @@ class SimLearner:
             size *= 1 - self._redundancy * self._narrowness(positions, mask)
         return np.asarray(size)
 
+    def narrowness(self, items: ArrayLike, admitted: ArrayLike | None = None) -> Floats:
+        """(R,) how narrow batches (B,) or (R, B) are: max(0, 1 - sd of b in the batch / sd of b in the pool), of
+        admitted groups on items that can be solved; 0 for a pool of one difficulty."""
+        positions = check_items(items, len(self.pool), self.lanes, self._single)
+        return self._narrowness(positions, self._admitted(admitted, positions.shape))
+
     def _narrowness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
-        """(R,) max(0, 1 - sd of b among the admitted groups / sd of b in the pool), of items that can be solved; 0 for
-        a pool of one difficulty."""
         if self._spread is None:
             pool = self._bank.b[:, : self._bank.core].astype(np.float64)
             self._spread = np.nanstd(np.where(pool == UNSOLVABLE, np.nan, pool), axis=1)[self._bank.row]

@@ -1,0 +1,100 @@
+"""What futures leave out: on real runs narrow batches gain less than the laws say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import brentq
+
+from workbench.errors import InputError, check_one_number
+from workbench.extras import named_extra
+from workbench.lanes import Floats
+from workbench.streams import Role, generator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("setting", "arm", "forecast", "forecast_sd", "exposed", "real", "real_se")
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """The share of a future's gain that narrow batches lose.
+
+    s'(t) = s(t) - c nu(t) max(0, s(t) - s(0)),   c ~ N(mean, sd^2), one draw per future
+
+    s: success over the updates t of a future, as a law has it. nu: mean narrowness of the batches until then
+    (`SimLearner.narrowness`): 0 for batches as spread as the pool, 1 for batches of one difficulty. All candidates of a
+    future have the same c. mean, sd: no unit, sd >= 0.
+    Source: ours. A discrepancy between a simulator and what it speaks for, estimated where both are known (Kennedy and
+    O'Hagan 2001, Bayesian calibration of computer models, J. R. Stat. Soc. B 63). A uniform log cannot tell it.
+    """
+
+    mean: float
+    sd: float
+
+    def __post_init__(self) -> None:
+        check_one_number("mean", self.mean, -2, 2)
+        check_one_number("sd", self.sd, 0, 2)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} +- {self.sd:.2f}"
+
+    def draws(self, count: int, seed: int) -> Floats:
+        """(count,) draws of c."""
+        return self.mean + self.sd * generator(seed, Role.DISCREPANCY).standard_normal(count)
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Discrepancy:
+        """From forecasts that were held against real runs: what is to be expected of c in a further setting.
+
+        table: a row per arm with setting, arm, forecast and forecast_sd of its gain over futures without discrepancy,
+        exposed, `exposed` of its futures on average, and real and real_se, its mean gain over real runs.
+        forecast - real = c_i exposed + N(0, forecast_sd^2 + real_se^2) in setting i, least squares; c_i are a sample of
+        settings, whose variance is Paule and Mandel's (1982, J. Res. Natl. Bur. Stand. 87). sd holds that variance and
+        the error of the mean. Raises InputError for under two settings, or one in which no batch was narrow.
+        """
+        with named_extra():
+            from workbench.analysis.frame import check_numbers, check_table
+        table = check_table(table, "table", list(COLUMNS))
+        check_numbers(table, "table", list(COLUMNS[2:]), finite=True)
+        found, errors = [], []
+        for name, rows in table.groupby("setting"):
+            missed = (rows["forecast"] - rows["real"]).to_numpy()
+            x, v = rows["exposed"].to_numpy(), (rows["forecast_sd"] ** 2 + rows["real_se"] ** 2).to_numpy()
+            known = float((x**2 / v).sum())
+            if not known > 0:
+                raise InputError(f"table: must have a narrow arm in every setting, got none in {name}")
+            found.append(float((x * missed / v).sum()) / known)
+            errors.append(1 / known)
+        if len(found) < 2:
+            raise InputError(f"table: must have at least two settings, got {len(found)}")
+        mean, between, error = random_effects(np.array(found), np.array(errors))
+        return cls(mean, float(np.sqrt(between + error)))
+
+
+def exposed(success: Floats, narrowness: Floats) -> Floats:
+    """nu(t) max(0, s(t) - s(0)), what a discrepancy of c = 1 takes away. All (..., E, R)."""
+    return np.asarray(narrowness * np.maximum(0.0, success - success[..., :1, :]))
+
+
+def random_effects(found: Floats, variance: Floats) -> tuple[float, float, float]:
+    """Mean of estimates (K,) with their variances (K,), variance between, squared error of the mean: Paule and Mandel.
+
+    The variance between is where sum_i (x_i - mean)^2 / (v_i + between) is K - 1, or 0 where it is less even so.
+    """
+
+    def excess(between: float) -> float:
+        w = 1 / (variance + between)
+        mean = (w * found).sum() / w.sum()
+        return float((w * (found - mean) ** 2).sum() - (len(found) - 1))
+
+    most = float(np.ptp(found) ** 2 * len(found))
+    between = float(brentq(excess, 0.0, most)) if excess(0.0) > 0 else 0.0
+    w = 1 / (variance + between)
+    return float((w * found).sum() / w.sum()), between, float(1 / w.sum())
+
+
+OF_REAL_RUNS = Discrepancy(0.5, 0.3)  # of real_runs/results/forecasts/discrepancy.csv
