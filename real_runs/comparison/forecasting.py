@@ -91,7 +91,7 @@ def make(
     jobs: int, seed: int, out: Path,
 ) -> tuple[Advice, pd.DataFrame]:
     """The advice, and a row per candidate: mean gain of its area, its 80 % interval, the chance to be no better; then
-    the mean and the standard deviation of the gain by the laws alone, and the area that a discrepancy of 1 would take.
+    the mean and the standard deviation of the gain by the laws alone, and how much of it a discrepancy of 1 takes.
 
     The success that is forecast is that on all measured problems of the task, its levels weighted alike, as held-out
     problems are. The interval holds what the futures spread and the noise of held-out evaluations of one run.
@@ -116,7 +116,7 @@ def make(
         low, high = np.quantile(advice.gain[place] + noise, INTERVAL)
         alone = by_laws.gain[place]
         rows.append((candidate.label, advice.gain[place].mean(), low, high, advice.no_better[place], alone.mean(),
-                     np.hypot(alone.std(), evaluation_noise(finished)), taken[place].mean()))  # fmt: skip
+                     np.hypot(alone.std(), evaluation_noise(finished)), (taken[place] - taken[0]).mean()))  # fmt: skip
     return advice, pd.DataFrame(rows, columns=[*COLUMNS, *BY_LAWS])
 
 

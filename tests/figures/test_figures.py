@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from matplotlib.collections import LineCollection
 from matplotlib.colors import rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -414,6 +415,22 @@ def test_speedup_colours_are_symmetric_in_ratio_about_one():
     assert mesh.norm(0.0) == pytest.approx(0.5)
 
 
+def test_cells_without_numbers_have_a_stroke_where_they_are_below_no_effect():
+    """A scale with two dark ends says nothing in greyscale."""
+    etas, kappas = np.arange(1.0, 22), np.arange(1.0, 12) / 100
+    rows = [{"adarft.eta": eta, "scalar.kappa": kappa, "speedup": eta / 10.5} for kappa in kappas for eta in etas]
+    table = pd.DataFrame(rows).assign(pool="easy")
+    figure = figures.heat_map(table, "adarft.eta", "scalar.kappa")
+    (strokes,) = (c for c in figure.axes[0].collections if isinstance(c, LineCollection))
+    below = table[table["speedup"] < 1]
+    assert len(strokes.get_segments()) == len(below) == 10 * len(kappas)
+    x, y = strokes.get_segments()[0].mean(axis=0)
+    assert (etas[int(x)], kappas[int(y)]) == tuple(below.iloc[0][["adarft.eta", "scalar.kappa"]])
+    assert figure.get_suptitle() == "stroke: below 1"
+    numbered = figures.heat_map(make_grid().assign(speedup=0.5), "adarft.eta", "scalar.kappa")
+    assert not any(c.get_segments() for c in numbered.axes[0].collections if isinstance(c, LineCollection))
+
+
 def test_a_nan_cell_says_so_and_an_absent_cell_stays_empty():
     summary = make_grid()
     here = (summary["adarft.eta"] == 50) & (summary["scalar.kappa"] == 0.1)
@@ -468,17 +485,22 @@ def test_a_scattered_design_is_drawn_as_points():
     design = design.assign(speedup_low=design["speedup"] - 0.1, speedup_high=design["speedup"] + 0.1)
     design.loc[3, "speedup"] = np.nan
     figure = figures.heat_map(design, "adarft.eta", "scalar.kappa")
-    ax, points = figure.axes[0], figure.axes[0].collections[0]
+    ax = figure.axes[0]
     rest = design.drop(index=3)
-    np.testing.assert_allclose(points.get_offsets(), rest[["adarft.eta", "scalar.kappa"]])
-    np.testing.assert_allclose(points.get_array(), rest["speedup"])
-    assert points.norm(1.0) == pytest.approx(0.5)
-    clear = (rest["speedup_low"] > 1) | (rest["speedup_high"] < 1)
-    assert [to_hex(c) == "#000000" for c in points.get_edgecolors()] == clear.tolist()
+    below = rest["speedup"] < 1
+    triangles, discs = ax.collections[:2]
+    assert len(triangles.get_paths()[0].vertices) == 4  # a closed triangle: the sign without its colour
+    assert len(discs.get_paths()[0].vertices) > 4
+    for points, mine in ((triangles, rest[below]), (discs, rest[~below])):
+        np.testing.assert_allclose(points.get_offsets(), mine[["adarft.eta", "scalar.kappa"]])
+        np.testing.assert_allclose(points.get_array(), mine["speedup"])
+        assert points.norm(1.0) == pytest.approx(0.5)
+        clear = (mine["speedup_low"] > 1) | (mine["speedup_high"] < 1)
+        assert [to_hex(c) == "#000000" for c in points.get_edgecolors()] == clear.tolist()
     (missing,) = (line for line in ax.get_lines() if line.get_label() == "n/a")
     assert missing.get_xdata() == [design.loc[3, "adarft.eta"]]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
-    assert figure.get_suptitle() == "16 design points\nblack edge: 95 % interval excludes 1"
+    assert figure.get_suptitle() == "16 design points\nblack edge: 95 % interval excludes 1; triangle: below 1"
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ class Discrepancy:
         """From forecasts that were held against real runs: what is to be expected of c in a further setting.
 
         table: a row per arm with setting, arm, forecast and forecast_sd of its gain over futures without discrepancy,
-        exposed, `exposed` of its futures on average, and real and real_se, its mean gain over real runs.
+        exposed, by how much a discrepancy of 1 would lower that gain, and real and real_se, its mean gain over real
+        runs.
         forecast - real = c_i exposed + N(0, forecast_sd^2 + real_se^2) in setting i, least squares; c_i are a sample of
         settings, whose variance is Paule and Mandel's (1982, J. Res. Natl. Bur. Stand. 87). sd holds that variance and
         the error of the mean. Raises InputError for under two settings, or one in which no batch was narrow.

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -203,6 +204,9 @@ def _grid(
         np.arange(len(across) + 1) - 0.5, np.arange(len(up) + 1) - 0.5, np.ma.masked_invalid(filled),
         norm=norm, cmap=cmap, edgecolors="white", linewidth=1.0,
     )  # fmt: skip
+    below = shown & (v < how.centre) if how.centre is not None and not annotate else np.zeros(len(v), bool)
+    strokes = [[(j[k] - 0.5, i[k] - 0.5), (j[k] + 0.5, i[k] + 0.5)] for k in np.flatnonzero(below)]
+    ax.add_collection(LineCollection(strokes, colors="0.4", linewidths=0.8))
     for k in range(len(cells)):
         if not shown[k]:
             if annotate or cell_width > 0.3 * _scale():
@@ -219,7 +223,8 @@ def _grid(
     ax.spines[:].set_visible(False)
     if annotate and any("[" in text for text in texts):
         return panels, image, f"{entry} [{interval}]"
-    return panels, image, entry if entry != "value" else ""
+    stroke = [f"stroke: below {how.centre:g}"] * bool(below.any())
+    return panels, image, "; ".join([*[entry] * (entry != "value"), *stroke])
 
 
 def _annotations(cells: pd.DataFrame, shown: NDArray[np.bool_], between: str) -> list[str]:
@@ -246,10 +251,12 @@ def _points(
     panels = page.panels(1, 1, width, max(2.8 * _scale(), 4.0 * width / 5.4), "a heat map")
     ax = panels.axes[0, 0]
     clear = np.zeros(len(v), bool) if how.centre is None else (low > how.centre) | (high < how.centre)
-    image = ax.scatter(
-        at_x[shown], at_y[shown], c=v[shown], norm=how.norm(v), cmap=_cmap(how), s=42,
-        edgecolors=["black" if c else "0.7" for c in clear[shown]], linewidths=0.8,
-    )  # fmt: skip
+    below = np.zeros(len(v), bool) if how.centre is None else v < how.centre
+    for marker, mine in (("v", shown & below), ("o", shown & ~below)):  # the sign without its colour
+        image = ax.scatter(
+            at_x[mine], at_y[mine], c=v[mine], norm=how.norm(v), cmap=_cmap(how), s=42, marker=marker,
+            edgecolors=["black" if c else "0.7" for c in clear[mine]], linewidths=0.8,
+        )  # fmt: skip
     if not page.usual:
         ax.margins(0.08)
     if not shown.all():
@@ -261,7 +268,9 @@ def _points(
             axis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))  # the exponent of 10^2 would be too small
             axis.set_minor_formatter(NullFormatter())
     note = f"{len(cells)} design points" + (f", each the {entry}" if entry != "value" else "")
-    return panels, image, note + (f"\nblack edge: {interval} excludes {how.centre:g}" if clear.any() else "")
+    told = [f"black edge: {interval} excludes {how.centre:g}"] * bool(clear.any())
+    told += [f"triangle: below {how.centre:g}"] * bool((shown & below).any())
+    return panels, image, "\n".join([note, "; ".join(told)] if told else [note])
 
 
 def _log_like(v: NDArray[np.float64]) -> bool:
