@@ -8,7 +8,9 @@ import pytest
 
 import workbench as wb
 from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy, exposed, random_effects
+from workbench.calibration.futures import Steered
 from workbench.errors import InputError
+from workbench.learners.learner import narrowness
 
 FORECASTS = Path(__file__).parents[2] / "real_runs" / "results" / "forecasts"
 # Colditz et al. 1994, JAMA 271, table 1: cases and others with BCG vaccine, cases and others without.
@@ -116,14 +118,33 @@ def test_narrow_curricula_lose_and_uniform_hardly_does(fit, tmp_path):
     np.testing.assert_array_equal(default.success, alone.less(OF_REAL_RUNS).success)
 
 
-def test_narrowness_is_that_of_the_batches(fit):
-    """Against the definition, on a learner that is given its true difficulties."""
+def test_narrowness_is_one_less_the_share_of_the_pools_spread():
     b = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    learner = wb.SimLearner(wb.ScalarIRT(), wb.Pool(np.linspace(10, 90, 5)), seed=[0, 1], b=b)
     items = np.array([[0, 4, 2], [1, 2, 3]])
+    spread, everywhere = np.full(2, b.std()), np.ones((2, 3), bool)
     expected = [max(0, 1 - np.std(b[row]) / np.std(b)) for row in items]
-    np.testing.assert_allclose(learner.narrowness(items), expected)
-    admitted = np.array([[True, False, True], [True, True, True]])
-    assert learner.narrowness(items, admitted)[0] == pytest.approx(1 - np.std(b[[0, 2]]) / np.std(b))
-    with pytest.raises(InputError, match="items"):
-        learner.narrowness([[0, 5, 2], [1, 2, 3]])
+    np.testing.assert_allclose(narrowness(b[items], everywhere, spread), expected)
+    there = np.array([[True, False, True], [True, True, True]])
+    assert narrowness(b[items], there, spread)[0] == pytest.approx(1 - np.std(b[[0, 2]]) / np.std(b))
+    np.testing.assert_array_equal(narrowness(np.zeros((2, 3)), everywhere, np.zeros(2)), [0, 0])  # a pool of one kind
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_futures_measure_batches_by_labels_or_by_what_was_drawn(fit, labelled):
+    """A learner that takes the pool in pairs; the definition by hand."""
+    drawn = np.arange(8.0).reshape(2, 4) ** 2
+    labels = np.array([0.0, 1.0, 3.0, 9.0])
+    pool = wb.Pool(np.linspace(10, 90, 4))
+    learner = wb.SimLearner(wb.ScalarIRT(), pool, seed=[0, 1])
+    known = labels[None] if labelled else drawn
+    steered, other = Steered(learner, pool, known), wb.SimLearner(wb.ScalarIRT(), pool, seed=[0, 1])
+    total = np.zeros(2)
+    for pair in ([[0, 1], [2, 3]], [[1, 3], [0, 2]]):
+        items = np.array(pair)
+        rewards = steered.attempt(items, 8)
+        steered.learn(items, rewards)
+        other.learn(items, other.attempt(items, 8))
+        rows = np.broadcast_to(known, (2, 4))
+        total += [max(0, 1 - np.std(row[at]) / np.std(row)) for row, at in zip(rows, items, strict=True)]
+    np.testing.assert_allclose(steered.narrow, total)
+    np.testing.assert_array_equal(steered.success(items), other.success(items))  # it learns as ever

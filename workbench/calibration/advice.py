@@ -39,7 +39,7 @@ class Advice:
     """What each candidate would save, and with which odds.
 
     candidates: uniform first. success: (C, E, R) mean success over the pool's items at `steps` (E,) in R futures.
-    rollouts: (C, E, R) spent. narrowness: (C, E, R) of the batches so far, on average (`SimLearner.narrowness`). law:
+    rollouts: (C, E, R) spent. narrowness: (C, E, R) of the batches so far, on average (`Task.futures`). law:
     (R,) name of the law behind each future. left_out: candidates and why. labels_cost: rollouts that labels cost, for
     candidates that read them. lag: batches by which rewards came late. discrepancy: what success has lost to narrow
     batches, if anything.

@@ -19,6 +19,7 @@ from workbench.calibration.store import keep, kept, key_of, own_digest
 from workbench.controllers import Controller, ShortBatch
 from workbench.lanes import Floats
 from workbench.learners import SimLearner
+from workbench.learners.learner import narrowness
 from workbench.loop import train
 from workbench.pool import Pool
 from workbench.streams import Role, generator, run_seeds
@@ -75,7 +76,7 @@ class Task:
 
     def futures(self) -> dict[str, NDArray[Any]]:
         """steps (E,), success (E, R) mean over the items that are looked at, rollouts (E, R) spent, and narrowness
-        (E, R), the mean of `SimLearner.narrowness` over the batches so far, 0 before the first."""
+        (E, R), the mean of `narrowness` over the batches so far, by labels where there are any, 0 before the first."""
         draws, lanes = self.draws, len(self.draws.points)
         law = draws.law.space.law_at(draws.points)
         pool = longer(known_pool(self.pool), draws.b.shape[1])
@@ -83,7 +84,9 @@ class Task:
         learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
         learner.signal_squares, learner.updates = draws.signal_squares.copy(), draws.updates
         controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
-        found, narrow, steered = [], [], Steered(learner, self.pool)
+        labels, found, narrow = difficulty_of(self.pool), [], []
+        known = draws.b[:, : len(self.pool)] if labels is None else labels[None]
+        steered = Steered(learner, self.pool, known)
 
         def look(step: int, success: Floats | None) -> None:
             if success is not None:
@@ -108,15 +111,20 @@ def longer(pool: Pool, size: int) -> Pool:
 
 
 class Steered:
-    """A learner on a pool whose items need no label: the one that the controller has. narrow: (R,) sum of the
-    narrowness of the batches learned from."""
+    """A learner on a pool whose items need no label: the one that the controller has.
 
-    def __init__(self, learner: SimLearner, pool: Pool) -> None:
+    difficulty: (R, I) or (1, I) in logits, of the pool's items: labels, or what was drawn where they have none.
+    narrow: (R,) sum of the `narrowness` of the batches learned from.
+    """
+
+    def __init__(self, learner: SimLearner, pool: Pool, difficulty: Floats) -> None:
         self.learner, self.pool = learner, pool
-        self.narrow = np.zeros(learner.lanes)
+        self.difficulty = np.broadcast_to(difficulty, (learner.lanes, len(pool)))
+        self.spread, self.narrow = self.difficulty.std(axis=1), np.zeros(learner.lanes)
 
     def learn(self, items: Any, rewards: Any, admitted: Any = None, counts: Any = None) -> None:
-        self.narrow += self.learner.narrowness(items, admitted)
+        there = np.ones(items.shape, bool) if admitted is None else np.asarray(admitted, bool)
+        self.narrow += narrowness(np.take_along_axis(self.difficulty, items, axis=1), there, self.spread)
         self.learner.learn(items, rewards, admitted, counts)
 
     def __getattr__(self, name: str) -> Any:

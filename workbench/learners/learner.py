@@ -46,6 +46,18 @@ def difficulty_to_logit(difficulty: ArrayLike, attempts: ArrayLike = GRID) -> Fl
     return np.asarray(np.log((m - k + 0.5) / (k + 0.5)))
 
 
+def narrowness(difficulty: Floats, there: NDArray[np.bool_], spread: Floats) -> Floats:
+    """(R,) how narrow batches are: max(0, 1 - sd of the difficulties (R, B) where `there` / spread (R,) of the pool).
+
+    0 for a pool of one difficulty.
+    """
+    n = np.maximum(there.sum(axis=1), 1)
+    centre = np.where(there, difficulty, 0.0).sum(axis=1) / n
+    apart = np.where(there, difficulty - centre[:, None], 0.0)
+    within = np.sqrt((apart**2).sum(axis=1) / n)
+    return np.asarray(np.maximum(0.0, 1 - np.divide(within, spread, out=np.ones(len(n)), where=spread > 0)))
+
+
 class SimLearner:
     """Attempts items, learns from rewards: arithmetic in place of a language model.
 
@@ -243,24 +255,13 @@ class SimLearner:
             size *= 1 - self._redundancy * self._narrowness(positions, mask)
         return np.asarray(size)
 
-    def narrowness(self, items: ArrayLike, admitted: ArrayLike | None = None) -> Floats:
-        """(R,) how narrow batches (B,) or (R, B) are: max(0, 1 - sd of b in the batch / sd of b in the pool), of
-        admitted groups on items that can be solved; 0 for a pool of one difficulty."""
-        positions = check_items(items, len(self.pool), self.lanes, self._single)
-        return self._narrowness(positions, self._admitted(admitted, positions.shape))
-
     def _narrowness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
+        """(R,) `narrowness` in b of the admitted groups on items that can be solved."""
         if self._spread is None:
             pool = self._bank.b[:, : self._bank.core].astype(np.float64)
             self._spread = np.nanstd(np.where(pool == UNSOLVABLE, np.nan, pool), axis=1)[self._bank.row]
         b = self._bank.b[self._bank.row[:, None], positions].astype(np.float64)
-        there = (b != UNSOLVABLE) & (mask if mask.size else True)
-        n = np.maximum(there.sum(axis=1), 1)
-        centre = np.where(there, b, 0.0).sum(axis=1) / n
-        apart = np.where(there, b - centre[:, None], 0.0)
-        within = np.sqrt((apart**2).sum(axis=1) / n)
-        share = np.divide(within, self._spread, out=np.ones(len(n)), where=self._spread > 0)
-        return np.asarray(np.maximum(0.0, 1 - share))
+        return narrowness(b, (b != UNSOLVABLE) & (mask if mask.size else True), self._spread)
 
     def _freshness(self, positions: NDArray[np.int64], mask: NDArray[np.bool_]) -> Floats:
         """(R, B) e^(-r visits), the share of a group's signal that repetition leaves; counts the visits."""
