@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm as normal
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
@@ -26,10 +27,10 @@ from real_runs.runs.run import Run
 from real_runs.tasks.measured import MEASURED
 from real_runs.tasks.named import make_task
 from workbench.analysis.stats import area
-from workbench.calibration.advice import INTERVAL, Advice
+from workbench.calibration.advice import DOUBT, INTERVAL, Advice
 from workbench.calibration.advise import advise
 from workbench.calibration.calibrate import calibrate
-from workbench.calibration.discrepancy import OF_REAL_RUNS, exposed
+from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy, exposed
 from workbench.calibration.log import Log
 from workbench.calibration.replay import difficulty_of
 from workbench.errors import InputError, shown_path
@@ -172,6 +173,37 @@ def score(
         "advised": advised, "regret": regret,
     }  # fmt: skip
     return table, found
+
+
+def leave_one_out(table: pd.DataFrame) -> pd.DataFrame:
+    """How forecasts of each setting do by the laws alone, and with the discrepancy that the other settings have.
+
+    table: as `Discrepancy.of` takes it, of three settings or more, with `seeds`, the runs behind each real gain. A row
+    per setting and way: setting; way, "laws" or "discrepancy"; arms; covered, real gains inside the 80 % interval of a
+    normal forecast; clear, real gains whose 80 % t-interval excludes 0; right, how many of these have that sign;
+    log_score, the sum of the log densities of the real gains; regret, of the advised arm (`Advice.advised`), and
+    uniform, of uniform.
+    """
+    rows = []
+    for name, own in table.groupby("setting", sort=False):
+        others = Discrepancy.of(table[table["setting"] != name])
+        reach = student.ppf(INTERVAL[1], own["seeds"] - 1) * own["real_se"]
+        clear = (own["real"].abs() > reach) & (own["real"] != 0)
+        for way, law in (("laws", Discrepancy(0.0, 0.0)), ("discrepancy", others)):
+            mean = own["forecast"] - law.mean * own["exposed"]
+            sd = np.hypot(own["forecast_sd"], law.sd * own["exposed"])
+            likely = normal(mean, np.hypot(sd, own["real_se"])).logpdf(own["real"])
+            best = mean.idxmax()
+            sure = mean[best] > 0 and normal(mean[best], sd[best]).cdf(0) <= DOUBT
+            top = max(0.0, float(own["real"].max()))
+            rows.append({
+                "setting": name, "way": way, "arms": len(own),
+                "covered": int(((own["real"] - mean).abs() <= normal.ppf(INTERVAL[1]) * sd).sum()),
+                "clear": int(clear.sum()), "right": int((np.sign(mean) == np.sign(own["real"]))[clear].sum()),
+                "log_score": float(likely.sum()), "regret": top - (float(own.loc[best, "real"]) if sure else 0.0),
+                "uniform": top,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def as_text(found: dict[str, Any]) -> str:
