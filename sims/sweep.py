@@ -11,20 +11,25 @@ import gc
 import os
 import sys
 
-from workbench.commands import needs
+from workbench.commands import exit_status, needs
 
 needs("sweep")
-from sims.comparison.painter import Painter
+from sims.comparison import made
 
 
 def main() -> int:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own zeroes 2 MB for each small column
     gc.set_threshold(1_000_000)  # imports make many objects that stay: a tenth of --tiny went into looking at them,
     atexit.register(gc.freeze)  # and as much on the way out
+    made_from = made.basis(sys.argv[1:])  # before anything is read that might change meanwhile
+    if (before := made.kept(made_from)) is not None:
+        return exit_status(lambda: made.tell_again(before))
+    from sims.comparison.painter import Painter
+
     with Painter() as painter:  # it loads what drawing takes while this process loads and runs the rest
         from sims.comparison.run import run_command
 
-        return run_command(painter)
+        return run_command(painter, made_from)
 
 
 if __name__ == "__main__":  # a worker process imports this file too, and needs nothing of it

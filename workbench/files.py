@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError, shown, shown_path
 
@@ -55,7 +56,7 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """A regular file, opened to read, or what a link to one leads to. Raises DamagedFile for anything else.
 
     A pipe that nobody writes to does not hold up the caller.

@@ -28,7 +28,7 @@ from workbench.errors import InputError
 from workbench.files import to_parquet, write_whole
 from workbench.loop import record_steps
 from workbench.registry import BASELINE
-from workbench.study.identity import git_commit
+from workbench.study.commit import git_commit
 
 Floats = NDArray[np.float64]
 MATCH = 0.6  # of a run

@@ -23,7 +23,8 @@ from workbench import Controller
 from workbench.errors import InputError, shown
 from workbench.files import DamagedFile
 from workbench.pool import Pool
-from workbench.study.identity import describe, digest_of_files, git_commit, outside_classes, outside_sources
+from workbench.study.commit import git_commit
+from workbench.study.identity import describe, digest_of_files, outside_classes, outside_sources
 
 if TYPE_CHECKING:
     from real_runs.rl.learner import HeldOut

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
 from sims.comparison.grids import DEFAULT, TINY
+from sims.comparison.made import OUT
+from sims.comparison.notes import note
 from workbench.analysis.stats import seeds_needed
 from workbench.commands import Parser
 from workbench.commands import whole as whole_of
@@ -19,7 +20,7 @@ from workbench.delivery import BATCH, DELIVERIES, MOST_LAG
 from workbench.errors import MOST_THREADS, InputError, check_choice, check_number, shown
 from workbench.learners import Law
 from workbench.pool import PRESETS, Pool
-from workbench.pool.layouts import split_sources
+from workbench.pool.layouts import split_mapping, split_sources
 from workbench.registry import (
     BASELINE,
     SIGNALS,
@@ -130,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
         "job of a scheduler's array (default: all)",
     )
     p.add_argument("--collect", action="store_true", help="make the tables of what shards computed; compute nothing")
-    add("--out", "DIR", "folder for tables, figures and report.html (default: %(default)s)", default="results/sweep")
+    add("--out", "DIR", "folder for tables, figures and report.html (default: %(default)s)", default=OUT)
     p.add_argument("--report", action=argparse.BooleanOptionalAction, default=True,
                    help="write report.html, one file to hand on: the answer, figures, tables, settings; it opens in a "
                    "browser without network (default: --report)")
@@ -172,9 +173,20 @@ def read_threshold(options: argparse.Namespace) -> float:
     return threshold
 
 
+def given_pools(options: argparse.Namespace) -> list[str]:
+    """Presets and sources, as they were given."""
+    base = TINY if options.tiny else DEFAULT
+    return with_all(names("--pools", options.pools, base["pools"]), lambda: list(PRESETS))
+
+
+def sources(options: argparse.Namespace) -> list[str]:
+    """The files, folders and data sets that pools are read from."""
+    return [split_mapping(given)[0] for given in given_pools(options) if given not in PRESETS]
+
+
 def make_study(options: argparse.Namespace) -> Study:
     base = TINY if options.tiny else DEFAULT
-    given = with_all(names("--pools", options.pools, base["pools"]), lambda: list(PRESETS))
+    given = given_pools(options)
     if len(set(given)) < len(given):
         raise InputError(f"--pools: must be different from each other, got {', '.join(given)}")
     pools = [make_pool(name) for name in given]
@@ -185,10 +197,9 @@ def make_study(options: argparse.Namespace) -> Study:
     ]
     for pool in pools:
         if pool.duplicates:
-            print(
+            note(
                 f"{pool.name}: {pool.duplicates} of {len(pool)} rows repeat an earlier prompt, "
-                f"{pool.conflicts} of them with another difficulty; all rows are kept",
-                file=sys.stderr,
+                f"{pool.conflicts} of them with another difficulty; all rows are kept"
             )
     batch = whole("--batch", options.batch, base["batch"])
     named = names("--controllers", options.controllers, base["controllers"])
@@ -230,7 +241,7 @@ def all_controllers(pools: list[Pool], batch: int) -> list[str]:
                 rule, gates = make_controller(name)
                 Controller(rule, pool, gates).next_batch(min(batch, len(pool)))
         except InputError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
+            note(f"{name} is left out: {error}")
         else:
             able.append(name)
     return able
@@ -243,7 +254,7 @@ def all_learners() -> list[str]:
         try:
             find_law(name).check_packages()
         except InputError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
+            note(f"{name} is left out: {error}")
         else:
             able.append(name)
     return able

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sims.comparison.notes import note
+
 if TYPE_CHECKING:  # a painter starts before pandas is imported
     import pandas as pd
 
@@ -23,6 +25,7 @@ FIGURES = {  # name of the file: function of `workbench.figures`
     "speedup": "speedup_forest",
     "heat_map": "heat_map",
 }
+SUFFIXES = (".pdf", ".png")
 MOST_CONTROLLERS, MOST_LEARNERS = 20, 8  # that a reader can tell apart in one figure
 MOST_CURVES = 12  # in one panel
 MOST_ROWS = 160  # arms in one forest
@@ -50,7 +53,7 @@ def choose(
     drawn = curves[curves["controller"].isin(first) & curves["learner"].isin(shown["learner"])]
     left_out = shown["controller"].nunique() - drawn["controller"].nunique()
     if left_out:
-        print(f"figures show uniform and the best rules by area; {left_out} are in the tables only", file=sys.stderr)
+        note(f"figures show uniform and the best rules by area; {left_out} are in the tables only")
     pictures = [Picture("learning_curves", (drawn,), rules)]
     if drawn["target"].notna().any():
         pictures.append(Picture("target_difficulty", (drawn,), rules))
@@ -74,10 +77,9 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
     shown = summary[summary["controller"].isin(controllers) & summary["learner"].isin(learners)]
     left_out = summary["controller"].nunique() - len(controllers), summary["learner"].nunique() - len(learners)
     if any(left_out):
-        print(
+        note(
             f"curves and forest show the best setting of each rule and learner; {left_out[0]} controllers and "
-            f"{left_out[1]} learners are in the tables only",
-            file=sys.stderr,
+            f"{left_out[1]} learners are in the tables only"
         )
     return shown
 
@@ -139,7 +141,7 @@ class Painter:
             self.pipe.send((pictures[len(self.own) :], out))
 
     def finish(self) -> list[str]:
-        """Draw what is left, remove other figures of an earlier study, and return the names of the files.
+        """Draw what is left, remove other figures of an earlier study, and return the names of those that are there.
 
         A figure with too much in it to be read is left out with a line on stderr; its tables are complete.
         Raises WorkerError if the other process died, and the error of a figure that failed.
@@ -156,12 +158,12 @@ class Painter:
                 raise error
         unreadable = {name: reason for reasons, _ in results for name, reason in reasons.items()}
         for name, reason in unreadable.items():
-            print(f"{name} is not drawn: {reason}", file=sys.stderr)
+            note(f"{name} is not drawn: {reason}")
         drawn = [picture.name for picture in self.pictures if picture.name not in unreadable]
         for name in FIGURES.keys() - set(drawn):
-            for suffix in (".pdf", ".png"):
+            for suffix in SUFFIXES:
                 (self.out / name).with_suffix(suffix).unlink(missing_ok=True)
-        return [f"{name}.{{pdf,png}}" for name in drawn]
+        return drawn
 
 
 def attempt(pictures: list[Picture], out: Path) -> tuple[dict[str, str], Exception | None]:

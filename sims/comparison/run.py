@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from sims.comparison import made, notes
+from sims.comparison.notes import note
 from sims.comparison.options import (
     few_seeds_line,
     heat_axes,
@@ -16,34 +20,40 @@ from sims.comparison.options import (
     read_jobs,
     read_shard,
     read_threshold,
+    sources,
     understood,
 )
-from sims.comparison.painter import Painter, choose
+from sims.comparison.painter import FIGURES, SUFFIXES, Painter, choose
 from workbench.commands import SAME_AGAIN, command_again, exit_status
 from workbench.errors import InputError
 from workbench.files import check_folder, only_writer, write_whole
 from workbench.progress import progress_bar
-from workbench.study.result import REPORT, Result
+from workbench.study.identity import outside_classes
+from workbench.study.result import REPORT, TABLES, Result
 from workbench.study.shards import Shard
 from workbench.study.store import CellStore
 from workbench.study.study import Study
 
-
-def run_command(painter: Painter, arguments: list[str] | None = None) -> int:
-    """Do what the command line says; the exit status."""
-    options = parser().parse_args(arguments)
-    return exit_status(lambda: run(options, painter), SAME_AGAIN)
+FILES = (*TABLES, REPORT, *(f"{name}{suffix}" for name in FIGURES for suffix in SUFFIXES))  # that may be there
 
 
-def run(options: argparse.Namespace, painter: Painter) -> None:
+def run_command(painter: Painter, made_from: Mapping[str, Any]) -> int:
+    """Do what the command line says; the exit status. made_from: what `made.basis` found for it."""
+    options = parser().parse_args(made_from["arguments"])
+    return exit_status(lambda: run(options, painter, made_from), SAME_AGAIN)
+
+
+def run(options: argparse.Namespace, painter: Painter, made_from: Mapping[str, Any]) -> None:
+    notes.noted.clear()
     threshold, jobs = read_threshold(options), read_jobs(options)
     out = check_folder("--out", options.out)
+    pools = made.pools_digests(sources(options))
     study = make_study(options)
     heat, focus = heat_axes(options, study), read_focus(options, study)
     shard, executor = read_shard(options), read_executor(options)
-    for note in (*understood(study), few_seeds_line(study)):
-        if note:
-            print(note, file=sys.stderr)
+    for line in (*understood(study), few_seeds_line(study)):
+        if line:
+            note(line)
     if shard is not None:
         with only_writer(out, part=f"shard-{shard.number}-of-{shard.of}"):
             share(study, out, shard, jobs, executor)
@@ -60,16 +70,22 @@ def run(options: argparse.Namespace, painter: Painter) -> None:
             with progress_bar(len(study.cells), "sweep", "run") as bar:
                 curves = study.compute(store, jobs, bar.at, bar.line, executor)
         result = Result(study, curves, threshold)
+        made.forget(out)
         painter.start(choose(result.curves, result.summary, heat, focus), out)  # it draws while tables are written
         saved = result.save(out, html=False)
         again = command_again("sims/sweep.py", parser(), options)
         page = result.report_html(focus, again).encode() if options.report else b""
-        written = painter.finish()
+        drawn = painter.finish()
         if page:  # last, as it takes the most room on a disk
             write_whole(out / REPORT, page)
             saved.append(REPORT)
-    print(result.report(focus, options.full, f"{out / 'summary.csv'}; --full prints it"))
-    print(f"\n{out}: {' '.join([*saved, *written])}")
+        told = result.report(focus, options.full, f"{out / 'summary.csv'}; --full prints it")
+        figures = [f"{name}.{{pdf,png}}" for name in drawn]
+        printed = f"{told}\n\n{out}: {' '.join([*saved, *figures])}"
+        if not any(outside_classes(*arm.parts) for arm in study.arms):
+            there = [*saved, *(f"{name}{suffix}" for name in drawn for suffix in SUFFIXES)]
+            made.keep(out, made_from, pools, there, set(FILES) - set(there), made.Kept(notes.noted, printed))
+    print(printed)
 
 
 def share(study: Study, out: Path, shard: Shard, jobs: int, executor: str | None) -> None:

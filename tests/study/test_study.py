@@ -26,8 +26,9 @@ from workbench.analysis.tables import runs_table, summary_table
 from workbench.errors import InputError
 from workbench.loop import SERIES
 from workbench.registry import LAWS, RULES
+from workbench.study.commit import git_commit
 from workbench.study.design import grid_points, space_filling_points
-from workbench.study.identity import describe, git_commit
+from workbench.study.identity import describe
 from workbench.study.program import _in_threads
 from workbench.study.store import CellStore
 from workbench.study.study import Study, label_of

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from workbench.analysis.digest import effect_lines, is_long, level_lines, named, telling
-from workbench.analysis.frame import ARM, BLOCK, check_numbers, check_table, ordered_runs
+from workbench.analysis.frame import ARM, BLOCK, check_numbers, check_table, ordered_runs, rows_by
 from workbench.analysis.tables import COLUMNS, COST_COLUMNS, baseline_name, costs_table, leading_rule, rivals_table
 from workbench.errors import InputError, check_count, check_flag, check_text, shown
 
@@ -164,27 +166,31 @@ def not_won_lines(
     if not (rivals["enough"] | rivals["equal"]).any():
         return [f"Too few seeds to say where {rule} does not win (seeds: {seeds}, comparisons: {len(rivals)})."]
     speedups = {tuple(row[key] for key in ARM): row["speedup"] for row in rows_of(summary)}
+    settings = Counter(zip(summary["pool"], summary["learner"], summary["rule"], strict=True))
+    gain, equal, enough = (rivals[name].to_numpy() for name in ("auc_gain", "equal", "enough"))
+    sure = rivals["p_holm"].to_numpy() <= 0.05
+    above, level, undecided = sure & (gain > 0), ~equal & ~sure & enough, ~equal & ~enough
+    names, arms = list(rivals["rival"]), list(rivals[ARM].itertuples(index=False, name=None))
     lines = []
-    for key, block in rivals.groupby(ARM, sort=False, observed=True):
-        arm = tuple(map(str, key))
-        equal, sure = block["equal"], block["p_holm"] <= 0.05
-        above = block[sure & (block["auc_gain"] > 0)]
-        level = block[~equal & ~sure & block["enough"]]
-        undecided = block[~equal & ~block["enough"]]
-        decided = (equal | block["enough"]).sum()
+    for rows in rows_by(rivals, ARM):
+        arm = tuple(map(str, arms[rows[0]]))
+
+        def those(which: NDArray[np.bool_], rows: NDArray[np.int64] = rows) -> list[str]:
+            return [names[row] for row in rows[which[rows]]]
+
+        decided = (equal | enough)[rows].sum()
         parts = []
-        if len(above):
-            by = [f"{row['rival']} (+{row['auc_gain']:.2g})" for row in rows_of(above)]
-            parts.append(f"beaten by {joined(by)}")
-        for what, some in (("equal to", block[equal]), ("level with", level)):
-            if len(some):
-                parts.append(f"{what} {'every rule' if len(some) == decided else joined(list(some['rival']))}")
+        if above[rows].any():
+            parts.append(f"beaten by {joined([f'{names[row]} (+{gain[row]:.2g})' for row in rows[above[rows]]])}")
+        for what, some in (("equal to", those(equal)), ("level with", those(level))):
+            if some:
+                parts.append(f"{what} {'every rule' if len(some) == decided else joined(some)}")
         if not parts and speedups[arm] < SMALL_SPEEDUP:
             parts.append(f"first, but only {speedups[arm]:.2f} times as fast as {baseline}")
-        if len(undecided):
-            parts.append(f"too few seeds against {joined(list(undecided['rival']))}")
+        if undecided[rows].any():
+            parts.append(f"too few seeds against {joined(those(undecided))}")
         if parts:
-            tried = len(summary.query("pool == @arm[0] and learner == @arm[1] and rule == @rule"))
+            tried = settings[arm[0], arm[1], rule]
             best = f" (best of {tried} settings on these very seeds: optimistic)" if tried > 1 else ""
             lines.append(f"  {' / '.join(arm)}{best}: {'; '.join(parts)}")
     if not lines:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis import stats
-from workbench.analysis.estimates import Question, estimates, sign_patterns
+from workbench.analysis.estimates import Question, estimates, mean, sign_patterns
 from workbench.analysis.frame import (
     ARM,
     BLOCK,
@@ -269,18 +269,17 @@ def rivals_table(runs: pd.DataFrame, rule: str | None = None, baseline: str | No
     check_text("rule", rule)
     if rule not in set(runs["rule"]):
         raise InputError(f"rule: must be among {', '.join(dict.fromkeys(runs['rule']))}, got {shown(rule)}")
-    rows, gains = [], []
-    comparisons = len(runs[runs["rule"] != rule].groupby(ARM, observed=True))
-    for (pool, learner), block in runs.groupby(BLOCK, sort=False, observed=True):
-        mine = block["rule"] == rule
-        if not mine.any():
-            continue
-        best = _best_setting(block[mine])
-        rivals = list(dict.fromkeys(block["controller"][~mine]))
-        areas = block.pivot(index="controller", columns="seed", values="auc")
-        apart = areas.loc[rivals].to_numpy(np.float64) - areas.loc[best].to_numpy(np.float64)
-        gains += [gain[~np.isnan(gain)] for gain in apart]
-        rows += [(pool, learner, best, rival) for rival in rivals]
+    mine = runs["rule"] == rule
+    others = runs.loc[~mine, ARM].drop_duplicates()
+    comparisons = len(others)
+    best = {key[:2]: key[3] for key in _best_settings(runs[mine])}
+    rows = [(*block, best[tuple(block)], rival) for *block, rival in others.itertuples(index=False, name=None)
+            if tuple(block) in best]  # fmt: skip
+    areas = runs.pivot(index=ARM, columns="seed", values="auc")  # of all blocks: NaN where a seed is of others only
+    place = dict(zip(areas.index, range(len(areas)), strict=True))
+    numbers = areas.to_numpy(np.float64)
+    ours, theirs = ([place[pool, learner, row[end]] for pool, learner, *row in rows] for end in (0, 1))
+    gains = [gain[~np.isnan(gain)] for gain in numbers[theirs] - numbers[ours]]
     table = pd.DataFrame(rows, columns=["pool", "learner", "controller", "rival"]).assign(
         auc_gain=[gain.mean() if len(gain) else np.nan for gain in gains],
         p=_sign_flips(gains, sign_patterns(comparisons)),
@@ -299,9 +298,11 @@ def _sign_flips(differences: list[Any], patterns: int) -> Any:
     return p
 
 
-def _best_setting(runs: pd.DataFrame) -> str:
-    """The controller of these runs of one rule, on one pool and learner, with the largest mean area."""
-    return str(runs.groupby("controller", sort=False, observed=True)["auc"].mean().idxmax())
+def _best_settings(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """(pool, learner, rule, controller) with the largest mean area, of each rule on each pool and learner."""
+    keys = [*BLOCK, "rule"]
+    means = runs.groupby([*keys, "controller"], sort=False, observed=True)["auc"].mean()
+    return list(means.groupby(level=keys, sort=False, observed=True).idxmax())
 
 
 def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
@@ -315,19 +316,20 @@ def leading_rule(runs: pd.DataFrame, baseline: str | None = BASELINE) -> str:
     runs = ordered_runs(runs, ["auc"])
     check_numbers(runs, "runs", ["auc"], finite=True)
     is_base = baseline_rows(runs, baseline)
-    ranks = []
-    for _, block in runs.groupby(BLOCK, sort=False, observed=True):
-        base = block[is_base[block.index]].set_index("seed")["auc"]
-        gains = {}
-        for rule, mine in block[~is_base[block.index]].groupby("rule", sort=False, observed=True):
-            own = mine[mine["controller"] == _best_setting(mine)].set_index("seed")["auc"]
-            gain = own - base.reindex(own.index) if len(base) else own
-            gains[rule] = gain.mean()
-        ranks.append(pd.Series(gains, dtype=np.float64).rank(ascending=False))
-    means = pd.concat(ranks, axis=1).mean(axis=1)
-    if means.isna().all():
+    others = runs[~is_base]
+    gain = others["auc"].to_numpy(np.float64)
+    if is_base.any():
+        pairs = [*BLOCK, "seed"]
+        base = runs[is_base].set_index(pairs)["auc"]
+        gain = gain - base.reindex(pd.MultiIndex.from_frame(others[pairs])).to_numpy(np.float64)
+    rows = others.groupby([*BLOCK, "rule", "controller"], sort=False, observed=True).indices
+    gains: dict[tuple[Any, ...], dict[str, float]] = {}  # of the rules on each pool and learner
+    for key in _best_settings(others):
+        gains.setdefault(key[:2], {})[key[2]] = float(mean(gain[rows[key]][None])[0])
+    if not any(np.isfinite(one) for some in gains.values() for one in some.values()):
         raise InputError(f"runs: must have a rule beside the baseline, got {', '.join(dict.fromkeys(runs['rule']))}")
-    return str(means.idxmin())
+    ranks = [pd.Series(some, dtype=np.float64).rank(ascending=False) for some in gains.values()]
+    return str(pd.concat(ranks, axis=1).mean(axis=1).idxmin())
 
 
 def baseline_name(summary: pd.DataFrame) -> str | None:

@@ -16,7 +16,7 @@ from workbench.reports import charts
 from workbench.reports.comparison import FIRST_SHOWN, rounded, span
 from workbench.reports.page import Page
 from workbench.reports.parts import Arm, Cell, Figure, Head, Panel, Row, Shown, Table, interval_text, table_of
-from workbench.study.identity import git_commit
+from workbench.study.commit import git_commit
 
 if TYPE_CHECKING:
     from workbench.calibration.advice import Advice

@@ -408,16 +408,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return f"{type(value).__name__}, not kept: {secrets.token_hex(8)}"
-
-
-def git_commit() -> str | None:
-    """The commit of the code, with "+changes" if files differ from it; None outside a checkout."""
-    import subprocess
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
-    return None

@@ -23,7 +23,8 @@ from workbench.citing import cite
 from workbench.display import Report
 from workbench.errors import InputError, check_choice
 from workbench.files import check_folder, to_parquet, write_whole
-from workbench.study.identity import describe, git_commit
+from workbench.study.commit import git_commit
+from workbench.study.identity import describe
 from workbench.study.study import Study
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "pyarrow", "numba")
 REPORT = "report.html"
+TABLES = ("runs.parquet", "curves.parquet", "summary.csv", "ranking.csv", "manifest.json")
 KINDS = ("curves", "targets", "speedup", "heat", "levels", "ranking", "costs", "pairs")
 KIND_OF = {  # the functions of workbench.figures, by the kind that each draws
     "learning_curves": "curves",
@@ -190,8 +192,8 @@ class Result:
         with ThreadPoolExecutor(1) as beside:  # Arrow packs the largest table while Python makes the others
             curves = beside.submit(to_parquet, self.curves)
             runs, summary, ranking = to_parquet(self.runs), csv_of(self.summary), csv_of(self.ranking)
-            files = {"runs.parquet": runs, "curves.parquet": curves.result(), "summary.csv": summary,
-                     "ranking.csv": ranking, "manifest.json": self.manifest().encode()}  # fmt: skip
+            contents = runs, curves.result(), summary, ranking, self.manifest().encode()
+            files = dict(zip(TABLES, contents, strict=True))
         if html:
             files[REPORT] = self.report_html(focus, command).encode()
         else:  # of an earlier study
