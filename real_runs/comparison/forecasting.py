@@ -191,16 +191,16 @@ def leave_one_out(table: pd.DataFrame) -> pd.DataFrame:
         clear = (own["real"].abs() > reach) & (own["real"] != 0)
         for way, law in (("laws", Discrepancy(0.0, 0.0)), ("discrepancy", others)):
             mean = own["forecast"] - law.mean * own["exposed"]
-            sd = np.hypot(own["forecast_sd"], law.sd * own["exposed"])
+            sd = np.sqrt(own["forecast_sd"] ** 2 + (law.sd * own["exposed"]) ** 2)
             likely = normal(mean, np.hypot(sd, own["real_se"])).logpdf(own["real"])
-            best = mean.idxmax()
-            sure = mean[best] > 0 and normal(mean[best], sd[best]).cdf(0) <= DOUBT
+            best = int(mean.argmax())
+            sure = mean.iloc[best] > 0 and normal(mean.iloc[best], sd.iloc[best]).cdf(0) <= DOUBT
             top = max(0.0, float(own["real"].max()))
             rows.append({
                 "setting": name, "way": way, "arms": len(own),
                 "covered": int(((own["real"] - mean).abs() <= normal.ppf(INTERVAL[1]) * sd).sum()),
                 "clear": int(clear.sum()), "right": int((np.sign(mean) == np.sign(own["real"]))[clear].sum()),
-                "log_score": float(likely.sum()), "regret": top - (float(own.loc[best, "real"]) if sure else 0.0),
+                "log_score": float(likely.sum()), "regret": top - (float(own["real"].iloc[best]) if sure else 0.0),
                 "uniform": top,
             })  # fmt: skip
     return pd.DataFrame(rows)

@@ -26,7 +26,7 @@ class Discrepancy:
     s'(t) = s(t) - c nu(t) max(0, s(t) - s(0)),   c ~ N(mean, sd^2), one draw per future
 
     s: success over the updates t of a future, as a law has it. nu: mean over the batches until then of max(0, 1 - sd of
-    the difficulties in the batch / sd in the pool), labels in logits: 0 for batches as spread as the pool, 1 for batches
+    the difficulties in the batch / sd in the pool), labels in logits: 0 for batches as spread as the pool, 1 for those
     of one difficulty. All candidates of a future have the same c. mean, sd: no unit, sd >= 0.
     Source: ours. A discrepancy between a simulator and what it speaks for, estimated where both are known (Kennedy and
     O'Hagan 2001, Bayesian calibration of computer models, J. R. Stat. Soc. B 63). A uniform log cannot tell it.
