@@ -48,7 +48,8 @@ def level_lines(runs: pd.DataFrame, summary: pd.DataFrame) -> dict[tuple[Any, ..
     at 5 %. The best was chosen on the same seeds, so that fewer are level than there would be on others.
     """
     ends = {key: extremes(block) for key, block in summary.groupby(BLOCK, sort=False, observed=True)}
-    best = [ends[key][0] for key in zip(runs["pool"], runs["learner"], strict=True)]
+    blocks = runs[BLOCK].drop_duplicates().itertuples(index=False, name=None)  # as they first appear, like the numbers
+    best = np.array([ends[key][0] for key in blocks])[runs.groupby(BLOCK, sort=False, observed=True).ngroup()]
     marked = runs.assign(rule=np.where(runs["controller"] == best, "best", "other"))
     rivals = rivals_table(marked, "best")
     lines = {}

@@ -42,7 +42,7 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95, baseline: str | None 
     runs = ordered_runs(runs, ["auc"])
     check_numbers(runs, "runs", ["auc"], finite=True)
     check_number("level", level, 0, 1, open_low=True, open_high=True)
-    controllers, seeds = list(dict.fromkeys(runs["controller"])), sorted(set(runs["seed"]))
+    controllers, seeds = list(runs["controller"].unique()), sorted(set(runs["seed"]))
     is_base = _baseline(runs, baseline)
     blocks = {}
     for key, block in runs.groupby(BLOCK, sort=False, observed=True):
@@ -51,7 +51,7 @@ def ranking_table(runs: pd.DataFrame, level: float = 0.95, baseline: str | None 
     draws = generator(0, Role.BOOTSTRAP).random((RESAMPLES, len(seeds)))
     drawn = {key: _means(gains, draws) for key, gains in blocks.items()}
     rows = []
-    for learner in [*dict.fromkeys(runs["learner"]), OVERALL]:
+    for learner in [*runs["learner"].unique(), OVERALL]:
         here = [key for key in blocks if learner in (key[1], OVERALL)]
         gains = np.array([blocks[key] for key in here])
         ran = ~np.isnan(gains).all(axis=2).any(axis=0)  # on each of its pools

@@ -142,7 +142,7 @@ class Panels:
         pixel."""
         self._fit(picture, grow)
         self.state = self._now()
-        picture.set_layout_engine("none")
+        picture.set_layout_engine(None)  # with any other, one of nothing too, matplotlib draws twice for each file
 
     def _now(self) -> Any:
         assert self.figure is not None

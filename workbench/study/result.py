@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from workbench.analysis.digest import is_long
 from workbench.analysis.printed import latex_table, markdown_table, short_table
-from workbench.analysis.ranking import ranking_lines, ranking_table
+from workbench.analysis.ranking import MOST_ARMS, ranking_lines, ranking_table
 from workbench.analysis.report import report
 from workbench.analysis.tables import runs_table, summary_table
 from workbench.citing import cite
 from workbench.display import Report
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, check_choice, check_flag, check_text
 from workbench.files import check_folder, to_parquet, write_whole
 from workbench.study.commit import git_commit
 from workbench.study.identity import describe
@@ -88,6 +89,20 @@ class Result:
         best, the effects of swept settings, and `whole`, where the whole table lies.
         Raises InputError for a focus that did not run.
         """
+        check_flag("full", full)
+        check_text("whole", whole)
+        few = not is_long(self.summary) and self.ranking["controller"].nunique() <= MOST_ARMS
+        asked = repr(focus), full or few, "" if full or few else whole
+        if asked not in self._reports:
+            self._reports[asked] = self._report(focus, full, whole)
+        return Report(self._reports[asked])
+
+    @cached_property
+    def _reports(self) -> dict[tuple[str, bool, str], str]:
+        """Those that were made: a sweep prints one and puts it into its page. Of few arms nothing is left out."""
+        return {}
+
+    def _report(self, focus: str | None, full: bool, whole: str) -> str:
         told = report(self.runs, self.summary, self.study.steps, focus, full, whole)
         lines = [told, "", *ranking_lines(self.ranking, full)]
         if self.study.budget == "steps" and self.runs["rollouts"].nunique() > 1:
@@ -97,7 +112,7 @@ class Result:
         if loose:
             lines.append(f"Spread over {self.study.steps} updates, whenever the budget is spent: the schedules of "
                          f"{', '.join(loose)}; set their horizon to fit.")  # fmt: skip
-        return Report("\n".join(lines))
+        return "\n".join(lines)
 
     def plot(self, kind: str | None = None, **settings: Any) -> Figure:
         """A figure: "curves" (success over steps, the default), "targets", "speedup", "heat", "levels" (success by
