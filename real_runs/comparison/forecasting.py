@@ -191,7 +191,7 @@ def leave_one_out(table: pd.DataFrame) -> pd.DataFrame:
         clear = (own["real"].abs() > reach) & (own["real"] != 0)
         for way, law in (("laws", Discrepancy(0.0, 0.0)), ("discrepancy", others)):
             mean = own["forecast"] - law.mean * own["exposed"]
-            sd = np.sqrt(own["forecast_sd"] ** 2 + (law.sd * own["exposed"]) ** 2)
+            sd = (own["forecast_sd"] ** 2 + (law.sd * own["exposed"]) ** 2) ** 0.5
             likely = normal(mean, np.hypot(sd, own["real_se"])).logpdf(own["real"])
             best = int(mean.argmax())
             sure = mean.iloc[best] > 0 and normal(mean.iloc[best], sd.iloc[best]).cdf(0) <= DOUBT
