@@ -96,8 +96,13 @@ def command_again(program: str, parser: argparse.ArgumentParser, options: argpar
             continue
         values = value if isinstance(value, list) else [value]
         flag = action.option_strings[-1]
-        words += [flag] if value is True else [word for one in values for word in (flag, str(one))]
+        words += [flag] if value is True else [word for one in values for word in _given(flag, str(one))]
     return shlex.join(words)
+
+
+def _given(flag: str, value: str) -> tuple[str, ...]:
+    """The words that give an option a value, which may begin with a dash."""
+    return (f"{flag}={value}",) if value.startswith("-") else (flag, value)
 
 
 SAME_AGAIN = "what was finished is kept, run the same command to go on"

@@ -10,6 +10,7 @@ from calibration.test_advice import advice_of, fit_of
 from reports.made import curves_of, tables_of
 
 import workbench as wb
+from sims import advise
 from sims.comparison import options
 from workbench.commands import command_again
 from workbench.reports import parts
@@ -86,6 +87,12 @@ def test_the_line_of_a_shell_is_read_back_as_the_same_options():
     assert (program, script) == ("python", "sims/sweep.py")
     back = options.parser().parse_args(again)
     assert vars(back) | {"jobs": "2", "report": False} == vars(given)
+
+
+def test_a_value_that_begins_with_a_dash_is_read_back():
+    given = advise.parser().parse_args(["--log", "a.csv", "--discrepancy=-0.1,0.2", "--warm-up", "0"])
+    _, _, *again = shlex.split(command_again("sims/advise.py", advise.parser(), given))
+    assert vars(advise.parser().parse_args(again)) == vars(given)
 
 
 def test_an_advice_tells_its_verdict_first_then_the_odds_and_shows_each_candidate():
