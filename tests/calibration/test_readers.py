@@ -53,6 +53,11 @@ def test_a_real_run_says_which_rule_chose_its_items_and_what_is_not_read(tmp_pat
     shutil.copy(RUN / "rollouts.parquet", tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     assert "items were chosen" not in Log.load(tmp_path).understood
+    manifest = json.loads((RUN / "manifest.json").read_text())
+    del manifest["run"]["warm_up"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert said in Log.load(tmp_path).understood
+    assert Log.load(tmp_path).warm_up == 0
 
 
 def test_the_warm_up_of_a_run_folder_goes_with_its_log_into_the_fit(tmp_path):
@@ -66,7 +71,7 @@ def test_the_warm_up_of_a_run_folder_goes_with_its_log_into_the_fit(tmp_path):
         fit = wb.calibrate(placed, pool, ["scalar"], enough=20, progress=False, **given)
         assert fit.laws["scalar"].space.warm_up == expected
     manifest = json.loads((RUN / "manifest.json").read_text())
-    for name, value in (("other", 0), ("odd", -3), ("text", "10")):
+    for name, value in (("other", 0), ("odd", -3), ("text", "10"), ("flag", True)):
         (tmp_path / name).mkdir()
         shutil.copy(RUN / "rollouts.parquet", tmp_path / name)
         changed = manifest | {"run": manifest["run"] | {"warm_up": value}}
@@ -74,7 +79,7 @@ def test_the_warm_up_of_a_run_folder_goes_with_its_log_into_the_fit(tmp_path):
     both = Log.load([tmp_path / "other", RUN])
     assert both.warm_up == 10
     assert "runs differ in their warm-up (0 to 10 updates); 10 is taken for all" in both.understood
-    for name in ("odd", "text"):
+    for name in ("odd", "text", "flag"):
         assert Log.load(tmp_path / name).warm_up == 0
         assert "its warm-up cannot be read" in Log.load(tmp_path / name).understood
 

@@ -75,12 +75,12 @@ def _of_run(folder: Path) -> tuple[list[str], int]:
     told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
     try:
         run = json.loads((folder / "manifest.json").read_text())["run"]
-        controller, warm_up = run["controller"], run["warm_up"]
-    except (OSError, ValueError, KeyError, TypeError):
+        controller, warm_up = run["controller"], run.get("warm_up", 0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return told, 0
     if controller != BASELINE:
         told.append(f"items were chosen by {controller}: what the log says is given these")
-    if not isinstance(warm_up, int) or not 0 <= warm_up <= MOST:  # the manifest is not ours, or was changed
+    if type(warm_up) is not int or not 0 <= warm_up <= MOST:  # the manifest is not ours, or was changed
         return [*told, "its warm-up cannot be read"], 0
     return [*told, f"its learning rate rose over {warm_up} updates"] if warm_up else told, warm_up
 
