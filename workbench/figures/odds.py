@@ -32,6 +32,7 @@ def law_weights(table: pd.DataFrame, **options: Unpack[Options]) -> Figure:
     """
     table = check_table(table, "table", ["learner", "weight", "behind", "se"], one_row_per=["learner"])
     check_numbers(table, "table", ["weight", "behind", "se"])
+    table = _plain_numbers(table, ["weight", "behind", "se"])
     _check_readable("table", "learners", len(table), MAX_ROWS)
     page = Page(**options)
     page.check_used(table["learner"])
@@ -65,6 +66,7 @@ def advice_forest(table: pd.DataFrame, **options: Unpack[Options]) -> Figure:
     numbers = [f"{name}{end}" for name in ("saved", "gain") for end in ("", "_low", "_high")]
     table = check_table(table, "table", ["controller", *numbers], one_row_per=["controller"])
     check_numbers(table, "table", numbers)
+    table = _plain_numbers(table, numbers)
     if table.empty:
         raise InputError("table: must have a controller, got none")
     _check_readable("table", "controllers", len(table), MAX_ROWS)
@@ -95,6 +97,11 @@ def advice_forest(table: pd.DataFrame, **options: Unpack[Options]) -> Figure:
     told = [f"{row['controller']} saves {_told(row, 'saved', 100, 0)} % and gains {_told(row, 'gain', 1, 3)}"
             for row in table.to_dict("records")]  # fmt: skip
     return panels.done(_sentence([f"rollouts saved to reach uniform's end, and gain in area, {what}", *told]))
+
+
+def _plain_numbers(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with these columns as floats, NaN where a nullable column has nothing."""
+    return table.assign(**{name: table[name].to_numpy(np.float64, na_value=np.nan) for name in columns})
 
 
 def _told(row: dict[Any, Any], name: str, scale: float, decimals: int) -> str:
