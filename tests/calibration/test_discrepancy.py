@@ -1,14 +1,20 @@
 """What narrow batches lose: the equation, its estimate from forecasts, and its way through advice."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from calibration.test_advice import advice_of
 
 import workbench as wb
+from workbench.calibration.candidates import Candidate
 from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy, exposed, random_effects
-from workbench.calibration.futures import Steered
+from workbench.calibration.futures import Steered, Task, draws_of
+from workbench.calibration.page import advice_page
+from workbench.calibration.replay import difficulty_of
 from workbench.errors import InputError
 from workbench.learners.learner import narrowness
 
@@ -48,6 +54,24 @@ def test_random_effects_of_the_bcg_trials():
     assert (weight * (ratio - mean) ** 2).sum() == pytest.approx(len(BCG) - 1)
 
 
+def paule_and_mandel(x, v):
+    """As DerSimonian and Kacker (2007, Contemp. Clin. Trials 28) write it: Newton's steps from 0."""
+    between = 0.0
+    for _ in range(50):
+        w = 1 / (v + between)
+        mean = (w * x).sum() / w.sum()
+        between = max(0.0, between + ((w * (x - mean) ** 2).sum() - len(x) + 1) / (w**2 * (x - mean) ** 2).sum())
+    w = 1 / (v + between)
+    return (w * x).sum() / w.sum(), between, 1 / w.sum()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_effects_are_those_of_newtons_steps(seed):
+    rng = np.random.default_rng(seed)
+    x, v = rng.standard_normal(2 + seed) * 0.3, rng.uniform(0.001, 0.2, 2 + seed)
+    assert random_effects(x, v) == pytest.approx(paule_and_mandel(x, v), abs=1e-9)
+
+
 def test_estimates_that_differ_by_less_than_their_errors_have_no_variance_between():
     mean, between, error = random_effects(np.array([0.1, 0.3]), np.array([1.0, 1.0]))
     assert (mean, between, error) == pytest.approx((0.2, 0.0, 0.5))
@@ -74,15 +98,83 @@ def test_the_share_is_found_again():
 def test_what_cannot_be_estimated_is_refused():
     with pytest.raises(InputError, match=r"table: must have at least two settings, got 1"):
         Discrepancy.of(table_of({"a": 0.3}))
-    with pytest.raises(InputError, match=r"table: must have a narrow arm in every setting, got none in a"):
+    with pytest.raises(InputError, match=r"table: must have a narrow arm in every setting, got none in 'a'"):
         Discrepancy.of(table_of({"a": 0.3, "b": 0.5}, exposures=(0.0, 0.0)))
     with pytest.raises(InputError, match=r"sd: must .*\[0, 2\].* got -1"):
         Discrepancy(0.4, -1)
+    good = table_of({"a": 0.3, "b": 0.5})
+    for column, value, said in (("real", 1.5, r"table: real: .*\[-1, 1\].* got 1.5"),
+                                ("real_se", -0.1, r"table: real_se: .*\[0, 1\].* got -0.1"),
+                                ("forecast_sd", 0.0, "table: must have forecast_sd or real_se above 0"),
+                                ("setting", [*"aaabb", None], "table: must have a setting in every row"),
+                                ("arm", "arm 0", "table: must have one row per setting, arm")):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            Discrepancy.of(good.assign(**{column: value}))
 
 
 def test_the_default_is_that_of_the_committed_table():
-    found = Discrepancy.of(pd.read_csv(FORECASTS / "discrepancy.csv"))
-    assert (OF_REAL_RUNS.mean, OF_REAL_RUNS.sd) == (round(found.mean, 2), round(found.sd, 2))
+    """By weighted least squares through 0 in each setting, then random effects, each from its textbook."""
+    table = pd.read_csv(FORECASTS / "discrepancy.csv")
+    shares, errors = [], []
+    for _, rows in table.groupby("setting"):
+        sd = np.hypot(rows["forecast_sd"], rows["real_se"]).to_numpy()
+        x, y = rows["exposed"].to_numpy() / sd, (rows["forecast"] - rows["real"]).to_numpy() / sd
+        shares.append(np.linalg.lstsq(x[:, None], y, rcond=None)[0][0])
+        errors.append(np.linalg.inv(x[None] @ x[:, None])[0, 0])
+    mean, between, error = paule_and_mandel(np.array(shares), np.array(errors))
+    found = Discrepancy.of(table)
+    assert (found.mean, found.sd) == pytest.approx((mean, np.sqrt(between + error)))
+    assert (OF_REAL_RUNS.mean, OF_REAL_RUNS.sd) == (round(mean, 2), round(np.sqrt(between + error), 2))
+
+
+def test_numbers_of_any_type_are_floats():
+    law = Discrepancy(np.float32(0.25), np.array(1))
+    assert (type(law.mean), type(law.sd)) == (float, float)
+    assert str(law) == "0.25 +- 1.00"
+
+
+def narrow_advice():
+    """Uniform that gains .3, and a narrow arm that gains .6, in 10 futures at 3 records."""
+    advice = advice_of(0.5, 0.8)
+    return replace(advice, narrowness=np.stack([np.zeros((3, 10)), np.full((3, 10), 0.5)]))
+
+
+def test_less_by_hand():
+    alone = narrow_advice()
+    less = alone.less(Discrepancy(0.4, 0.0))
+    np.testing.assert_allclose(less.success[0, :, 0], [0.2, 0.35, 0.5])  # narrowness 0
+    np.testing.assert_allclose(less.success[1, :, 0], [0.2, 0.5 - 0.4 * 0.5 * 0.3, 0.8 - 0.4 * 0.5 * 0.6])
+    # Mean of 0, .3, .6 by trapezoids is .3, of which uniform has half; .2 of the arm's is lost.
+    np.testing.assert_allclose((alone.gain[1], less.gain[1]), np.outer([0.15, 0.3 * 0.8 - 0.15], np.ones(10)))
+    np.testing.assert_allclose(alone.areas(alone.narrowness)[1], 0.5)
+    # Uniform's end, .5, is reached where the arm has gained .3: of .6, and of .48.
+    np.testing.assert_allclose((alone.saved[1], less.saved[1]), np.outer([1 - 3 / 6, 1 - 3 / 4.8], np.ones(10)))
+    np.testing.assert_array_equal(alone.success[1, :, 0], [0.2, 0.5, 0.8])  # the given one is as it was
+    shares = Discrepancy(0.3, 0.2).draws(10, 7)
+    lost = alone.success - alone.less(Discrepancy(0.3, 0.2), 7).success
+    np.testing.assert_allclose(lost[1, 2], 0.5 * 0.6 * shares)  # one share per future
+
+
+def test_success_stays_between_0_and_1():
+    alone = narrow_advice()
+    assert alone.less(Discrepancy(-2, 0.0)).success[1, 2].max() == 1.0
+    wide = replace(alone, narrowness=np.ones_like(alone.success))
+    assert wide.less(Discrepancy(2, 0.0)).success[1, 2].min() == 0.0
+
+
+def test_what_is_lost_is_lost_once_and_told(tmp_path):
+    own = Discrepancy(0.3, 0.1)
+    alone, less = narrow_advice(), narrow_advice().less(own)
+    with pytest.raises(InputError, match=r"discrepancy: must be of futures by the laws alone, .*lost 0.30 \+- 0.10"):
+        less.less(own)
+    assert "Batches of one difficulty lose 0.30 +- 0.10 of the gain that the learners give them; wider" in less.report()
+    assert "as in real runs of two small models" in alone.less(OF_REAL_RUNS).report()
+    for advice, kept, shown in ((alone, None, "nothing"), (less, {"mean": 0.3, "sd": 0.1}, "0.30 +- 0.10")):
+        advice.save(tmp_path, html=False)
+        assert json.loads((tmp_path / "advice.json").read_text())["discrepancy"] == kept
+        assert advice_page(advice).settings["lost by batches of one difficulty"] == shown
+    with pytest.raises(InputError, match=r"series: must have the shape \(2, 3, 10\) of rollouts, got \(3, 10\)"):
+        alone.areas(alone.success[0])
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +240,31 @@ def test_futures_measure_batches_by_labels_or_by_what_was_drawn(fit, labelled):
         total += [max(0, 1 - np.std(row[at]) / np.std(row)) for row, at in zip(rows, items, strict=True)]
     np.testing.assert_allclose(steered.narrow, total)
     np.testing.assert_array_equal(steered.success(items), other.success(items))  # it learns as ever
+
+
+def test_an_update_without_a_group_is_no_batch():
+    pool = wb.Pool(np.linspace(10, 90, 4))
+    steered = Steered(wb.SimLearner(wb.ScalarIRT(), pool, seed=[0, 1]), pool, np.arange(4.0)[None])
+    items = np.array([[0, 3], [1, 2]])
+    for admitted in ([[True, True], [False, False]], [[False, False], [True, True]], [[True, True], [False, False]]):
+        steered.learn(items, steered.attempt(items, 8), np.array(admitted))
+    np.testing.assert_array_equal(steered.batches, [2, 1])
+    np.testing.assert_allclose(steered.narrow, [0, 1 - 0.5 / np.std(range(4))])  # not 1 for what was not there
+
+
+def test_items_without_a_label_count_by_what_was_drawn(fit, monkeypatch):
+    """In a pool that is labelled in part; those with a label count by it."""
+    seen = []
+
+    class Seen(Steered):
+        def __init__(self, learner, pool, difficulty):
+            super().__init__(learner, pool, difficulty)
+            seen.append(self.difficulty)
+
+    monkeypatch.setattr("workbench.calibration.futures.Steered", Seen)
+    labels = np.where(np.arange(120) % 3, fit.pool.difficulty, np.nan)
+    partly = replace(fit, pool=wb.Pool(labels, ids=fit.pool.ids))
+    (drawn,) = draws_of(partly, 8, 0, "end", np.empty(0))
+    Task(Candidate.of("uniform", 2), drawn, partly.pool, np.arange(120), 2, 4, 2).futures()
+    expected = np.where(np.isnan(labels), drawn.b, difficulty_of(fit.pool))
+    np.testing.assert_array_equal(seen[0], expected)

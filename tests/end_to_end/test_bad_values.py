@@ -131,6 +131,11 @@ def advice():
 
 
 @functools.cache
+def by_laws():
+    return wb.advise(fit(), 2, 2, 2, ["uniform", "filter"], lanes=8, discrepancy=None, progress=False)
+
+
+@functools.cache
 def responses():
     x = np.tril(np.ones((9, 5)))[:, ::-1]
     x[[0, 3, 6], [4, 2, 0]] = 1 - x[[0, 3, 6], [4, 2, 0]]
@@ -267,7 +272,8 @@ CALLS = {
     "advise": (lambda **given: wb.advise(**{"fit": fit(), "steps": 2, "batch": 2, "rollouts": 2, "lanes": 8,
                                             "progress": False, **given}),
                {"candidates": 5, "steps": 2, "batch": 2, "rollouts": 2, "labels_cost": 0, "lanes": 8, "seed": 0,
-                "jobs": 1, "progress": False, "origin": "end", "probe": np.zeros(3)}),
+                "jobs": 1, "progress": False, "origin": "end", "probe": np.zeros(3),
+                "discrepancy": wb.Discrepancy(0.3, 0.1)}),
     "advise of": (lambda fit: wb.advise(fit), {"fit": {}}),
     "Fit.foretold": (lambda **given: fit().foretold(**given), {"bins": 4, "draws": 8, "seed": 0}),
     "Fit.separation": (lambda **given: fit().separation(**given),
@@ -276,6 +282,14 @@ CALLS = {
     "Advice.foretold": (lambda curves: advice().foretold(curves), {"curves": "frame"}),
     "Fit.draws": (lambda learner: fit().draws(learner), {"learner": "scalar"}),
     "Fit.save": (lambda path: fit().save(path), {"path": "fit.json"}),
+    "Advice.areas": (lambda series: advice().areas(series), {"series": np.zeros((2, 3, 8))}),
+    "Advice.less": (lambda **given: by_laws().less(**given),
+                    {"discrepancy": wb.Discrepancy(0.3, 0.1), "seed": 0}),
+    "Discrepancy": (wb.Discrepancy, {"mean": 0.3, "sd": 0.1}),
+    "Discrepancy.draws": (wb.Discrepancy(0.3, 0.1).draws, {"count": 3, "seed": 0}),
+    "Discrepancy.of": (wb.Discrepancy.of, {"table": pd.DataFrame({
+        "setting": list("aabb"), "arm": list("cdcd"), "forecast": 0.02, "forecast_sd": 0.01, "exposed": 0.1,
+        "real": [0.0, 0.01, -0.01, 0.02], "real_se": 0.01})}),
     "Advice.controller": (lambda seed: advice().controller(seed), {"seed": 0}),
     "Advice.save": (lambda folder: advice().save(folder), {"folder": "out"}),
     "figures.law_weights": (figures.law_weights, {"table": "law_table"} | PAGE),
@@ -411,7 +425,7 @@ def public():
             if callable(found) and not name.startswith("_") and (not prefix or not hasattr(wb, name)):
                 yield prefix + name, found
     classes = (wb.Pool, wb.Controller, wb.SimLearner, wb.Record, wb.Study, wb.Result, wb.Signal, wb.hosts.Queue, wb.Log,
-               wb.Fit, wb.Advice)  # fmt: skip
+               wb.Fit, wb.Advice, wb.Discrepancy)  # fmt: skip
     for cls in classes:
         for name, found in inspect.getmembers(cls, callable):
             if not name.startswith("_"):

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.calibration.candidates import Candidate
-from workbench.calibration.discrepancy import Discrepancy, exposed
+from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy, exposed
 from workbench.calibration.fit import BEYOND, Fit
 from workbench.calibration.futures import LEAST
 from workbench.controllers import Controller
 from workbench.display import Report, as_html
-from workbench.errors import InputError, check_choice
+from workbench.errors import InputError, as_numbers, check_choice, check_kind
 from workbench.extras import named_extra
 from workbench.files import check_folder, write_whole
 from workbench.lanes import Floats
@@ -70,15 +70,29 @@ class Advice:
         return np.asarray(areas - areas[0])
 
     def areas(self, series: Floats) -> Floats:
-        """(C, R) area under a series (C, E, R) over rollouts, up to the fewest that a future of uniform spends."""
+        """(C, R) area under a series (C, E, R) over rollouts, up to the fewest that a future of uniform spends.
+
+        The mean of the series over these rollouts, so in its own unit. Raises InputError for another shape.
+        """
+        series = as_numbers("series", series)
+        if series.shape != self.rollouts.shape:
+            raise InputError(f"series: must have the shape {self.rollouts.shape} of rollouts, got {series.shape}")
         horizon = self.rollouts[0, -1].min()
         return np.array([[_area(x, y, horizon) for x, y in zip(r.T, s.T, strict=True)]
                          for r, s in zip(self.rollouts, series, strict=True)])  # fmt: skip
 
     def less(self, discrepancy: Discrepancy, seed: int = 0) -> Advice:
-        """The same futures, of which narrow batches have lost what the discrepancy says. seed: of its draws."""
+        """The same futures, of which narrow batches have lost what the discrepancy says. seed: of its draws, in
+        [0, 2^32).
+
+        Raises InputError where they have lost it already: `advise(fit, discrepancy=None)` gives futures by laws alone.
+        """
+        check_kind("discrepancy", discrepancy, Discrepancy, "a Discrepancy such as Discrepancy(0.4, 0.2)")
+        if self.discrepancy is not None:
+            raise InputError("discrepancy: must be of futures by the laws alone, advise(fit, discrepancy=None), got "
+                             f"futures that have lost {self.discrepancy} already")  # fmt: skip
         lost = discrepancy.draws(len(self.law), seed) * exposed(self.success, self.narrowness)
-        return replace(self, success=self.success - lost, discrepancy=discrepancy)
+        return replace(self, success=np.clip(self.success - lost, 0.0, 1.0), discrepancy=discrepancy)
 
     @cached_property
     def saved(self) -> Floats:
@@ -170,8 +184,9 @@ class Advice:
         late = "group by group" if self.lag else "late"
         told = [f"{BEYOND[:-1]}, and rewards that arrive {late}."]
         if self.discrepancy is not None:
-            told.append(f"Batches of one difficulty lose {self.discrepancy} of the gain that the learners give them, "
-                        "as in real runs of two small models (real_runs/results/forecasts); in between, in proportion.")
+            seen = ", as in real runs of two small models (real_runs/results/forecasts)"
+            told.append(f"Batches of one difficulty lose {self.discrepancy} of the gain that the learners give them"
+                        f"{seen if self.discrepancy == OF_REAL_RUNS else ''}; wider ones lose less, in proportion.")
         else:
             told.append("Narrow batches gain all that the learners give them; in real runs they gained less.")
         if self.advised != self.candidates[0].label:
@@ -281,7 +296,8 @@ class Advice:
         settings = {key: value if isinstance(value, known) else repr(value) for key, value in chosen.settings}
         steps = int(self.steps[-1])
         rows = [{key: None if value != value else value for key, value in row.items()} for row in self._rows]
-        advice = {"advised": self.advised, "steps": steps, "lag": self.lag, "candidates": rows,
+        lost = None if self.discrepancy is None else {"mean": self.discrepancy.mean, "sd": self.discrepancy.sd}
+        advice = {"advised": self.advised, "steps": steps, "lag": self.lag, "discrepancy": lost, "candidates": rows,
                   "weights": self.fit.weights, "unknown": self.fit.unknown, "changes": self.changes,
                   "left_out": self.left_out, "log": self.fit.log.understood}  # fmt: skip
         controller = {"controller": chosen.name, "settings": settings, "steps": steps}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import brentq
 
-from workbench.errors import InputError, check_one_number
+from workbench.errors import InputError, check_count, check_number, check_one_number, shown
 from workbench.extras import named_extra
 from workbench.lanes import Floats
 from workbench.streams import Role, generator
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("setting", "arm", "forecast", "forecast_sd", "exposed", "real", "real_se")
+ERRORS = ("forecast_sd", "real_se")
+LEAST = 1e-6  # what is smaller is no error, and exposes nothing
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Discrepancy:
 
     s: success over the updates t of a future, as a law has it. nu: mean over the batches until then of max(0, 1 - sd of
     the difficulties in the batch / sd in the pool), labels in logits: 0 for batches as spread as the pool, 1 for those
-    of one difficulty. All candidates of a future have the same c. mean, sd: no unit, sd >= 0.
+    of one difficulty. All candidates of a future have the same c. mean: [-2, 2], sd: [0, 2], shares without unit. s' is
+    kept in [0, 1].
     Source: ours. A discrepancy between a simulator and what it speaks for, estimated where both are known (Kennedy and
     O'Hagan 2001, Bayesian calibration of computer models, J. R. Stat. Soc. B 63). A uniform log cannot tell it.
     """
@@ -36,14 +39,17 @@ class Discrepancy:
     sd: float
 
     def __post_init__(self) -> None:
-        check_one_number("mean", self.mean, -2, 2)
-        check_one_number("sd", self.sd, 0, 2)
+        for name, low in (("mean", -2), ("sd", 0)):
+            check_one_number(name, getattr(self, name), low, 2)
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.mean:.2f} +- {self.sd:.2f}"
 
     def draws(self, count: int, seed: int) -> Floats:
-        """(count,) draws of c."""
+        """(count,) draws of c. count: >= 0. seed: one whole number in [0, 2^32)."""
+        check_count("count", count, 0)
+        check_count("seed", seed, 0, 2**32 - 1)
         return self.mean + self.sd * generator(seed, Role.DISCREPANCY).standard_normal(count)
 
     @classmethod
@@ -52,23 +58,30 @@ class Discrepancy:
 
         table: a row per arm with setting, arm, forecast and forecast_sd of its gain over futures without discrepancy,
         exposed, by how much a discrepancy of 1 would lower that gain, and real and real_se, its mean gain over real
-        runs.
+        runs. Gains and exposed in success, [-1, 1]; forecast_sd and real_se in [0, 1], at least one of them above 0.
         forecast - real = c_i exposed + N(0, forecast_sd^2 + real_se^2) in setting i, least squares; c_i are a sample of
         settings, whose variance is Paule and Mandel's (1982, J. Res. Natl. Bur. Stand. 87). sd holds that variance and
-        the error of the mean. Raises InputError for under two settings, or one in which no batch was narrow.
+        the error of the mean. Arms of a setting are taken as independent. Raises InputError for values out of these
+        ranges, for an arm that comes twice, for under two settings, and for one in which no batch was narrow.
         """
         with named_extra():
             from workbench.analysis.frame import check_numbers, check_table
-        table = check_table(table, "table", list(COLUMNS))
+        table = check_table(table, "table", list(COLUMNS), ["setting", "arm"])
         check_numbers(table, "table", list(COLUMNS[2:]), finite=True)
+        if table["setting"].isna().any():
+            raise InputError("table: must have a setting in every row, got one without")
+        for name in COLUMNS[2:]:
+            check_number(f"table: {name}", table[name].to_numpy(np.float64), 0 if name in ERRORS else -1, 1)
         found, errors = [], []
-        for name, rows in table.groupby("setting"):
-            missed = (rows["forecast"] - rows["real"]).to_numpy()
-            x, v = rows["exposed"].to_numpy(), (rows["forecast_sd"] ** 2 + rows["real_se"] ** 2).to_numpy()
+        for setting, rows in table.groupby("setting", observed=True):
+            forecast, forecast_sd, x, real, real_se = (rows[name].to_numpy(np.float64) for name in COLUMNS[2:])
+            v = forecast_sd**2 + real_se**2
+            if not v.min() > LEAST**2:
+                raise InputError(f"table: must have forecast_sd or real_se above 0, got neither in {shown(setting)}")
+            if not np.abs(x).max() > LEAST:
+                raise InputError(f"table: must have a narrow arm in every setting, got none in {shown(setting)}")
             known = float((x**2 / v).sum())
-            if not known > 0:
-                raise InputError(f"table: must have a narrow arm in every setting, got none in {name}")
-            found.append(float((x * missed / v).sum()) / known)
+            found.append(float((x * (forecast - real) / v).sum()) / known)
             errors.append(1 / known)
         if len(found) < 2:
             raise InputError(f"table: must have at least two settings, got {len(found)}")

@@ -76,7 +76,8 @@ class Task:
 
     def futures(self) -> dict[str, NDArray[Any]]:
         """steps (E,), success (E, R) mean over the items that are looked at, rollouts (E, R) spent, and narrowness
-        (E, R), the mean of `narrowness` over the batches so far, by labels where there are any, 0 before the first."""
+        (E, R), the mean of `narrowness` over the batches so far, by the items' labels, or by what was drawn for those
+        that have none; 0 before the first."""
         draws, lanes = self.draws, len(self.draws.points)
         law = draws.law.space.law_at(draws.points)
         pool = longer(known_pool(self.pool), draws.b.shape[1])
@@ -84,13 +85,14 @@ class Task:
         learner.state = type(draws.state)(*(np.array(part) for part in draws.state))
         learner.signal_squares, learner.updates = draws.signal_squares.copy(), draws.updates
         controller = Controller(self.candidate.rule, self.pool, self.candidate.gates, seed=draws.seeds)
-        labels, found, narrow = difficulty_of(self.pool), [], []
-        known = draws.b[:, : len(self.pool)] if labels is None else labels[None]
+        labels, known, found, narrow = difficulty_of(self.pool), draws.b[:, : len(self.pool)], [], []
+        if labels is not None:
+            known = np.where(np.isnan(self.pool.difficulty), known, labels)
         steered = Steered(learner, self.pool, known)
 
         def look(step: int, success: Floats | None) -> None:
             if success is not None:
-                narrow.append(steered.narrow / max(1, step))
+                narrow.append(steered.narrow / np.maximum(1, steered.batches))
                 found.append(learner.success(np.broadcast_to(self.looked, (lanes, len(self.looked)))).mean(axis=1))
 
         with warnings.catch_warnings():
@@ -114,17 +116,21 @@ class Steered:
     """A learner on a pool whose items need no label: the one that the controller has.
 
     difficulty: (R, I) or (1, I) in logits, of the pool's items: labels, or what was drawn where they have none.
-    narrow: (R,) sum of the `narrowness` of the batches learned from.
+    narrow: (R,) sum of the `narrowness` of the batches learned from. batches: (R,) how many these are; those of which
+    no group was admitted are none.
     """
 
     def __init__(self, learner: SimLearner, pool: Pool, difficulty: Floats) -> None:
         self.learner, self.pool = learner, pool
         self.difficulty = np.broadcast_to(difficulty, (learner.lanes, len(pool)))
-        self.spread, self.narrow = self.difficulty.std(axis=1), np.zeros(learner.lanes)
+        self.spread = self.difficulty.std(axis=1)
+        self.narrow, self.batches = np.zeros(learner.lanes), np.zeros(learner.lanes, np.int64)
 
     def learn(self, items: Any, rewards: Any, admitted: Any = None, counts: Any = None) -> None:
         there = np.ones(items.shape, bool) if admitted is None else np.asarray(admitted, bool)
-        self.narrow += narrowness(np.take_along_axis(self.difficulty, items, axis=1), there, self.spread)
+        some = there.any(axis=1)
+        self.narrow += some * narrowness(np.take_along_axis(self.difficulty, items, axis=1), there, self.spread)
+        self.batches += some
         self.learner.learn(items, rewards, admitted, counts)
 
     def __getattr__(self, name: str) -> Any:

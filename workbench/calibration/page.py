@@ -44,7 +44,8 @@ def advice_page(advice: Advice, command: str = "") -> Page:
                  futures_figure(advice, arms), law_figure(fit.table), foretold_figure(fit)],
         tables=[candidate_part(table), law_part(fit.table), parameter_part(fit)],
         settings={"updates": f"{updates}", "rollouts": f"{advice.rollouts[0, -1].mean():,.0f} in a run of uniform",
-                  "futures": f"{advice.law.size}", "labels": f"{advice.labels_cost:,} rollouts"} | fit_settings(fit),
+                  "futures": f"{advice.law.size}", "labels": f"{advice.labels_cost:,} rollouts",
+                  "lost by batches of one difficulty": f"{advice.discrepancy or 'nothing'}"} | fit_settings(fit),
         again=[command or "fit = wb.calibrate(log, pool); wb.advise(fit, ...).save('results/advice')"],
         versions=versions(), commit=git_commit(), text=advice.report(),
     )  # fmt: skip
