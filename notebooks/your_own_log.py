@@ -20,7 +20,7 @@ print(log.understood)
 # ## Which simulated learner learns like this model?
 #
 # Learners are fitted to the log and weighed by how well they predict its last third from what came before. Here are
-# four of the eight, with rough fits, for a first look.
+# four of them, with rough fits, for a first look.
 
 # %%
 fit = wb.calibrate(log, learners=["scalar", "natural", "kernel", "tabular"], enough=60, progress=False)
