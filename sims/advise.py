@@ -114,9 +114,10 @@ def run(options: argparse.Namespace) -> None:
     learners = split("--learners", options.learners, defaults["learners"])
     candidates = split("--candidates", options.candidates, defaults["candidates"])
     lanes = defaults["lanes"] if options.lanes is None else options.lanes
+    rising = 0 if options.warm_up is None else options.warm_up
     for name, value, low, high in (("--steps", options.steps, 2, MOST_STEPS), ("--lanes", lanes, 8, MOST_LANES),
                                    ("--lag", options.lag, 0, MOST_LAG),
-                                   ("--warm-up", options.warm_up or 0, 0, MOST_STEPS)):  # fmt: skip
+                                   ("--warm-up", rising, 0, MOST_STEPS)):  # fmt: skip
         whole(name, str(value), low, high)
     chosen(learners, "--learners")
     for name in candidates:
