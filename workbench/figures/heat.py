@@ -223,7 +223,7 @@ def _grid(
     ax.spines[:].set_visible(False)
     if annotate and any("[" in text for text in texts):
         return panels, image, f"{entry} [{interval}]"
-    stroke = [f"stroke: below {how.centre:g}"] * bool(below.any())
+    stroke = [f"stroke: below {how.centre:g}"] if below.any() else []
     return panels, image, "; ".join([*[entry] * (entry != "value"), *stroke])
 
 
@@ -268,8 +268,8 @@ def _points(
             axis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))  # the exponent of 10^2 would be too small
             axis.set_minor_formatter(NullFormatter())
     note = f"{len(cells)} design points" + (f", each the {entry}" if entry != "value" else "")
-    told = [f"black edge: {interval} excludes {how.centre:g}"] * bool(clear.any())
-    told += [f"triangle: below {how.centre:g}"] * bool((shown & below).any())
+    told = [f"black edge: {interval} excludes {how.centre:g}"] if clear.any() else []
+    told += [f"triangle: below {how.centre:g}"] if (shown & below).any() else []
     return panels, image, "\n".join([note, "; ".join(told)] if told else [note])
 
 
