@@ -111,7 +111,8 @@ def options_of(name):
             parser = action.choices[study[0]]
     if name == "sweep":
         run = importlib.import_module("sims.comparison.run").run_command
-        return lambda words: run(None, words), study, parser
+        basis = importlib.import_module("sims.comparison.made").basis
+        return lambda words: run(None, basis(words)), study, parser
     return module.main, study, parser
 
 
