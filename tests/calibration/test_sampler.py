@@ -156,8 +156,8 @@ def test_the_power_leaves_the_effective_number_that_chooses_the_next_proposal(wi
 
 @pytest.mark.parametrize("apart", [0.0, 1.0, 4.0])
 def test_draws_near_the_posterior_save_rounds_and_change_nothing(apart):
-    """Draws of another posterior, off by so many of its deviations in each parameter. At 4 nothing is left to save: over
-    seeds it takes 8 or 9 rounds either way."""
+    """Draws of another posterior, off by so many of its deviations in each parameter. At 4 nothing is left to save:
+    over seeds it takes 8 or 9 rounds either way."""
     mean, covariance = target(4, 0.5, 0.1)
     evidence, centre, posterior = known(mean, covariance)
     sd = np.sqrt(np.diag(posterior))
