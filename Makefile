@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 SITE := build/site
 EXTRAS := sweep,real,notebooks,docs,sensitivity,scale,test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Byte code is kept: without, each of the hundreds of processes of the tests compiles this project and the tests again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help sweep real real-lm test check notebook notebooks docs latest lock clean
 .NOTPARALLEL:

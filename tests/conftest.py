@@ -1,10 +1,14 @@
 """Slow tests, drawn examples, and random language models of a few thousand parameters as folders for transformers."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# One thread for matrix products, here and in the commands that tests start: pytest's workers fill the processors, and
+# threads that wait for each other on a busy processor take three times as long. Before NumPy or PyTorch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).parent
 # Tests that take seconds, by the start of their name: `make check` leaves them out. To find more: --durations=30.
 SLOW = [line for line in (TESTS / "slow.txt").read_text().splitlines() if line and line[0] != "#"]

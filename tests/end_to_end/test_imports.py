@@ -1,6 +1,7 @@
 """Imports point one way: no circle, no arrow up, and the studies and the real runs stand beside each other."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -65,8 +66,21 @@ def imported(path: Path, nodes) -> set[str]:
     return names & OURS.keys()
 
 
-AT_IMPORT = {name: imported(path, runs_on_import(ast.parse(path.read_text()))) for name, path in OURS.items()}
-EVER = {name: imported(path, ast.walk(ast.parse(path.read_text()))) for name, path in OURS.items()}
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def at_import(name: str) -> set[str]:
+    """What a module imports when it is imported."""
+    return imported(OURS[name], runs_on_import(tree(OURS[name])))
+
+
+@cache
+def ever(name: str) -> set[str]:
+    """The same and what it imports inside functions."""
+    return imported(OURS[name], ast.walk(tree(OURS[name])))
 
 
 def floor(module: str) -> int:
@@ -79,13 +93,13 @@ def floor(module: str) -> int:
 
 def test_the_files_are_seen():
     assert {"workbench.loop", "workbench.controllers", "sims.sweep", "real_runs.train"} <= OURS.keys()
-    assert "workbench.errors" in AT_IMPORT["workbench.loop"]
-    assert "workbench.controllers.controller" in AT_IMPORT["workbench.controllers"]
+    assert "workbench.errors" in at_import("workbench.loop")
+    assert "workbench.controllers.controller" in at_import("workbench.controllers")
 
 
 def test_no_import_goes_in_a_circle():
     try:
-        TopologicalSorter({name: uses - {name} for name, uses in AT_IMPORT.items()}).prepare()
+        TopologicalSorter({name: at_import(name) - {name} for name in OURS}).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
 
@@ -100,13 +114,13 @@ ON_DEMAND = {
 @pytest.mark.parametrize("module", sorted(name for name in OURS if name.startswith("workbench.")))
 def test_no_import_goes_up(module):
     """Those inside functions count too."""
-    up = {used for used in EVER[module] if used.startswith("workbench.") and floor(used) > floor(module)}
-    assert not up & AT_IMPORT[module]
+    up = {used for used in ever(module) if used.startswith("workbench.") and floor(used) > floor(module)}
+    assert not up & at_import(module)
     assert up <= ON_DEMAND.get(module, set())
 
 
 def test_no_room_of_workbench_knows_the_studies_or_the_real_runs_and_those_not_each_other():
     allowed = {"workbench": {"workbench"}, "sims": {"workbench", "sims"}, "real_runs": {"workbench", "real_runs"}}
-    for name, uses in EVER.items():
+    for name in OURS:
         package = name.split(".")[0]
-        assert {used.split(".")[0] for used in uses} <= allowed[package], name
+        assert {used.split(".")[0] for used in ever(name)} <= allowed[package], name

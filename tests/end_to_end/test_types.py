@@ -123,8 +123,7 @@ def test_the_script_runs(script):
 
 def test_strict_mypy_accepts_what_a_user_writes_and_refuses_what_is_wrong(script, interpreter):
     words = ["--strict", "--python-executable", interpreter, "--cache-dir", script.parent / "cache"]
-    run([sys.executable, "-m", "mypy", *words, script], script.parent)
-    shutil.rmtree(script.parent / "cache")
+    run([sys.executable, "-m", "mypy", *words, script], script.parent)  # both installs have the same NumPy in the cache
 
 
 def test_strict_pyright_accepts_what_a_user_writes_and_refuses_what_is_wrong(script, interpreter):
