@@ -123,14 +123,21 @@ def draw_last(groups: Groups, zeta: Floats, given: Observation, run: int, unifor
 
 
 @inlined
-def _table(pairs: Array, rho: float, floor: float, ceiling: float, out: Array) -> None:
+def _place(zeta: float) -> float:
+    """Where a logit lies between the columns of a table: of column j, the grid's first point at zeta."""
+    return (min(max(zeta, -FURTHEST), FURTHEST) + FURTHEST) / STEP
+
+
+@inlined
+def _table(pairs: Array, zeta: Array, rho: float, floor: float, ceiling: float, out: Array) -> None:
     """out (P, FINE, LONGEST): chances of the counts at the logits -FURTHEST + GRID[0] + STEP (j + f / FINE).
 
-    Without the binomial coefficient, which no parameter changes.
+    Without the binomial coefficient, which no parameter changes, and only of the columns that the logits zeta need.
     """
     phi = rho / (1 - rho)
+    columns = range(int(_place(zeta.min())), int(_place(zeta.max())) + len(GRID) + 1)
     for f in range(FINE):
-        for j in range(LONGEST):
+        for j in columns:
             z = GRID[0] - FURTHEST + STEP * (j + f / FINE)
             p = floor + (ceiling - floor) / (1 + np.exp(-z))
             p = min(max(p, 1e-9), 1 - 1e-9)
@@ -166,7 +173,7 @@ def _drift(f: Array, other: Array, variance: float) -> None:
 @inlined
 def _emit(f: Array, table: Array, zeta: float) -> None:
     """f times the chance of a count at zeta + u."""
-    place = (min(max(zeta, -FURTHEST), FURTHEST) + FURTHEST) / STEP
+    place = _place(zeta)
     j = int(place)
     part = (place - j) * FINE
     low = int(part)
@@ -226,7 +233,7 @@ def backward(
     f, other, both, prior = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     table = np.empty((len(pairs), FINE, LONGEST))
     for d in range(len(out)):
-        _table(pairs, rho[d], floor[d], ceiling[d], table)
+        _table(pairs, zeta[d], rho[d], floor[d], ceiling[d], table)
         _normal(spread[d], prior)
         walk = (drift[d] / STEP) ** 2
         for i in range(len(start) - 1):
@@ -278,7 +285,7 @@ def forward(
     f, other, both, prior = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     table = np.empty((len(pairs), FINE, LONGEST))
     for d in range(len(out)):
-        _table(pairs, rho[d], floor[d], ceiling[d], table)
+        _table(pairs, zeta[d], rho[d], floor[d], ceiling[d], table)
         _normal(spread[d], prior)
         walk = (drift[d] / STEP) ** 2
         for i in range(len(start) - 1):
