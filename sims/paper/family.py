@@ -52,9 +52,13 @@ FAMILY: dict[str, Member] = {
     "scalar": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
     "grpo": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
     "natural": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
+    "adam": Member("one skill", COMMON | {"a": (0.6, 1.5, "log")}),
     "guess": Member("one skill", COMMON | {"floor": (0.0, 0.25, ""), "ceiling": (0.8, 1.0, "")}),
     "kernel": Member("item space", COMMON | {"kappa": (0.03, 0.3, "log"), "length": (0.3, 3.0, "log"),
                                              "forgetting": (0.001, 0.02, "log")}),
+    # kappa: as with one skill, since the mean gain over the pool is that; locality: from half local to loss far away
+    "interference": Member("item space", COMMON | {"locality": (0.5, 3.0, "log"), "length": (0.3, 3.0, "log"),
+                                                   "forgetting": (0.001, 0.02, "log")}),
     "tabular": Member("item space", COMMON | {"kappa": (100.0, 3000.0, "log")}, per_batch=1),
     # between skills what RL on one category did for others; prerequisite: from unordered to a strict order
     "skills": Member("several skills", COMMON | {"kappa": (0.02, 0.2, "log"), "prerequisite": (0.0, 1.0, "")}
@@ -72,7 +76,11 @@ FAMILY: dict[str, Member] = {
     "policy": Member("trained network", {"theta0": (-1.5, 0.5, ""), "kappa": (0.001, 0.01, "log"),
                                          "label_noise": (0.3, 1.2, "")}, by_default=False),
 }  # fmt: skip
-LEARNERS = ("scalar", "grpo", "natural", "guess", "kernel", "tabular")  # those held against the paper
+# A learner's draws are keyed by its place here: a new one comes last.
+KEYED = ("scalar", "grpo", "natural", "guess", "kernel", "tabular", "skills", "chain", "grid", "tracing", "policy",
+         "adam", "interference")  # fmt: skip
+# those held against the paper
+LEARNERS = ("scalar", "grpo", "natural", "adam", "guess", "kernel", "interference", "tabular")
 LABELS = {"grpo": "whitened"}  # a group of one has no std: whitening over the batch instead, gamma = 1/2
 EVAL_NOISE = 0.01  # sd of one published evaluation: six benchmarks, the smallest of 30 and 40 problems
 
@@ -83,7 +91,7 @@ def label(learner: str) -> str:
 
 def draw_values(learner: str, draws: int, seed: int, **changes: tuple[float, float, str]) -> dict[str, Floats]:
     """Parameters (D,) drawn from a learner's priors; changes: other priors."""
-    rng = generator(seed, Role.DESIGN, list(FAMILY).index(learner))
+    rng = generator(seed, Role.DESIGN, KEYED.index(learner))
     values: dict[str, Floats] = {}
     for name, (low, high, scale) in (FAMILY[learner].priors | changes).items():
         u = rng.random(draws)
