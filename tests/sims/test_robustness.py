@@ -426,8 +426,8 @@ def test_finished_cells_are_kept_and_damaged_ones_named_and_computed_again(tmp_p
 
 
 PARTS = {
-    "matrix": ("--learners", "scalar,kernel", "--pools", "uniform", "--controllers", "adarft,mopps,sec", "--draws", "16",
-               "--steps", "60", "--batch", "64"),
+    "matrix": ("--learners", "scalar,kernel", "--pools", "uniform", "--controllers", "adarft,mopps,sec", "--draws",
+               "16", "--steps", "60", "--batch", "64"),
     "sensitivity": ("--tiny", "--trajectories", "8", "--base", "32", "--seeds", "4", "--steps", "60"),
     "stability": ("--tiny", "--points", "7", "--steps", "400"),
 }  # fmt: skip
