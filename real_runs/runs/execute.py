@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from real_runs.runs.events import divergence, early_warnings, warnings
 from real_runs.runs.identity import finished, identity, key_of, restore
@@ -20,6 +19,7 @@ from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, shown_path
 from workbench.pool import Pool
+from workbench.progress import make_bar
 
 
 def execute(
@@ -90,7 +90,7 @@ def execute(
     before = record.seconds
     board = Board(out) if tensorboard else None
     most = run.most_updates
-    bar = tqdm(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
+    bar = make_bar(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
 
     def spent() -> bool:
         return spending(run, controller, learner) >= run.allowed
