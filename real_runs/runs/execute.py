@@ -18,6 +18,7 @@ from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, shown_path
+from workbench.files import only_writer
 from workbench.pool import Pool
 from workbench.progress import make_bar
 
@@ -86,9 +87,13 @@ def execute(
             signal = look(learner, run.batch, run.rollouts, say)
             check_signal(signal, say, anyway)
             record.signal = asdict(signal)
+    scalars = out / "tensorboard" if tensorboard else None
+    for place in filter(None, (folder, scalars)):
+        with only_writer(place):  # told before any work, not where the first checkpoint is due
+            pass
     clock = time.perf_counter()
     before = record.seconds
-    board = Board(out) if tensorboard else None
+    board = Board(scalars) if scalars else None
     most = run.most_updates
     bar = make_bar(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
 
