@@ -27,7 +27,8 @@ class Algorithm:
     advantage: "gae" (PPO with a critic), "grpo", "rloo" or "reinforce++". kl_in: "reward", "loss" or "none".
     kl_kind: estimator, see `kl_estimate`. kl_coef, entropy_coef: 0 to 1e6. clip, clip_high: the ratio stays useful in
     [1 - clip, 1 + clip_high], 1e-6 to 1e6; clip_high None: as clip. value_clip: 1e-6 to 1e6, in units of return.
-    gamma, lam: [0, 1]. whiten: advantages over all tokens of the batch. aggregate: "token" or "sequence", see `loss_weights`.
+    gamma, lam: [0, 1]. whiten: advantages over all tokens of the batch. aggregate: "token" or "sequence", see
+    `loss_weights`.
     """
 
     advantage: str

@@ -108,8 +108,7 @@ def test_every_other_number_at_its_ends(subject):
         for end in taken(subject, field.name, domain(subject, field.name, isinstance(value, int))):
             try:
                 found = run(replace(subject, **{field.name: end}), 1)
-            except InputError as error:
-                assert "\n" not in str(error)
-                continue
+            except InputError:
+                continue  # more than a batch has, or a pool
             everywhere = getattr(subject, "heldout", True)  # otherwise success is that of the strata of the pool
             check_finite(found, found.keys() - {"success"} if everywhere else found.keys())

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import LARGEST, LOGITS, MOST_STEPS, InputError, check_number
+from workbench.errors import LARGEST, LOGITS, MOST, MOST_STEPS, InputError, check_number
 from workbench.lanes import ByValue, Floats, Lanes
 from workbench.learners.signals import RLOO, Signal
 from workbench.pool import Pool
@@ -85,7 +85,7 @@ class Law(ByValue):
 
     theta0: skill before training, logits, -1000 to 1000, relative to the model that made the difficulty labels (which
     has 0).
-    kappa: logits per update at p = 1/2, 0 to 1e6. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
+    kappa: logits per update at p = 1/2, 0 to 1e9. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
     1/2 = std-normalised or whitened advantages, 0 = natural gradient (0^0 = 1).
     warm_up: w, updates, 0 to 10^7: the step of update t = 1, 2 .. is kappa min(1, t / (w + 1)): a learning rate that
     rises.
@@ -138,7 +138,7 @@ class Law(ByValue):
 
     def __post_init__(self) -> None:
         check_number("theta0", self.theta0, -LOGITS, LOGITS)
-        check_number("kappa", self.kappa, 0, LARGEST)
+        check_number("kappa", self.kappa, 0, MOST)
         check_number("gamma", self.gamma, 0, 1)
         check_number("forgetting", self.forgetting, 0, 1)
         check_number("label_noise", self.label_noise, 0, LOGITS)

@@ -32,7 +32,7 @@ class KnowledgeTracing(Law):
     schedule is the one that practises all.
 
     theta0: logits; L_k starts at sigma(theta0 - b_k), b_k in the middle of the skill's difficulties.
-    kappa: chances to learn in an update with all of its batch on one skill, 0 to 1e6; 1 by default.
+    kappa: chances to learn in an update with all of its batch on one skill, 0 to 1e9; 1 by default.
     skills: K, 1 to 256, levels of true difficulty, k = floor(K sigma(b)); 10 by default, as many as strata of
     difficulty.
     learn T: chance that a member who does not know a skill learns it, [0, 1]; 0.1 by default: with its tenth of the
