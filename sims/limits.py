@@ -27,7 +27,7 @@ from workbench.analysis import stats
 from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
 from workbench.errors import check_count
-from workbench.files import check_folder, write_whole
+from workbench.files import check_folder, check_writable, write_whole
 from workbench.learners import GRPO, RLOO, KnowledgeTracing, Law, MultiSkill, SimLearner, TinyPolicy
 from workbench.loop import Record, train
 from workbench.pool import Pool
@@ -399,6 +399,7 @@ def draw(options: argparse.Namespace) -> None:
     out = check_folder("--out", options.out)
     for law in LAWS.values():
         law.check_packages()
+    check_writable("--out", out)
     found: Rows = []
     for study in make_bar(iterable=STUDIES, desc="limits", unit="point"):
         found += study(seeds)

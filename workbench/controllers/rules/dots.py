@@ -68,7 +68,7 @@ class DOTS(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("reference", self.reference, 2)
-        check_count("rollouts", self.rollouts)
+        check_count("rollouts", self.rollouts, 1, 10_000)
         check_count("every", self.every)
         check_number("alpha", self.alpha, 0, 1)
         check_number("tau", self.tau, SMALLEST, LARGEST)
