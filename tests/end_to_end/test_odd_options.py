@@ -265,7 +265,7 @@ def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(prepared, tmp_path):
     with pytest.raises(InputError, match=r"^--template: must be text with \{prompt\}, or a file of such text, got "):
         read_template(str(tmp_path / "manifest.json"))
     for path in (tmp_path / "manifest.json", "/dev/null"):
-        with pytest.raises(InputError, match="^--out: must be a file, got .*, which is a pipe or a device"):
+        with pytest.raises(InputError, match=r"^--out: must be a file, got .*, which is a pipe or a device"):
             check_file("--out", path)
     assert _of_run(tmp_path) == ([], 0)
     assert last_whole(tmp_path) is None
