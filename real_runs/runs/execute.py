@@ -18,7 +18,7 @@ from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, shown_path
-from workbench.files import only_writer
+from workbench.files import check_writable, remove_drafts
 from workbench.pool import Pool
 from workbench.progress import make_bar
 
@@ -89,8 +89,8 @@ def execute(
             record.signal = asdict(signal)
     scalars = out / "tensorboard" if tensorboard else None
     for place in filter(None, (folder, scalars)):
-        with only_writer(place):  # told before any work, not where the first checkpoint is due
-            pass
+        check_writable("--out", place)  # told before any work, not where the first checkpoint is due
+    remove_drafts(folder)
     clock = time.perf_counter()
     before = record.seconds
     board = Board(scalars) if scalars else None
