@@ -18,8 +18,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from tqdm import tqdm
-
 from real_runs.comparison.cells import Cell, add_study_options, make_cells
 from real_runs.comparison.tables import codes_of, paired, records_of, write_tables
 from real_runs.runs.execute import make_pool
@@ -30,6 +28,7 @@ from real_runs.tasks.named import make_task
 from workbench.commands import SAME_AGAIN, Parser, exit_status, number_or_text, whole
 from workbench.errors import MOST_THREADS, InputError, WorkerError, check_number, shown_path
 from workbench.files import check_folder, only_writer
+from workbench.progress import make_bar
 from workbench.study.shards import Shard
 
 
@@ -76,7 +75,8 @@ def execute(cells: list[Cell], jobs: int, any_code: bool = False, anyway: bool =
             last = (said.strip().splitlines() or ["no message"])[-1]
             raise WorkerError(f"run {cell.folder} ended with status {status}: {last}")
 
-    with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
+    bar = make_bar(total=len(cells), initial=len(cells) - len(todo), unit="run")
+    with bar, ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(one, cell) for cell in todo]
         try:
             for future in as_completed(running):

@@ -24,7 +24,7 @@ from real_runs.comparison.forecasting import BY_LAWS, COLUMNS, Arms, as_text, ma
 from workbench.calibration.calibrate import LEARNERS, chosen
 from workbench.calibration.candidates import Candidate
 from workbench.errors import InputError
-from workbench.files import check_folder, write_whole
+from workbench.files import check_folder, check_writable, write_whole
 from workbench.tables.written import read_json
 
 ARMS = "filter,linear,frozen,adarft,adarft eta=5,adarft eta=10,greso,mopps,sec,sfl,dapo"
@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
     learners = [name.strip() for name in options.learners.split(",")]
     chosen(learners, "--learners")
     until = given or max(10, arms.run("uniform", seeds[0])[0].steps // 3)
+    check_writable("--out", out)
     advice, table = make(arms, seeds, until, candidates, learners, **numbers, out=out)
     write_whole(out / "forecast.csv", table.to_csv(index=False, float_format="%.5g").encode())
     write_whole(out / "forecast.txt", f"{advice.fit.report()}\n\n{advice.report()}\n".encode())

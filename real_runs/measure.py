@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from real_runs.runs.identity import code_of, texts_digest
 from real_runs.runs.run import ASKING, MOST, MOST_COMPLETIONS, Run, add_options, read_options
@@ -33,6 +32,7 @@ from workbench.commands import SAME_AGAIN, Parser, exit_status, whole
 from workbench.errors import InputError, check_attempts, shown_path
 from workbench.files import check_file, only_writer
 from workbench.pool import Pool
+from workbench.progress import make_bar
 from workbench.streams import Role, generator
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def measure(
     found = checkpoint.load(folder, key, say)
     if found:
         done, successes, scores = so_far(found, len(pool), attempts, chunk)
-    with tqdm(total=len(pool), initial=done, unit="problem") as bar:
+    with make_bar(total=len(pool), initial=done, unit="problem") as bar:
         for first in range(done, len(pool), chunk):
             items = np.arange(first, min(first + chunk, len(pool)))
             learner.updates = first // chunk  # each chunk has random numbers of its own

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from real_runs.rl.models import BASE, character_tokenizer, load, tiny_llama
 from real_runs.tasks.families import FAMILIES
 from workbench.commands import SAME_AGAIN, Parser, exit_status, whole_or_text
 from workbench.errors import MOST_THREADS, check_count
 from workbench.files import check_folder
+from workbench.progress import make_bar
 from workbench.streams import Role, generator
 
 LARGEST_BATCH = 100_000  # demonstrations, of which a quarter is in memory at a time
@@ -109,7 +109,7 @@ def run(phase: Phase, model: Any, tokenizer: Any, batch: int, seed: int) -> None
         return min((step + 1) / 100, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    bar = tqdm(range(phase.steps), desc=phase.name, unit="step")
+    bar = make_bar(iterable=range(phase.steps), desc=phase.name, unit="step")
     for step in bar:
         optimiser.zero_grad(set_to_none=True)
         loss = learn_from(demonstrations(phase, step, batch, seed), model, tokenizer)

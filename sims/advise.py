@@ -31,7 +31,7 @@ from workbench.calibration.discrepancy import OF_REAL_RUNS, Discrepancy
 from workbench.calibration.log import Log
 from workbench.delivery import MOST_LAG
 from workbench.errors import InputError, check_choice, shown
-from workbench.files import check_folder, write_whole
+from workbench.files import check_folder, check_writable, write_whole
 from workbench.pool import Pool
 
 NUMBER: dict[str, Any] = {"metavar": "N", "type": whole_or_text}
@@ -132,6 +132,7 @@ def run(options: argparse.Namespace) -> None:
     size = len(log.items) if pool is None else len(pool)
     check_run(size, options.steps, options.batch, options.rollouts, candidates, options.labels_cost, lanes,
               options.seed, jobs, options.lag)  # fmt: skip
+    check_writable("--out", out)
     parts = out / "parts"
     fit = calibrate(log, pool, learners, heldout=heldout, warm_up=options.warm_up, seed=options.seed,
                     enough=defaults["enough"], jobs=jobs, out=parts / "fits")  # fmt: skip

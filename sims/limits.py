@@ -21,17 +21,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from workbench import figures
 from workbench.analysis import stats
 from workbench.commands import Parser, exit_status, whole_or_text
 from workbench.controllers import AdaRFT, Controller, FrozenTarget, Rule, Uniform
 from workbench.errors import check_count
-from workbench.files import check_folder, write_whole
+from workbench.files import check_folder, check_writable, write_whole
 from workbench.learners import GRPO, RLOO, KnowledgeTracing, Law, MultiSkill, SimLearner, TinyPolicy
 from workbench.loop import Record, train
 from workbench.pool import Pool
+from workbench.progress import make_bar
 from workbench.registry import LAWS
 from workbench.study.design import space_filling_points
 
@@ -399,8 +399,9 @@ def draw(options: argparse.Namespace) -> None:
     out = check_folder("--out", options.out)
     for law in LAWS.values():
         law.check_packages()
+    check_writable("--out", out)
     found: Rows = []
-    for study in tqdm(STUDIES, desc="limits", unit="point"):
+    for study in make_bar(iterable=STUDIES, desc="limits", unit="point"):
         found += study(seeds)
     means = summary(pd.DataFrame(found))
     write_whole(out / "limits.csv", means.to_csv(index=False, float_format="%.4g").encode())

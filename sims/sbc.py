@@ -26,7 +26,7 @@ from workbench.calibration.priors import Space
 from workbench.calibration.replay import SATURATED, difficulty_of
 from workbench.calibration.store import computed
 from workbench.commands import SAME_AGAIN, Parser, exit_status, whole
-from workbench.files import check_folder, write_whole
+from workbench.files import check_folder, check_writable, write_whole
 from workbench.lanes import Floats
 from workbench.learners import SimLearner
 from workbench.pool import Pool
@@ -108,6 +108,7 @@ def run(options: argparse.Namespace) -> None:
     out, jobs = check_folder("--out", options.out), whole("--jobs", options.jobs, 1, MOST_JOBS)
     count = whole("--logs", options.logs, 1, MOST_LOGS)
     names = list(chosen(options.learners.split(","), "--learners"))
+    check_writable("--out", out)
     truths, tasks = [], []
     for name in names:
         space = space_of(name)

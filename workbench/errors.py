@@ -14,6 +14,11 @@ MOST = 10**9  # of anything that is counted: beyond it, time and memory end firs
 MOST_THREADS = 1024  # of a processor, and worker processes: more cost memory and win no time
 MOST_ATTEMPTS = 2**27  # of one update, simulated: each takes several bytes, a few times over
 MOST_STEPS = 10**7  # updates of one run: beyond it, time ends first
+MOST_WINDOW = 10_000  # values that a rule looks back at: all of them are kept, in every lane
+MOST_SKILLS = 256  # of a learner: each pair has its entry in a matrix
+LARGEST = 1e6  # of a hyper-parameter that has no upper end by its meaning: beyond it, rounding eats what it is added to
+SMALLEST = 1e-6  # of one that divides
+LOGITS = 1000.0  # of skill and difficulty, either way: beyond 80 all is solved, or nothing
 
 
 class InputError(ValueError):

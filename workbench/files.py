@@ -139,11 +139,29 @@ def check_folder(field: str, value: Any) -> Path:
     return path
 
 
+def check_writable(field: str, folder: Path) -> None:
+    """Make a folder, or InputError unless a file can be written into it: to be asked before work, not after hours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".part-{secrets.token_hex(8)}"
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        draft.unlink()
+    except OSError as error:
+        raise _unwritable(field, folder, error) from None
+
+
+def _unwritable(field: str, folder: Path, error: OSError) -> InputError:
+    got = f"{shown_path(folder)} ({error.strerror or error})"
+    return InputError(f"{field}: must be a folder that can be written, got {got}")
+
+
 def check_file(field: str, value: Any) -> Path:
     """`value` as a path, or InputError unless a file of this name or path is there or could be made."""
     path = check_path(field, value)
     if os.path.isdir(path):
         raise InputError(f"{field}: must be a file, got the folder {shown_path(path)}")
+    if os.path.exists(path) and not os.path.isfile(path):  # which a file that is written whole would replace
+        raise InputError(f"{field}: must be a file, got {shown_path(path)}, which is a pipe or a device")
     _check_above(field, path, path.parent, "a file")
     return path
 
@@ -184,8 +202,7 @@ def only_writer(folder: Path, field: str = "--out", part: str = "") -> Iterator[
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
-        got = f"{shown_path(folder)} ({error.strerror or error})"
-        raise InputError(f"{field}: must be a folder that can be written, got {got}") from None
+        raise _unwritable(field, folder, error) from None
     with lock:
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,13 +25,24 @@ def progress_bar(total: int, what: str, unit: str) -> Iterator[Told]:
 
 
 def make_bar(**settings: Any) -> Any:
-    """A tqdm bar that fits the place; a notebook without ipywidgets gets the plain one, without a warning."""
+    """A tqdm bar that fits the place; a notebook without ipywidgets gets the plain one, without a warning.
+
+    Its seconds are those that pass, also where the system's clock is set back or forward meanwhile.
+    """
+    bar = _kind()(**settings)
+    if not bar.disable:
+        bar._time = time.monotonic  # where a later release has no such clock, its own goes on
+        bar.start_t = bar.last_print_t = bar._time()
+    return bar
+
+
+def _kind() -> Any:
     if "IPython" not in sys.modules:
         # tqdm.auto loads asyncio too, a twentieth of the time of a small sweep
         from tqdm import tqdm as plain
 
-        return plain(**settings)
+        return plain
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
-    return tqdm(**settings)
+    return tqdm

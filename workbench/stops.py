@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -51,6 +52,7 @@ def stop_in_one_line(name: str) -> None:
         number = getattr(signal, each, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
+    atexit.register(_done)  # the first that is registered is the last that is called
     if os.environ.pop(WITH_PARENT, ""):
         threading.Thread(target=_watch, daemon=True).start()
 
@@ -69,6 +71,13 @@ def _stop(number: int, _frame: Any) -> NoReturn:
         os._exit(status)
     _asked.append(error)
     raise error
+
+
+def _done() -> None:
+    """The work is done, and Python takes itself down: a stop, which can no longer be told, changes nothing any more."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _watch() -> None:

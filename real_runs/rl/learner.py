@@ -515,9 +515,14 @@ class PPOLearner:
             moments.setdefault(index, {})[name] = state[key].clone()
         if any(len(own) < len(MOMENTS) for own in moments.values()) or len(moments) not in (0, len(sizes)):
             raise InputError(f"state.adam: must have {', '.join(MOMENTS)} of each parameter, or of none")
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         for name in COUNTERS:
             setattr(self, name, check_count(f"state.{name}", state.get(name), 0, 2**63 - 1))
+        steps, most = {float(own["step"]) for own in moments.values()}, self.updates * self.settings.updates
+        if len(steps) > 1 or not all(step.is_integer() and 1 <= step <= most for step in steps):
+            raise InputError(f"state.adam: must have one step in [1, {most}] for all parameters, got {shown(steps)}")
+        if any((own["exp_avg_sq"] < 0).any() for own in moments.values()):
+            raise InputError("state.adam: must have exp_avg_sq >= 0, got less")
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         self._pending = []
 
 
@@ -536,7 +541,7 @@ def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
     if not isinstance(given, Tensor) or given.shape != mine.shape:
         got = tuple(given.shape) if isinstance(given, Tensor) else "nothing"
         raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
-    if given.is_floating_point() != mine.is_floating_point():
+    if given.dtype != mine.dtype:
         raise InputError(f"state.{name}: must be of type {mine.dtype}, got {given.dtype}")
     if not torch.isfinite(given).all():
         odd = int((~torch.isfinite(given)).sum())

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.errors import InputError, check_choice, check_number
+from workbench.errors import LARGEST, SMALLEST, InputError, check_choice, check_number
 
 ADVANTAGES = ("gae", "grpo", "rloo", "reinforce++")
 
@@ -25,9 +25,10 @@ class Algorithm:
     """Which advantage, where the KL penalty goes, and the coefficients of the loss.
 
     advantage: "gae" (PPO with a critic), "grpo", "rloo" or "reinforce++". kl_in: "reward", "loss" or "none".
-    kl_kind: estimator, see `kl_estimate`. kl_coef, entropy_coef: >= 0. clip, clip_high: the ratio stays useful in
-    [1 - clip, 1 + clip_high], > 0; clip_high None: as clip. value_clip: > 0, in units of return. gamma, lam: [0, 1].
-    whiten: advantages over all tokens of the batch. aggregate: "token" or "sequence", see `loss_weights`.
+    kl_kind: estimator, see `kl_estimate`. kl_coef, entropy_coef: 0 to 1e6. clip, clip_high: the ratio stays useful in
+    [1 - clip, 1 + clip_high], 1e-6 to 1e6; clip_high None: as clip. value_clip: 1e-6 to 1e6, in units of return.
+    gamma, lam: [0, 1]. whiten: advantages over all tokens of the batch. aggregate: "token" or "sequence", see
+    `loss_weights`.
     """
 
     advantage: str
@@ -48,12 +49,12 @@ class Algorithm:
         check_choice("kl_in", self.kl_in, ("reward", "loss", "none"))
         check_choice("kl_kind", self.kl_kind, ("k1", "k2", "k3"))
         check_choice("aggregate", self.aggregate, ("token", "sequence"))
-        check_number("kl_coef", self.kl_coef, 0)
-        check_number("entropy_coef", self.entropy_coef, 0)
-        check_number("clip", self.clip, 0, open_low=True)
+        check_number("kl_coef", self.kl_coef, 0, LARGEST)
+        check_number("entropy_coef", self.entropy_coef, 0, LARGEST)
+        check_number("clip", self.clip, SMALLEST, LARGEST)
         if self.clip_high is not None:
-            check_number("clip_high", self.clip_high, 0, open_low=True)
-        check_number("value_clip", self.value_clip, 0, open_low=True)
+            check_number("clip_high", self.clip_high, SMALLEST, LARGEST)
+        check_number("value_clip", self.value_clip, SMALLEST, LARGEST)
         check_number("gamma", self.gamma, 0, 1)
         check_number("lam", self.lam, 0, 1)
         if self.advantage == "grpo" and self.kl_in == "reward":

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from real_runs.runs.events import divergence, early_warnings, warnings
 from real_runs.runs.identity import finished, identity, key_of, restore
@@ -19,7 +18,9 @@ from real_runs.runs.signal import check_signal, look
 from real_runs.runs.watch import Board, Timed
 from workbench import train
 from workbench.errors import InputError, shown_path
+from workbench.files import check_writable, remove_drafts
 from workbench.pool import Pool
+from workbench.progress import make_bar
 
 
 def execute(
@@ -86,11 +87,15 @@ def execute(
             signal = look(learner, run.batch, run.rollouts, say)
             check_signal(signal, say, anyway)
             record.signal = asdict(signal)
+    scalars = out / "tensorboard" if tensorboard else None
+    for place in filter(None, (folder, scalars)):
+        check_writable("--out", place)  # told before any work, not where the first checkpoint is due
+    remove_drafts(folder)
     clock = time.perf_counter()
     before = record.seconds
-    board = Board(out) if tensorboard else None
+    board = Board(scalars) if scalars else None
     most = run.most_updates
-    bar = tqdm(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
+    bar = make_bar(total=run.allowed, initial=spending(run, controller, learner), unit=run.budget.partition(":")[0])
 
     def spent() -> bool:
         return spending(run, controller, learner) >= run.allowed

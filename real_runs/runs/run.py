@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,6 +25,7 @@ from workbench.errors import (
     shown,
     shown_path,
 )
+from workbench.files import open_regular
 from workbench.loop import LONGEST
 from workbench.registry import Parts, make_controller, owner_and_field, parts_of
 from workbench.tables.formats import SOURCES
@@ -249,17 +249,16 @@ def read_template(given: str) -> str:
     """
     if not given or "{prompt}" in given:
         return given
-    path = Path(given)
     try:
-        if os.path.getsize(path) > LONGEST_TEMPLATE:
-            raise InputError(f"--template: must be a file of <= {LONGEST_TEMPLATE} bytes, got {shown_path(path)}")
-        text = path.read_text(encoding="utf-8")
-    except InputError:
-        raise
+        with open_regular(Path(given)) as file:
+            data = file.read(LONGEST_TEMPLATE + 1)
+        text = data[:LONGEST_TEMPLATE].decode(errors="strict" if len(data) <= LONGEST_TEMPLATE else "ignore")
     except (OSError, ValueError):
         raise InputError(
             f"--template: must be text with {{prompt}}, or a file of such text, got {shown(given)}"
         ) from None
+    if len(data) > LONGEST_TEMPLATE:
+        raise InputError(f"--template: must be a file of <= {LONGEST_TEMPLATE} bytes, got {shown_path(given)}")
     if "{prompt}" not in text:
         raise InputError(f"--template: must be a file of text with {{prompt}}, got {shown(given)} without")
     return text.removesuffix("\n")

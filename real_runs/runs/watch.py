@@ -64,12 +64,12 @@ class Timed(Controller):
 
 
 class Board:
-    """TensorBoard scalars of each step."""
+    """TensorBoard scalars of each step, in a folder."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(out / "tensorboard"))
+        self._writer = SummaryWriter(str(folder))
 
     def add(self, step: int, row: dict[str, float]) -> None:
         for name, value in row.items():

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from sims.paper import family
 from sims.paper.family import Floats, area, finding, wide
@@ -23,6 +22,7 @@ from workbench.errors import InputError
 from workbench.lanes import per_lane
 from workbench.learners import difficulty_to_logit
 from workbench.pool import GRID, Pool
+from workbench.progress import make_bar
 from workbench.streams import Role, generator
 
 Rows = list[dict[str, Any]]
@@ -57,7 +57,7 @@ def without_tabular(learners: list[str]) -> list[str]:
 def simulate(
     study: str, learners: list[str], arms: Arms, steps: int, draws: int, seed: int, **priors: tuple[float, float, str]
 ) -> pd.DataFrame:
-    with tqdm(total=len(learners) * len(arms), desc=study, unit="arm") as bar:
+    with make_bar(total=len(learners) * len(arms), desc=study, unit="arm") as bar:
         return family.run_all(learners, arms, steps, draws, seed, bar, **priors)
 
 
@@ -243,7 +243,7 @@ def label_noise(learners: list[str], draws: int, seed: int) -> Outcome:
     rating = relabelled(exact, judged(scorer, seed), exact.name)
     arms["adarft judged"] = ("adarft", AdaRFT(eta=2.5 * 25), rating)
     parts = []
-    with tqdm(total=len(learners) * len(arms), desc="label-noise", unit="arm") as bar:
+    with make_bar(total=len(learners) * len(arms), desc="label-noise", unit="arm") as bar:
         for learner in learners:
             law = family.draw_law(learner, draws, seed)
             for name, (rule_name, rule, pool) in arms.items():

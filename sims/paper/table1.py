@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import kendalltau
-from tqdm import tqdm
 
 from sims.paper import family
 from sims.paper.family import Floats
@@ -18,6 +17,7 @@ from sims.paper.published import CELLS, EXTRA, MATCH_STEP, STEPS, TABLE1
 from workbench import figures
 from workbench.controllers import AdaRFT, LinearSchedule, OfflineFilter, Rule, Uniform
 from workbench.pool import Pool
+from workbench.progress import make_bar
 
 METHODS: dict[str, Rule] = {
     "adarft": AdaRFT(),
@@ -32,7 +32,7 @@ TOLERANCE = 15.0  # steps: sd of the kernel that weighs draws by the cells fitte
 def predict(learners: list[str], draws: int, seed: int) -> pd.DataFrame:
     """A row per learner, cell and draw: extra_steps, with the noise of one evaluation on every record."""
     rows = []
-    with tqdm(total=len(learners) * len(TABLE1) * len(METHODS), desc="table1", unit="arm") as bar:
+    with make_bar(total=len(learners) * len(TABLE1) * len(METHODS), desc="table1", unit="arm") as bar:
         for pool in (Pool.synthetic(name) for name in TABLE1):
             arms = {name: (name, rule, pool) for name, rule in METHODS.items()}
             curves = family.run_all(learners, arms, HORIZON, draws, seed, bar)

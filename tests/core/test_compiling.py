@@ -72,6 +72,26 @@ def test_an_edited_helper_is_seen_by_the_loops_that_inline_it_and_an_unchanged_o
     assert run(package, **where)[0] == [60.0, first[1], 0, 2]
 
 
+EARLIER = "import numba.core.caching as c\nc._hash_source_file = lambda path, time, size: (time, size)\n"
+
+
+@pytest.mark.parametrize("numba", ["", EARLIER], ids=["this release", "an earlier one"])
+def test_an_edit_that_leaves_time_and_size_of_a_file_is_seen(package, numba):
+    """A clock that is set back, or a copy that keeps times: earlier releases of Numba look at these alone."""
+    mine, code = package / "mine.py", numba + PROBE
+    dry = {"PYTHONDONTWRITEBYTECODE": "1"}  # Python's own cache looks at them, too
+    edit(mine, "= saturated(out[0])", "= 1.0 * saturated(out[0])")
+    assert run(package, code, **dry)[0][0] == 80.0
+    before = mine.stat()
+    edit(mine, "1.0", "2.0")
+    os.utime(mine, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert mine.stat().st_size == before.st_size
+    assert run(package, code, **dry)[0][0] == 160.0
+    os.utime(mine, (2e9, 2e9))
+    values, _ = run(package, code, **dry)
+    assert (values[0], *values[2:]) == (160.0, 2, 0), "what is as it was is not compiled again"
+
+
 def test_a_locator_that_the_user_names_is_used_and_sees_the_edit(package):
     """NUMBA_CACHE_LOCATOR_CLASSES still says where compiled code lies."""
     theirs = "from numba.core.caching import InTreeCacheLocator\n\n\nclass Theirs(InTreeCacheLocator):\n"

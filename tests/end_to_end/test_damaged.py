@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 from collections import Counter
@@ -15,6 +16,7 @@ import damage
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 import workbench as wb
 from real_runs import compare, measure, train
@@ -377,6 +379,67 @@ def test_a_run_does_not_go_on_from_a_state_that_is_none(ran, settings, tmp_path,
     max((out / "checkpoints").glob("step-*")).unlink()  # as the line says
     assert trained(settings | {"threads": 1}, out, "--resume")[0] == 0
     assert record_of(out) == before
+
+
+def by_moment(part, change):
+    """Arrays of a checkpoint with another one of the optimiser's first parameter."""
+    name = f"learner.adam.0.{part}"
+    return lambda arrays: arrays | {name: change(arrays[name]).contiguous()}
+
+
+OTHER_MOMENTS = {
+    "other shape": by_moment("exp_avg", lambda x: x.T), "flat": by_moment("exp_avg_sq", lambda x: x.flatten()),
+    "other precision": by_moment("exp_avg", lambda x: x.half()),
+    "whole numbers": by_moment("exp_avg", lambda x: x.int()), "no numbers": by_moment("exp_avg", lambda x: x * np.nan),
+    "squares below 0": by_moment("exp_avg_sq", lambda x: x - 1),
+    "step 0": by_moment("step", lambda x: x * 0), "half a step": by_moment("step", lambda x: x - 0.5),
+    "steps ahead": by_moment("step", lambda x: x + 1e6), "steps of two lengths": by_moment("step", lambda x: x - 1),
+    "foreign": lambda arrays: arrays | {"learner.adam.0.max_exp_avg_sq": arrays["learner.adam.0.exp_avg_sq"].clone()},
+    "of another parameter": lambda arrays: arrays | {"learner.adam.999.step": arrays["learner.adam.0.step"].clone()},
+    "some gone": lambda arrays: {name: x for name, x in arrays.items() if not name.endswith("exp_avg")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHER_MOMENTS)
+def test_a_run_does_not_go_on_from_an_optimisers_state_that_is_not_its_own(ran, settings, tmp_path, case):
+    out = copied(ran[0], tmp_path / "out")
+    (out / "manifest.json").unlink()
+    last = max((out / "checkpoints").glob("step-*"))
+    texts = parts_of(last)[0]["__metadata__"]
+    save_file(OTHER_MOMENTS[case](load_file(last)), tmp_path / "forged", texts)
+    hashed(last, (tmp_path / "forged").read_bytes())
+    status, said = trained(settings | {"threads": 1}, out, "--resume")
+    assert status == 2, said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: --resume: must continue from a run's state, got ")
+    assert "(state.adam" in line.replace("state.'adam", "state.adam")
+
+
+PLACES = {
+    "file": lambda path: path.write_bytes(b"x"), "fifo": os.mkfifo, "loop": lambda path: path.symlink_to(path),
+    "dangling link": lambda path: path.symlink_to(path.with_name("nowhere")),
+    "link to a file": lambda path: path.symlink_to("/dev/null"),
+    "endless device": lambda path: path.symlink_to("/dev/zero"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("name", "option"), [("checkpoints", "--resume"), ("tensorboard", "--tensorboard")])
+def test_a_folder_that_is_none_is_told_before_the_first_step(settings, tmp_path, name, option, place):
+    PLACES[place](tmp_path / name)
+    status, said = trained(settings | {"threads": 1}, tmp_path, option)
+    assert status == 2, said
+    told = f"error: --out: must be a folder that can be written, got '{tmp_path / name}'"
+    assert said.splitlines()[-1].startswith(told)
+    assert "held-out success" not in said
+
+
+def test_what_a_killed_writer_of_checkpoints_left_is_removed_by_the_next(ran, settings, tmp_path):
+    out = copied(ran[0], tmp_path / "out")
+    (out / "manifest.json").unlink()
+    (out / "checkpoints" / ".part-0123456789abcdef.safetensors").write_bytes(b"half")
+    assert trained(settings | {"threads": 1}, out, "--resume")[0] == 0
+    assert not list(out.rglob(".part-*"))
 
 
 # ------------------------------------------------------------------------------------- studies and measurements

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # Rooms and modules of workbench from the ground up. One floor may use itself, as long as there is no circle.
 FLOORS = [
     {"errors", "extras", "stops", "terminal", "references"},
-    {"streams", "lanes", "files", "kernels", "commands", "progress", "display"},
+    {"streams", "lanes", "files", "hub", "kernels", "commands", "progress", "display"},
     {"tables"},
     {"pool"},
     {"controllers", "learners", "difficulty"},

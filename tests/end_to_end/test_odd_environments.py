@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.progress import progress_bar
+from workbench.progress import make_bar, progress_bar
 
 ROOT = Path(__file__).parents[2]
 DIFFICULTY = (sys.executable, "-m", "workbench.difficulty", "answers.csv", "--model", "1pl", "--out", "out")
@@ -114,9 +114,24 @@ def test_a_clock_that_jumps_ends_no_progress_bar(jump, monkeypatch, capsys):
         return now[0]
 
     monkeypatch.setattr(time, "time", clock)
+    monkeypatch.setattr("tqdm.std.time", clock)
     with progress_bar(10, "study", "run") as told:
-        monkeypatch.setattr("tqdm.std.time", clock)
         for done in range(1, 11):
             told.at(done, 10)
         told.line("a line")
     assert "a line" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
+def test_the_seconds_of_a_bar_are_those_that_pass_while_the_clock_is_set(jump, monkeypatch, capsys):
+    set_by = [0.0]
+    now = time.time
+    monkeypatch.setattr("tqdm.std.time", lambda: now() + set_by[0])
+    with make_bar(total=10, mininterval=0.0) as bar:
+        bar.update(1)
+        set_by[0] = jump
+        time.sleep(0.01)
+        bar.update(1)
+        assert 0.01 <= bar.format_dict["elapsed"] < 60
+        assert 0 < bar.format_dict["rate"] < 1000
+    assert "-" not in capsys.readouterr().err.replace("\r", "")

@@ -77,7 +77,7 @@ COMMANDS = {
     "advise": Command("sims.advise", ("sims.advise:calibrate",),
                       ("--log", "log.csv", "--order", "sort", "--batch", "4")),
     "sbc": Command("sims.sbc", ("sims.sbc:simulated",)),
-    "limits": Command("sims.limits", ("sims.limits:tqdm",)),
+    "limits": Command("sims.limits", ("sims.limits:make_bar",)),
     "benchmark": Command("sims.benchmark", ("sims.benchmark:processors",)),
     "benchmark_irt": Command("sims.benchmark_irt", ("sims.benchmark_irt:table",)),
     "benchmark_rules": Command("sims.benchmark_rules", ("sims.benchmark_rules:processors",)),
@@ -85,7 +85,8 @@ COMMANDS = {
     "listing": Command("workbench.listing", tuple(f"workbench.listing:{name}" for name in WRITES)),
     "train": Command("real_runs.train", ("real_runs.train:execute",), deep=("real_runs.rl.models:load",)),
     "compare": Command("real_runs.compare", ("real_runs.compare:execute",),
-                       ("--seeds", "1", "--pools", "uniform", "--controllers", "uniform"), ("real_runs.compare:tqdm",)),
+                       ("--seeds", "1", "--pools", "uniform", "--controllers", "uniform"),
+                       ("real_runs.compare:make_bar",)),
     "measure": Command("real_runs.measure", ("real_runs.measure:measure",), ("--out", "pool.parquet"),
                        ("real_runs.rl.models:load",)),
     "forecast": Command("real_runs.forecast", ("real_runs.comparison.forecasting:read_manifest",),
@@ -237,3 +238,34 @@ def test_an_odd_value_of_any_option_is_refused_in_one_line_or_taken(name, prepar
                     faults.append(f"{flag} {kind}: taken")
     assert cases
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("name", ["limits", "sbc", "advise", "difficulty"])
+def test_a_folder_that_cannot_be_written_is_told_before_work_begins(name, prepared, capsys):
+    command = COMMANDS[name]
+    main, study, parser = options_of(name)
+    (out,) = (action for action in parser._actions if "--out" in action.option_strings)
+    prepared(command.begins)
+    assert fault(main, [*study, *command.words, "--out", "/proc/nowhere/results"], out, capsys) == ""
+    assert fault(main, [*study, *command.words, "--out", "results"], out, capsys) is None, "work does not begin at all"
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(prepared, tmp_path):
+    from real_runs.runs.run import read_template
+    from workbench.calibration.readers import _of_run
+    from workbench.errors import InputError
+    from workbench.files import check_file
+    from workbench.hosts.trl.state import last_whole
+
+    prepared(())
+    (tmp_path / "checkpoint-1").mkdir()
+    for path in ("manifest.json", "checkpoint-1/trainer_state.json"):
+        os.mkfifo(tmp_path / path)
+    signal.alarm(MOST_SECONDS)
+    with pytest.raises(InputError, match=r"^--template: must be text with \{prompt\}, or a file of such text, got "):
+        read_template(str(tmp_path / "manifest.json"))
+    for path in (tmp_path / "manifest.json", "/dev/null"):
+        with pytest.raises(InputError, match=r"^--out: must be a file, got .*, which is a pipe or a device"):
+            check_file("--out", path)
+    assert _of_run(tmp_path) == ([], 0)
+    assert last_whole(tmp_path) is None

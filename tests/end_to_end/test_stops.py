@@ -135,6 +135,31 @@ def test_a_stop_in_a_callback_or_a_finalizer_is_not_lost(delay, number):
     assert (process.returncode, said.strip()) == STATUS[number]
 
 
+ENDS = """
+from workbench.stops import stop_in_one_line, work_begins
+stop_in_one_line(__name__)
+work_begins()
+import os, time
+class Last:
+    def __del__(self, write=os.write, sleep=time.sleep):  # while the interpreter takes itself down
+        write(1, b"ready\\n")
+        sleep(0.3)
+import sys
+sys.modules["last"] = Last()
+"""
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_stop_after_the_last_of_the_work_leaves_it_done(number):
+    """Python gives signals their default meaning again before it is gone: one would end it without a line."""
+    with subprocess.Popen([sys.executable, "-c", ENDS], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+    assert (process.returncode, said) == (0, "")
+
+
 def test_a_signal_that_is_ignored_stays_so(started):
     process = started("difficulty", stdin=subprocess.PIPE,
                       preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # fmt: skip

@@ -203,5 +203,5 @@ def test_without_forgetting_no_chain_ever_gets_worse():
 
 @pytest.mark.parametrize(("field", "bad"), [("longest", 0), ("longest", 1.5), ("kinds", 0), ("kinds", -1)])
 def test_a_chain_refuses_numbers_of_steps_that_are_none(field, bad):
-    with pytest.raises(wb.InputError, match=rf"{field}: must be a whole number >= 1, got {bad}"):
+    with pytest.raises(wb.InputError, match=rf"{field}: must be a whole number in \[1, 1000\], got {bad}"):
         replace(wb.Chain(), **{field: bad})

@@ -561,7 +561,7 @@ BAD = {
         "adarft.eta=-1": "adarft.eta: must be ",
         "adarft.ties=nope": "adarft.ties: must be ",
         "ppo.speed=1": "ppo.speed: must be a setting of ppo (advantage, kl_in, ",
-        "ppo.clip=0": "ppo.clip: must be a number > 0, got 0.0",
+        "ppo.clip=0": "ppo.clip: must be a number in [1e-06, 1e+06], got 0.0",
         "ppo.whiten=yes": "--set ppo.whiten: must be one of true, false, got 'yes'",
         "ppo.kl_coef=low": "--set ppo.kl_coef: must be a finite number, got 'low'",
         "ppo.kl_kind=k4": "ppo.kl_kind: must be one of k1, k2, k3, got 'k4'",
@@ -1101,7 +1101,7 @@ def test_a_failing_run_is_reported_with_its_last_line(study, capsys):
      ({"set": "eta=1"}, "--set: must be NAME.PARAMETER=VALUE[,VALUE], each once, NAME among uniform, dapo, ppo, got "),
      ({"set": "adarft.eta=5,10"}, "--set: must be NAME.PARAMETER=VALUE[,VALUE], each once, NAME among uniform, dapo, "),
      ({"set": "ppo.kl_coef=0,x"}, "--set ppo.kl_coef: must be a finite number, got 'x'"),
-     ({"set": "ppo.kl_coef=0,-1"}, "ppo.kl_coef: must be a number >= 0, got -1.0"),
+     ({"set": "ppo.kl_coef=0,-1"}, "ppo.kl_coef: must be a number in [0, 1e+06], got -1.0"),
      ({"set": "dapo.nope=1"}, "dapo.nope: must be a hyper-parameter of dapo (")],
 )  # fmt: skip
 def test_bad_input_to_a_study_gets_one_line(study, capsys, changes, expected):

@@ -20,6 +20,7 @@ from sims import robustness
 from sims.paper import family
 from sims.robust import matrix, sensitivity, stability
 from sims.robust.matrix import Areas, Matrix, judge
+from workbench.commands import SAME_AGAIN
 from workbench.errors import InputError
 from workbench.learners import SimLearner
 from workbench.pool import Pool
@@ -428,33 +429,66 @@ def test_finished_cells_are_kept_and_damaged_ones_named_and_computed_again(tmp_p
     assert tables(tmp_path) == first
 
 
-def test_a_killed_study_goes_on_where_it_was(tmp_path):
-    words = [sys.executable, ROOT / "sims" / "robustness.py", "matrix", "--learners", "scalar,kernel",
-             "--pools", "uniform", "--controllers", "adarft,mopps,sec", "--draws", "16", "--steps", "60",
-             "--batch", "64"]  # fmt: skip
+PARTS = {
+    "matrix": ("--learners", "scalar,kernel", "--pools", "uniform", "--controllers", "adarft,mopps,sec", "--draws",
+               "16", "--steps", "60", "--batch", "64"),
+    "sensitivity": ("--tiny", "--trajectories", "8", "--base", "32", "--seeds", "4", "--steps", "60"),
+    "stability": ("--tiny", "--points", "7", "--steps", "400"),
+}  # fmt: skip
+
+
+def started(part, out):
+    """A part of the study in a process of its own."""
+    words = [sys.executable, ROOT / "sims" / "robustness.py", part, *PARTS[part], "--jobs", "1", "--out", out]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.Popen(list(map(str, words)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)  # fmt: skip
 
-    def start(out):
-        return subprocess.Popen([*map(str, words), "--jobs", "1", "--out", str(out)], env=environment,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
-    process, cells = start(tmp_path / "a"), tmp_path / "a" / "cells"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """whole(part): the folder of one that nothing stopped, and what it printed."""
+    made = {}
+
+    def of(part):
+        if part not in made:
+            out = tmp_path_factory.mktemp(part) / "whole"
+            process = started(part, out)
+            made[part] = out, process.communicate()[0]
+            assert process.returncode == 0
+        return made[part]
+
+    return of
+
+
+@pytest.mark.parametrize(("part", "number"), [
+    ("matrix", signal.SIGKILL), ("sensitivity", signal.SIGKILL), ("sensitivity", signal.SIGINT),
+    ("stability", signal.SIGKILL), ("stability", signal.SIGTERM),
+])  # fmt: skip
+def test_a_stopped_study_keeps_what_is_done_and_goes_on_to_the_same_tables(part, number, tmp_path, whole):
+    process, cells = started(part, tmp_path / "out"), tmp_path / "out" / "cells"
     deadline = time.monotonic() + 60
     while len(list(cells.glob("[!.]*.parquet"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    process.send_signal(number)
+    said = process.communicate()[1]
+    if number == signal.SIGKILL:
+        assert process.returncode == -number, "it ended before it could be killed"
+    else:
+        assert process.returncode == 128 + number, "it ended before it could be stopped"
+        lines = [line for line in said.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line]
+        stopped = "stopped" if number == signal.SIGINT else "stopped by SIGTERM"
+        assert lines == [f"{stopped}; {SAME_AGAIN}"]
     before = {path: path.stat().st_mtime_ns for path in cells.glob("[!.]*.parquet")}
-    assert 2 <= len(before) < 8
-    outputs = []
-    for out in (tmp_path / "a", tmp_path / "b"):
-        process = start(out)
-        outputs.append(process.communicate()[0].replace(str(out), ""))
-        assert process.returncode == 0
-    assert outputs[0] == outputs[1]
+    assert len(before) >= 2
+    process = started(part, tmp_path / "out")
+    printed, _ = process.communicate()
+    assert process.returncode == 0
+    other, wanted = whole(part)
+    assert printed.replace(str(tmp_path / "out"), "") == wanted.replace(str(other), "")
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert tables(tmp_path / "a") == tables(tmp_path / "b")
+    assert len(list(cells.glob("[!.]*.parquet"))) > len(before)
+    assert tables(tmp_path / "out") == tables(other)
     assert not list(tmp_path.rglob(".part-*"))
 
 

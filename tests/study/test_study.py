@@ -581,7 +581,7 @@ def test_the_order_of_a_table_is_that_of_the_cells_whatever_the_order_of_the_fil
         ({"points": [{1: 5}]}, r"^points: must name parameters as owner\.parameter, got 1$"),
         ({"points": [{None: 5}]}, r"^points: must name parameters as owner\.parameter, got None$"),
         ({"points": [{"adarft.foo": 1.0}]}, r"adarft\.foo: must be a hyper-parameter of adarft \(floor, .*got 'foo'"),
-        ({"points": [{"adarft.eta": -1.0}]}, r"adarft\.eta: must be a number >= 0, got -1"),
+        ({"points": [{"adarft.eta": -1.0}]}, r"adarft\.eta: must be a number in \[0, 1e\+06\], got -1"),
         ({"points": [{}, {"adarft.beta": 1.5}]}, r"adarft\.beta: must be a number in \[0, 1\], got 1\.5"),
         ({"points": [{"adarft.ties": "last"}]}, r"adarft\.ties: must be one of random, first, got 'last'"),
         ({"points": [{"scalar.signal": "x"}]}, r"scalar\.signal: must be one of rloo, .*, got 'x'"),

@@ -16,6 +16,7 @@ from scipy.special import expit, logit
 
 from workbench.calibration.evidence import Observation
 from workbench.calibration.replay import Replay
+from workbench.errors import LARGEST, LOGITS, MOST, SMALLEST
 from workbench.lanes import Floats
 from workbench.learners import Law
 from workbench.learners.law import BoundedLaw
@@ -24,6 +25,8 @@ from workbench.registry import name_of
 
 LEAST = 1e-6  # room between floor and ceiling, and between rho and 1
 GAIN = 2.0  # logits over a log at the centre of kappa's prior
+# What laws take. Draws beyond it lie so far out in the tails of a proposal that they have no weight.
+TAKEN = {"theta0": (-LOGITS, LOGITS), "kappa": (0.0, MOST), "length": (SMALLEST, LARGEST), "locality": (0.0, LARGEST)}
 OBSERVED = ("mean", "rho", "spread", "drift")  # parameters of what is observed, beside the law's
 
 
@@ -130,6 +133,7 @@ class Space:
         """The law whose lanes are the points."""
         values = self.natural(points)
         own: dict[str, Any] = {name: value for name, value in values.items() if name not in OBSERVED}
+        own |= {name: np.clip(own[name], *ends) for name, ends in TAKEN.items() if name in own}
         if "floor" in own:  # the response curve needs floor < ceiling
             own["floor"] = np.clip(own["floor"], 0, 1 - LEAST)
             own["ceiling"] = own["floor"] + (1 - own["floor"]) * np.clip(own["ceiling"], LEAST, 1)

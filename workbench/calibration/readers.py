@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from workbench.calibration.dumps import HELDOUT, TRAINING, counted_once, of_prime, prime_folder
 from workbench.errors import MOST, InputError, check_choice, check_kind, check_one_number, few, shown
+from workbench.files import read_whole
 from workbench.pool import Pool
 from workbench.pool.layouts import MISSING
 from workbench.registry import BASELINE
@@ -74,7 +75,7 @@ def _of_run(folder: Path) -> tuple[list[str], int]:
     """What a run folder of real_runs says beside its rollouts, in a line each, and the updates of its warm-up."""
     told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
     try:
-        run = json.loads((folder / "manifest.json").read_text())["run"]
+        run = json.loads(read_whole(folder / "manifest.json"))["run"]
         controller, warm_up = run["controller"], run.get("warm_up", 0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return told, 0

@@ -22,7 +22,7 @@ from workbench.difficulty import irt
 from workbench.difficulty.irt.marginal import GUESSING
 from workbench.difficulty.responses import read_responses
 from workbench.errors import check_choice, few, shown
-from workbench.files import check_folder, write_whole
+from workbench.files import check_folder, check_writable, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,6 +154,7 @@ def estimate(options: argparse.Namespace) -> int:
         persons, items = responses.attempts.shape
         print(f"note: this may take minutes: with {persons} persons and {items} items, each step of the fit solves for "
               f"{min(persons, items)} unknowns or more", file=sys.stderr)  # fmt: skip
+    check_writable("--out", out)
     fit = irt.fit(responses, options.model)
     facts = about(fit, responses)
     made = tables(fit, responses) if fit.converged else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from workbench.difficulty.counts import Floats
-from workbench.errors import InputError, check_number, check_one_number
+from workbench.errors import LARGEST, InputError, check_number, check_one_number
 from workbench.pool.columns import numbers
 
 
@@ -25,7 +25,7 @@ def matching_eta(eta: float, low: float = 1, high: float = 5) -> float:
 
     For its eta of 50 this is 2.0 on a scale from 1 to 5, where the paper uses 2.5. Raises InputError for eta < 0.
     """
-    check_one_number("eta", eta, 0)
+    check_one_number("eta", eta, 0, LARGEST)
     _check_scale(low, high)
     return eta * (high - low) / 100.0
 

@@ -108,14 +108,20 @@ def _uncached(why: str) -> None:
 
 
 class Stamped:
-    """Mixed into a cache locator of Numba: the stamp of a function holds the digest of workbench/kernels."""
+    """Mixed into a cache locator of Numba: the stamp of a function holds the digests of its file and workbench/kernels.
+
+    Older releases of Numba compare the time and the size of the file, which an edit may leave as they were.
+    """
 
     taken = 0  # stamps since the last decoration began
 
     def get_source_stamp(self) -> Any:
         Stamped.taken += 1
-        own: Any = super().get_source_stamp()  # type: ignore[misc]
-        return own, digest()
+        try:
+            content = Path(self._py_file).read_bytes()  # type: ignore[attr-defined]
+        except (AttributeError, OSError):  # of a notebook or an archive
+            return super().get_source_stamp(), digest()  # type: ignore[misc]
+        return hashlib.sha256(content).hexdigest(), digest()
 
 
 @cache

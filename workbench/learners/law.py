@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, check_number
+from workbench.errors import LARGEST, LOGITS, MOST, MOST_STEPS, InputError, check_number
 from workbench.lanes import ByValue, Floats, Lanes
 from workbench.learners.signals import RLOO, Signal
 from workbench.pool import Pool
@@ -83,20 +83,23 @@ class Gradient(NamedTuple):
 class Law(ByValue):
     """Hyper-parameters shared by all laws; each a number or an (R,) array over lanes.
 
-    theta0: skill before training, logits, relative to the model that made the difficulty labels (which has 0).
-    kappa: logits per update at p = 1/2, >= 0. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
+    theta0: skill before training, logits, -1000 to 1000, relative to the model that made the difficulty labels (which
+    has 0).
+    kappa: logits per update at p = 1/2, 0 to 1e9. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
     1/2 = std-normalised or whitened advantages, 0 = natural gradient (0^0 = 1).
-    warm_up: w, updates, >= 0: the step of update t = 1, 2 .. is kappa min(1, t / (w + 1)): a learning rate that rises.
+    warm_up: w, updates, 0 to 10^7: the step of update t = 1, 2 .. is kappa min(1, t / (w + 1)): a learning rate that
+    rises.
     adam: share, [0, 1], to which an optimiser cancels the size of gradients: the step is divided by rms^adam, with rms
     the root mean square of the mean signals of all updates so far. 0: no such optimiser; 1: as in Adam (Kingma and Ba
     2015, arXiv 1412.6980) without momentum and with a long memory. Batches with much signal then teach hardly more.
     forgetting: share of the gained skill lost per update, [0, 1].
-    label_noise: sd in logits of an item's true difficulty around its label, >= 0: labels come from another model.
-    gap: logits by which items with b > 0 are harder than labelled, >= 0: a hole in the spectrum of difficulty.
+    label_noise: sd in logits of an item's true difficulty around its label, 0 to 1000: labels come from another model.
+    gap: logits by which items with b > 0 are harder than labelled, 0 to 1000: a hole in the spectrum of difficulty.
     unlearnable: share of the pool that is never solved, [0, 1): broken answers, or beyond the model.
     false_negative, false_positive: chances that the verifier misses a right answer and lets a wrong one pass, [0, 0.5];
     training sees p' = false_positive + (1 - false_positive - false_negative) p, `evaluate` the true p.
-    repeat_decay: r >= 0. The signal of an item's group is multiplied by e^(-r visits): repeated prompts teach less.
+    repeat_decay: r, 0 to 1e6. The signal of an item's group is multiplied by e^(-r visits): repeated prompts teach
+    less.
     redundancy: r, share, [0, 1], of a step that is lost where all items of a batch are equally difficult: the step is
     multiplied by 1 - r max(0, 1 - sd of b in the batch / sd of b in the pool). On real runs narrow batches teach less
     than their signal says (`real_runs/results/forecasts`).
@@ -134,17 +137,17 @@ class Law(ByValue):
     packages: ClassVar[tuple[str, ...]] = ()  # packages it needs beside NumPy and Numba
 
     def __post_init__(self) -> None:
-        check_number("theta0", self.theta0)
-        check_number("kappa", self.kappa, 0)
+        check_number("theta0", self.theta0, -LOGITS, LOGITS)
+        check_number("kappa", self.kappa, 0, MOST)
         check_number("gamma", self.gamma, 0, 1)
         check_number("forgetting", self.forgetting, 0, 1)
-        check_number("label_noise", self.label_noise, 0)
-        check_number("gap", self.gap, 0)
+        check_number("label_noise", self.label_noise, 0, LOGITS)
+        check_number("gap", self.gap, 0, LOGITS)
         check_number("unlearnable", self.unlearnable, 0, 1, open_high=True)
         check_number("false_negative", self.false_negative, 0, 0.5)
         check_number("false_positive", self.false_positive, 0, 0.5)
-        check_number("repeat_decay", self.repeat_decay, 0)
-        check_number("warm_up", self.warm_up, 0)
+        check_number("repeat_decay", self.repeat_decay, 0, LARGEST)
+        check_number("warm_up", self.warm_up, 0, MOST_STEPS)
         check_number("adam", self.adam, 0, 1)
         check_number("redundancy", self.redundancy, 0, 1)
         check_number("tokens_easy", self.tokens_easy, 0, 2**31)

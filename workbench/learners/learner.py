@@ -259,7 +259,9 @@ class SimLearner:
         """(R,) `narrowness` in b of the admitted groups on items that can be solved."""
         if self._spread is None:
             pool = self._bank.b[:, : self._bank.core].astype(np.float64)
-            self._spread = np.nanstd(np.where(pool == UNSOLVABLE, np.nan, pool), axis=1)[self._bank.row]
+            solvable = pool != UNSOLVABLE
+            known = solvable | ~solvable.any(axis=1, keepdims=True)  # of a pool that nobody can solve: 0
+            self._spread = np.nanstd(np.where(known, pool, np.nan), axis=1)[self._bank.row]
         b = self._bank.b[self._bank.row[:, None], positions].astype(np.float64)
         return narrowness(b, (b != UNSOLVABLE) & (mask if mask.size else True), self._spread)
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from workbench.controllers.gate import Gate
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, per_lane
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import MOST_STEPS, InputError, check_count, check_number
 from workbench.kernels.compiling import Array, compiled, i64, u64
 from workbench.pool import Pool
+
+MOST_BANK = 2**17  # places: all of them are there from the start, in every lane
 
 
 class BankState(NamedTuple):
@@ -45,8 +47,9 @@ class VCRL(Gate):
     bank, the
     largest P first, rolled out afresh and judged as any group: an item with p < kappa leaves the bank.
 
-    threshold: kappa, in [0, 1]. early: kappa in the first `warmup` updates. momentum: in [0, 1]. bank: places, >= 1; a
-    full bank drops the least P. replays: times an item may be drawn before it must come from the rule again, >= 1.
+    threshold: kappa, in [0, 1]. early: kappa in the first `warmup` updates, 0 to 10^7. momentum: in [0, 1]. bank:
+    places, 1 to 131,072; a full bank drops the least P. replays: times an item may be drawn before it must come from
+    the rule again, >= 1.
     Source: Jiang et al. 2025, arXiv 2509.19803; its settings 0.3 for 20 updates, then 0.8, momentum 0.9, 2 replays.
     Differs: the paper names neither the size of the bank nor what happens when it is empty: here the rule's choice
     fills up, and further batches follow until max_batches (2 comes nearest to the paper). Items of this very update are
@@ -68,8 +71,8 @@ class VCRL(Gate):
         super().__post_init__()
         for name in ("threshold", "early", "momentum"):
             check_number(name, getattr(self, name), 0, 1)
-        check_number("warmup", self.warmup, 0)
-        check_count("bank", self.bank)
+        check_number("warmup", self.warmup, 0, MOST_STEPS)
+        check_count("bank", self.bank, 1, MOST_BANK)
         check_count("replays", self.replays)
 
     def init(self, pool: Pool, lanes: int) -> BankState:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
 from workbench.controllers.rules.nearest import TIES, TargetState, nearest
-from workbench.errors import InputError, check_choice, check_number
+from workbench.errors import LARGEST, SMALLEST, InputError, check_choice, check_number
 from workbench.kernels.arithmetic import inside
 from workbench.kernels.choose import few_of
 from workbench.kernels.compiling import Array, compiled, f64, i64, u64
@@ -28,7 +28,8 @@ class AdaRFT(Rule):
     T <- clip(T + eta w tanh(alpha (R - beta)), low, high),   R = mean reward of the call over all its rollouts
     w = 1 (per="batch") or n / B (per="item"), n = groups with rewards in this call, B = items of a batch
 
-    beta: target reward in [0, 1]. alpha: sensitivity per unit reward, > 0. eta: largest move in one step, >= 0.
+    beta: target reward in [0, 1]. alpha: sensitivity per unit reward, 1e-6 to 1e6. eta: largest move in one step, 0 to
+    1e6.
     start: T before the first batch. low, high: bounds of T, 0 <= low < high <= 100; start lies between them.
     ties: difficulties sit on a coarse grid, so many items are equally near; those at the largest distance that
     still fits are drawn at random ("random"), or by lowest position ("first": same T, same batch).
@@ -62,8 +63,8 @@ class AdaRFT(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("beta", self.beta, 0, 1)
-        check_number("alpha", self.alpha, 0, open_low=True)
-        check_number("eta", self.eta, 0)
+        check_number("alpha", self.alpha, SMALLEST, LARGEST)
+        check_number("eta", self.eta, 0, LARGEST)
         check_number("low", self.low, 0, 100)
         check_number("high", self.high, 0, 100)
         if np.any(np.asarray(self.low) >= np.asarray(self.high)):
@@ -110,7 +111,7 @@ class AdaRFT(Rule):
 class AdaRFTGaussian(AdaRFT):
     """AdaRFT's target with a random batch around it: P(i) ~ exp(-(d_i - T)^2 / (2 width^2)), without replacement.
 
-    width: in units of difficulty, >= 0.001. ties: must be "random", as nearness decides by chance only.
+    width: in units of difficulty, 0.001 to 1e6. ties: must be "random", as nearness decides by chance only.
     Weights below 1e-300 of the largest, beyond some 37 widths, count as 0: such items come last, at random.
     Source: an extension, ours; weights like these are seen in practice around AdaRFT's target, arXiv 2504.05520.
     Differs: Algorithm 1 takes the B nearest items, so that a target that rests draws the same batch again.
@@ -123,7 +124,7 @@ class AdaRFTGaussian(AdaRFT):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("width", self.width, 1e-3)
+        check_number("width", self.width, 1e-3, LARGEST)
         check_choice("ties", self.ties, ("random",))
 
     def init(self, pool: Pool, lanes: int) -> TargetState:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import InputError, check_count, check_number, shown
+from workbench.errors import MOST_WINDOW, InputError, check_count, check_number, shown
 from workbench.extras import named_extra, require
 from workbench.kernels.compiling import Array, compiled, f64, i64
 from workbench.pool import Pool
@@ -42,9 +42,9 @@ class ALPGMM(Rule):
     each slot of a batch: with probability `random` any item, else a Gaussian in proportion to its mean ALP, a task from
     it, and the item nearest to that; of equally near ones any, and no item twice
 
-    window: N, >= 2. buffer: latest episodes among which the nearest earlier task is looked for, >= 1. random: in
-    [0, 1]. components: least and largest k, 1 <= k <= window. start: >= 0, below buffer; 5 in its code. Until the first
-    fit every slot is random.
+    window: N, 2 to 10,000. buffer: latest episodes among which the nearest earlier task is looked for, 1 to 10,000.
+    random: in [0, 1]. components: least and largest k, 1 <= k <= window. start: >= 0, below buffer; 5 in its code.
+    Until the first fit every slot is random.
     Source: Portelas, Colas, Hofmann, Oudeyer 2019, arXiv 1910.07224, Algorithm 1, and its code in TeachMyAgent.
     Differs: r' is of an earlier batch, the latest where several are equally near, since groups of one batch come from
     one policy, and `start` counts the episodes of earlier batches; its default, 0, is ours. The code looks through all
@@ -68,8 +68,8 @@ class ALPGMM(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("window", self.window, 2)
-        check_count("buffer", self.buffer)
+        check_count("window", self.window, 2, MOST_WINDOW)
+        check_count("buffer", self.buffer, 1, MOST_WINDOW)
         check_number("random", self.random, 0, 1)
         given: object = self.components
         if not isinstance(given, tuple) or len(given) != 2:

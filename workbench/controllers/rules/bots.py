@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane, require
-from workbench.errors import InputError, check_count, check_number, shown
+from workbench.errors import LARGEST, InputError, check_count, check_number, shown
 from workbench.kernels.compiling import Array, compiled, f32
 from workbench.pool import Pool
 
@@ -37,7 +37,7 @@ class BOTS(Rule):
     selection:   the B whose p_i, drawn from the belief, is nearest the target
 
     Items with feedback have s~ = s, so all of s counts; others have s = 0. target: success rate in [0, 1]. decay,
-    evidence: the paper's lambda and rho in [0, 1]. pseudo: >= 0, its rollouts per item. momentum: in [0, 1].
+    evidence: the paper's lambda and rho in [0, 1]. pseudo: its rollouts per item, 0 to 1e6. momentum: in [0, 1].
     candidates: random items that are looked at, at least a batch; 0 looks at all. sample: False takes the belief's mean
     instead of a draw.
 
@@ -66,7 +66,7 @@ class BOTS(Rule):
         super().__post_init__()
         for name in ("target", "decay", "evidence", "momentum"):
             check_number(name, getattr(self, name), 0, 1)
-        check_number("pseudo", self.pseudo, 0)
+        check_number("pseudo", self.pseudo, 0, LARGEST)
         check_count("candidates", self.candidates, 0)
         if not isinstance(self.sample, bool):
             raise InputError(f"sample: must be True or False, got {shown(self.sample)}")

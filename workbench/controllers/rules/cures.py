@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.items import NONE_YET, ItemRule, Weights, boltzmann, draw_by_weight, reverted, with_counts
 from workbench.controllers.rule import MOST_ROLLOUTS, Draw, Feedback, Floats, Items, Lanes, Look, per_lane
-from workbench.errors import InputError, check_choice, check_number, shown
+from workbench.errors import LARGEST, SMALLEST, InputError, check_choice, check_number, shown
 from workbench.kernels.compiling import Array, compiled, i64
 from workbench.pool import Pool
 
@@ -30,7 +30,7 @@ class CurES(ItemRule):
 
     p_i: mean of the posterior Beta(1 + successes, 1 + failures) of the item's success rate, 1/2 before its first
     rollout. sigma_i: std of the item's policy gradient, here sqrt(p_i (1 - p_i)). N = B x rollouts.
-    tau: temperature > 0. adaptive: False gives all items the same rollouts.
+    tau: temperature, 1e-6 to 1e6. adaptive: False gives all items the same rollouts.
     allocate_by: the p_i of sigma_i, "posterior": the mean above; "share": successes / rollouts, the paper's and the
     released code's, so that an item that was always or never solved gets no rollouts, and then stays so. P(i) takes the
     posterior mean in both, as they do.
@@ -57,7 +57,7 @@ class CurES(ItemRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("tau", self.tau, 0, open_low=True)
+        check_number("tau", self.tau, SMALLEST, LARGEST)
         if not isinstance(self.adaptive, bool):
             raise InputError(f"adaptive: must be True or False, got {shown(self.adaptive)}")
         check_choice("allocate_by", self.allocate_by, RATES)

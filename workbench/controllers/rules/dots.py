@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.items import exchanged, random_items, take_best
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane, require
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import LARGEST, SMALLEST, InputError, check_count, check_number
 from workbench.kernels.arithmetic import exp32
 from workbench.kernels.compiling import Array, compiled, f32, f64
 from workbench.pool import Pool
@@ -38,7 +38,8 @@ class DOTS(Rule):
     references
 
     reference: K, >= 2; at most the pool. rollouts: >= 1. every: steps from probe to probe, >= 1. Items drawn
-    since the last probe are left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: > 0.
+    since the last probe are left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: 1e-6
+    to 1e6.
     width: in standard deviations of a feature, > 0; 0: learned at every probe, the one of `WIDTHS` with the least
     squared error u_k - y_k, each left out of its own guess. Before the first probe the draw is uniform.
     Source: Sun et al. 2025, arXiv 2506.05316; settings of its released script.
@@ -67,11 +68,11 @@ class DOTS(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("reference", self.reference, 2)
-        check_count("rollouts", self.rollouts)
+        check_count("rollouts", self.rollouts, 1, 10_000)
         check_count("every", self.every)
         check_number("alpha", self.alpha, 0, 1)
-        check_number("tau", self.tau, 0, open_low=True)
-        check_number("width", self.width, 0)
+        check_number("tau", self.tau, SMALLEST, LARGEST)
+        check_number("width", self.width, 0, LARGEST)
 
     def init(self, pool: Pool, lanes: int) -> GuessState:
         require(self, pool, *self.needs)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from workbench import kernels
 from workbench.controllers.arms import ArmRule, advantage_scale, by_arm, softmax
 from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, Look, per_lane
-from workbench.errors import InputError, check_choice, check_count, check_number
+from workbench.errors import LARGEST, MOST_WINDOW, SMALLEST, InputError, check_choice, check_count, check_number
 from workbench.kernels.compiling import Array, compiled
 from workbench.pool import Pool
 
@@ -31,7 +31,8 @@ class DUMP(ArmRule):
     UCB_k = L_k + weight sqrt(2 ln(N + 1) / (n_k + 1)),   n_k: its rollouts so far, N = sum_k n_k
     P(k) = exp(UCB_k / tau) / sum_j exp(UCB_j / tau); items are uniform inside an arm
 
-    window: values of |A|, one per rollout. weight: of the bonus, >= 0. tau: temperature in units of |A|, > 0.
+    window: values of |A|, one per rollout, 1 to 10,000. weight: of the bonus, 0 to 1e6. tau: temperature in units of
+    |A|, 1e-6 to 1e6.
     advantage: "grpo", A = (r - mean) / std of the group, or "mean", A = r - mean.
     reversion: share of the remembered |A| and of n_k forgotten in every step without feedback on the arm.
     Source: Wang, Cui, Li, Wan, Zhao 2025, arXiv 2504.09710; defaults of its released code.
@@ -49,9 +50,9 @@ class DUMP(ArmRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("window", self.window)
-        check_number("tau", self.tau, 0, open_low=True)
-        check_number("weight", self.weight, 0)
+        check_count("window", self.window, 1, MOST_WINDOW)
+        check_number("tau", self.tau, SMALLEST, LARGEST)
+        check_number("weight", self.weight, 0, LARGEST)
         check_choice("advantage", self.advantage, ("grpo", "mean"))
 
     def init(self, pool: Pool, lanes: int) -> DumpState:

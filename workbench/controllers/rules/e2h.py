@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.controllers.arms import ORDERED, ArmRule, by_arm, softmax
 from workbench.controllers.rule import Draw, Floats, Items, Lanes, Look, per_lane
-from workbench.errors import check_choice, check_flag, check_number
+from workbench.errors import LARGEST, MOST_STEPS, SMALLEST, check_choice, check_flag, check_number
 from workbench.pool import Pool
 
 SCHEDULES = ("gaussian", "cosine", "balanced", "classic")
@@ -29,8 +29,8 @@ class E2H(ArmRule):
     cosine:   P(k) = a e_k + (1 - a) e_{K-1-k}, a = (1 + cos(pi x)) / 2, e_k = (K - k) 2 / (K (K + 1))
     balanced: P(k) = 1 / K.   classic: P(k) = 1 for k = min(floor(s K / horizon), K - 1), otherwise 0
 
-    horizon: steps of the schedule, >= 1, set as in LinearSchedule.
-    beta: > 0; below 1 easy levels fade early. width: in levels, >= 0.001.
+    horizon: steps of the schedule, 1 to 10^7, set as in LinearSchedule.
+    beta: 1e-6 to 1e6; below 1 easy levels fade early. width: in levels, 0.001 to 1e6.
     min_prob: whether p_min is 2 / (K (K + 1)) or 0; for "gaussian" only.
     by: "difficulty" or "level", whose arms come in order. reversion: must be 0, as nothing is estimated.
     A level with fewer items than it is asked for is filled up from the others.
@@ -55,9 +55,9 @@ class E2H(ArmRule):
         check_choice("by", self.by, ORDERED)
         check_number("reversion", self.reversion, 0, 0)
         check_choice("schedule", self.schedule, SCHEDULES)
-        check_number("horizon", self.horizon, 1)
-        check_number("beta", self.beta, 0, open_low=True)
-        check_number("width", self.width, 1e-3)
+        check_number("horizon", self.horizon, 1, MOST_STEPS)
+        check_number("beta", self.beta, SMALLEST, LARGEST)
+        check_number("width", self.width, 1e-3, LARGEST)
         check_flag("min_prob", self.min_prob)
 
     def init(self, pool: Pool, lanes: int) -> ShareState:

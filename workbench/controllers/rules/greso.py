@@ -39,7 +39,7 @@ class GRESO(Rule):
     target / 3, else p_e + step;   p_h alike with silent failed groups and 2 target / 3
 
     Silent: all rewards equal; solved if their mean is above 1/2, else failed. Groups of one rollout are ignored.
-    easy, hard: p_e and p_h at the start, in [0, 1]. target: share of silent groups in [0, 1]. step: >= 0.
+    easy, hard: p_e and p_h at the start, in [0, 1]. target: share of silent groups in [0, 1]. step: in [0, 1].
     least: smallest chance that an item is tried, in [0.001, 1].
     With floor > 0, an item drawn by exploration counts as looked at in this epoch, and the one whose slot it took is
     looked at again next.
@@ -66,7 +66,7 @@ class GRESO(Rule):
         super().__post_init__()
         for name in ("easy", "hard", "target"):
             check_number(name, getattr(self, name), 0, 1)
-        check_number("step", self.step, 0)
+        check_number("step", self.step, 0, 1)
         check_number("least", self.least, 0.001, 1)
 
     def init(self, pool: Pool, lanes: int) -> SkipState:

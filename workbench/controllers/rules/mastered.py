@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from workbench import kernels
 from workbench.controllers.items import deal_some, new_deck, put_back, take_best, with_counts
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import InputError, check_choice, check_count, check_flag, check_number
+from workbench.errors import LARGEST, InputError, check_choice, check_count, check_flag, check_number
 from workbench.pool import Pool
 
 MEMORIES = ("group", "history", "stage")
@@ -35,7 +35,7 @@ class DropMastered(Rule):
     memory_of: what the rate is of, "group": the item's last group; "history": all its rollouts so far, judged after
     each group; "stage": the mean of its groups' means in a stage, judged where the stage ends and then forgotten.
     stage: steps of a stage, >= 1, for "stage" only; feedback counts for the stage in which it comes.
-    back: steps after which a dropped item returns, until its next feedback; 0: never. least: >= 1; where fewer than
+    back: steps after which a dropped item returns, until its next feedback; 0: never. least: 1 to 1e6; where fewer than
     least x B items are left, those dropped for longest come back. With floor > 0, an item drawn by exploration, which
     may be a dropped one, counts as dealt in this epoch, and the one whose slot it took is dealt next.
 
@@ -67,7 +67,7 @@ class DropMastered(Rule):
         check_number("threshold", self.threshold, 0, 1)
         check_choice("memory_of", self.memory_of, MEMORIES)
         check_count("back", self.back, 0)
-        check_number("least", self.least, 1)
+        check_number("least", self.least, 1, LARGEST)
         check_flag("strict", self.strict)
         check_count("stage", self.stage)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.items import best_of, check_posterior, posterior_draws, posterior_metrics, random_items
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import InputError, check_count, check_number, shown
+from workbench.errors import LARGEST, SMALLEST, InputError, check_count, check_number, shown
 from workbench.kernels.compiling import Array, compiled
 from workbench.pool import Pool
 
@@ -30,7 +30,7 @@ class MoPPS(Rule):
     selection:  candidates x B random items, a draw of p_i from each one's belief, the B nearest the target
 
     k: successes (sum of rewards) of an item's n rollouts; items without feedback keep their belief.
-    target: success rate in [0, 1]. decay: the paper's lambda in [0, 1]; 1 never forgets. prior: >= 1e-6.
+    target: success rate in [0, 1]. decay: the paper's lambda in [0, 1]; 1 never forgets. prior: 1e-6 to 1e6.
     candidates: >= 1, in batches; at most the pool.
     band: (low, high) success rates; then the B are random ones among those drawn inside, filled up with the nearest to
     it, and the target plays no part.
@@ -58,7 +58,7 @@ class MoPPS(Rule):
         super().__post_init__()
         check_number("target", self.target, 0, 1)
         check_number("decay", self.decay, 0, 1)
-        check_number("prior", self.prior, 1e-6)
+        check_number("prior", self.prior, SMALLEST, LARGEST)
         check_count("candidates", self.candidates)
         if self.band is not None:
             if np.shape(self.band) != (2,):

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from workbench.controllers.rule import Draw, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import check_choice, check_number
+from workbench.errors import MOST_STEPS, check_choice, check_number
 from workbench.kernels.compiling import Array, compiled, i64, u64
 from workbench.kernels.philox import other_seed, unit53_row
 from workbench.pool import Pool
@@ -73,8 +73,8 @@ class FrozenTarget(Rule):
 class LinearSchedule(Rule):
     """Fixed linear curriculum: T(s) = start + (end - start) min(s / horizon, 1), the B items nearest T(s).
 
-    s: batches drawn so far, from 0. start, end: difficulty in [0, 100]. horizon: steps until `end`, >= 1. It is not
-    taken from the run: `train` leaves it as it is, Study and the command lines set it to their steps unless it is
+    s: batches drawn so far, from 0. start, end: difficulty in [0, 100]. horizon: steps until `end`, 1 to 10^7. It is
+    not taken from the run: `train` leaves it as it is, Study and the command lines set it to their steps unless it is
     given.
     Source: the "fixed curriculum" baseline of Shi et al. 2025, arXiv 2504.05520, section 4.3.
     Differs: the paper says items that match T(s), not how many or which; here the nearest B, as in Algorithm 1.
@@ -95,7 +95,7 @@ class LinearSchedule(Rule):
         super().__post_init__()
         check_number("start", self.start, 0, 100)
         check_number("end", self.end, 0, 100)
-        check_number("horizon", self.horizon, 1)
+        check_number("horizon", self.horizon, 1, MOST_STEPS)
         check_choice("ties", self.ties, TIES)
 
     def init(self, pool: Pool, lanes: int) -> TargetState:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.controllers.items import random_items, take_best
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane, require
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import LARGEST, SMALLEST, InputError, check_count, check_number
 from workbench.pool import Pool
 
 MEMORY, SQUARES = 0.9, 0.999  # Adam's decay of the gradient's mean and of its square
@@ -32,7 +32,8 @@ class PCL(Rule):
     V(x) = sigma(w . x), x = the item's features in standard deviations, and 1
     w: one step of Adam on the mean of (V(x_i) - p_i)^2 over the groups of each batch, p_i their mean reward
 
-    tau: target success rate in [0, 1]. candidates: k, >= 1; at most the pool. lr: size of a step of Adam, > 0.
+    tau: target success rate in [0, 1]. candidates: k, >= 1; at most the pool. lr: size of a step of Adam, 1e-6
+    to 1e6.
     Before the first feedback V = 1/2 everywhere: the first batch is random.
     Source: Gao et al. 2025, arXiv 2510.01135, equation 2; tau and k as in its main experiments.
     Differs: the paper's V is a language model with a head, of the policy's size; here it is a linear model of the
@@ -54,7 +55,7 @@ class PCL(Rule):
         super().__post_init__()
         check_number("tau", self.tau, 0, 1)
         check_count("candidates", self.candidates)
-        check_number("lr", self.lr, 0, open_low=True)
+        check_number("lr", self.lr, SMALLEST, LARGEST)
 
     def init(self, pool: Pool, lanes: int) -> ValueState:
         require(self, pool, *self.needs)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from workbench.controllers.arms import absolute_advantage
 from workbench.controllers.items import Weights
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import InputError, check_choice, check_number
+from workbench.errors import LARGEST, SMALLEST, InputError, check_choice, check_number
 from workbench.kernels.arithmetic import FASTEST, inside
 from workbench.kernels.choose import clear_bits, has_bit, pick, set_bit
 from workbench.kernels.compiling import Array, Stream, compiled, f64, i64, inlined, u32, u64
@@ -42,7 +42,8 @@ class PLR(Rule):
     the group's mean plays the critic. c: batches drawn; C_i: those drawn when i was last seen.
     schedule: "fixed", P_new = fresh; "proportionate", P_new = 1 - seen / all.
     replay_from: share of the pool in [0, 1]; while seen / all is below it, P_new = 1 in both schedules.
-    beta: temperature > 0. staleness: the paper's rho in [0, 1]. fresh: nu in [0, 1], not read by "proportionate".
+    beta: temperature, 1e-6 to 1e6. staleness: the paper's rho in [0, 1]. fresh: nu in [0, 1], not read by
+    "proportionate".
 
     Presets: the paper's annealing, PLR(schedule="proportionate"); the schedule that the released code has unless told
     otherwise, PLR(schedule="proportionate", replay_from=1.0), which draws new items until all are seen.
@@ -70,7 +71,7 @@ class PLR(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("score", self.score, SCORES)
-        check_number("beta", self.beta, 0, open_low=True)
+        check_number("beta", self.beta, SMALLEST, LARGEST)
         check_number("staleness", self.staleness, 0, 1)
         check_number("fresh", self.fresh, 0, 1)
         check_choice("schedule", self.schedule, SCHEDULES)

@@ -16,7 +16,7 @@ from workbench.controllers.items import (
     with_rates,
 )
 from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, per_lane
-from workbench.errors import InputError, check_number, shown
+from workbench.errors import LARGEST, InputError, check_number, shown
 from workbench.pool import Pool
 
 
@@ -26,7 +26,7 @@ class ProCuRL(ItemRule):
 
     PoS_i: the item's mean reward over its rollouts so far; before the first ceiling / 2, the most attractive value, or
     with use_labels the pool's pass rate.
-    beta: >= 0; 0 is uniform. ceiling: the paper's PoS*, success that the best policy can reach, in (0, 1].
+    beta: 0 to 1e6; 0 is uniform. ceiling: the paper's PoS*, success that the best policy can reach, in (0, 1].
     Source: Tzannetos, Ribeiro, Kamalaruban, Singla 2023, arXiv 2304.12877, its practical variant; beta of its code.
     Differs: PoS comes from the rollouts trained on, where the paper evaluates all tasks again every so often (-env) or
     asks a critic (-val). The first estimate is ours. A batch holds no item twice: its items are drawn one after another
@@ -42,7 +42,7 @@ class ProCuRL(ItemRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("beta", self.beta, 0)
+        check_number("beta", self.beta, 0, LARGEST)
         check_number("ceiling", self.ceiling, 0, 1, open_low=True)
         if not isinstance(self.use_labels, bool):
             raise InputError(f"use_labels: must be True or False, got {shown(self.use_labels)}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.controllers.arms import ORDERED, ArmRule
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, per_lane
-from workbench.errors import InputError, check_choice, check_number
+from workbench.errors import MOST, InputError, check_choice, check_number
 from workbench.pool import Pool
 
 
@@ -49,10 +49,10 @@ class RLVE(ArmRule):
         super().__post_init__()
         check_choice("by", self.by, ORDERED)
         check_number("reversion", self.reversion, 0, 0)
-        check_number("start", self.start, 0, whole=True)
-        check_number("width", self.width, 1, whole=True)
+        check_number("start", self.start, 0, MOST, whole=True)
+        check_number("width", self.width, 1, MOST, whole=True)
         check_number("tau", self.tau, 0, 1)
-        check_number("least", self.least, 1, whole=True)
+        check_number("least", self.least, 1, MOST, whole=True)
 
     def init(self, pool: Pool, lanes: int) -> LevelState:
         for name in ("width", "tau", "least", "reversion"):

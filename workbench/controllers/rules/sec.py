@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.controllers.arms import ArmRule, absolute_advantage, arm_means, by_arm, softmax
 from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Lanes, Look, per_lane
-from workbench.errors import check_choice, check_number
+from workbench.errors import LARGEST, SMALLEST, check_choice, check_number
 from workbench.pool import Pool
 
 
@@ -24,9 +24,10 @@ class SEC(ArmRule):
     r_k = mean of |A| over the arm's rollouts in this batch,   Q_k <- Q_k + lr (r_k - Q_k)
     P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau); items are uniform inside an arm
 
-    lr: step of Q, the paper's alpha, in [0, 1]. tau: temperature in units of |A|, > 0. advantage: "grpo" divides by the
-    group's std, so that |A| = 2 sqrt(p (1 - p)) for rewards of 0 and 1; "mean" does not, |A| = 2 p (1 - p).
-    start: Q before the first batch, >= 0; above the largest reward of an arm, every arm is tried first.
+    lr: step of Q, the paper's alpha, in [0, 1]. tau: temperature in units of |A|, 1e-6 to 1e6. advantage: "grpo"
+    divides by the group's std, so that |A| = 2 sqrt(p (1 - p)) for rewards of 0 and 1; "mean" does not,
+    |A| = 2 p (1 - p).
+    start: Q before the first batch, 0 to 1e6; above the largest reward of an arm, every arm is tried first.
     Source: Chen et al. 2025, arXiv 2505.14970, equations 3 to 6.
     Differs: lr and tau, which the paper tunes per task, are ours; its Q starts at 0. Arms are difficulty bins unless
     `by` says otherwise. Arms without feedback keep their Q unless there is reversion.
@@ -43,9 +44,9 @@ class SEC(ArmRule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("lr", self.lr, 0, 1)
-        check_number("tau", self.tau, 0, open_low=True)
+        check_number("tau", self.tau, SMALLEST, LARGEST)
         check_choice("advantage", self.advantage, ("grpo", "mean"))
-        check_number("start", self.start, 0)
+        check_number("start", self.start, 0, LARGEST)
 
     def init(self, pool: Pool, lanes: int) -> BanditState:
         for name in ("lr", "tau", "reversion"):

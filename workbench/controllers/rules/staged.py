@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from workbench.controllers.rule import SOLID, Draw, Floats, Items, Lanes, Look, Rule, per_lane
-from workbench.errors import check_count, check_flag, check_number
+from workbench.errors import MOST_STEPS, check_count, check_flag, check_number
 from workbench.kernels.choose import few_of
 from workbench.kernels.compiling import Array, compiled
 from workbench.kernels.philox import other_seed, unit53_row
@@ -28,8 +28,8 @@ class Staged(Rule):
     stage(s) = min(floor(s n / horizon), n - 1),   s = batches drawn so far, from 0; n = stages
     part j = the ranks from floor(j I / n) up to floor((j + 1) I / n), exclusive
 
-    stages: n >= 1. horizon: steps of the whole schedule, >= 1, set as in LinearSchedule; the last stage goes on after
-    it.
+    stages: n >= 1. horizon: steps of the whole schedule, 1 to 10^7, set as in LinearSchedule; the last stage goes on
+    after it.
     cumulative: draw from all parts up to the stage's own, so that earlier ones are not forgotten.
     Items are distinct within a batch. A part smaller than a batch is filled up with its neighbours in rank.
     Source: staged curricula; with 2 stages, easier items first and harder ones after, the curriculum of Kimi k1.5,
@@ -50,7 +50,7 @@ class Staged(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("stages", self.stages)
-        check_number("horizon", self.horizon, 1)
+        check_number("horizon", self.horizon, 1, MOST_STEPS)
         check_flag("cumulative", self.cumulative)
 
     def init(self, pool: Pool, lanes: int) -> StageState:

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from workbench.controllers.arms import ArmRule, arm_means, by_arm, softmax
 from workbench.controllers.rule import Draw, Feedback, Floats, Lanes, Look, per_lane
-from workbench.errors import InputError, check_choice, check_count, check_flag, check_number
+from workbench.errors import (
+    LARGEST,
+    MOST_WINDOW,
+    SMALLEST,
+    InputError,
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+)
 from workbench.pool import Pool
 from workbench.streams import Role, uniforms
 
@@ -43,7 +52,8 @@ class TSCL(ArmRule):
     "boltzmann", P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau). Items are uniform inside an arm.
 
     absolute: use |Q| instead, so that arms that are being forgotten are practised again.
-    lr: in [0, 1]. epsilon: in [0, 1]. tau: in units of reward, > 0. window, period: >= 2.
+    lr: in [0, 1]. epsilon: in [0, 1]. tau: in units of reward, 1e-6 to 1e6. window, period:
+    2 to 10,000.
     Q before there is a slope: 0 for "online" and "naive"; 1, so that every arm is tried, for the others.
     Source: Matiisen, Oliver, Cohen, Schulman 2017, arXiv 1707.00183, its four algorithms in their batch form; numbers
     of its released code.
@@ -73,10 +83,10 @@ class TSCL(ArmRule):
         check_flag("absolute", self.absolute)
         check_choice("policy", self.policy, POLICIES)
         check_number("lr", self.lr, 0, 1)
-        check_count("window", self.window, 2)
+        check_count("window", self.window, 2, MOST_WINDOW)
         check_number("epsilon", self.epsilon, 0, 1)
-        check_number("tau", self.tau, 0, open_low=True)
-        check_count("period", self.period, 2)
+        check_number("tau", self.tau, SMALLEST, LARGEST)
+        check_count("period", self.period, 2, MOST_WINDOW)
 
     @property
     def first(self) -> float:

@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 
 from workbench.errors import InputError, shown, shown_path
-from workbench.files import open_regular, write_whole
+from workbench.files import open_regular, read_whole, write_whole
 
 CURRICULUM = "curriculum.safetensors"
 UNREADABLE = (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError)
@@ -44,7 +44,7 @@ def last_whole(run: Path) -> Path | None:
 
     def ended(path: Path) -> bool:
         try:
-            return isinstance(json.loads((path / "trainer_state.json").read_text()), dict)
+            return isinstance(json.loads(read_whole(path / "trainer_state.json")), dict)
         except (OSError, ValueError):
             return False
 

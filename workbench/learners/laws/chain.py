@@ -33,11 +33,11 @@ class Chain(Law):
     steps teach most at p = (L / (L + 1))^L: 0.5 for L = 1, down to 1 / e.
 
     theta0: where each eta starts, logits.
-    longest: steps of the hardest items, whole, 1 to 16 in use; 8 by default: at theta0 = -1.5 they succeed once in
-    800,000 times, so that only shorter ones can lead there. L = 1 + floor(longest sigma(b)), b the true difficulty:
-    each number of steps has an equal share of the difficulty scale.
-    kinds: kinds of steps, K >= 1, 1 to 8 in use; 1 by default: any short chain leads to any long one. An item's steps
-    take turns over the kinds, from the item's topic on (`topic_of`).
+    longest: steps of the hardest items, whole, 1 to 1000, 1 to 16 in use; 8 by default: at theta0 = -1.5 they succeed
+    once in 800,000 times, so that only shorter ones can lead there. L = 1 + floor(longest sigma(b)), b the true
+    difficulty: each number of steps has an equal share of the difficulty scale.
+    kinds: kinds of steps, K, 1 to 1000, 1 to 8 in use; 1 by default: any short chain leads to any long one. An item's
+    steps take turns over the kinds, from the item's topic on (`topic_of`).
     Source: ours, the policy gradient of a product; compare the relay and the plateaus of Huang et al. 2026,
     arXiv 2602.14872.
     """
@@ -50,8 +50,8 @@ class Chain(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("longest", self.longest)
-        check_count("kinds", self.kinds)
+        check_count("longest", self.longest, 1, 1000)
+        check_count("kinds", self.kinds, 1, 1000)
 
     def start(self, theta0: Floats, bank: ItemBank) -> ChainState:
         return ChainState(np.repeat(theta0[:, None], self.kinds, axis=1), np.full(len(theta0), 0.5))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from workbench.errors import check_number
+from workbench.errors import LARGEST, SMALLEST, check_number
 from workbench.lanes import Floats, Lanes, per_lane
 from workbench.learners.law import BoundedLaw, Gradient, ItemBank, LearnerState, Presets, decay_to
 from workbench.learners.laws.kernel import sorted_bank, spread_transfer
@@ -24,8 +24,8 @@ class Interference(BoundedLaw):
 
     The mean of K_ij over the pool is 1 for every i: batches that are spread over the pool teach as in ScalarIRT, and
     what a narrow batch teaches near it is missing elsewhere.
-    locality: no unit, >= 0. 0: ScalarIRT with a = 1; in (0, 1): less elsewhere; 1: nothing far away; above 1: loss far
-    away. length: logits, > 0. floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
+    locality: no unit, 0 to 1e6. 0: ScalarIRT with a = 1; in (0, 1): less elsewhere; 1: nothing far away; above 1: loss
+    far away. length: logits, 1e-6 to 1e6. floor c: success by guessing, [0, 1). ceiling u: best success, (c, 1].
     Source: ours. A neural tangent kernel between items (Jacot et al. 2018, arXiv 1806.07572), reduced to difficulty as
     in KernelTransfer, with the sum of each row held fixed. Why: on real runs (`real_runs/results/forecasts`) narrow
     batches lose strata that uniform batches keep.
@@ -39,8 +39,8 @@ class Interference(BoundedLaw):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("locality", self.locality, 0)
-        check_number("length", self.length, 0, open_low=True)
+        check_number("locality", self.locality, 0, LARGEST)
+        check_number("length", self.length, SMALLEST, LARGEST)
 
     def start(self, theta0: Floats, bank: ItemBank) -> LearnerState:
         lanes = len(theta0)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from workbench.errors import check_count, check_number
+from workbench.errors import LARGEST, SMALLEST, check_count, check_number
 from workbench.kernels.compiling import Array, compiled
 from workbench.lanes import Floats, Lanes, distinct_rows, per_lane
 from workbench.learners.law import BoundedLaw, Gradient, ItemBank, LearnerState, Presets, decay_to, topic_of
@@ -24,7 +24,7 @@ class KernelTransfer(BoundedLaw):
     T_ij = 1 within a topic, cross_topic between two
     z_j <- z_j + kappa / B sum_i K_ij S_i - forgetting (z_j - z_j at the start)
 
-    transfer_all, transfer_near, transfer_self: >= 0, no unit. length: logits, > 0.
+    transfer_all, transfer_near, transfer_self: 0 to 1e6, no unit. length: logits, 1e-6 to 1e6.
     floor: success by guessing, [0, 1). ceiling: best success, (floor, 1]. Success is between 0 and 1 by default.
     topics: number of topics, >= 1, and 1 by default: difficulty alone decides; items get theirs as in `topic_of`.
     cross_topic: no unit, [-0.2, 1] and >= -1 / (topics - 1), where T is still a kernel; negative: one topic's gain is
@@ -47,10 +47,10 @@ class KernelTransfer(BoundedLaw):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("transfer_all", self.transfer_all, 0)
-        check_number("transfer_near", self.transfer_near, 0)
-        check_number("transfer_self", self.transfer_self, 0)
-        check_number("length", self.length, 0, open_low=True)
+        check_number("transfer_all", self.transfer_all, 0, LARGEST)
+        check_number("transfer_near", self.transfer_near, 0, LARGEST)
+        check_number("transfer_self", self.transfer_self, 0, LARGEST)
+        check_number("length", self.length, SMALLEST, LARGEST)
         check_count("topics", self.topics)
         check_number("cross_topic", self.cross_topic, -1 / max(5, self.topics - 1), 1)
 

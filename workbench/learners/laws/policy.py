@@ -75,8 +75,8 @@ class TinyPolicy(Law):
     longer or ask for digits that the policy knows less, and items of one difficulty differ in both.
 
     theta0: logits; 0 by default: the policy made the difficulty labels itself, apart from their noise.
-    kappa: learning rate of the optimiser, >= 0, 0.001 to 0.01 in use with Adam and 1 to 10 with SGD; 0.003 by default:
-    a run of 200 updates is then neither over at once nor hardly begun.
+    kappa: learning rate of the optimiser, 0 to 1e9, 0.001 to 0.01 in use with Adam and 1 to 10 with SGD; 0.003 by
+    default: a run of 200 updates is then neither over at once nor hardly begun.
     forgetting: share of the way back to the weights before training that an update goes, [0, 1].
     optimizer: "adam" or "sgd" (plain gradient descent). An update without admitted groups is no step of it. The choice
     can turn the order of schedules round: Adam's steps do not shrink with the signal, SGD's do.

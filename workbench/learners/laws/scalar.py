@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from workbench.errors import check_number
+from workbench.errors import LARGEST, check_number
 from workbench.lanes import Lanes
 from workbench.learners.law import BoundedLaw, Gradient, ItemBank, LearnerState, Presets, decay_to
 from workbench.learners.signals import GRPO
@@ -25,9 +25,9 @@ class ScalarIRT(BoundedLaw):
 
     a: discrimination, 1/logit, in (0, 8]; at 8 an item is nearly a step.
     floor c: success by guessing, [0, 1); not the exploration share `floor` of a rule. ceiling u: best success, (c, 1].
-    noise: sd of optimiser noise, logits per update, >= 0, up to 0.02 in use; 0 by default, seeds differ enough.
-    anchor: weight beta_KL of the KL penalty against the start, no unit, >= 0; 0.001 to 0.3 in use, and 0 by default,
-    as in most recent recipes.
+    noise: sd of optimiser noise, logits per update, 0 to 1e6, up to 0.02 in use; 0 by default, seeds differ enough.
+    anchor: weight beta_KL of the KL penalty against the start, no unit, 0 to 1e6; 0.001 to 0.3 in use, and 0 by
+    default, as in most recent recipes.
     It over-rates easy items, which teach hard ones in full.
     Source: response curve of Barton and Lord 1981 (3PL: Birnbaum 1968); the update is the policy gradient of theta.
     Differs: the anchor pulls in proportion to the sampled signal, so silent groups do not pull; its mean is exact.
@@ -50,8 +50,8 @@ class ScalarIRT(BoundedLaw):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("a", self.a, 0, 8, open_low=True)
-        check_number("noise", self.noise, 0)
-        check_number("anchor", self.anchor, 0)
+        check_number("noise", self.noise, 0, LARGEST)
+        check_number("anchor", self.anchor, 0, LARGEST)
 
     def curve(self) -> tuple[Lanes, Lanes, Lanes]:
         return self.a, self.floor, self.ceiling

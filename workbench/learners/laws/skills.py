@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, check_count, check_number, shown
+from workbench.errors import LARGEST, LOGITS, MOST_SKILLS, SMALLEST, InputError, check_count, check_number, shown
 from workbench.kernels.arithmetic import saturated
 from workbench.kernels.compiling import Array, compiled, f32, u64
 from workbench.lanes import Floats, Lanes, per_lane
@@ -36,7 +36,7 @@ class MultiSkill(Law):
     With prerequisite = 1, w_k is the gate sigma((theta_(k-1) - tau) / width): skill k waits for the one before it.
     A skill with 1 / K of the batch gains 1 / K as much as one that has all of it.
 
-    skills: K >= 1, 1 to 8 in use; 4 by default, enough for an order and for conflicts. Items get theirs as in
+    skills: K, 1 to 256, 1 to 8 in use; 4 by default, enough for an order and for conflicts. Items get theirs as in
     `topic_of`, held-out items too.
     transfer: a skill's share of another's gain, in [0, 1]: 0 separate skills, 1 one skill; range 0 to 0.6,
     0.3 by default.
@@ -48,8 +48,9 @@ class MultiSkill(Law):
     of the own gain, or from 0 without tasks that the base model may have failed by their format alone. Above 0.6, M
     has no room for pairs that lose, and one skill is near.
     prerequisite: how much a skill waits for the one before it, [0, 1]; 0 by default: skills are unordered.
-    tau: skill at which the gate is half open, logits; 0 by default, where an item of b = 0 is solved half of the time.
-    width: how soft the gate is, logits > 0; 0.5 by default: from 12 % to 88 % open within two logits.
+    tau: skill at which the gate is half open, logits, -1000 to 1000; 0 by default, where an item of b = 0 is solved
+    half of the time.
+    width: how soft the gate is, logits, 1e-6 to 1e6; 0.5 by default: from 12 % to 88 % open within two logits.
     matrix: (K, K) rows of M as nested tuples, in place of what transfer and interference make of it.
     M must be symmetric and positive semi-definite: otherwise an update could lower the success it climbs.
     One skill is ScalarIRT with a = 1, to the bit for signals of a few values (RLOO, MeanBaseline, GRPO), whose sums
@@ -72,13 +73,13 @@ class MultiSkill(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("skills", self.skills)
+        check_count("skills", self.skills, 1, MOST_SKILLS)
         check_number("transfer", self.transfer, 0, 1)
         check_number("interference", self.interference, 0, 2)
         check_number("interfering", self.interfering, 0, 1)
         check_number("prerequisite", self.prerequisite, 0, 1)
-        check_number("tau", self.tau)
-        check_number("width", self.width, 0, open_low=True)
+        check_number("tau", self.tau, -LOGITS, LOGITS)
+        check_number("width", self.width, SMALLEST, LARGEST)
         name = "transfer, interference" if self.matrix is None else "matrix"
         m, k = self.mixing, self.skills
         if m.shape[1:] != (k, k) or not np.isfinite(m).all() or (m != m.transpose(0, 2, 1)).any():

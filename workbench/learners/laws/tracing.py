@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, check_count, check_number
+from workbench.errors import MOST_SKILLS, InputError, check_count, check_number
 from workbench.lanes import Floats, Lanes, per_lane
 from workbench.learners.law import Chances, Gradient, ItemBank, Law, Presets, decay_to, level_of, sigma
 from workbench.learners.signals import Signal, Visit
@@ -32,8 +32,9 @@ class KnowledgeTracing(Law):
     schedule is the one that practises all.
 
     theta0: logits; L_k starts at sigma(theta0 - b_k), b_k in the middle of the skill's difficulties.
-    kappa: chances to learn in an update with all of its batch on one skill, >= 0; 1 by default.
-    skills: K >= 1 levels of true difficulty, k = floor(K sigma(b)); 10 by default, as many as strata of difficulty.
+    kappa: chances to learn in an update with all of its batch on one skill, 0 to 1e9; 1 by default.
+    skills: K, 1 to 256, levels of true difficulty, k = floor(K sigma(b)); 10 by default, as many as strata of
+    difficulty.
     learn T: chance that a member who does not know a skill learns it, [0, 1]; 0.1 by default: with its tenth of the
     batch, half of those learn a skill in 66 updates.
     guess G: success without the skill, [0, 1). slip S: failure with it, [0, 1), G < 1 - S. 0.2 and 0.1 by default,
@@ -54,7 +55,7 @@ class KnowledgeTracing(Law):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("skills", self.skills)
+        check_count("skills", self.skills, 1, MOST_SKILLS)
         check_number("learn", self.learn, 0, 1)
         check_number("guess", self.guess, 0, 1, open_high=True)
         check_number("slip", self.slip, 0, 1, open_high=True)
