@@ -25,8 +25,8 @@ def asked_once() -> Iterator[str]:
     from huggingface_hub import constants
 
     places: list[Any] = [constants]
-    if "datasets" in sys.modules:
-        places.append(sys.modules["datasets"].config)
+    if "datasets.config" in sys.modules:
+        places.append(sys.modules["datasets.config"])
     before = [place.HF_HUB_OFFLINE for place in places]
     try:
         for place in places:

@@ -30,8 +30,8 @@ def make_bar(**settings: Any) -> Any:
     Its seconds are those that pass, also where the system's clock is set back or forward meanwhile.
     """
     bar = _kind()(**settings)
-    if not bar.disable:
-        bar._time = time.monotonic  # where a later release has no such clock, its own goes on
+    if hasattr(bar, "_time"):  # a bar that shows nothing has no clock, and a later release may have another one
+        bar._time = time.monotonic
         bar.start_t = bar.last_print_t = bar._time()
     return bar
 

@@ -89,7 +89,7 @@ def execute(
             record.signal = asdict(signal)
     scalars = out / "tensorboard" if tensorboard else None
     for place in filter(None, (folder, scalars)):
-        check_writable("--out", place)  # told before any work, not where the first checkpoint is due
+        check_writable("--out", place)  # told now, not where the first checkpoint is due
     remove_drafts(folder)
     clock = time.perf_counter()
     before = record.seconds

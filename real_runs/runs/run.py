@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -39,7 +40,7 @@ MOST = {"steps": MOST_STEPS, "heldout": 10_000, "seed": 2**64 - 1, "limit": 2**2
 MOST_COMPLETIONS = 2**20  # of one update
 LARGEST_RATE = 10.0  # Adam changes each parameter by as much in one step
 TEMPERATURES = (0.01, 100.0)  # below, all samples are alike; above, all tokens are as likely
-LONGEST_TEMPLATE = 10**6  # bytes of a file
+LONGEST_TEMPLATE = 10**6  # letters of a file
 UNSPENT = "budget not spent"  # how the event begins that says so
 
 
@@ -250,15 +251,14 @@ def read_template(given: str) -> str:
     if not given or "{prompt}" in given:
         return given
     try:
-        with open_regular(Path(given)) as file:
-            data = file.read(LONGEST_TEMPLATE + 1)
-        text = data[:LONGEST_TEMPLATE].decode(errors="strict" if len(data) <= LONGEST_TEMPLATE else "ignore")
+        with io.TextIOWrapper(open_regular(Path(given)), encoding="utf-8") as file:  # any system's line breaks
+            text = file.read(LONGEST_TEMPLATE + 1)
     except (OSError, ValueError):
         raise InputError(
             f"--template: must be text with {{prompt}}, or a file of such text, got {shown(given)}"
         ) from None
-    if len(data) > LONGEST_TEMPLATE:
-        raise InputError(f"--template: must be a file of <= {LONGEST_TEMPLATE} bytes, got {shown_path(given)}")
+    if len(text) > LONGEST_TEMPLATE:
+        raise InputError(f"--template: must be a file of <= {LONGEST_TEMPLATE} letters, got {shown_path(given)}")
     if "{prompt}" not in text:
         raise InputError(f"--template: must be a file of text with {{prompt}}, got {shown(given)} without")
     return text.removesuffix("\n")

@@ -1,6 +1,7 @@
 """How a model is asked: templates, chats, examples, and runs and pass counts that depend on all of it."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -134,6 +135,10 @@ def test_a_template_without_the_prompt_is_refused_in_one_line(tmp_path):
     (tmp_path / "template.txt").write_text("Q: {shots}\n")
     with pytest.raises(InputError, match=r"^--template: must be a file of text with \{prompt\}, got '.* without$"):
         read_template(str(tmp_path / "template.txt"))
+    for letters, domain in ((10**6, "a file of text with {prompt}"), (10**6 + 1, "a file of <= 1000000 letters")):
+        (tmp_path / "template.txt").write_text("ä" * letters)
+        with pytest.raises(InputError, match=rf"^--template: must be {re.escape(domain)}, got "):
+            read_template(str(tmp_path / "template.txt"))
 
 
 def test_turns_that_a_chat_template_refuses_are_one_line(chatty):
@@ -173,8 +178,9 @@ def test_bad_input_is_one_line_before_work_begins(command, more, expected, tiny,
 
 def test_a_template_is_text_or_a_file_of_it(tmp_path):
     path = tmp_path / "template.txt"
-    path.write_text("Q: {prompt}\nA: \n")
-    assert read_template(str(path)) == "Q: {prompt}\nA: "
+    for line_break in ("\r\n", "\r", "\n"):
+        path.write_text("Q: {prompt}\nA: \n", newline=line_break)
+        assert read_template(str(path)) == "Q: {prompt}\nA: "
     assert read_template("Q: {prompt}") == "Q: {prompt}"
     run, _ = train.parse(["--template", str(path), "--stop", r"\n\\n", "--answer=-?\\d+"])
     assert (run.template, run.stop, run.answer) == ("Q: {prompt}\nA: ", "\n\\n", "-?\\d+")

@@ -124,7 +124,7 @@ def draw_last(groups: Groups, zeta: Floats, given: Observation, run: int, unifor
 
 @inlined
 def _place(zeta: float) -> float:
-    """Where a logit lies between the columns of a table: of column j, the grid's first point at zeta."""
+    """The column of a table, and the part of the way to the next, of the grid's first point at a logit zeta."""
     return (min(max(zeta, -FURTHEST), FURTHEST) + FURTHEST) / STEP
 
 

@@ -33,6 +33,7 @@ __all__ = [
 
 
 MOST_ROLLOUTS = 4  # times the average that one item may be given where a rule allocates rollouts
+MOST_PROBED = 10_000  # rollouts of each item of a probe
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ def from_ratings(ratings: ArrayLike, low: float = 1, high: float = 5) -> Floats:
 def matching_eta(eta: float, low: float = 1, high: float = 5) -> float:
     """AdaRFT's step on the scale [low, high] that corresponds to the step `eta` on [0, 100]: eta (high - low) / 100.
 
-    For its eta of 50 this is 2.0 on a scale from 1 to 5, where the paper uses 2.5. Raises InputError for eta < 0.
+    For its eta of 50 this is 2.0 on a scale from 1 to 5, where the paper uses 2.5. Raises InputError unless eta
+    is in [0, 1e6].
     """
     check_one_number("eta", eta, 0, LARGEST)
     _check_scale(low, high)

@@ -9,7 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.items import exchanged, random_items, take_best
-from workbench.controllers.rule import Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane, require
+from workbench.controllers.rule import (
+    MOST_PROBED,
+    Draw,
+    Feedback,
+    Floats,
+    Items,
+    Lanes,
+    Look,
+    Probe,
+    Rule,
+    per_lane,
+    require,
+)
 from workbench.errors import LARGEST, SMALLEST, InputError, check_count, check_number
 from workbench.kernels.arithmetic import exp32
 from workbench.kernels.compiling import Array, compiled, f32, f64
@@ -37,11 +49,11 @@ class DOTS(Rule):
     p_i = a + b u_i, cut to [0, 1]: a, of any sign, and b >= 0 by least squares of y_k on its guess u_k from the other
     references
 
-    reference: K, >= 2; at most the pool. rollouts: >= 1. every: steps from probe to probe, >= 1. Items drawn
+    reference: K, >= 2; at most the pool. rollouts: 1 to 10,000. every: steps from probe to probe, >= 1. Items drawn
     since the last probe are left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: 1e-6
     to 1e6.
-    width: in standard deviations of a feature, > 0; 0: learned at every probe, the one of `WIDTHS` with the least
-    squared error u_k - y_k, each left out of its own guess. Before the first probe the draw is uniform.
+    width: in standard deviations of a feature, up to 1e6; 0: learned at every probe, the one of `WIDTHS` with the
+    least squared error u_k - y_k, each left out of its own guess. Before the first probe the draw is uniform.
     Source: Sun et al. 2025, arXiv 2506.05316; settings of its released script.
     Differs: the paper's attention has projections, and its calibration a small network, both trained beforehand on the
     difficulty of other models' training runs; here the attention is a kernel of one width, learned as the run goes, and
@@ -68,7 +80,7 @@ class DOTS(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("reference", self.reference, 2)
-        check_count("rollouts", self.rollouts, 1, 10_000)
+        check_count("rollouts", self.rollouts, 1, MOST_PROBED)
         check_count("every", self.every)
         check_number("alpha", self.alpha, 0, 1)
         check_number("tau", self.tau, SMALLEST, LARGEST)

@@ -9,7 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.controllers.items import random_items, take_best
-from workbench.controllers.rule import SOLID, Draw, Feedback, Floats, Items, Lanes, Look, Probe, Rule, per_lane
+from workbench.controllers.rule import (
+    MOST_PROBED,
+    SOLID,
+    Draw,
+    Feedback,
+    Floats,
+    Items,
+    Lanes,
+    Look,
+    Probe,
+    Rule,
+    per_lane,
+)
 from workbench.errors import InputError, check_count, check_number
 from workbench.kernels.choose import pick
 from workbench.kernels.compiling import Array, compiled
@@ -57,7 +69,7 @@ class SFL(Rule):
         super().__post_init__()
         check_count("period", self.period)
         check_count("candidates", self.candidates)
-        check_count("rollouts", self.rollouts, 2, 10_000)
+        check_count("rollouts", self.rollouts, 2, MOST_PROBED)
         check_count("keep", self.keep)
         check_number("fresh", self.fresh, 0, 1)
 
