@@ -24,8 +24,8 @@ PIP_ONLY = {"math-verify", "reasoning-gym"}  # not on conda-forge
 PEERS = {"real_runs": {"trl", "datasets"}, "sims": {"girth", "py_irt"},
          "tests": {"verl", "hydra", "transfer_queue", "prime_rl", "verifiers"}}  # hosts, where they are installed
 # imported when needed; one line says so where it is not there
-LATE = {"workbench": {"torch", "datasets", "safetensors", "transformers", "trl", "ray", "distributed", "loky",
-                       "transfer_queue"}}
+LATE = {"workbench": {"torch", "datasets", "huggingface_hub", "safetensors", "transformers", "trl", "ray",
+                      "distributed", "loky", "transfer_queue"}}
 
 EXTRAS = ("sweep", "real", "notebooks", "docs", "sensitivity", "scale", "test")
 LOCK = [line for line in (ROOT / "lock.txt").read_text().splitlines() if line and line[0] != "#"]
