@@ -145,7 +145,7 @@ def check_writable(field: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".part-{secrets.token_hex(8)}"
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
-        draft.unlink()
+        draft.unlink(missing_ok=True)  # who clears drafts there may have been faster
     except OSError as error:
         raise _unwritable(field, folder, error) from None
 
