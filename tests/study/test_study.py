@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 from scipy.stats import trim_mean
 
 import workbench as wb
@@ -26,6 +27,7 @@ from workbench.analysis.tables import runs_table, summary_table
 from workbench.errors import InputError
 from workbench.loop import SERIES
 from workbench.registry import LAWS, RULES
+from workbench.streams import Role, generator
 from workbench.study.commit import git_commit
 from workbench.study.design import grid_points, space_filling_points
 from workbench.study.identity import describe
@@ -465,6 +467,17 @@ def test_space_filling_designs_put_one_point_in_each_slice_of_each_range(design,
         assert value.max() <= high
         unit = np.log(value / low) / np.log(high / low) if logarithmic else (value - low) / (high - low)
         assert sorted(np.floor(unit * points).astype(int)) == list(range(points))
+
+
+@pytest.mark.parametrize(("points", "dimensions"), [(1, 1), (7, 2), (64, 5)])
+def test_a_latin_hypercube_is_scipys(points, dimensions):
+    from scipy.stats import qmc
+
+    given = {f"scalar.x{k}": (0.0, 1.0, False) for k in range(dimensions)}
+    found = [list(point.values()) for point in space_filling_points(given, "lhs", points)]
+    seed = int(generator(0, Role.DESIGN).integers(2**63))
+    theirs = qmc.LatinHypercube(dimensions, rng=np.random.default_rng(seed)).random(points)
+    assert_allclose(found, theirs, rtol=1e-5)  # settings have six digits
 
 
 @pytest.mark.parametrize("design", ["sobol", "lhs"])
