@@ -3,7 +3,8 @@
 Prints ratios measured side by side in one run, never bare times to compare with another machine's:
 - a sweep of AdaRFT on scalar learners, through Study, Controller and SimLearner, against a C program that does the
   least such a sweep can do (when its source is there and a C compiler is), and against a NumPy loop over single runs;
-- the same on one process and on all processors; peak memory;
+- the same on one process and on all processors, beside the C program's; peak memory;
+- where the time of that sweep's updates goes: each compiled loop, and what is left for Python, per rollout;
 - sweeps of the other laws that run in lanes, 8 rollouts per item, against scalar's;
 - updates of the tiny policy (where torch is there), per second of one process and of its processor time;
 - import, --tiny, the default study, and one selection from 10,000 and from 1,000,000 items.
@@ -16,7 +17,9 @@ from workbench.stops import stop_in_one_line
 stop_in_one_line(__name__)
 
 import argparse
+import cProfile
 import os
+import pstats
 import resource
 import shutil
 import subprocess
@@ -126,6 +129,26 @@ def compile_floor(source: Path, folder: Path) -> Path | None:
     return program
 
 
+def parts_of_update(study: Study) -> dict[str, float]:
+    """Nanoseconds per rollout of an AdaRFT program of a sweep, on one processor: all, and each compiled loop's own."""
+    program = study._programs({cell.key for cell in study.cells})[-1]
+    rollouts = len(program.seeds) * study.steps * study.batch * study.rollouts
+    shape = study.steps, study.batch, study.rollouts, study.eval_every
+
+    def updates() -> Callable[[], object]:
+        controller = Controller(program.rule, program.pool, seed=program.seeds)
+        return partial(train, controller, SimLearner(program.law, program.pool, program.seeds), *shape)
+
+    whole = min(clock(updates()) for _ in range(3))
+    profile = cProfile.Profile()
+    profile.runcall(updates())
+    loops: dict[str, float] = {}
+    for (path, _, name), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        if Path(path).parent.name == "kernels" or name == "nearest_items":
+            loops[name] = loops.get(name, 0.0) + own
+    return {name: 1e9 * seconds / rollouts for name, seconds in {"all": whole, **loops}.items()}
+
+
 def selection_seconds(*sizes: int) -> list[float]:
     """Median cost of AdaRFT's next_batch of 256 items at targets all over pools of each size, measured in turn."""
     controllers = [Controller(presets.make_rule("adarft"), Pool.synthetic("uniform", size)) for size in sizes]
@@ -201,7 +224,7 @@ def measure(options: argparse.Namespace) -> None:
     sweep_rates(make_sweep(400), 1)  # compile and warm up
     with tempfile.TemporaryDirectory() as folder:
         floor = compile_floor(Path(options.floor), Path(folder))
-        rates: dict[str, list[float]] = {"all": [], "one": [], "whole": [], "floor": [], "numpy": []}
+        rates: dict[str, list[float]] = {"all": [], "one": [], "whole": [], "floor": [], "floor, one": [], "numpy": []}
         for _ in range(3):  # in turn, so that a change of the machine's speed meets all
             running, whole = sweep_rates(make_sweep(runs), cores)
             rates["all"].append(running)
@@ -210,6 +233,7 @@ def measure(options: argparse.Namespace) -> None:
             rates["numpy"].append(numpy_rate(10))
             if floor:
                 rates["floor"].append(floor_rate(floor, runs, cores))
+                rates["floor, one"].append(floor_rate(floor, runs // 2, 1))
     typical = {name: float(np.median(values)) for name, values in rates.items() if values}
     setting = f"{STEPS} steps (11 records), batch {BATCH}, one rollout, {cores} processes; medians of 3"
     print(f"{runs:,} AdaRFT x scalar runs, {setting}")
@@ -219,9 +243,17 @@ def measure(options: argparse.Namespace) -> None:
         share = typical["all"] / typical["floor"]
         print(f"  share of the C floor ({typical['floor'] / 1e6:,.0f} million)           {share:8.1%}")
     print(f"  times the NumPy loop over single runs       {typical['one'] / typical['numpy']:8.1f}  (one process each)")
-    print(f"  scale-out over {cores} processes                  {typical['all'] / typical['one']:8.2f}")
+    beside = f"  (the floor's: {typical['floor'] / typical['floor, one']:.2f})" if "floor" in typical else ""
+    print(f"  scale-out over {cores} processes                  {typical['all'] / typical['one']:8.2f}{beside}")
     own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"  peak memory, this process / largest worker  {own / 2**10:5.0f} / {children / 2**10:.0f} MiB")
+    parts = parts_of_update(make_sweep(runs))
+    largest = sorted((name for name in parts if name != "all"), key=lambda name: -parts[name])[:6]
+    told = ", ".join(f"{name} {parts[name]:.2f}" for name in largest)
+    rest = parts["all"] - sum(parts[name] for name in largest)
+    least = f"; the floor takes {1e9 / typical['floor, one']:.2f}" if "floor" in typical else ""
+    print(f"nanoseconds of an update per rollout, one process: {parts['all']:.2f}, of it {told}, Python and the rest "
+          f"{rest:.2f}{least}")  # fmt: skip
     laws = {law: sweep_rates(make_law_sweep(law), cores)[0] for law in LANES}
     print(f"learners, batch {BATCH}, 8 rollouts, {cores} processes: million rollouts per second, share of scalar's")
     for law, rate in laws.items():
