@@ -14,15 +14,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Byte code is kept: without, each of the hundreds of processes of the tests compiles this project and the tests again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help sweep real real-lm test check notebook notebooks docs latest lock clean
+.PHONY: help sweep real real-lm test test-all check notebook notebooks docs latest lock clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make sweep       compare curricula on simulated learners; tables and figures go to $(OUT)'
 	@echo 'make real        finetune the tiny language model with AdaRFT; the record goes to $(REAL)'
 	@echo 'make real-lm     the same with SmolLM2-135M on arithmetic; the record goes to $(REAL_LM)'
-	@echo 'make test        ruff, mypy and pytest'
-	@echo 'make check       the same without the slow tests'
+	@echo 'make test        ruff, mypy and pytest without the longest tests: some ten minutes'
+	@echo 'make check       the same without all slow tests: a minute'
+	@echo 'make test-all    the same with every test, as continuous integration runs it'
 	@echo 'make notebook    JupyterLab on notebooks/'
 	@echo 'make notebooks   run notebooks/*.py and save each as .ipynb beside its source'
 	@echo 'make docs        the pages of docs/ as a site, $(SITE)/index.html, with the notebooks executed'
@@ -50,6 +51,9 @@ real-lm: $(VENV)/.real
 		--batch 8 --rollouts 8 --steps 40 --save-every 20 --out $(REAL_LM) --resume $(ARGS)
 
 test: $(VENV)/.full
+	$(call tests,$(BIN),-m 'not long' $(ARGS))
+
+test-all: $(VENV)/.full
 	$(call tests,$(BIN),$(ARGS))
 
 check: $(VENV)/.full
@@ -74,7 +78,7 @@ latest: $(LATEST)/.full
 lock: $(LATEST)/.full
 	@$(LATEST)/bin/python -m pip freeze --all --exclude-editable | $(pins) > lock.txt.part
 	@mv lock.txt.part lock.txt
-	@echo 'lock.txt: make test proves it'
+	@echo 'lock.txt: make test-all proves it'
 
 clean:
 	rm -rf $(VENV) $(LATEST) .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -1,4 +1,4 @@
-"""Slow tests, drawn examples, and random language models of a few thousand parameters as folders for transformers."""
+"""Slow and long tests, drawn examples, and random language models of a few thousand parameters as folders for transformers."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,17 @@ from hypothesis import settings
 # threads that wait for each other on a busy processor take three times as long. Before NumPy or PyTorch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).parent
-# Tests that take seconds, by the start of their name: `make check` leaves them out. To find more: --durations=30.
-SLOW = [line for line in (TESTS / "slow.txt").read_text().splitlines() if line and line[0] != "#"]
+
+
+def names_in(file):
+    """Starts of names of tests that a file lists."""
+    return [line for line in (TESTS / file).read_text().splitlines() if line and line[0] != "#"]
+
+
+# `make check` leaves out the slow tests, `make test` the long ones. To find more: --durations=30.
+LONG = names_in("long.txt")
+SLOW = [*names_in("slow.txt"), *LONG]
+LEFT_OUT = {"not slow": SLOW, "not long": LONG}
 SLOW_FIXTURES = {"undisturbed", "tormented", "sweep", "tiny"}  # whole sweeps, and models that are trained
 QUICK = {"nobody_paints"}  # with it a sweep only refuses bad input
 FIRST = ("end_to_end", "sims", "real_runs", "study", "laws")  # folders with long files: no worker starts one last
@@ -23,9 +32,11 @@ settings.load_profile("same")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Files of slow tests alone are not imported where slow tests are left out: torch and trainers take seconds."""
-    left_out = config.option.markexpr == "not slow" and collection_path.is_relative_to(TESTS)
-    return True if left_out and collection_path.relative_to(TESTS).as_posix() in SLOW else None
+    """Files of tests that are all left out are not imported: torch and trainers take seconds."""
+    left_out = LEFT_OUT.get(config.option.markexpr)
+    if not left_out or not collection_path.is_relative_to(TESTS):
+        return None
+    return True if collection_path.relative_to(TESTS).as_posix() in left_out else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,6 +45,8 @@ def pytest_collection_modifyitems(config, items):
         name, fixtures = item.nodeid.removeprefix("tests/"), set(item.fixturenames)
         if name.startswith(tuple(SLOW)) or (fixtures & SLOW_FIXTURES and not fixtures & QUICK):
             item.add_marker("slow")
+        if name.startswith(tuple(LONG)):
+            item.add_marker("long")
         if name.startswith("real_runs/") or "tiny" in fixtures or "torch" in vars(item.module):
             item.add_marker("torch")
     folders = [item.path.parent.name for item in items]

@@ -1,11 +1,14 @@
-"""The list of slow tests names tests that there are."""
+"""The lists of slow and of long tests name tests that there are."""
 
 import ast
 from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-SLOW = [line for line in (TESTS / "slow.txt").read_text().splitlines() if line and line[0] != "#"]
+SLOW, LONG = (
+    [line for line in (TESTS / file).read_text().splitlines() if line and line[0] != "#"]
+    for file in ("slow.txt", "long.txt")
+)
 
 
 @cache
@@ -19,19 +22,22 @@ def names() -> list[str]:
     ]
 
 
-def test_every_line_of_the_list_names_a_test():
+def test_every_line_of_a_list_names_a_test():
     all_names = names()
-    nothing = [line for line in SLOW if not any(name.startswith(line) for name in all_names)]
+    nothing = [line for line in SLOW + LONG if not any(name.startswith(line) for name in all_names)]
     assert not nothing
 
 
 def test_no_line_says_again_what_another_says():
-    assert len(set(SLOW)) == len(SLOW)
-    assert not [line for line in SLOW for other in SLOW if line != other and line.startswith(other)]
+    for listed in (SLOW, LONG):
+        assert len(set(listed)) == len(listed)
+        assert not [line for line in listed for other in listed if line != other and line.startswith(other)]
 
 
-def test_each_test_has_a_mark_by_the_list_alone(request):
+def test_each_test_has_a_mark_by_its_list_alone(request):
     """This file is quick; a line of the list stands for all tests that begin like it."""
     assert request.node.get_closest_marker("slow") is None
+    assert request.node.get_closest_marker("long") is None
     slow = [name for name in names() if name.startswith(tuple(SLOW))]
-    assert 0 < len(slow) < len(names()) / 2
+    long = [name for name in names() if name.startswith(tuple(LONG))]
+    assert 0 < len(long) < len(slow) < len(names()) / 2
