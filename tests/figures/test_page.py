@@ -160,7 +160,7 @@ def test_nothing_overlaps_in_serif_and_in_any_width(name):
 def test_numbers_of_a_heat_map_fit_their_cells_or_are_left_out():
     wide = figures.heat_map(make_grid(etas=(5, 10)), "adarft.eta", "scalar.kappa", width="page")
     assert {"\n" in text.get_text() for text in wide.axes[0].texts} == {True}
-    middle = figures.heat_map(make_grid(etas=(5, 10, 20, 50, 90)), "adarft.eta", "scalar.kappa", width="column")
+    middle = figures.heat_map(make_grid(etas=range(1, 8)), "adarft.eta", "scalar.kappa", width="column")
     assert {text.get_text() for text in middle.axes[0].texts} >= {"1.10", "2.90"}
     many = figures.heat_map(make_grid(etas=range(1, 13)), "adarft.eta", "scalar.kappa", width="column")
     assert not many.axes[0].texts
@@ -171,6 +171,25 @@ def test_numbers_of_a_heat_map_fit_their_cells_or_are_left_out():
             box = text.get_window_extent()
             assert box.width < across
             assert box.height < up
+
+
+def test_every_arm_is_named_on_a_heat_map_of_a_column_and_has_its_number_on_that_of_a_page():
+    summary = make_summary(["easy"], SIX[:2], TWELVE)
+    for width in ("column", "page"):
+        ax = figures.heat_map(summary, "controller", "learner", width=width).axes[0]
+        assert len(ax.get_xticklabels()) == len(TWELVE)
+        assert len(ax.texts) == (2 * len(TWELVE) if width == "page" else 0)
+
+
+def test_levels_of_twelve_arms_fit_a_page_and_every_column_has_its_numbers():
+    curves = with_levels(make_curves(["easy"], ["scalar"], TWELVE, 2))
+    twelve = figures.success_by_level(curves, width="column")
+    assert twelve.get_figheight() <= figures.PAGE_HEIGHT
+    some = [name for name in TWELVE if name != "dump"][4:]
+    seven = figures.success_by_level(curves[curves["controller"].isin(some)], width="column").axes
+    numbers = {ax.get_title() for ax in seven[:7] if ax.xaxis.get_tick_params()["labelbottom"]}
+    assert numbers == {ax.get_title() for ax in seven[4:7]}  # rows of three: the last panel, and the two beside it
+    assert twelve.axes[-1].get_xlabel() == "held-out success, mean over 2 seeds"  # in one line
 
 
 # ---- the author's axes, names, title and legend ------------------------------------------------------------
@@ -281,6 +300,28 @@ def test_labels_name_arms_learners_and_pools_and_keep_their_look():
     heat = figures.heat_map(make_summary(controllers=["uniform"]), "pool", "learner", "censored", labels={"easy": "E"})
     assert [text.get_text() for text in heat.axes[0].get_xticklabels()] == ["E", "hard"]
     assert [t.get_text() for t in figures.law_weights(LAWS, labels={"kernel": "K"}).axes[0].get_yticklabels()][1] == "K"
+
+
+@pytest.mark.parametrize(("labels", "arm", "pool"), [
+    ({"uniform": "All alike"}, "All alike", "uniform"),
+    ({"pool uniform": "Flat"}, "uniform", "Flat"),
+    ({"uniform": "All alike", "pool uniform": "Flat"}, "All alike", "Flat"),
+])  # fmt: skip
+def test_an_arm_and_a_pool_of_the_same_name_are_named_apart(labels, arm, pool):
+    curves = make_curves(["uniform", "easy"], ["scalar"], ["uniform", "adarft"], 2)
+    summary = make_summary(["uniform", "easy"], ["scalar"], ["uniform", "adarft"])
+    figure = figures.learning_curves(curves, labels=labels)
+    assert figure.legends[0].get_texts()[0].get_text() == arm
+    assert figure.axes[0].get_title() == pool
+    heat = figures.heat_map(summary, "pool", "controller", "censored", labels=labels).axes[0]
+    assert heat.get_xticklabels()[0].get_text() == pool
+    assert heat.get_yticklabels()[-1].get_text() == arm
+    forest = figures.speedup_forest(summary, labels=labels)
+    assert forest.axes[0].get_title() == pool
+    assert forest._supxlabel.get_text().startswith(f"speed-up over {arm} (")
+    assert figures.success_by_level(with_levels(curves), labels=labels).axes[0].get_title() == f"{arm}\n{pool}"
+    costs = costs_of(["uniform", "easy"], ["scalar"], ["uniform", "adarft"])
+    assert figures.cost_frontier(costs, labels=labels).axes[0].get_title() == pool
 
 
 def test_a_name_with_dollars_is_shown_as_it_stands():

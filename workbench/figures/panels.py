@@ -50,6 +50,12 @@ class Panels:
         title = self.page.title if self.single and self.page.title is not None else text
         self.axes[row, column].set_title(title)
 
+    def hide(self, row: int, column: int) -> None:
+        """Leave out a panel; the one above then has the numbers of the axis that they share."""
+        self.axes[row, column].set_visible(False)
+        if self.figure is not None and row:
+            self.axes[row - 1, column].tick_params(axis="x", labelbottom=True)
+
     def along(self, x: str = "", y: str = "") -> None:
         """What the axes of all panels are."""
         if self.figure is not None:
@@ -209,8 +215,10 @@ class Panels:
         for ax in figure.axes:
             box = ax.get_window_extent()
             middle, height = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-            room = min(beside or across, 2 * (middle - figure.bbox.x0), 2 * (figure.bbox.x1 - middle)) - 4
-            level = min(below or up, 2 * (height - figure.bbox.y0), 2 * (figure.bbox.y1 - height)) - 4
+            alone = ax not in list(self.axes.flat)  # a colour bar has nothing beside it
+            wide, tall = (across, up) if alone else (beside or across, below or up)
+            room = min(wide, 2 * (middle - figure.bbox.x0), 2 * (figure.bbox.x1 - middle)) - 4
+            level = min(tall, 2 * (height - figure.bbox.y0), 2 * (figure.bbox.y1 - height)) - 4
             of_axes[0].append(_fitted(ax.title, room))
             of_axes[1].append(_fitted(ax.xaxis.label, room))
             changes.append(_fitted(ax.yaxis.label, level))

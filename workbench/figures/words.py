@@ -94,7 +94,7 @@ def _extent(text: Text, upright: bool) -> float:
 
 def _number(value: float, decimals: int = 2) -> str:
     """A number as a sentence has it."""
-    return "unknown" if not np.isfinite(value) else f"{value:.{decimals}f}"
+    return "unknown" if not np.isfinite(value) else f"{value:z.{decimals}f}"  # z: no minus sign before 0.0
 
 
 def _sentence(parts: Sequence[Any]) -> str:
