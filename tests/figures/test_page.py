@@ -524,6 +524,9 @@ def test_the_sentence_is_of_the_table_and_goes_into_files_and_notebooks(tmp_path
         "held-out success (mean over difficulty deciles) at step 100, mean and 95 % interval (t) over 5 seeds; easy, "
         f"scalar: adarft {row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]."
     )
+    curves = make_curves(**ONE_PANEL, controllers=["adarft", "linear"])
+    shorter = curves[(curves["controller"] == "adarft") | (curves["step"] < 100)]
+    assert " deciles) at the last step, mean and" in figures.learning_curves(shorter).alt
     figure.savefig(tmp_path / "x.png")
     assert b"Description\0" + figure.alt.encode() in (tmp_path / "x.png").read_bytes()
     figure.savefig(tmp_path / "x.svg")

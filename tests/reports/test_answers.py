@@ -41,7 +41,7 @@ def test_over_several_pools_and_learners_the_median_and_the_counts_are_told():
 def test_where_uniform_leads_nothing_is_advised():
     told, _ = answer({"uniform": 0.6, "adarft": 0.4}, seeds=8)
     assert told[0] == "Nothing tried beats uniform on this pool and learner."
-    assert told[1].startswith("Against uniform, of 1 comparison: 1 worse (")
+    assert told[1].startswith("Against uniform, of 1 comparison: worse in 1 (")
 
 
 def test_equals_share_the_first_place():

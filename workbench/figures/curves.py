@@ -155,8 +155,8 @@ def _places(learners: list[Any], pools: list[Any], width: float | None) -> dict[
 
 def _told(band: pd.DataFrame, ylabel: str, said: str) -> str:
     last = band.groupby(ARM, observed=True, sort=False).tail(1)
-    steps = f"{last['step'].min():g}" if last["step"].nunique() == 1 else "the last step"
-    return _sentence([f"{ylabel} at step {steps}, {said}", *_arms_told(last, "mean", "low", "high")])
+    steps = f"step {last['step'].min():g}" if last["step"].nunique() == 1 else "the last step"
+    return _sentence([f"{ylabel} at {steps}, {said}", *_arms_told(last, "mean", "low", "high")])
 
 
 def _line(ax: Axes, band: pd.DataFrame, name: str, look: Look, shift: float) -> None:

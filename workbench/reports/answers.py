@@ -44,7 +44,7 @@ def answers(summary: pd.DataFrame, ranking: pd.DataFrame) -> list[str]:
         return [f"{leader} leads {over}.", *told]
     if leader == baseline:
         others = summary[summary["verdict"] != "baseline"]
-        counted = counts(others["verdict"], "{count} {name}")
+        counted = counts(others["verdict"], "{name} in {count}")
         against = f"Against {baseline}, of {_many(len(others), 'comparison')}: {counted} ({TEST})."
         return [f"Nothing tried beats {baseline} {over}.", *([against] if len(others) else []), *told]
     mine = summary[summary["controller"] == leader]
