@@ -243,6 +243,19 @@ def test_one_panel_goes_into_one_axes(name, pyplot):
     assert not right.has_data()
 
 
+def test_labels_and_legend_of_narrow_axes_are_as_wide_as_these(pyplot):
+    figure, axes = pyplot.subplots(1, 3, figsize=(6.75, 2.3), layout="constrained")
+    with figures.style("serif", 7):
+        figures.paired_differences(runs_of(FOUR[:1], SIX[:1], ["uniform", *RULES[1:]]), ax=axes[2], legend=False)
+        figures.learning_curves(make_curves(**ONE_PANEL), ax=axes[0])
+    figure.draw_without_rendering()
+    for text in (axes[2].xaxis.label, axes[0].get_legend().get_title()):
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.width < 1.3 * axes[0].get_window_extent().width
+
+
 def test_two_panels_of_advice_go_into_two_axes(pyplot):
     _, axes = pyplot.subplots(1, 2)
     figures.advice_forest(ADVICE, ax=axes)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import InputError
 from workbench.figures.picture import Picture
-from workbench.figures.words import _fitted, _plain
+from workbench.figures.words import _fitted, _folded, _plain
 
 if TYPE_CHECKING:
     from workbench.figures.page import Page
@@ -65,9 +65,9 @@ class Panels:
                 self.figure.supylabel(y)
             return
         for ax in self.axes[-1] if x else ():
-            ax.set_xlabel(x)
+            ax.set_xlabel(_folded(x, ax.bbox.width, ax.xaxis.label))
         for ax in self.axes[:, 0] if y else ():
-            ax.set_ylabel(y)
+            ax.set_ylabel(_folded(y, ax.bbox.height, ax.yaxis.label))
 
     def note(self, text: str) -> None:
         """A line over all panels, under the title."""
@@ -113,6 +113,8 @@ class Panels:
         }  # fmt: skip
         handles, texts = [*handles, *more[0]], [*texts, *more[1]]
         last = self.axes.flat[-1]
+        if self.figure is None:
+            how["title"] = _folded(how["title"], last.bbox.width, last.title)
         if self.figure is not None and place in ("above", "right"):
             loc: Any = {"above": "outside upper center", "right": "outside right upper"}[place]
             self.made = self.figure.legend(handles, texts, loc=loc, **how)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.text import Text
 
 from workbench.analysis.latex import latex_escaped
-from workbench.figures.style import _letter, _scale
+from workbench.figures.style import LETTER, _letter, _scale
 
 
 def _plain(text: str) -> str:
@@ -66,6 +66,16 @@ def _wrap(text: str, width: int, lines: int) -> str:
         out.append(text[:at].rstrip())
         text = text[at:].lstrip()
     return "\n".join([*out, text])
+
+
+def _folded(text: str, pixels: float, like: Text) -> str:
+    """The text in lines of about that width in the size of `like`, of axes in somebody else's figure; mathematics stays
+    as it is."""
+    if "$" in text.replace(r"\$", ""):
+        return text
+    inches = pixels / like.get_figure(root=True).dpi  # type: ignore[union-attr]
+    letters = max(8, int(1.1 * inches / (LETTER * float(like.get_fontsize()) / 8)))
+    return "\n".join(textwrap.fill(line, letters, break_long_words=False) for line in text.split("\n"))
 
 
 def _fitted(text: Text, room: float) -> float | None:
