@@ -18,6 +18,7 @@ from workbench import figures
 from workbench.analysis.ranking import ranking_table
 from workbench.analysis.tables import runs_table
 from workbench.errors import InputError
+from workbench.figures.page import Page
 
 SETTINGS = "adarft beta=0.5 alpha=2.0 eta={} start=0 low=0 high=100 ties=random"
 TWELVE = ["uniform", SETTINGS.format(5), SETTINGS.format(50), "mypackage.rules:MyVeryLongRuleName+dapo", "filter",
@@ -315,26 +316,25 @@ def test_labels_name_arms_learners_and_pools_and_keep_their_look():
     assert [t.get_text() for t in figures.law_weights(LAWS, labels={"kernel": "K"}).axes[0].get_yticklabels()][1] == "K"
 
 
-@pytest.mark.parametrize(("labels", "arm", "pool"), [
-    ({"uniform": "All alike"}, "All alike", "uniform"),
-    ({"pool uniform": "Flat"}, "uniform", "Flat"),
-    ({"uniform": "All alike", "pool uniform": "Flat"}, "All alike", "Flat"),
-])  # fmt: skip
-def test_an_arm_and_a_pool_of_the_same_name_are_named_apart(labels, arm, pool):
-    curves = make_curves(["uniform", "easy"], ["scalar"], ["uniform", "adarft"], 2)
-    summary = make_summary(["uniform", "easy"], ["scalar"], ["uniform", "adarft"])
+def test_an_arm_and_a_pool_of_the_same_name_are_named_apart():
+    labels, known = {"uniform": "All alike", "pool uniform": "Flat"}, ["uniform", "easy"]
+    curves = make_curves(known, ["scalar"], ["uniform", "adarft"], 2)
+    summary = make_summary(known, ["scalar"], ["uniform", "adarft"])
     figure = figures.learning_curves(curves, labels=labels)
-    assert figure.legends[0].get_texts()[0].get_text() == arm
-    assert figure.axes[0].get_title() == pool
+    assert figure.legends[0].get_texts()[0].get_text() == "All alike"
+    assert figure.axes[0].get_title() == "Flat"
     heat = figures.heat_map(summary, "pool", "controller", "censored", labels=labels).axes[0]
-    assert heat.get_xticklabels()[0].get_text() == pool
-    assert heat.get_yticklabels()[-1].get_text() == arm
+    assert heat.get_xticklabels()[0].get_text() == "Flat"
+    assert heat.get_yticklabels()[-1].get_text() == "All alike"
     forest = figures.speedup_forest(summary, labels=labels)
-    assert forest.axes[0].get_title() == pool
-    assert forest._supxlabel.get_text().startswith(f"speed-up over {arm} (")
-    assert figures.success_by_level(with_levels(curves), labels=labels).axes[0].get_title() == f"{arm}\n{pool}"
-    costs = costs_of(["uniform", "easy"], ["scalar"], ["uniform", "adarft"])
-    assert figures.cost_frontier(costs, labels=labels).axes[0].get_title() == pool
+    assert forest.axes[0].get_title() == "Flat"
+    assert forest._supxlabel.get_text().startswith("speed-up over All alike (")
+    assert figures.success_by_level(with_levels(curves), labels=labels).axes[0].get_title() == "All alike\nFlat"
+    costs = costs_of(known, ["scalar"], ["uniform", "adarft"])
+    assert figures.cost_frontier(costs, labels=labels).axes[0].get_title() == "Flat"
+    for given, shown in (({"uniform": "All alike"}, "uniform"), ({"pool uniform": "Flat"}, "Flat")):
+        assert Page(labels=given).places("pool", known, ["uniform"], 20) == {"uniform": shown, "easy": "easy"}
+    assert Page(labels={"pool uniform": "Flat"}).names(["uniform"]) == {"uniform": "uniform"}
 
 
 def test_a_name_with_dollars_is_shown_as_it_stands():
