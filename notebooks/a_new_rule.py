@@ -58,10 +58,11 @@ study = wb.Study(
     seeds=10, steps=120, batch=128,
 )  # fmt: skip
 result = study.run(progress=False)
-wb.figures.learning_curves(result.curves)
+labels = {"__main__:NearHalf": "near-half"}  # a rule of one's own is known by the file that it is in
+wb.figures.learning_curves(result.curves, labels=labels)
 
 # %%
-wb.figures.paired_differences(result.runs)
+wb.figures.paired_differences(result.runs, labels=labels)
 
 # %%
 summary = result.summary

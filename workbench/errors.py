@@ -112,7 +112,7 @@ def check_count(field: str, value: Any, low: int = 1, high: int | None = None) -
     most = MOST if high is None else high
     if not whole or not low <= value <= most:
         open_end = high is None and not (whole and value > most)
-        domain = f"a whole number >= {low}" if open_end else f"a whole number in [{low}, {most}]"
+        domain = f"a whole number >= {low}" if open_end else f"a whole number in [{low}, {bound(most)}]"
         raise InputError(f"{field}: must be {domain}, got {shown(value)}")
     return int(value)
 
@@ -121,7 +121,7 @@ def check_attempts(batch: int, rollouts: int, most: int = MOST_ATTEMPTS) -> None
     """Raise InputError unless the attempts of one update, batch x rollouts, are at most `most`."""
     if batch * rollouts > most:
         got = batch * rollouts
-        raise InputError(f"batch x rollouts: must be <= {most}, what memory holds of one update, got {got}")
+        raise InputError(f"batch x rollouts: must be <= {bound(most)}, what memory holds of one update, got {got}")
 
 
 def check_choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
@@ -167,11 +167,19 @@ def few(names: list[str], most: int = 5) -> str:
     return ", ".join(map(shown, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def bound(value: float) -> str:
+    """An end of a domain as messages and the reference write it: 0.5, 131072, 1e6."""
+    text, _, exponent = f"{value:g}".partition("e")
+    if exponent and float(f"{value:g}") == value:
+        return f"{text}e{int(exponent)}"
+    return f"{value}" if exponent else text
+
+
 def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
     if np.isinf(low) and np.isinf(high):
         return "a finite number"
     if np.isinf(high):
-        return f"a number {'>' if open_low else '>='} {low:g}"
+        return f"a number {'>' if open_low else '>='} {bound(low)}"
     if np.isinf(low):
-        return f"a number {'<' if open_high else '<='} {high:g}"
-    return f"a number in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        return f"a number {'<' if open_high else '<='} {bound(high)}"
+    return f"a number in {'(' if open_low else '['}{bound(low)}, {bound(high)}{')' if open_high else ']'}"

@@ -13,14 +13,14 @@ from .directives import Help, Registered
 # Contents of pages that are read in the repository too, where a table of contents would be noise.
 CONTENTS = {
     "README": {
-        "Tutorials": ["docs/tutorials"],
-        "How-to": ["docs/how-to/index"],
-        "Explanation": ["docs/explanation/index"],
-        "Reference": ["docs/gallery", "docs/reference/index"],
-        "Results": ["sims/results/README", "real_runs/results/README"],
-        "The project": ["CONTRIBUTING", "CHANGELOG"],
+        "Tutorials": ["/docs/tutorials"],
+        "How-to": ["/docs/how-to/index"],
+        "Explanation": ["/docs/explanation/index"],
+        "Reference": ["/docs/gallery", "/docs/reference/index"],
+        "Results": ["In simulation </sims/results/README>", "On real models </real_runs/results/README>"],
+        "The project": ["/CONTRIBUTING", "/CHANGELOG"],
     },
-    "real_runs/results/README": {"": ["real_runs/results/forecasts/README", "real_runs/results/smollm2/plan"]},
+    "real_runs/results/README": {"": ["/real_runs/results/forecasts/README", "/real_runs/results/smollm2/plan"]},
 }
 
 
@@ -28,7 +28,7 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
     """Append what lies beneath a page to it."""
     for caption, pages in CONTENTS.get(name, {}).items():
         lines = [":::{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), "", *pages, ":::"]
-        source[0] += "\n" + "\n".join(f"/{line}" if line in pages else line for line in lines) + "\n"
+        source[0] += "\n" + "\n".join(lines) + "\n"
 
 
 def visit_math(translator: Any, node: Any) -> None:

@@ -19,6 +19,7 @@ from workbench.errors import (
     MOST_STEPS,
     MOST_THREADS,
     InputError,
+    bound,
     check_attempts,
     check_choice,
     check_count,
@@ -258,7 +259,7 @@ def read_template(given: str) -> str:
             f"--template: must be text with {{prompt}}, or a file of such text, got {shown(given)}"
         ) from None
     if len(text) > LONGEST_TEMPLATE:
-        raise InputError(f"--template: must be a file of <= {LONGEST_TEMPLATE} letters, got {shown_path(given)}")
+        raise InputError(f"--template: must be a file of <= {bound(LONGEST_TEMPLATE)} letters, got {shown_path(given)}")
     if "{prompt}" not in text:
         raise InputError(f"--template: must be a file of text with {{prompt}}, got {shown(given)} without")
     return text.removesuffix("\n")

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workbench.calibration.log import Log
-from workbench.errors import InputError, shown_path
+from workbench.errors import InputError, bound, shown_path
 from workbench.files import read_whole
 from workbench.streams import Role, generator
 from workbench.tables.cells import read_csv
@@ -159,7 +159,7 @@ def make_counts(table: pd.DataFrame, columns: Sequence[str], successes: str) -> 
         wrong = np.flatnonzero(~((values >= low) & (values <= MOST) & (values == np.floor(values))))
         if wrong.size:
             got = f"{str(table[name].iloc[wrong[0]])[:80]} at row {wrong[0]}"
-            raise InputError(f"{name}: must be a whole number in [{low}, {MOST}], got {got}")
+            raise InputError(f"{name}: must be a whole number in [{low}, {bound(MOST)}], got {got}")
         table[name] = values.astype(np.int64)
     above = np.flatnonzero(table[successes] > table["attempts"])
     if above.size:

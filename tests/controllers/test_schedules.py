@@ -290,7 +290,7 @@ def test_a_hyper_parameter_out_of_its_range_is_refused_with_its_domain_and_value
 def test_the_refusal_reads_as_field_domain_value(value):
     with pytest.raises(InputError) as caught:
         wb.AdaRFT(eta=value)
-    assert str(caught.value) == "eta: must be a number in [0, 1e+06], got -1.0"
+    assert str(caught.value) == "eta: must be a number in [0, 1e6], got -1.0"
 
 
 @pytest.mark.parametrize("rule", [wb.AdaRFT, wb.OfflineFilter, wb.MiddleBand])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench import errors
 from workbench.errors import InputError
 from workbench.lanes import lane_fields
 from workbench.registry import GATES, LAWS, RULES, per_lane_field
@@ -191,3 +192,11 @@ def test_one_gate_needs_no_list():
     rewards = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], float)
     np.testing.assert_array_equal(alone.observe(items, rewards), [False, True, False, True])
     np.testing.assert_array_equal(listed.observe(listed.next_batch(4), rewards), [False, True, False, True])
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0, "0"), (0.5, "0.5"), (131072, "131072"), (10**6, "1e6"), (1e-6, "1e-6"), (2**27, "134217728"), (2.5e9, "2.5e9"),
+])  # fmt: skip
+def test_an_end_of_a_domain_is_written_in_one_way_and_is_exact(value, text):
+    assert errors.bound(value) == text
+    assert float(text) == value

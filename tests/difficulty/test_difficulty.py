@@ -244,7 +244,7 @@ def test_released_scores_need_as_many_attempts_as_the_paper_says():
         (lambda: difficulty.attempts_needed([1], [2], 1.5), "share: must be a number in [0, 1]"),
         (lambda: difficulty.from_ratings([6]), "ratings: must be a number in [1, 5], got 6.0"),
         (lambda: difficulty.from_ratings([1], 3, 3), "must have low < high"),
-        (lambda: difficulty.matching_eta(-1), "eta: must be a number in [0, 1e+06]"),
+        (lambda: difficulty.matching_eta(-1), "eta: must be a number in [0, 1e6]"),
     ],
 )
 def test_wrong_counts_and_ratings_are_one_line(call, message):

@@ -644,7 +644,7 @@ PATTERN = "pattern,n\n00,3\n01,2\n11,4\n"
         ("a,b,n\n1,0,3\n", "m", "weights: must be a column of the table, got 'm', not among 'a', 'b', 'n'"),
         ("a,b,n\n1,0,3\n", "N", "weights: must be a column of the table, got 'N'"),
         ("a,b,n\n1,0,0\n0,1,0\n", "n", "weights: must have one >= 1, got 0 in all rows of column 'n'"),
-        ("a,b,n\n1,0,99999999\n0,1,1\n", "n", "persons, items: must be at most 100000000 cells, persons times"),
+        ("a,b,n\n1,0,99999999\n0,1,1\n", "n", "persons, items: must be at most 1e8 cells, persons times"),
         ("a,b,n\n1,2,3\n0,1,1\n", "n", f"responses: {ANSWERS}, got '2' in row 1, column 'b'"),
         (f"{IRW}p,a,1\n", "resp", "weights: must be a column of a wide table, got 'resp' for a long one"),
         ("pattern,n\n00,3\n1,2\n", "n", "responses: must be patterns of one length, 2 as in row 1, got '1' in row 2"),
@@ -662,7 +662,7 @@ def test_a_table_too_large_for_memory_is_refused_before_it_is_made(tmp_path, cap
     rows = [f"p{k},i{k},1" for k in range(10_001)]
     assert run(tmp_path, IRW + "\n".join(rows)) == (2, [])
     assert capsys.readouterr().err == (
-        "error: persons, items: must be at most 100000000 cells, persons times items, got 10001 x 10001\n"
+        "error: persons, items: must be at most 1e8 cells, persons times items, got 10001 x 10001\n"
     )
 
 

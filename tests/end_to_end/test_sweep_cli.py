@@ -878,7 +878,7 @@ BAD = [  # options, then what the line must name: field, domain, value
     ("--set foo.eta=5", "--set", "uniform, filter", "'foo'"),
     ("--set adarft.foo=5", "adarft.foo", "beta, alpha, eta", "'foo'"),
     ("--set filter.low=0.2", "'filter.low'", "by name (adarft, scalar, uniform)", ""),
-    ("--set adarft.eta=-1", "adarft.eta", "[0, 1e+06]", "-1"),
+    ("--set adarft.eta=-1", "adarft.eta", "[0, 1e6]", "-1"),
     ("--set adarft.beta=0.5,1.5", "adarft.beta", "[0, 1]", "1.5"),
     ("--set adarft.ties=last", "adarft.ties", "random, first", "'last'"),
     ("--set adarft.low=60 --set adarft.high=50", "adarft.low", "low < high", "60"),

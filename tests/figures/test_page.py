@@ -18,6 +18,7 @@ from workbench import figures
 from workbench.analysis.ranking import ranking_table
 from workbench.analysis.tables import runs_table
 from workbench.errors import InputError
+from workbench.figures.page import Page
 
 SETTINGS = "adarft beta=0.5 alpha=2.0 eta={} start=0 low=0 high=100 ties=random"
 TWELVE = ["uniform", SETTINGS.format(5), SETTINGS.format(50), "mypackage.rules:MyVeryLongRuleName+dapo", "filter",
@@ -160,7 +161,7 @@ def test_nothing_overlaps_in_serif_and_in_any_width(name):
 def test_numbers_of_a_heat_map_fit_their_cells_or_are_left_out():
     wide = figures.heat_map(make_grid(etas=(5, 10)), "adarft.eta", "scalar.kappa", width="page")
     assert {"\n" in text.get_text() for text in wide.axes[0].texts} == {True}
-    middle = figures.heat_map(make_grid(etas=(5, 10, 20, 50, 90)), "adarft.eta", "scalar.kappa", width="column")
+    middle = figures.heat_map(make_grid(etas=range(1, 8)), "adarft.eta", "scalar.kappa", width="column")
     assert {text.get_text() for text in middle.axes[0].texts} >= {"1.10", "2.90"}
     many = figures.heat_map(make_grid(etas=range(1, 13)), "adarft.eta", "scalar.kappa", width="column")
     assert not many.axes[0].texts
@@ -171,6 +172,25 @@ def test_numbers_of_a_heat_map_fit_their_cells_or_are_left_out():
             box = text.get_window_extent()
             assert box.width < across
             assert box.height < up
+
+
+def test_every_arm_is_named_on_a_heat_map_of_a_column_and_has_its_number_on_that_of_a_page():
+    summary = make_summary(["easy"], SIX[:2], TWELVE)
+    for width in ("column", "page"):
+        ax = figures.heat_map(summary, "controller", "learner", width=width).axes[0]
+        assert len(ax.get_xticklabels()) == len(TWELVE)
+        assert len(ax.texts) == (2 * len(TWELVE) if width == "page" else 0)
+
+
+def test_levels_of_twelve_arms_fit_a_page_and_every_column_has_its_numbers():
+    curves = with_levels(make_curves(["easy"], ["scalar"], TWELVE, 2))
+    twelve = figures.success_by_level(curves, width="column")
+    assert twelve.get_figheight() <= figures.PAGE_HEIGHT
+    some = [name for name in TWELVE if name != "dump"][4:]
+    seven = figures.success_by_level(curves[curves["controller"].isin(some)], width="column").axes
+    numbers = {ax.get_title() for ax in seven[:7] if ax.xaxis.get_tick_params()["labelbottom"]}
+    assert numbers == {ax.get_title() for ax in seven[4:7]}  # rows of three: the last panel, and the two beside it
+    assert twelve.axes[-1].get_xlabel() == "held-out success, mean over 2 seeds"  # in one line
 
 
 # ---- the author's axes, names, title and legend ------------------------------------------------------------
@@ -222,6 +242,19 @@ def test_one_panel_goes_into_one_axes(name, pyplot):
     figure.draw_without_rendering()
     assert not [told for told in overlaps(figure) if "legend" not in told]
     assert not right.has_data()
+
+
+def test_labels_and_legend_of_narrow_axes_are_as_wide_as_these(pyplot):
+    figure, axes = pyplot.subplots(1, 3, figsize=(6.75, 2.3), layout="constrained")
+    with figures.style("serif", 7):
+        figures.paired_differences(runs_of(FOUR[:1], SIX[:1], ["uniform", *RULES[1:]]), ax=axes[2], legend=False)
+        figures.learning_curves(make_curves(**ONE_PANEL), ax=axes[0])
+    figure.draw_without_rendering()
+    for text in (axes[2].xaxis.label, axes[0].get_legend().get_title()):
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.width < 1.3 * axes[0].get_window_extent().width
 
 
 def test_two_panels_of_advice_go_into_two_axes(pyplot):
@@ -281,6 +314,27 @@ def test_labels_name_arms_learners_and_pools_and_keep_their_look():
     heat = figures.heat_map(make_summary(controllers=["uniform"]), "pool", "learner", "censored", labels={"easy": "E"})
     assert [text.get_text() for text in heat.axes[0].get_xticklabels()] == ["E", "hard"]
     assert [t.get_text() for t in figures.law_weights(LAWS, labels={"kernel": "K"}).axes[0].get_yticklabels()][1] == "K"
+
+
+def test_an_arm_and_a_pool_of_the_same_name_are_named_apart():
+    labels, known = {"uniform": "All alike", "pool uniform": "Flat"}, ["uniform", "easy"]
+    curves = make_curves(known, ["scalar"], ["uniform", "adarft"], 2)
+    summary = make_summary(known, ["scalar"], ["uniform", "adarft"])
+    figure = figures.learning_curves(curves, labels=labels)
+    assert figure.legends[0].get_texts()[0].get_text() == "All alike"
+    assert figure.axes[0].get_title() == "Flat"
+    heat = figures.heat_map(summary, "pool", "controller", "censored", labels=labels).axes[0]
+    assert heat.get_xticklabels()[0].get_text() == "Flat"
+    assert heat.get_yticklabels()[-1].get_text() == "All alike"
+    forest = figures.speedup_forest(summary, labels=labels)
+    assert forest.axes[0].get_title() == "Flat"
+    assert forest._supxlabel.get_text().startswith("speed-up over All alike (")
+    assert figures.success_by_level(with_levels(curves), labels=labels).axes[0].get_title() == "All alike\nFlat"
+    costs = costs_of(known, ["scalar"], ["uniform", "adarft"])
+    assert figures.cost_frontier(costs, labels=labels).axes[0].get_title() == "Flat"
+    for given, shown in (({"uniform": "All alike"}, "uniform"), ({"pool uniform": "Flat"}, "Flat")):
+        assert Page(labels=given).places("pool", known, ["uniform"], 20) == {"uniform": shown, "easy": "easy"}
+    assert Page(labels={"pool uniform": "Flat"}).names(["uniform"]) == {"uniform": "uniform"}
 
 
 def test_a_name_with_dollars_is_shown_as_it_stands():
@@ -483,6 +537,9 @@ def test_the_sentence_is_of_the_table_and_goes_into_files_and_notebooks(tmp_path
         "held-out success (mean over difficulty deciles) at step 100, mean and 95 % interval (t) over 5 seeds; easy, "
         f"scalar: adarft {row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]."
     )
+    curves = make_curves(**ONE_PANEL, controllers=["adarft", "linear"])
+    shorter = curves[(curves["controller"] == "adarft") | (curves["step"] < 100)]
+    assert " deciles) at the last step, mean and" in figures.learning_curves(shorter).alt
     figure.savefig(tmp_path / "x.png")
     assert b"Description\0" + figure.alt.encode() in (tmp_path / "x.png").read_bytes()
     figure.savefig(tmp_path / "x.svg")

@@ -276,7 +276,7 @@ def test_threads_share_one_queue():
         (lambda: queue(batch=61), "batch: must be <= 60, the items of pool 'some', got 61"),
         (lambda: queue(batch=0), "batch: must be a whole number >= 1, got 0"),
         (lambda: queue(rollouts=2.5), "rollouts: must be a whole number >= 1, got 2.5"),
-        (lambda: queue(ahead=-1), r"ahead: must be a whole number in \[0, 1000000\], got -1"),
+        (lambda: queue(ahead=-1), r"ahead: must be a whole number in \[0, 1e6\], got -1"),
         (lambda: queue(wb.SFL()), "controller: must have a rule without probes in a host, got SFL"),
         (lambda: queue(wb.CurES()), "must have a rule that gives all items 4 rollouts in a host, got CurES, which"),
         (lambda: queue(gates=wb.SPEED(first=2)), "must have gates that judge whole groups in a host, got SPEED, which"),

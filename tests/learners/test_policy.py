@@ -554,7 +554,7 @@ def test_without_torch_one_line_says_what_to_install(monkeypatch):
     ("settings", "text"),
     [
         ({"gamma": 0.5}, "gamma: must be 1 for TinyPolicy"),
-        ({"kappa": -1.0}, "kappa: must be a number in [0, 1e+09], got -1.0"),
+        ({"kappa": -1.0}, "kappa: must be a number in [0, 1e9], got -1.0"),
         ({"optimizer": "lion"}, "optimizer: must be one of adam, sgd, got 'lion'"),
         ({"width": 0}, "width: must be a whole number in [1, 1024], got 0"),
         ({"longest": 101}, "longest: must be a whole number in [1, 100], got 101"),

@@ -135,7 +135,7 @@ def test_a_template_without_the_prompt_is_refused_in_one_line(tmp_path):
     (tmp_path / "template.txt").write_text("Q: {shots}\n")
     with pytest.raises(InputError, match=r"^--template: must be a file of text with \{prompt\}, got '.* without$"):
         read_template(str(tmp_path / "template.txt"))
-    for letters, domain in ((10**6, "a file of text with {prompt}"), (10**6 + 1, "a file of <= 1000000 letters")):
+    for letters, domain in ((10**6, "a file of text with {prompt}"), (10**6 + 1, "a file of <= 1e6 letters")):
         (tmp_path / "template.txt").write_text("ä" * letters)
         with pytest.raises(InputError, match=rf"^--template: must be {re.escape(domain)}, got "):
             read_template(str(tmp_path / "template.txt"))

@@ -35,12 +35,13 @@ def test_over_several_pools_and_learners_the_median_and_the_counts_are_told():
     assert told[0].startswith("Use adarft: it leads over 4 pairs of pool and learner, and reaches the threshold ")
     assert f"in the median {speed.median():.2f} times as fast as uniform (from {speed.min():.2f} to " in told[0]
     assert "of 4 pairs of pool and learner: better on 4 (" in told[1]
+    assert told[2].endswith(": 1.00 in the median of these pairs (from 1.00 to 1.00).")
 
 
 def test_where_uniform_leads_nothing_is_advised():
     told, _ = answer({"uniform": 0.6, "adarft": 0.4}, seeds=8)
     assert told[0] == "Nothing tried beats uniform on this pool and learner."
-    assert told[1].startswith("Against uniform, of 1 comparison: 1 worse (")
+    assert told[1].startswith("Against uniform, of 1 comparison: worse in 1 (")
 
 
 def test_equals_share_the_first_place():
@@ -75,7 +76,7 @@ def test_defeats_are_the_paragraph_of_the_printed_report():
     from workbench.analysis.report import report
 
     runs, summary, _ = tables_of(curves_of({"uniform": 0.4, "adarft": 0.5, "band": 0.6}, seeds=8))
-    lines = defeats(report(runs, summary, 4, "adarft"))
+    [lines] = defeats(report(runs, summary, 4, "adarft"))
     assert lines[0].startswith("Where adarft does not win")
     assert lines[1].startswith("p / l / adarft: beaten by band (+")
     assert len(lines) == 2

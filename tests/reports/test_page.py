@@ -10,8 +10,10 @@ import pytest
 from reports.made import HOSTILE, curves_of, tables_of
 
 from workbench.errors import InputError
+from workbench.figures import LOOKS, OTHER_MARKERS
 from workbench.reports import MOST_BYTES, Cell, Head, Page, Row, Sample, Table
 from workbench.reports.comparison import MOST_ARMS, parts_of_comparison
+from workbench.reports.page import MARKS
 from workbench.reports.text import visible
 
 VOID = {"meta", "link", "input", "img", "br", "hr", "line"}
@@ -105,6 +107,21 @@ def test_the_answer_comes_before_all_else(plain):
     words = [one["text"] for one in tree.all("p")]
     assert words[:3] == ["Asked?", "Answer.", "Odds."]
     assert html.index("Answer.") < html.index("<fieldset") < html.index("<figure")
+
+
+def test_every_arm_has_the_mark_of_its_look_in_figures_and_in_the_list_of_arms(plain):
+    assert len(set(MARKS.values())) == len(MARKS)
+    assert {look.marker for look in LOOKS.values()} | set(OTHER_MARKERS) <= set(MARKS)
+    _, tree = plain
+    drawn = [one["of"]["d"] for one in tree.all("path") if "label" in one["within"]]
+    assert drawn == [MARKS[LOOKS[name].marker] for name in ("uniform", "band", "adarft")]
+
+
+def test_a_doubt_with_lines_of_its_own_is_a_list_in_the_list():
+    tree = Tree(page_of(doubts=[["Where adarft does not win:", "p / l"], "Learners are simulated."]).html())
+    inner = [one["text"] for one in tree.all("li") if one["within"].count("ul") == 2]
+    assert inner == ["p / l"]
+    assert "Learners are simulated." in {one["text"] for one in tree.all("li")}
 
 
 def test_tables_have_captions_and_heads_of_columns_and_rows(plain):

@@ -121,7 +121,7 @@ def test_a_calibration_tells_the_learner_its_weight_and_what_the_log_leaves_open
     fit = fit_of()
     told = text_of(fit.report_html())
     name, weight = fit.ranked[0]
-    assert f"{name}, with weight {weight:.2f} of 1" in told
+    assert f"Most like {name}: weight {weight:.2f} of 1" in told
     assert all(line in told for line in fit.unknown)
     assert "theta0" in told
 

@@ -206,7 +206,7 @@ class Advice:
         row = next(row for row in self._rows if row["controller"] == self.advised)
         if self.advised == self.candidates[0].label:
             doubt = f"{self.candidates[self.best].label}, the best of the others, is no better in "
-            share = f"{doubt}{self.no_better[self.best]:.0%} of futures"
+            share = f"{doubt}{self.no_better[self.best]:.0%} of futures; a change is advised up to {DOUBT:.0%}"
             reason = share if self.best else "nothing tried is better"
             return [f"Stay with uniform: {reason}."]
         total = self.rollouts[0, -1].mean()

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.calibration import readers
 from workbench.display import as_html
-from workbench.errors import MOST, InputError, as_array, check_count, check_kind, few, shown
+from workbench.errors import MOST, InputError, as_array, bound, check_count, check_kind, few, shown
 from workbench.lanes import distinct_rows
 from workbench.pool import Pool
 
@@ -351,7 +351,7 @@ def _doubt_of_labels(item: Ints, log: Log, pool: Pool) -> tuple[str, ...]:
 
 def whole_numbers(name: str, values: Any) -> Ints:
     """(N,) whole numbers; InputError for anything else."""
-    domain = f"whole numbers in [0, {MOST}], one per row"
+    domain = f"whole numbers in [0, {bound(MOST)}], one per row"
     given = as_array(name, values, domain)
     if given.ndim != 1 or (given.dtype.kind not in "iuf" and given.size):
         raise InputError(f"{name}: must be {domain}, got {shown(values)}")

@@ -31,12 +31,12 @@ def advice_page(advice: Advice, command: str = "") -> Page:
     arms = arms_of([one.label for one in advice.candidates], list(table["controller"]))
     updates = int(advice.steps[-1])
     asked = (f"Which of {len(arms)} curricula is best for the next {updates} updates of the model behind this log? "
-             f"{fit.log.understood}. {advice.law.size} futures of each, under learners fitted to the log.")  # fmt: skip
+             f"{advice.law.size} futures of each, under learners fitted to the log.")  # fmt: skip
     first, *odds = advice._verdict()
     left_out = [f"{name} was left out: {why}." for name, why in advice.left_out.items()]
     return Page(
         title=f"Advice: {advice.advised}",
-        asked=[asked],
+        asked=[asked, f"The log: {fit.log.understood}."],
         answer=[first, *odds, *advice.changes],
         doubts=[*fit.unknown, *left_out, *advice.doubts, SETTLE],
         arms=arms,
@@ -58,8 +58,8 @@ def fit_page(fit: Fit, command: str = "") -> Page:
     rest = f" Next: {', '.join(f'{other} {w:.2f}' for other, w in others[:3])}." if others else ""
     return Page(
         title=f"Calibration: {name}",
-        asked=[f"Which simulated learner learns as the model behind this log does? {fit.log.understood}."],
-        answer=[f"{name}, with weight {weight:.2f} of 1 in the mixture that best predicts the log's later part.{rest}",
+        asked=["Which simulated learner learns as the model behind this log does?", f"The log: {fit.log.understood}."],
+        answer=[f"Most like {name}: weight {weight:.2f} of 1 in the mixture that predicts the later log best.{rest}",
                 f"Weights are by the predictions of {groups:,} groups after update {fit.cut} from those before.",
                 *fit.unknown],
         doubts=[*fit.unknown, BEYOND],
@@ -105,9 +105,10 @@ def candidate_figure(table: pd.DataFrame, arms: Sequence[Arm], column: str) -> F
         "m": rounded(kept[column]), "l": rounded(kept[names[1]]), "h": rounded(kept[names[2]]),
         "f": [1] * len(records), "t": told,
     }  # fmt: skip
-    what = "Rollouts saved to reach what uniform reaches at its end (%)" if share else "Gain in area under success"
+    what = "Rollouts saved to uniform's end (%)" if share else "Gain in area under success"
     alt = f"{what}: " + "; ".join(f"{r['controller']} {one}" for r, one in zip(records, told, strict=True)) + "."
     caption = "Median and 80 % interval over futures; the line marks no difference to uniform."
+    caption += " Saved until the success that uniform has at its end." if share else ""
     if share and len(kept) < len(table):
         caption += " Where uniform gains too little, no share is defined."
     title = "What each curriculum saves" if share else "What each curriculum gains"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from workbench.difficulty.counts import Floats
-from workbench.errors import InputError, few, shown
+from workbench.errors import InputError, bound, few, shown
 from workbench.tables.cells import Row, check_once, rows_of, text_of, trimmed
 from workbench.tables.formats import READERS, kind_of_content, told_in_one_line, unpacked
 
@@ -151,7 +151,8 @@ def check_size(persons: float, items: int) -> None:
     """Raise InputError before a table is made that the memory may not hold."""
     if persons * items > MOST_CELLS:
         raise InputError(
-            f"persons, items: must be at most {MOST_CELLS} cells, persons times items, got {persons:.0f} x {items}"
+            f"persons, items: must be at most {bound(MOST_CELLS)} cells, persons times items, "
+            f"got {persons:.0f} x {items}"
         )
 
 

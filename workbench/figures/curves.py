@@ -86,7 +86,7 @@ def _panels(
     band = mean_and_band(curves, column)
     looks = _present(curves, looks)
     learners, pools = list(curves["learner"].unique()), list(curves["pool"].unique())
-    page.check_used(looks, learners, pools)
+    page.check_used(looks, learners=learners, pools=pools)
     _check_readable("curves", "pairs of learner and pool", len(learners) * len(pools), MAX_PANELS)
     _check_readable("curves", "controllers", len(looks), MAX_LINES)
     width = page.inches(max(PAGE_WIDTH if len(pools) > 1 else 4.6, 1.7 * len(pools)))
@@ -105,8 +105,8 @@ def _panels(
     lines = dict(list(band.groupby(ARM, observed=True)))
     drawn_panel = width if page.fixed else (width - 0.9 * _scale()) / across
     grid = len(where) == rows * across and across == len(pools)
-    row_label = page.names(learners, 19 if grid else _letters(drawn_panel), lines=2)
-    column_label = page.names(pools, min(24, _letters(drawn_panel)))
+    row_label = page.places("learner", learners, looks, 19 if grid else _letters(drawn_panel), lines=2)
+    column_label = page.places("pool", pools, looks, min(24, _letters(drawn_panel)))
     margin = 0.04 * (domain[1] - domain[0])
     for (i, j), (learner, pool) in where.items():
         ax = panels.axes[i, j]
@@ -123,8 +123,8 @@ def _panels(
         if grid and j == across - 1 and not panels.single:
             ax.yaxis.set_label_position("right")
             ax.set_ylabel(row_label[learner], rotation=270, va="bottom", labelpad=3)
-    for ax in [ax for k, ax in enumerate(panels.axes.flat) if (k // across, k % across) not in where]:
-        ax.set_visible(False)
+    for gap in sorted(set(np.ndindex(rows, across)) - set(where)):
+        panels.hide(*gap)
     first = panels.axes[0, 0]
     low, high = first.get_ylim() if column == "success" else (domain[0] - margin, domain[1] + margin)
     limits = max(low, domain[0] - margin), min(high, domain[1] + margin)  # bands may leave it
@@ -155,8 +155,8 @@ def _places(learners: list[Any], pools: list[Any], width: float | None) -> dict[
 
 def _told(band: pd.DataFrame, ylabel: str, said: str) -> str:
     last = band.groupby(ARM, observed=True, sort=False).tail(1)
-    steps = f"{last['step'].min():g}" if last["step"].nunique() == 1 else "the last step"
-    return _sentence([f"{ylabel} at step {steps}, {said}", *_arms_told(last, "mean", "low", "high")])
+    steps = f"step {last['step'].min():g}" if last["step"].nunique() == 1 else "the last step"
+    return _sentence([f"{ylabel} at {steps}, {said}", *_arms_told(last, "mean", "low", "high")])
 
 
 def _line(ax: Axes, band: pd.DataFrame, name: str, look: Look, shift: float) -> None:

@@ -56,9 +56,9 @@ def speedup_forest(
     base_censored = dict(zip(zip(base["pool"], base["learner"], strict=True), base["censored"], strict=True))
     looks = _present(table, controller_looks(summary) if looks is None else looks)
     page = Page(**options)
-    rows = Rows.of(table, looks)
+    rows = Rows.of(table, looks, name_of_base)
     pools = list(table["pool"].unique())
-    page.check_used(looks, rows.learners, pools)
+    page.check_used(looks, [name_of_base], learners=rows.learners, pools=pools)
     _check_readable("summary", "rows of learners and their controllers", len(rows.rows), MAX_ROWS)
     _check_readable("summary", "pools", len(pools), MAX_PANELS)
     width = page.inches(max(PAGE_WIDTH if len(pools) > 1 else 5.0, 1.6 + 1.4 * len(pools)))
@@ -95,31 +95,34 @@ def speedup_forest(
 
     thresholds = table["threshold"].dropna().unique()
     reach = f"success {thresholds[0]:.3g}" if len(thresholds) == 1 else "the success threshold"
-    what = COLUMNS["speedup"].label.format(baseline=name_of_base)
-    panels.along(_plain(f"{what} (×, ratio of mean steps to {reach}; log scale)"))
+    what = COLUMNS["speedup"].label
+    panels.along(page.around(f"{what} (×, ratio of mean steps to {reach}; log scale)", name_of_base))
     seen = [mark for mark in FOREST_KEY if mark in marks]
     title = f"point and 95 % bootstrap interval over {_count(table['seeds'], 'seed')}"
     columns_of_key = 2 if len(pools) > 1 and len(seen) > 1 else 1
-    said = [_plain(FOREST_KEY[mark].format(baseline=name_of_base)) for mark in seen]
+    said = [page.around(FOREST_KEY[mark], name_of_base) for mark in seen]
     panels.legend([_mark_key(mark) for mark in seen], said, _plain(title), columns_of_key)
     told = _arms_told(table, "speedup", "speedup_low", "speedup_high")
-    return panels.done(_sentence([f"{what}, ratio of mean steps to {reach}, {title}", *told]))
+    heading = f"{what.format(baseline=name_of_base)}, ratio of mean steps to {reach}, {title}"
+    return panels.done(_sentence([heading, *told]))
 
 
 class Rows:
     """The rows of a forest from the top: (learner, controller), and (learner, "") for the heading of a learner."""
 
-    def __init__(self, learners: list[Any], rows: list[tuple[Any, str]], looks: Mapping[str, Look]) -> None:
-        self.learners, self.rows, self.looks = learners, rows, looks
+    def __init__(
+        self, learners: list[Any], rows: list[tuple[Any, str]], looks: Mapping[str, Look], baseline: str
+    ) -> None:
+        self.learners, self.rows, self.looks, self.arms = learners, rows, looks, [*looks, baseline]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, looks: Mapping[str, Look]) -> Rows:
+    def of(cls, table: pd.DataFrame, looks: Mapping[str, Look], baseline: str) -> Rows:
         learners = list(table["learner"].unique())
         rows: list[tuple[Any, str]] = []
         for learner in learners:
             present = set(table["controller"][table["learner"] == learner])
             rows += [(learner, ""), *((learner, name) for name in looks if name in present)]
-        return cls(learners, rows, looks)
+        return cls(learners, rows, looks, baseline)
 
     def panels(self, page: Page, pools: list[Any], width: float, around: float) -> tuple[Panels, dict[Any, Axes]]:
         """A panel per pool, beside each other as long as they are wide enough, with names and lines of the rows."""
@@ -131,11 +134,11 @@ class Rows:
         what = f"{len(pools)} pools"
         panels = page.panels(down, across, width, height, what, sharex=True, sharey=True)
         of_pool = dict(zip(pools, panels.axes.flat, strict=False))
-        for ax in list(panels.axes.flat)[len(pools) :]:
-            ax.set_visible(False)
+        for k in range(len(pools), down * across):
+            panels.hide(k // across, k % across)
         room = width if page.fixed else (width - _letters_wide(letters)) / across
-        title = page.names(pools, min(24, max(8, _letters(room))))
-        heading, label = page.names(self.learners, letters), page.names(self.looks, letters)
+        title = page.places("pool", pools, self.arms, min(24, max(8, _letters(room))))
+        heading, label = page.places("learner", self.learners, self.arms, letters), page.names(self.looks, letters)
         for k, (pool, ax) in enumerate(of_pool.items()):
             panels.name(k // across, k % across, title[pool])
             ax.grid(visible=False, axis="y")
@@ -163,7 +166,8 @@ class Rows:
         """How many numbers stand side by side under a panel."""
         if panels.page.usual:
             return 5
-        room = width - _letters_wide(min(26, _letters(0.34 * width)))
+        longest = max(len(str(name)) for row in self.rows for name in row)
+        room = width - _letters_wide(min(26, _letters(0.34 * width), longest))
         room = width if panels.page.fixed else room / panels.axes.shape[1]
         return max(2, min(5, int(_letters(room) / 6)))
 

@@ -56,7 +56,7 @@ def cost_frontier(
         raise InputError(f"summary: must have an arm with its {cost} and its success, got none")
     looks = _present(table, looks)
     learners, pools = list(table["learner"].unique()), list(table["pool"].unique())
-    page.check_used(looks, learners, pools)
+    page.check_used(looks, learners=learners, pools=pools)
     _check_readable("summary", "pairs of learner and pool", len(learners) * len(pools), MAX_PANELS)
     _check_readable("summary", "controllers", len(looks), MAX_LINES)
 
@@ -70,7 +70,8 @@ def cost_frontier(
     panels = page.panels(rows, across, width, around + panel * rows, f"{len(learners)} learners and {len(pools)} pools",
                          sharex=True, sharey=True)  # fmt: skip
     room = width if page.fixed else (width - 0.9 * _scale()) / across
-    title = page.names(dict.fromkeys([*learners, *pools]), _letters(room))
+    of_learner = page.places("learner", learners, looks, _letters(room))
+    of_pool = page.places("pool", pools, looks, _letters(room))
     told = []
     for (i, j), (learner, pool) in where.items():
         ax = panels.axes[i, j]
@@ -84,13 +85,13 @@ def cost_frontier(
             ax.plot(row["_cost"], row[success], label=row["controller"], linestyle="none", marker=look.marker,
                     markersize=_size(look, 5), markeredgecolor=look.color,
                     markerfacecolor=look.color if free else "white")  # fmt: skip
-        panels.name(i, j, "\n".join(title[one] for one, many in ((learner, learners), (pool, pools))
-                                    if len(many) > 1) or title[pool])  # fmt: skip
+        both = [of_learner[learner] if len(learners) > 1 else "", of_pool[pool] if len(pools) > 1 else ""]
+        panels.name(i, j, "\n".join(filter(None, both)) or of_pool[pool])
         place = ", ".join(str(part) for part in (pool, learner) if part)
         told.append(f"{place}: the frontier is " + ", ".join(
             f"{row['controller']} {_number(row[success])} for {row['_cost']:,.0f}" for row in best.to_dict("records")))
-    for ax in [ax for k, ax in enumerate(panels.axes.flat) if (k // across, k % across) not in where]:
-        ax.set_visible(False)
+    for gap in sorted(set(np.ndindex(rows, across)) - set(where)):
+        panels.hide(*gap)
     wide = table["_cost"].max() > SPREAD * max(table["_cost"].min(), 1e-9)
     for ax in [panels.axes[0, 0]] if panels.figure is not None else panels.axes.flat:
         if wide:

@@ -83,7 +83,8 @@ def heat_map(
         raise InputError(f"y: must be another column than x, got {y!r} for both")
     if not _is_numeric(summary[value]):
         raise InputError(f"value: must be a numeric column of summary, got {value!r}")
-    how = Value.of(value, baseline_name(summary) or "the baseline")
+    base = baseline_name(summary) or "the baseline"
+    how = Value.of(value, "{baseline}")
     average = average and bool(summary.dropna(subset=[x, y]).duplicated([x, y]).any())
     cells = _cells(summary, x, y, value, how, average)
     entry, interval = "value", "95 % interval"
@@ -96,7 +97,7 @@ def heat_map(
     if not _is_numeric(cells[y]):
         up.reverse()  # names from the top down, numbers from the bottom up
     page = Page(**options)
-    page.check_used(across, up)
+    page.check_used(across, up, *([f"{c} {t}" for t in _texts(some)] for c, some in ((x, across), (y, up))))
     if _is_numeric(cells[x]) and _is_numeric(cells[y]) and len(cells) < 0.5 * len(across) * len(up):
         panels, image, note = _points(page, cells, x, y, how, entry, interval)
     else:
@@ -105,10 +106,10 @@ def heat_map(
     ax = panels.axes[0, 0]
     ax.set(xlabel=_plain(_with_unit(x, " ")), ylabel=_plain(_with_unit(y, "\n")))
     below = {"location": "bottom"} if _narrow(page) else {}
-    bar = ax.figure.colorbar(image, ax=ax, label=_plain(how.label), **below)
+    bar = ax.figure.colorbar(image, ax=ax, label=page.around(how.label, base), **below)
     if how.log:
         _log_ticks(bar.ax.xaxis if below else bar.ax.yaxis, image.norm.vmin, image.norm.vmax)
-    return panels.done(_told(cells, x, y, how, entry))
+    return panels.done(_told(cells, x, y, how, entry).replace("{baseline}", base))
 
 
 def _narrow(page: Page) -> bool:
@@ -171,9 +172,10 @@ def _grid(
     annotate = filled.size <= 200
     given = page.inches(0.0)
     narrow = _narrow(page)
-    names_y = page.names(_texts(up), min(22, _letters(0.3 * given)) if given else 22)
+    arms_x, arms_y = (_texts(some) if c == "controller" else [] for c, some in ((x, across), (y, up)))
+    names_y = page.places(y, _texts(up), arms_x, min(22, _letters(0.3 * given)) if given else 22)
     # labels and colour bar
-    around = (0.75 if narrow else 2.0) * _scale() + _letter() * max(map(len, names_y.values()))
+    around = (0.3 if narrow else 1.45) * _scale() + _letter() * max(map(len, names_y.values()))
     texts = _annotations(cells, shown, ", ")
     if around + _width(texts) * len(across) > (given or PAGE_WIDTH):
         texts = _annotations(cells, shown, ",\n")
@@ -183,15 +185,15 @@ def _grid(
         cell_width = max((given - around) / len(across), 0.01)
         if _width(texts) > cell_width:
             texts = [text.split("\n")[0] for text in texts]  # without intervals
-        annotate = annotate and _width(texts) <= cell_width
+        annotate = annotate and _width(texts) <= cell_width + 0.06 * _scale()  # half the room around a number
     cell_height = (0.16 + 0.13 * max(t.count("\n") + 1 for t in texts) if annotate else 0.2) * _scale()
     every = 1 if annotate else 3  # labels are wider than a bare cell
     letters = max(7, int(cell_width / _letter()))
-    names_x = page.names(_texts(across), letters, lines=3)
+    names_x = page.places(x, _texts(across), arms_y, letters, lines=3)
     longest = _letter() * (1 + max(len(part) for name in names_x.values() for part in name.split("\n")))
     turned = bool(given) and longest > cell_width and not _is_numeric(cells[x])
     if turned:
-        names_x, every = page.names(_texts(across), 16), max(1, int(np.ceil(0.16 * _scale() / cell_width)))
+        names_x, every = page.places(x, _texts(across), arms_y, 16), max(1, int(np.ceil(0.13 * _scale() / cell_width)))
     elif given:
         every = max(1, int(np.ceil(longest / cell_width)))
     height = max(2.8, 1.2 + cell_height * len(up))

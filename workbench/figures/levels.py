@@ -16,11 +16,11 @@ from workbench.errors import InputError
 from workbench.figures.checks import _check_readable, _own_curves
 from workbench.figures.curves import ROUND
 from workbench.figures.marks import _present
-from workbench.figures.page import MAX_PANELS, PAGE_WIDTH, Options, Page, drawn
+from workbench.figures.page import MAX_PANELS, PAGE_HEIGHT, PAGE_WIDTH, Options, Page, drawn
 from workbench.figures.style import _scale
 from workbench.figures.words import _count, _letters, _number, _sentence
 
-PANEL = 1.05  # inches that a panel takes at least
+PANEL = 0.85  # inches that a panel takes at least
 
 
 @drawn
@@ -44,20 +44,24 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
     arms = sorted(dict.fromkeys(zip(*(curves[key] for key in ARM), strict=True)), key=lambda arm: order.index(arm[2]))
     learners, pools = list(curves["learner"].unique()), list(curves["pool"].unique())
     arms.sort(key=lambda arm: (learners.index(arm[1]), pools.index(arm[0])))
-    page.check_used(order, learners, pools)
+    page.check_used(order, learners=learners, pools=pools)
     _check_readable("curves", "arms", len(arms), MAX_PANELS)
 
     width = page.inches(min(PAGE_WIDTH, 1.1 + 1.6 * len(arms)))
-    fit = max(1, int((width - 1.1 * _scale()) / (PANEL * _scale())))
+    narrow = width < 4.5  # the colour bar then stands above
+    beside = (0.6 if narrow else 1.1) * _scale()  # of names, numbers and the bar
+    fit = max(1, int((width - beside) / (PANEL * _scale())))
     rows = -(-len(arms) // (len(arms) if page.fixed else min(fit, len(arms))))
     across = -(-len(arms) // rows)
-    room = width if page.fixed else (width - 1.1 * _scale()) / across
+    room = width if page.fixed else (width - beside) / across
     several = len(learners) > 1 or len(pools) > 1
     letters = _letters(0.7 * room)  # letters of names are wide
     title = page.names(order, letters, lines=2)
-    place = page.names(dict.fromkeys([*pools, *learners]), letters)
+    of_learner, of_pool = (page.places(*one, order, letters) for one in (("learner", learners), ("pool", pools)))
+    names = (0.55 if several else 0.3) * _scale()
     high = max(1.0, min(1.6, 0.1 * len(levels) + 0.3)) * _scale()
-    height = 0.7 * _scale() + rows * (high + (0.55 if several else 0.3) * _scale())
+    high = max(0.7 * _scale(), min(high, (PAGE_HEIGHT - 0.7 * _scale()) / rows - names))
+    height = 0.7 * _scale() + rows * (high + names)
     panels = page.panels(rows, across, width, height, f"{len(arms)} arms", sharex=True, sharey=True)
     image: Any = None
     for k, arm in enumerate(arms):
@@ -67,20 +71,20 @@ def success_by_level(curves: pd.DataFrame, looks: dict[str, Look] | None = None,
                               vmin=0, vmax=1, cmap="cividis")  # fmt: skip
         ax.set_facecolor("0.85")
         ax.grid(visible=False)
-        where = [place[arm[1]] if len(learners) > 1 else "", place[arm[0]] if len(pools) > 1 else ""]
+        where = [of_learner[arm[1]] if len(learners) > 1 else "", of_pool[arm[0]] if len(pools) > 1 else ""]
         panels.name(k // across, k % across, "\n".join([title[arm[2]], *filter(None, where)]))
         digits = len(f"{steps.max():g}")
         most = max(1, min(5, int(_letters(room) / (digits + 2.5))))
         ax.xaxis.set_major_locator(MaxNLocator(most, steps=ROUND, integer=True))
         every = max(1, -(-len(levels) // 5))
-        names = [level.removeprefix("success_") for level in levels]
-        ax.set_yticks(range(0, len(levels), every), names[::every])
-    for ax in list(panels.axes.flat)[len(arms) :]:
-        ax.set_visible(False)
+        numbers = [level.removeprefix("success_") for level in levels]
+        ax.set_yticks(range(0, len(levels), every), numbers[::every])
+    for k in range(len(arms), rows * across):
+        panels.hide(k // across, k % across)
     panels.along("training step", "difficulty level (0 easiest)")
     said = f"held-out success, mean over {_count(seeds, 'seed')}"
     host = panels.figure if panels.figure is not None else panels.axes.flat[0].figure
-    below: Any = {"location": "top"} if panels.figure is not None and width < 4.5 else {}
+    below: Any = {"location": "top"} if panels.figure is not None and narrow else {}
     bar: Any = host.colorbar(image, ax=list(panels.axes.flat), label=said, aspect=25, **below)
     bar.outline.set_visible(False)
     panels.heading()

@@ -45,7 +45,7 @@ def _line_key(look: Look) -> Line2D:
 def _legend_columns(labels: Sequence[str], width: float) -> int:
     """Columns of the legend: as many as fit, spread evenly over the lines needed."""
     room = _letter() * max(map(len, labels)) + 0.65 * _scale()  # 0.65 in for line and gap
-    most = max(1, int(width / room))
+    most = max(2 if len(labels) > 4 else 1, int(width / room))  # `Panels` takes fewer where two do not fit
     return -(-len(labels) // -(-len(labels) // most))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict, TypeVar, cast
 
 import numpy as np
@@ -38,7 +38,8 @@ class Options(TypedDict, total=False):
     that the figure has alone (rows, columns), or a SubFigure of a figure with layout="constrained", which gets the
     panels, the legend and the labels of the axes as a figure of its own would. Its figure is returned.
     labels: shown name of a controller, learner or pool by its name in the table, such as {"adarft eta=50": "AdaRFT"};
-    mathematics between dollar signs is set. An arm keeps its look.
+    mathematics between dollar signs is set. An arm keeps its look. A name that a controller shares with a pool or a
+    learner is the controller's; theirs are "pool uniform" and "learner uniform".
     title: a line over all; with one Axes it takes the place of the panel's own.
     legend: True, False, "above", "right", "best" or another place inside the last panel, such as "lower right".
     """
@@ -117,9 +118,23 @@ class Page:
             raise InputError(f"labels: must show different names differently, got {shown(twice[0])} for several")
         return names
 
-    def check_used(self, *known: Iterable[Any]) -> None:
+    def places(
+        self, kind: str, known: Collection[Any], arms: Collection[Any], letters: int, lines: int = 1
+    ) -> dict[Any, str]:
+        """The same for what `kind` says, a pool or learner: "pool uniform" where an arm is named "uniform", too."""
+        given, free = self.labels or {}, {str(name) for name in known} - {str(arm) for arm in arms}
+        own = {name: given[name] for name in free if name in given}
+        own |= {str(name): given[f"{kind} {name}"] for name in known if f"{kind} {name}" in given}
+        return replace(self, labels=own).names(known, letters, lines)
+
+    def around(self, text: str, baseline: str) -> str:
+        """The text, with the name of the baseline as it is shown where it says {baseline}."""
+        return self.names([baseline])[baseline].join(map(_plain, text.split("{baseline}")))
+
+    def check_used(self, *known: Iterable[Any], learners: Collection[Any] = (), pools: Collection[Any] = ()) -> None:
         """InputError where no label is of a name in the table."""
-        names = [str(name) for some in known for name in some]
+        names = [str(name) for some in (*known, learners, pools) for name in some]
+        names += [f"{kind} {name}" for kind, some in (("learner", learners), ("pool", pools)) for name in some]
         if self.labels and not set(self.labels) & set(names):
             raise InputError(f"labels: must have a name of the table, such as {shown(names[0])}, got "
                              f"{shown(next(iter(self.labels)))}")  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import InputError
 from workbench.figures.picture import Picture
-from workbench.figures.words import _fitted, _plain
+from workbench.figures.words import _fitted, _folded, _plain
 
 if TYPE_CHECKING:
     from workbench.figures.page import Page
@@ -50,6 +50,12 @@ class Panels:
         title = self.page.title if self.single and self.page.title is not None else text
         self.axes[row, column].set_title(title)
 
+    def hide(self, row: int, column: int) -> None:
+        """Leave out a panel; the one above then has the numbers of the axis that they share."""
+        self.axes[row, column].set_visible(False)
+        if self.figure is not None and row:
+            self.axes[row - 1, column].tick_params(axis="x", labelbottom=True)
+
     def along(self, x: str = "", y: str = "") -> None:
         """What the axes of all panels are."""
         if self.figure is not None:
@@ -59,9 +65,9 @@ class Panels:
                 self.figure.supylabel(y)
             return
         for ax in self.axes[-1] if x else ():
-            ax.set_xlabel(x)
+            ax.set_xlabel(_folded(x, ax.bbox.width, ax.xaxis.label))
         for ax in self.axes[:, 0] if y else ():
-            ax.set_ylabel(y)
+            ax.set_ylabel(_folded(y, ax.bbox.height, ax.yaxis.label))
 
     def note(self, text: str) -> None:
         """A line over all panels, under the title."""
@@ -107,6 +113,8 @@ class Panels:
         }  # fmt: skip
         handles, texts = [*handles, *more[0]], [*texts, *more[1]]
         last = self.axes.flat[-1]
+        if self.figure is None:
+            how["title"] = _folded(how["title"], last.bbox.width, last.title)
         if self.figure is not None and place in ("above", "right"):
             loc: Any = {"above": "outside upper center", "right": "outside right upper"}[place]
             self.made = self.figure.legend(handles, texts, loc=loc, **how)
@@ -209,8 +217,10 @@ class Panels:
         for ax in figure.axes:
             box = ax.get_window_extent()
             middle, height = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-            room = min(beside or across, 2 * (middle - figure.bbox.x0), 2 * (figure.bbox.x1 - middle)) - 4
-            level = min(below or up, 2 * (height - figure.bbox.y0), 2 * (figure.bbox.y1 - height)) - 4
+            alone = ax not in list(self.axes.flat)  # a colour bar has nothing beside it
+            wide, tall = (across, up) if alone else (beside or across, below or up)
+            room = min(wide, 2 * (middle - figure.bbox.x0), 2 * (figure.bbox.x1 - middle)) - 4
+            level = min(tall, 2 * (height - figure.bbox.y0), 2 * (figure.bbox.y1 - height)) - 4
             of_axes[0].append(_fitted(ax.title, room))
             of_axes[1].append(_fitted(ax.xaxis.label, room))
             changes.append(_fitted(ax.yaxis.label, level))

@@ -105,8 +105,8 @@ def paired_differences(
     if pairs.empty:
         raise InputError(f"runs: must have a controller beside {baseline} on the same seeds, got none")
     looks = _present(pairs, controller_looks(runs) if looks is None else looks)
-    rows, pools = Rows.of(pairs, looks), list(pairs["pool"].unique())
-    page.check_used(looks, rows.learners, pools)
+    rows, pools = Rows.of(pairs, looks, baseline), list(pairs["pool"].unique())
+    page.check_used(looks, [baseline], learners=rows.learners, pools=pools)
     _check_readable("runs", "rows of learners and their controllers", len(rows.rows), MAX_ROWS)
     _check_readable("runs", "pools", len(pools), MAX_PANELS)
     width = page.inches(max(PAGE_WIDTH if len(pools) > 1 else 5.0, 1.6 + 1.4 * len(pools)))
@@ -129,7 +129,7 @@ def paired_differences(
                      "high": found.high, "seeds": len(gains)})  # fmt: skip
     table = pd.DataFrame(told)
     what = {"auc": "area under held-out success", "final": "held-out success at the end"}.get(value, value)
-    panels.along(_plain(f"{what}, less that of {baseline} on the same seed"))
+    panels.along(page.around(f"{what}, less that of {{baseline}} on the same seed", baseline))
     keys = [Line2D([], [], color="0.3", marker="o", markersize=4.5, linewidth=1.2),
             Line2D([], [], color="0.3", alpha=0.4, marker="o", markersize=2.5, linestyle="none")]  # fmt: skip
     said = ["mean and 95 % bootstrap interval", "a seed"]

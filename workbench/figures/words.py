@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.text import Text
 
 from workbench.analysis.latex import latex_escaped
-from workbench.figures.style import _letter, _scale
+from workbench.figures.style import LETTER, _letter, _scale
 
 
 def _plain(text: str) -> str:
@@ -68,6 +68,16 @@ def _wrap(text: str, width: int, lines: int) -> str:
     return "\n".join([*out, text])
 
 
+def _folded(text: str, pixels: float, like: Text) -> str:
+    """The text in lines of about that width in the size of `like`, of axes in somebody else's figure; mathematics stays
+    as it is."""
+    if "$" in text.replace(r"\$", ""):
+        return text
+    inches = pixels / like.get_figure(root=True).dpi  # type: ignore[union-attr]
+    letters = max(8, int(1.1 * inches / (LETTER * float(like.get_fontsize()) / 8)))
+    return "\n".join(textwrap.fill(line, letters, break_long_words=False) for line in text.split("\n"))
+
+
 def _fitted(text: Text, room: float) -> float | None:
     """Break a text into more lines where it is longer than `room` pixels, along its direction. None where it stays as
     it was, otherwise by how many pixels it takes more height."""
@@ -94,7 +104,7 @@ def _extent(text: Text, upright: bool) -> float:
 
 def _number(value: float, decimals: int = 2) -> str:
     """A number as a sentence has it."""
-    return "unknown" if not np.isfinite(value) else f"{value:.{decimals}f}"
+    return "unknown" if not np.isfinite(value) else f"{value:z.{decimals}f}"  # z: no minus sign before 0.0
 
 
 def _sentence(parts: Sequence[Any]) -> str:

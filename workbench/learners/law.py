@@ -87,7 +87,7 @@ class Law(ByValue):
     has 0).
     kappa: logits per update at p = 1/2, 0 to 1e9. gamma: signal exponent in [0, 1]; 1 = plain policy gradient,
     1/2 = std-normalised or whitened advantages, 0 = natural gradient (0^0 = 1).
-    warm_up: w, updates, 0 to 10^7: the step of update t = 1, 2 .. is kappa min(1, t / (w + 1)): a learning rate that
+    warm_up: w, updates, 0 to 1e7: the step of update t = 1, 2 .. is kappa min(1, t / (w + 1)): a learning rate that
     rises.
     adam: share, [0, 1], to which an optimiser cancels the size of gradients: the step is divided by rms^adam, with rms
     the root mean square of the mean signals of all updates so far. 0: no such optimiser; 1: as in Adam (Kingma and Ba

@@ -44,7 +44,7 @@ def answers(summary: pd.DataFrame, ranking: pd.DataFrame) -> list[str]:
         return [f"{leader} leads {over}.", *told]
     if leader == baseline:
         others = summary[summary["verdict"] != "baseline"]
-        counted = counts(others["verdict"], "{count} {name}")
+        counted = counts(others["verdict"], "{name} in {count}")
         against = f"Against {baseline}, of {_many(len(others), 'comparison')}: {counted} ({TEST})."
         return [f"Nothing tried beats {baseline} {over}.", *([against] if len(others) else []), *told]
     mine = summary[summary["controller"] == leader]
@@ -66,20 +66,21 @@ def answers(summary: pd.DataFrame, ranking: pd.DataFrame) -> list[str]:
     lines.append(f"Against {baseline}, {verdict} ({TEST}).")
     odds = mine["improvement"].dropna()
     if len(odds):
-        spread = f" (from {odds.min():.2f} to {odds.max():.2f})" if len(odds) > 1 else ""
+        spread = f" in the median of these pairs (from {odds.min():.2f} to {odds.max():.2f})" if len(odds) > 1 else ""
         lines.append(f"Chance that a random run of {leader} has a larger area than one of {baseline}: "
-                     f"{odds.median():.2f}{', the median' if len(odds) > 1 else ''}{spread}.")  # fmt: skip
+                     f"{odds.median():.2f}{spread}.")  # fmt: skip
     return [*lines, *told]
 
 
-def defeats(text: str) -> list[str]:
+def defeats(text: str) -> list[str | list[str]]:
     """Where the leading rule, or the one in focus, does not win: the paragraph of the printed report that says so."""
     begins = re.compile(r"Where .* does not win|Too few seeds to say where|.* wins everywhere here")
     lines = [line.strip() for line in text.splitlines()]
     first = next((i for i, line in enumerate(lines) if begins.match(line)), None)
     if first is None:
         return []
-    return lines[first : lines.index("", first) if "" in lines[first:] else None]
+    found = lines[first : lines.index("", first) if "" in lines[first:] else None]
+    return [found if len(found) > 1 else found[0]]
 
 
 def counts(verdicts: pd.Series[Any], form: str) -> str:

@@ -68,7 +68,7 @@ def curves(
     and h (ends of its interval, or None). Under the pointer: all arms that are on, at that step."""
     told = f"names[datum.a] + '  ' + format(datum.m, '{form}')"
     interval = f"(isValid(datum.l) ? ' [' + format(datum.l, '{form}') + ', ' + format(datum.h, '{form}') + ']' : '')"
-    x: Spec = {"field": "s", "type": "quantitative", "axis": axis(x_title, grid=False, tickCount=5)}
+    x: Spec = {"field": "s", "type": "quantitative", "axis": axis(x_title, grid=False, tickCount=5, tickMinStep=1)}
     y: Spec = {"field": "m", "type": "quantitative", "axis": axis(y_title, tickCount=5),
                "scale": {"domain": list(domain), "nice": False, "zero": False}}  # fmt: skip
     spec = base(arms, height) | {

@@ -193,7 +193,7 @@ def gain_figure(summary: pd.DataFrame, arms: Sequence[Arm], column: str, title: 
         panels.append(Panel(str(pool), rows, {"pool": str(pool)}))
     about = COLUMNS[column]
     label = " ".join(about.label.format(baseline=base).split())
-    caption = f"{label}: point and 95 % bootstrap interval; the line marks no difference.{note}"
+    caption = f"{label[0].upper()}{label[1:]}: point and 95 % bootstrap interval; the line marks no difference.{note}"
     alt = alt_of_intervals(table, column, label)
     short = f"{title.lower()} over {base}" if ratio else f"{title.lower()}"
     return charts.intervals(arms, column, title, caption, alt, panels, learners, short, (low, high),

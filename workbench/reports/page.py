@@ -18,6 +18,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from workbench.controllers.rule import Look
 from workbench.errors import InputError
 from workbench.extras import named_extra
@@ -27,10 +29,21 @@ from workbench.reports.text import json_inside, visible
 
 MOST_BYTES = 5_000_000
 SAMPLE_FILTERS = ("level", "when", "verdict")
-MARKS = {  # marker of matplotlib: shape of Vega
-    "o": "circle", "s": "square", "D": "diamond", "d": "diamond", "^": "triangle-up", "v": "triangle-down",
-    "<": "triangle-left", ">": "triangle-right", "P": "cross", "X": "cross", "*": "diamond", "p": "circle",
-    "h": "circle", "H": "circle", "8": "circle", "+": "cross", "x": "cross",
+
+
+def polygon(corners: int, turned: float = 0.0, inner: float = 1.0) -> str:
+    """A path of SVG around 0, the first corner on top. turned: degrees. inner: radius of every second corner."""
+    turns = np.deg2rad(turned + 360 * np.arange(corners) / corners)
+    radii = np.where(np.arange(corners) % 2, inner, 1.0)
+    return "M" + "L".join(f"{r * np.sin(a):.2f},{-r * np.cos(a):.2f}" for r, a in zip(radii, turns, strict=True)) + "Z"
+
+
+MARKS = {  # marker of matplotlib: the same as a path of SVG
+    "o": "M0.85,0A0.85,0.85,0,1,1,-0.85,0A0.85,0.85,0,1,1,0.85,0Z", "s": polygon(4, 45), "D": polygon(4),
+    "d": "M0,-1L0.6,0L0,1L-0.6,0Z", "^": polygon(3), "v": polygon(3, 180), "<": polygon(3, 270), ">": polygon(3, 90),
+    "P": "M-0.3,-1H0.3V-0.3H1V0.3H0.3V1H-0.3V0.3H-1V-0.3H-0.3Z", "X": polygon(8, 45, 0.4), "*": polygon(10, 0, 0.4),
+    "p": polygon(5), "h": polygon(6), "H": polygon(6, 30), "8": polygon(8, 22.5),
+    "+": "M-1,0H1M0,-1V1", "x": "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8",
 }  # fmt: skip
 
 
@@ -39,13 +52,14 @@ class Page:
     """A report.
 
     title: one line. asked, answer: sentences, the first of `answer` being the answer itself. doubts: where it may
-    mislead. settings: name -> value. again: lines of a shell or of Python that make it again. versions: of packages.
+    mislead, a sequence being a line and what belongs under it. settings: name -> value. again: lines of a shell or of
+    Python that make it again. versions: of packages.
     """
 
     title: str
     asked: Sequence[str]
     answer: Sequence[str]
-    doubts: Sequence[str] = ()
+    doubts: Sequence[str | Sequence[str]] = ()
     arms: Sequence[Arm] = ()
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
@@ -140,7 +154,7 @@ def strokes(look: Look) -> list[float]:
 
 def swatch(look: Look) -> dict[str, str]:
     """The dashes of the line in a legend, and the shape of its mark."""
-    return {"dashes": " ".join(f"{length:g}" for length in strokes(look)), "mark": MARKS.get(look.marker, "circle")}
+    return {"dashes": " ".join(f"{length:g}" for length in strokes(look)), "mark": MARKS.get(look.marker, MARKS["o"])}
 
 
 def arm_styles(arms: Sequence[Arm]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, check_choice, check_count, check_one_number, shown
+from workbench.errors import InputError, bound, check_choice, check_count, check_one_number, shown
 from workbench.streams import Role, generator
 
 MOST_POINTS = 2**20  # of a design: each is an arm of its own
@@ -41,7 +41,7 @@ def grid_points(choices: dict[str, list[Any]]) -> list[Point]:
             raise InputError(f"choices: must have a list of values for {name}, got {shown(values)}")
     listed = {name: list(values) for name, values in choices.items()}
     if (points := prod(map(len, listed.values()))) > MOST_POINTS:
-        raise InputError(f"choices: must give <= {MOST_POINTS} combinations, got {points}")
+        raise InputError(f"choices: must give <= {bound(MOST_POINTS)} combinations, got {points}")
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*listed.values())]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, bound, shown
 
 T = TypeVar("T")
 MOST_SHARDS = 100_000
@@ -35,7 +35,8 @@ class Shard:
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text) if isinstance(text, str) else None
         number, of = map(int, found.groups()) if found else (0, 0)
         if not 1 <= number <= of <= MOST_SHARDS:
-            raise InputError(f"{field}: must be I/N with 1 <= I <= N <= {MOST_SHARDS}, or array, got {shown(text)}")
+            most = bound(MOST_SHARDS)
+            raise InputError(f"{field}: must be I/N with 1 <= I <= N <= {most}, or array, got {shown(text)}")
         return cls(number, of)
 
     @classmethod

@@ -20,7 +20,16 @@ import pandas as pd
 from workbench.controllers import Controller, Gate, Rule
 from workbench.delivery import BATCH, check_delivery
 from workbench.display import as_html
-from workbench.errors import MOST_STEPS, InputError, check_attempts, check_choice, check_count, check_number, shown
+from workbench.errors import (
+    MOST_STEPS,
+    InputError,
+    bound,
+    check_attempts,
+    check_choice,
+    check_count,
+    check_number,
+    shown,
+)
 from workbench.files import check_folder, only_writer
 from workbench.labels import Settings, label_of, preset_of, settings_beside
 from workbench.learners import KernelTransfer, Law
@@ -274,8 +283,8 @@ class Study:
         runs *= len(self.deliveries)
         rows = runs * (self.steps // self.eval_every + 1)
         if rows > MOST_RECORDS:
-            raise InputError(f"seeds, steps and points: must give <= {MOST_RECORDS} records, what memory holds, in "
-                             f"{runs} runs (a record every eval_every updates), got {rows}")  # fmt: skip
+            raise InputError(f"seeds, steps and points: must give <= {bound(MOST_RECORDS)} records, what memory holds, "
+                             f"in {runs} runs (a record every eval_every updates), got {rows}")  # fmt: skip
 
     def _try_arms(self) -> None:
         """Make every rule and law, and draw one batch: what cannot run says so now."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from workbench.errors import InputError, shown
+from workbench.errors import InputError, bound, shown
 from workbench.tables.cells import check_once, text_of
 
 MOST_CELLS = 10**8  # rows times names: 0.8 GB
@@ -77,5 +77,6 @@ def _of_rows(rows: list[Any], what: str) -> dict[str, Any]:
             raise InputError(f"{what}: must be a JSON object in each row, got {shown(row)} in row {number}")
     names = dict.fromkeys(name for row in rows for name in row)
     if len(rows) * len(names) > MOST_CELLS:
-        raise InputError(f"{what}: must be at most {MOST_CELLS} cells, got {len(rows)} rows of {len(names)} names")
+        most = bound(MOST_CELLS)
+        raise InputError(f"{what}: must be at most {most} cells, got {len(rows)} rows of {len(names)} names")
     return {name: [row.get(name) for row in rows] for name in names}

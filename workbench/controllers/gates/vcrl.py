@@ -47,8 +47,8 @@ class VCRL(Gate):
     bank, the
     largest P first, rolled out afresh and judged as any group: an item with p < kappa leaves the bank.
 
-    threshold: kappa, in [0, 1]. early: kappa in the first `warmup` updates, 0 to 10^7. momentum: in [0, 1]. bank:
-    places, 1 to 131,072; a full bank drops the least P. replays: times an item may be drawn before it must come from
+    threshold: kappa, in [0, 1]. early: kappa in the first `warmup` updates, 0 to 1e7. momentum: in [0, 1]. bank:
+    places, 1 to 131072; a full bank drops the least P. replays: times an item may be drawn before it must come from
     the rule again, >= 1.
     Source: Jiang et al. 2025, arXiv 2509.19803; its settings 0.3 for 20 updates, then 0.8, momentum 0.9, 2 replays.
     Differs: the paper names neither the size of the bank nor what happens when it is empty: here the rule's choice

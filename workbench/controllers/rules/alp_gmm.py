@@ -42,7 +42,7 @@ class ALPGMM(Rule):
     each slot of a batch: with probability `random` any item, else a Gaussian in proportion to its mean ALP, a task from
     it, and the item nearest to that; of equally near ones any, and no item twice
 
-    window: N, 2 to 10,000. buffer: latest episodes among which the nearest earlier task is looked for, 1 to 10,000.
+    window: N, 2 to 10000. buffer: latest episodes among which the nearest earlier task is looked for, 1 to 10000.
     random: in [0, 1]. components: least and largest k, 1 <= k <= window. start: >= 0, below buffer; 5 in its code.
     Until the first fit every slot is random.
     Source: Portelas, Colas, Hofmann, Oudeyer 2019, arXiv 1910.07224, Algorithm 1, and its code in TeachMyAgent.

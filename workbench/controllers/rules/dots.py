@@ -49,7 +49,7 @@ class DOTS(Rule):
     p_i = a + b u_i, cut to [0, 1]: a, of any sign, and b >= 0 by least squares of y_k on its guess u_k from the other
     references
 
-    reference: K, >= 2; at most the pool. rollouts: 1 to 10,000. every: steps from probe to probe, >= 1. Items drawn
+    reference: K, >= 2; at most the pool. rollouts: 1 to 10000. every: steps from probe to probe, >= 1. Items drawn
     since the last probe are left out, unless fewer than a batch would be left. alpha: target rate in [0, 1]. tau: 1e-6
     to 1e6.
     width: in standard deviations of a feature, up to 1e6; 0: learned at every probe, the one of `WIDTHS` with the

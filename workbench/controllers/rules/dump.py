@@ -31,7 +31,7 @@ class DUMP(ArmRule):
     UCB_k = L_k + weight sqrt(2 ln(N + 1) / (n_k + 1)),   n_k: its rollouts so far, N = sum_k n_k
     P(k) = exp(UCB_k / tau) / sum_j exp(UCB_j / tau); items are uniform inside an arm
 
-    window: values of |A|, one per rollout, 1 to 10,000. weight: of the bonus, 0 to 1e6. tau: temperature in units of
+    window: values of |A|, one per rollout, 1 to 10000. weight: of the bonus, 0 to 1e6. tau: temperature in units of
     |A|, 1e-6 to 1e6.
     advantage: "grpo", A = (r - mean) / std of the group, or "mean", A = r - mean.
     reversion: share of the remembered |A| and of n_k forgotten in every step without feedback on the arm.

@@ -29,7 +29,7 @@ class E2H(ArmRule):
     cosine:   P(k) = a e_k + (1 - a) e_{K-1-k}, a = (1 + cos(pi x)) / 2, e_k = (K - k) 2 / (K (K + 1))
     balanced: P(k) = 1 / K.   classic: P(k) = 1 for k = min(floor(s K / horizon), K - 1), otherwise 0
 
-    horizon: steps of the schedule, 1 to 10^7, set as in LinearSchedule.
+    horizon: steps of the schedule, 1 to 1e7, set as in LinearSchedule.
     beta: 1e-6 to 1e6; below 1 easy levels fade early. width: in levels, 0.001 to 1e6.
     min_prob: whether p_min is 2 / (K (K + 1)) or 0; for "gaussian" only.
     by: "difficulty" or "level", whose arms come in order. reversion: must be 0, as nothing is estimated.

@@ -73,7 +73,7 @@ class FrozenTarget(Rule):
 class LinearSchedule(Rule):
     """Fixed linear curriculum: T(s) = start + (end - start) min(s / horizon, 1), the B items nearest T(s).
 
-    s: batches drawn so far, from 0. start, end: difficulty in [0, 100]. horizon: steps until `end`, 1 to 10^7. It is
+    s: batches drawn so far, from 0. start, end: difficulty in [0, 100]. horizon: steps until `end`, 1 to 1e7. It is
     not taken from the run: `train` leaves it as it is, Study and the command lines set it to their steps unless it is
     given.
     Source: the "fixed curriculum" baseline of Shi et al. 2025, arXiv 2504.05520, section 4.3.

@@ -29,7 +29,7 @@ class RLVE(ArmRule):
     h is never lowered.
 
     start: h before the first batch, a whole number in [0, K - 1]. width: levels in the window, a whole number, 1 to
-    10^9. tau: accuracy in [0, 1]. least: groups, a whole number, 1 to 10^9.
+    1e9. tau: accuracy in [0, 1]. least: groups, a whole number, 1 to 1e9.
     by: "difficulty" or "level", whose arms come in order. reversion: must be 0, as nothing is estimated.
     Levels with fewer items than they are asked for are filled up from the others.
     Source: Zeng et al. 2025, arXiv 2511.07317; defaults of its released code.

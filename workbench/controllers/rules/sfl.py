@@ -44,7 +44,7 @@ class SFL(Rule):
     with the largest learnability p (1 - p), p = their mean reward, replace those kept before. Of each batch
     round((1 - fresh) B) items are random ones of these, the others random ones of the pool.
 
-    period: steps, >= 1. candidates, keep: items, >= 1, at most the pool. rollouts: 2 to 10,000. fresh: share in [0, 1].
+    period: steps, >= 1. candidates, keep: items, >= 1, at most the pool. rollouts: 2 to 10000. fresh: share in [0, 1].
     Source: Rutherford et al. 2024, arXiv 2408.15099; half of a batch fresh and 100 kept as in its code. For language
     models LILO, Foster et al. 2025, arXiv 2502.12272, keeps the most learnable of each batch of candidates: period=1.
     Differs: counts are those of one probe of this pool, where the paper generates levels and plays 5,000 to 25,000.

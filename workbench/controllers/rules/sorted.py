@@ -23,7 +23,7 @@ class SortedEasyToHard(Rule):
     """The pool in order of difficulty, once over the run: the B items from rank lo(s) on.
 
     lo(s) = round((I - B) min(s / (horizon - 1), 1)), s = batches drawn so far, from 0.
-    horizon: steps until the hardest B items, 1 to 10^7, set as in LinearSchedule. Windows overlap where B x horizon is
+    horizon: steps until the hardest B items, 1 to 1e7, set as in LinearSchedule. Windows overlap where B x horizon is
     above I, and leave gaps where it is below.
     Equal steps in rank, where LinearSchedule takes equal steps in difficulty.
     Source: classic ordering (Bengio et al. 2009); for LLM finetuning the pre-sorted blends of e.g. arXiv 2512.20848.

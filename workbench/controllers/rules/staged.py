@@ -28,7 +28,7 @@ class Staged(Rule):
     stage(s) = min(floor(s n / horizon), n - 1),   s = batches drawn so far, from 0; n = stages
     part j = the ranks from floor(j I / n) up to floor((j + 1) I / n), exclusive
 
-    stages: n >= 1. horizon: steps of the whole schedule, 1 to 10^7, set as in LinearSchedule; the last stage goes on
+    stages: n >= 1. horizon: steps of the whole schedule, 1 to 1e7, set as in LinearSchedule; the last stage goes on
     after it.
     cumulative: draw from all parts up to the stage's own, so that earlier ones are not forgotten.
     Items are distinct within a batch. A part smaller than a batch is filled up with its neighbours in rank.

@@ -52,7 +52,7 @@ class TSCL(ArmRule):
     "boltzmann", P(k) = exp(Q_k / tau) / sum_j exp(Q_j / tau). Items are uniform inside an arm.
 
     absolute: use |Q| instead, so that arms that are being forgotten are practised again.
-    lr: in [0, 1]. epsilon: in [0, 1]. tau: in units of reward, 1e-6 to 1e6. window, period: 2 to 10,000.
+    lr: in [0, 1]. epsilon: in [0, 1]. tau: in units of reward, 1e-6 to 1e6. window, period: 2 to 10000.
     Q before there is a slope: 0 for "online" and "naive"; 1, so that every arm is tried, for the others.
     Source: Matiisen, Oliver, Cohen, Schulman 2017, arXiv 1707.00183, its four algorithms in their batch form; numbers
     of its released code.

@@ -36,7 +36,7 @@ class PrerequisiteGrid(Law):
 
     theta0: every cell starts with 100 sigma(theta0) points, rounded; -10 by default, no points at all, as published.
     kappa: points per visit; 1 by default, as published. So a larger batch teaches more.
-    side: cells along each coordinate, >= 1. dims: coordinates, >= 1; together at most 10^6 cells; 10 and 2 by default,
+    side: cells along each coordinate, >= 1. dims: coordinates, >= 1; together at most 1e6 cells; 10 and 2 by default,
     as published. The first coordinate is floor(side sigma(b)), b the true difficulty; the others are the item's topic
     among side^(dims - 1) (`topic_of`), which labels of difficulty do not tell.
     threshold: points in (0, 100] that open the cells above; 75 by default, as published.
