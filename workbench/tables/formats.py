@@ -19,7 +19,7 @@ import numpy as np
 from workbench.errors import InputError, few, shown, shown_path
 from workbench.extras import MissingExtra, named_extra
 from workbench.files import parquet_table
-from workbench.hub import asked_once
+from workbench.hub import Hub, asked_once
 from workbench.tables.cells import check_once, read_csv, read_tsv, text_of
 from workbench.tables.records import read_json, read_jsonl
 
@@ -171,11 +171,11 @@ def _data_set(name: str, what: str) -> Table:
         import datasets
     except ModuleNotFoundError:
         raise InputError(f"{what}: needs the package datasets, which is not installed, for '{HUB}{name}'") from None
-    with nullcontext("") if os.path.exists(path) else asked_once() as silence:
+    with nullcontext(Hub()) if os.path.exists(path) else asked_once() as hub:
         try:
             rows = datasets.load_dataset(path, config, split=split or "train")
         except Exception as error:  # `datasets` raises many kinds, some with pages of text
-            reason = silence or str(error).strip().split("\n")[0][:200]
+            reason = hub.silence or str(error).strip().split("\n")[0][:200]
             got = shown_path(HUB + name)
             raise InputError(f"{what}: must be a data set that can be loaded, got {got} ({reason})") from None
     return Table({column: from_arrow(rows.data[column]) for column in rows.column_names})
