@@ -90,6 +90,7 @@ class Board:
         record = io.BytesIO()
         self._records(record).write(event.SerializeToString())
         try:
+            self._path.parent.mkdir(exist_ok=True)
             with open(self._path, "ab") as file:
                 file.write(record.getvalue())
         except OSError as error:

@@ -589,8 +589,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("content", "message"), REFUSED, ids=range(len(REFUSED)))
-def test_a_table_that_cannot_be_read_is_one_line_of_status_2(tmp_path, content, message, capsys):
+def test_a_table_that_cannot_be_read_or_fitted_is_one_line_and_leaves_nothing(tmp_path, content, message, capsys):
     assert run(tmp_path, content) == (2, [])
+    assert not (tmp_path / "out").exists()
     *notes, error = capsys.readouterr().err.splitlines()
     assert message in error
     assert error.startswith("error: ")
