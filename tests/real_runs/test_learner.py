@@ -486,8 +486,8 @@ def test_a_state_before_the_optimisers_first_step_has_no_moments_and_a_later_one
     state = fresh.state_dict()
     assert all(torch.equal(torch.as_tensor(state[key]), torch.as_tensor(x)) for key, x in learner.state_dict().items())
     moments = {key for key in state if key.startswith("adam.")}
-    for odd in ({key: x for key, x in state.items() if key not in moments}, rejected | {key: state[key] for key in moments},
-                state | {"steps": 0}, state | {"steps": 2}):  # fmt: skip
+    none, early = {key: x for key, x in state.items() if key not in moments}, {key: state[key] for key in moments}
+    for odd in (none, rejected | early, state | {"steps": 0}, state | {"steps": 2}):
         with pytest.raises(InputError, match=r"^state\.(adam|steps): must "):
             make("grpo").load_state_dict(odd)
 

@@ -273,5 +273,5 @@ def test_whether_a_folder_can_be_written_is_found_out_without_leaving_one(tmp_pa
         check_writable("--out", tmp_path / name)
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="^--out: must be a folder that can be written, got "):
+    with pytest.raises(InputError, match=r"^--out: must be a folder that can be written, got "):
         check_writable("--out", tmp_path / "file" / "new")
