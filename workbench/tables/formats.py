@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -201,13 +202,16 @@ def read_parquet(
 
 
 def from_arrow(column: Any) -> Any:
-    """A column of an Arrow table: an array of numbers, (I,) or (I, F), or a list."""
+    """A column of an Arrow table: an array of numbers, (I,) or (I, F), or a list. Decimals of too many digits stay."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
     if pa.types.is_decimal(kind):
-        column, kind = column.cast(pa.float64()), pa.float64()
+        exact, column, kind = column.to_pylist(), column.cast(pa.float64()), pa.float64()
+        pairs = zip(exact, column.to_pylist(), strict=True)
+        if any(value is not None and value != Decimal(repr(rounded)) for value, rounded in pairs):
+            return exact
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.to_numpy() if not column.null_count or pa.types.is_floating(kind) else column.to_pylist()
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type):
