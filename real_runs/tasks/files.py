@@ -27,7 +27,7 @@ def with_texts(pool: Pool, where: str) -> Pool:
 
     A prompt may be text or a chat: one message (the released AdaRFT rows) becomes its content, several the JSON text
     that `prompting.turns_of` reads. An answer may be text or a number. Text stays as it is. `where` names the pool in
-    errors. Raises InputError unless every row has both, more than blanks, as UTF-8 can hold it. A chat must not end with
+    errors. Raises InputError unless every row has both, more than blanks, as UTF-8 can hold it. No chat may end with
     an assistant's turn: where messages are kept with their solutions, that is the answer.
     """
     texts = {}
