@@ -556,7 +556,7 @@ REFUSED = [
     ("person,a,a\nm0,1,0\nm1,0,1\n", "columns: must come once each, got 'a' again in column 3"),
     ("a,b,Freq\n1,0,3\n0,1,2\n", "columns: must be items or persons, got 'Freq': if it says how many persons"),
     ("a,b,count\n1,0,1\n0,1,0\n", "--weights count reads it so; if it is an item, give it another name"),
-    ("model,question,ok\nm,1,1\nm,2,0\n", "'m' again in row 2, column 'model': a long table has the columns person, item"),
+    ("model,question,ok\nm,1,1\nm,2,0\n", "'m' again in row 2, column 'model': a long table has the columns person"),
     ("person,a\nm,1\nn,0\n", "items: must be at least 2 that some and not all attempts solve, got 1 of 1"),
     ("person,a,b\n", "responses: must have rows below the header, got none"),
     (IRW, "responses: must have rows below the header, got none"),
