@@ -515,6 +515,8 @@ class PPOLearner:
             index, name = known[key]
             _same_shape(key, sizes[index] if name != "step" else torch.zeros(()), state)
             moments.setdefault(index, {})[name] = state[key].clone()
+        if "steps" not in state and (step := moments.get(0, {}).get("step")) is not None:
+            state["steps"] = int(step)  # earlier versions did not count them
         for name in COUNTERS:
             setattr(self, name, check_count(f"state.{name}", state.get(name), 0, 2**63 - 1))
         if self.steps > self.updates * self.settings.updates:
