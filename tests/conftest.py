@@ -1,6 +1,7 @@
 """Slow and long tests, drawn examples, and random language models of a few thousand parameters as folders for transformers."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,17 @@ def tiny(tmp_path_factory):
         return made[key]
 
     return folder
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of 64 KiB."""
+    if os.geteuid():
+        pytest.skip("only root may mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -73,6 +73,7 @@ ANY = {
     "cut by 1": _cut(-1), "cut by 20": _cut(-20), "flip": _flip,
     "noise": lambda path: put(path, np.random.default_rng(1).bytes(len(path.read_bytes()))),
     "zeros": lambda path: put(path, bytes(len(path.read_bytes()))),
+    "deep JSON": lambda path: put(path, DEEP.encode()),
     "no utf-8": lambda path: put(path, b"\xff\xfe" + path.read_bytes()),
 }  # fmt: skip
 

@@ -21,6 +21,9 @@ SMALLEST = 1e-6  # of one that divides
 LOGITS = 1000.0  # of skill and difficulty, either way: beyond 80 all is solved, or nothing
 
 
+NO_ARRAY = (TypeError, ValueError, OverflowError, RuntimeError)  # what values raise of which none can be made
+
+
 class InputError(ValueError):
     """Bad input, named in one line: field, allowed domain, value."""
 
@@ -66,12 +69,21 @@ def check_one_number(field: str, value: Any, low: float = -np.inf, high: float =
 
 def as_array(field: str, value: Any, domain: str) -> NDArray[Any]:
     """`value` as an array; InputError for masked arrays, for lists of different lengths, and for what none can hold."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise InputError(f"{field}: must be {domain}, got a masked array: fill it or drop what is masked")
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError, OverflowError):
+        if not holds_masked(value):
+            return np.asarray(value)
+    except NO_ARRAY:
         raise InputError(f"{field}: must be {domain}, got {shown(value)}") from None
+    raise InputError(f"{field}: must be {domain}, got a masked array: fill it or drop what is masked")
+
+
+def holds_masked(value: Any) -> bool:
+    """Whether it is a masked array, or a list with one or with masked entries: NumPy makes NaN of them."""
+    if not isinstance(value, (list, tuple)):
+        return isinstance(value, np.ma.MaskedArray)
+    kinds = set(map(type, value))
+    lists = any(issubclass(kind, (list, tuple)) for kind in kinds)
+    return any(issubclass(kind, np.ma.MaskedArray) for kind in kinds) or (lists and any(map(holds_masked, value)))
 
 
 def as_numbers(field: str, value: Any, domain: str = "numbers") -> NDArray[np.float64]:
@@ -83,7 +95,7 @@ def as_numbers(field: str, value: Any, domain: str = "numbers") -> NDArray[np.fl
     try:
         if not odd:
             return given.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
+    except NO_ARRAY:
         odd = [value]
     raise InputError(f"{field}: must be {domain}, got {shown(odd[0])}")
 

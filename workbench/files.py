@@ -140,14 +140,33 @@ def check_folder(field: str, value: Any) -> Path:
 
 
 def check_writable(field: str, folder: Path) -> None:
-    """Make a folder, or InputError unless a file can be written into it: to be asked before work, not after hours."""
+    """InputError unless a file can be written into a folder: to be asked before work, not after hours.
+
+    What it makes to find out is removed: an input error that comes later leaves nothing.
+    """
+    made: list[Path] = []
     try:
+        made = missing_folders(folder)
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".part-{secrets.token_hex(8)}"
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
         draft.unlink(missing_ok=True)  # who clears drafts there may have been faster
     except OSError as error:
         raise _unwritable(field, folder, error) from None
+    finally:
+        remove_empty(made)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """Of a folder and those above it, the ones that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders that are there and empty, in this order."""
+    for path in folders:
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _unwritable(field: str, folder: Path, error: OSError) -> InputError:
@@ -198,7 +217,7 @@ def only_writer(folder: Path, field: str = "--out", part: str = "") -> Iterator[
     part: hold this part of the folder's work alone. Holders of other parts may be there, a holder of the whole may not.
     """
     try:
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        made = missing_folders(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
@@ -220,9 +239,7 @@ def only_writer(folder: Path, field: str = "--out", part: str = "") -> Iterator[
         except InputError:
             if made and [path.name for path in folder.iterdir()] == [LOCK]:
                 (folder / LOCK).unlink()
-                with contextlib.suppress(OSError):  # of another's files by now
-                    for path in made:
-                        path.rmdir()
+                remove_empty(made)
             raise
 
 

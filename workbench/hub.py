@@ -1,54 +1,106 @@
-"""The Hugging Face hub: asked whether it answers, before a package asks it for minutes."""
+"""The Hugging Face hub: asked whether it answers before a package asks it for minutes, left where it falls silent."""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 SECONDS = 5.0  # until an answer of any kind
 NO_ANSWER = (502, 503, 504)  # of a proxy, for a hub behind it that does not answer
+TRIES = 3  # times HF_HUB_DOWNLOAD_TIMEOUT, 10 seconds by default: so long may a hub that answered be silent
+XET = {"HF_XET_CLIENT_READ_TIMEOUT": "10s", "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": str(TRIES)}  # of the hub's large files
+PROGRESS = 10 * 2**20  # bytes of an answer that is not whole: packages keep no less of a try that ends in silence
+
+
+@dataclass
+class Hub:
+    """silence: what to say of a hub that does not answer, or no longer does; '' of one that does."""
+
+    silence: str = ""
 
 
 @contextmanager
-def asked_once() -> Iterator[str]:
+def asked_once() -> Iterator[Hub]:
     """Within it packages ask the hub where it answers; otherwise they take only what they fetched before, at once.
 
-    Gives what to say of a hub that does not answer, '' where it does. Needs huggingface_hub.
+    They ask no more of a hub that falls silent for half a minute (TRIES); its store of large files, hf_xet, has two
+    minutes. Needs huggingface_hub.
     """
-    said = _silence()
-    if not said:
-        yield ""
-        return
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
     places: list[Any] = [constants]
     if "datasets.config" in sys.modules:
         places.append(sys.modules["datasets.config"])
     before = [place.HF_HUB_OFFLINE for place in places]
-    try:
+    wait = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    hub, asked_at = Hub(), list[float]()  # the first question since the hub was last heard
+
+    def leave(reason: str) -> None:
+        hub.silence = (
+            f"{constants.ENDPOINT} cannot be reached: {reason}; give a folder with its files, fetched elsewhere, or "
+            "the address of a mirror in HF_ENDPOINT"
+        )
         for place in places:
             place.HF_HUB_OFFLINE = True
-        yield said
+
+    def asked(request: Any) -> None:
+        now = time.monotonic()
+        if asked_at and now - asked_at[0] > TRIES * wait:
+            leave(f"it fell silent for {now - asked_at[0]:.0f} seconds")
+        asked_at.append(now)
+        limits = request.extensions.get("timeout", {})  # some questions of packages have none
+        request.extensions["timeout"] = {name: wait if limit is None else limit for name, limit in limits.items()}
+
+    def answered(response: Any) -> None:
+        pieces = response.iter_raw
+
+        def heard(*size: Any, **named: Any) -> Iterator[bytes]:
+            count = 0
+            for piece in pieces(*size, **named):
+                count += len(piece)
+                if count >= PROGRESS:
+                    asked_at.clear()
+                yield piece
+            asked_at.clear()
+
+        response.iter_raw = heard
+
+    if reason := _silence():
+        leave(reason)
+    client, level = get_session(), get_verbosity()
+    hooks = client.event_hooks
+    client.event_hooks = {"request": [asked, *hooks["request"]], "response": [*hooks["response"], answered]}
+    set_verbosity(logging.ERROR)  # without its lines on each try
+    added = XET.keys() - os.environ.keys()
+    os.environ.update({name: XET[name] for name in added})
+    try:
+        yield hub
     finally:
+        for name in added:
+            del os.environ[name]
+        client.event_hooks = hooks
+        set_verbosity(level)
         for place, value in zip(places, before, strict=True):
             place.HF_HUB_OFFLINE = value
 
 
 def _silence() -> str:
+    """Why the hub does not answer, '' where it does."""
     from huggingface_hub import constants
 
     reasons: list[str] = []
     asking = threading.Thread(target=lambda: reasons.append(_answer(constants.ENDPOINT)), daemon=True)
     asking.start()
     asking.join(SECONDS)  # looking up a name has no limit of its own
-    reason = reasons[0] if reasons else f"no answer in {SECONDS:g} seconds"
-    return reason and (
-        f"{constants.ENDPOINT} cannot be reached: {reason}; give a folder with its files, fetched elsewhere, or the "
-        "address of a mirror in HF_ENDPOINT"
-    )
+    return reasons[0] if reasons else f"no answer in {SECONDS:g} seconds"
 
 
 def _answer(address: str) -> str:

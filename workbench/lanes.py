@@ -209,7 +209,8 @@ def check_state(given: dict[str, Any], mine: dict[str, Any], free: set[str]) -> 
         shapes = (array.shape[:1], expected.shape[:1]) if name in free else (array.shape, expected.shape)
         if shapes[0] != shapes[1] or array.ndim != expected.ndim:
             raise InputError(f"state.{name}: must have shape {expected.shape}, got {array.shape}")
-        if array.size and (array.dtype.kind not in SAVED_AS[expected.dtype.kind] or not _holds(expected.dtype, array)):
+        kinds = SAVED_AS[expected.dtype.kind] if array.size else "biuf"  # an empty list is one of floats
+        if array.dtype.kind not in kinds or not _holds(expected.dtype, array):
             raise InputError(f"state.{name}: must be of type {expected.dtype}, got {array.dtype}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench import kernels
-from workbench.errors import InputError, check_count, shown
+from workbench.errors import InputError, as_array, check_count, shown
 
 
 class Role(IntEnum):
@@ -98,10 +98,10 @@ def _check_time(role: Role, step: int) -> None:
 
 def seed_array(seeds: ArrayLike) -> NDArray[np.uint64]:
     """Seeds as (R,) uint64; InputError unless whole numbers in [0, 2^64)."""
-    if isinstance(seeds, np.ma.MaskedArray):
-        raise InputError("seed: must be whole numbers in [0, 2^64), got a masked array")
-    values = np.atleast_1d(np.asarray(seeds) if isinstance(seeds, np.ndarray) else np.asarray(seeds, dtype=object))
+    domain = "whole numbers in [0, 2^64)"
+    given = as_array("seed", seeds, domain)
+    values = np.atleast_1d(given if isinstance(seeds, np.ndarray) else np.asarray(seeds, dtype=object))
     whole = values.ndim == 1 and all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values)
-    if not whole or any(not 0 <= v < 2**64 for v in values):
-        raise InputError(f"seed: must be whole numbers in [0, 2^64), got {shown(seeds)}")
+    if not whole or values.dtype.kind == "m" or any(not 0 <= v < 2**64 for v in values):
+        raise InputError(f"seed: must be {domain}, got {shown(seeds)}")
     return values.astype(np.uint64)

@@ -23,7 +23,7 @@ from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 Scorer = Callable[[str, str], float]
-COUNTERS = ("updates", "turn", "faults", "tokens")  # of a state
+COUNTERS = ("updates", "steps", "turn", "faults", "tokens")  # of a state
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
 STATS = ("kl", "entropy", "policy_loss", "value_loss", "grad_norm", "logp_gap_mean", "logp_gap_max", "trained_share")
 
@@ -168,6 +168,7 @@ class PPOLearner:
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self._pending: list[_Attempt] = []
         self.updates = 0  # batches learned from
+        self.steps = 0  # of the optimiser: none where a gradient was not finite, or gates rejected the batch
         self.turn = 0  # batches sampled since
         self.faults = 0  # answers that could not be scored
         self.tokens = 0  # sampled, in training
@@ -377,6 +378,7 @@ class PPOLearner:
             for options, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
                 options["lr"] = rate * warm
             self.optimiser.step()
+            self.steps += 1
 
     def _advantages(
         self, batch: Rollouts, scores: Tensor, sizes: NDArray[np.int64], logp_ref: Tensor | None
@@ -513,13 +515,18 @@ class PPOLearner:
             index, name = known[key]
             _same_shape(key, sizes[index] if name != "step" else torch.zeros(()), state)
             moments.setdefault(index, {})[name] = state[key].clone()
-        if any(len(own) < len(MOMENTS) for own in moments.values()) or len(moments) not in (0, len(sizes)):
-            raise InputError(f"state.adam: must have {', '.join(MOMENTS)} of each parameter, or of none")
+        if "steps" not in state and (step := moments.get(0, {}).get("step")) is not None:
+            state["steps"] = int(step)  # earlier versions did not count them
         for name in COUNTERS:
             setattr(self, name, check_count(f"state.{name}", state.get(name), 0, 2**63 - 1))
-        steps, most = {float(own["step"]) for own in moments.values()}, self.updates * self.settings.updates
-        if len(steps) > 1 or not all(step.is_integer() and 1 <= step <= most for step in steps):
-            raise InputError(f"state.adam: must have one step in [1, {most}] for all parameters, got {shown(steps)}")
+        if self.steps > self.updates * self.settings.updates:
+            raise InputError(f"state.steps: must be in [0, {self.updates * self.settings.updates}], got {self.steps}")
+        whole, expected = sum(len(own) == len(MOMENTS) for own in moments.values()), len(sizes) if self.steps else 0
+        if whole != expected or len(moments) != expected:
+            whose = f"{expected} parameters after {self.steps} steps"
+            raise InputError(f"state.adam: must have {', '.join(MOMENTS)} of {whose}, got those of {whole}")
+        if odd := {float(own["step"]) for own in moments.values()} - {float(self.steps)}:
+            raise InputError(f"state.adam: must have step {self.steps} for all parameters, got {shown(odd)}")
         if any((own["exp_avg_sq"] < 0).any() for own in moments.values()):
             raise InputError("state.adam: must have exp_avg_sq >= 0, got less")
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})

@@ -26,7 +26,7 @@ from real_runs.rl.ways import DECODINGS
 from real_runs.tasks.prompting import AS_IT_IS, Prompting
 from workbench.errors import InputError, check_choice, shown_path
 from workbench.files import check_folder
-from workbench.hub import asked_once
+from workbench.hub import Hub, asked_once
 from workbench.streams import Role, generator
 
 BASE = Path(__file__).parents[1] / "base" / "tiny-llama"  # made by pretrain.py
@@ -201,14 +201,14 @@ def load(
     folder = check_folder("model", source) if str(source) else Path(source)
     if not os.path.isdir(folder) and (folder.is_absolute() or str(source).startswith(".")):
         raise InputError(f"model: must be a folder that exists or a hub name, got {shown_path(source)}")
-    with contextlib.nullcontext("") if os.path.isdir(folder) else asked_once() as silence:
+    with contextlib.nullcontext(Hub()) if os.path.isdir(folder) else asked_once() as hub:
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
             model, found = AutoModelForCausalLM.from_pretrained(
                 source, use_safetensors=True, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
             )
         except Exception as error:  # transformers raises many kinds, some with pages of text
-            reason = silence or str(error).strip().split("\n")[0][:200]
+            reason = hub.silence or str(error).strip().split("\n")[0][:200]
             got = f"{shown_path(source)} ({reason})"
             raise InputError(f"model: must be a complete transformers model, got {got}") from None
     if found["missing_keys"]:

@@ -84,7 +84,10 @@ def read_samples(folder: Path, manifest: Mapping[str, Any], digest_of: Any) -> l
     data = read_whole(path)
     if digest_of(data) != digest:
         raise DamagedFile(f"{path}: must be the file that the manifest has the digest of, got another")
-    found = json.loads(data)
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = shortened(data.decode(errors="replace"))
     if not sound(found):
         raise damaged(path, f"samples of completions, got {shown(found)}")
     return list(found)

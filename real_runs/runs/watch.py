@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import secrets
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from workbench import Controller
+from workbench.files import StorageError
 
 
 class Timed(Controller):
@@ -64,15 +69,29 @@ class Timed(Controller):
 
 
 class Board:
-    """TensorBoard scalars of each step, in a folder."""
+    """TensorBoard scalars of each step, in a folder. Written in this thread: a full disk is told at the step."""
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(folder))
+        self._event, self._summary, self._records = Event, Summary, RecordWriter
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / f"{name}.{secrets.token_hex(4)}"
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def add(self, step: int, row: dict[str, float]) -> None:
-        for name, value in row.items():
-            if name != "step" and math.isfinite(value):
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        values = {name: float(value) for name, value in row.items() if name != "step" and math.isfinite(value)}
+        scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=scalars)))
+
+    def _write(self, event: Any) -> None:
+        record = io.BytesIO()
+        self._records(record).write(event.SerializeToString())
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            with open(self._path, "ab") as file:
+                file.write(record.getvalue())
+        except OSError as error:
+            raise StorageError(f"cannot write {self._path}: {error.strerror or error}") from error

@@ -63,11 +63,16 @@ _CHANGED = re.compile(  # words before a number after which the answer is anothe
     r"(?i)\b(?:not|half|third|quarter|twice|double|triple|more|less|fewer|greater|larger|smaller|higher|lower|over|under"
     r"|above|below|between|least|most|minus|root|square|cube|sum|product|difference|multiple|factor)\b|n't\b"
 )
-_LABEL = re.compile(r"(?i)\b(?:steps?|parts?|cases?|examples?|equations?|problem|question|method)\s*[#(]?$")
+_LABEL = re.compile(  # words right before a number that is not the answer
+    r"(?i)\b(?:steps?|parts?|cases?|examples?|equations?|problem|question|method)\s*[#(]?$"
+    r"|\bmod(?:ulo)?\s*$|\bwhen\s+divided\s+by\s*$|\b(?:rather\s+than|instead\s+of)\s*$"
+)
 _LETTERS = re.compile(
     r"\(?[A-J]\)?(?:\s*(?:,\s*and\b|,|\band\b|&)\s*\(?[A-J]\)?(?![A-Za-z]))*(?=[,.;:]|\s*$|\s+(?:as|because|since|is)\b)"
 )
 _LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:]\s*(?P<rest>\S.*)")
+_DENIED = re.compile(r"(?i)^not\b[^.!?]*?(?:\bbut\b|[,;]\s*(?:rather\b|it(?:['\u2019]s|\s+is)\b))\s*")  # not 8 but 7
+_SEAL = re.compile(r"\s*\\(?:blacksquare|square|Box|qed|checkmark)\s*")  # what proofs end with
 _NAME = re.compile(r"(?!Therefore|Thus|Hence|Then|So\b)[A-Z][a-z]+(?=,\s)")
 
 # ------------------------------------------------------------------------------------------------ what it gives
@@ -199,14 +204,20 @@ def _spelt(text: str) -> str:
     return re.sub(r"(?i)(?<![\w)] )\b(?:negative|minus)\s+(?=[\d.$])|\bnegative\s+(?=[\d.$])", "-", text)
 
 
-_HALVES = re.compile(r"(\d?)([\u00bc-\u00be\u2150-\u215e])")
+_HALVES = re.compile(r"(\d?)([\u00bc-\u00be\u2150-\u215e])([\u03c0\u221a]?)")
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 _RAISED = re.compile(rf"(?<=[\w)\]}}])(\u207b?)([{_SUPERSCRIPTS}]+)")
 
 
 def powers_and_halves(text: str) -> str:
-    text = _HALVES.sub(lambda match: f"{match[1]} {normalize('NFKC', match[2])}".replace("\u2044", "/"), text)
+    text = _HALVES.sub(_halved, text).replace("\u2044", "/")
     return _RAISED.sub(_raised, text)
+
+
+def _halved(match: re.Match[str]) -> str:
+    """2\u00bd as 2 1/2, and \u00bd\u03c0 as (1/2)\u03c0."""
+    whole, half, factor = match[1], normalize("NFKC", match[2]), match[3]
+    return f"({f'{whole}+' if whole else ''}{half}){factor}" if factor else f"{whole} {half}"
 
 
 def _raised(match: re.Match[str]) -> str:
@@ -237,6 +248,8 @@ def _is_term(match: re.Match[str], announced: bool) -> bool:
 
 def _is_math(match: re.Match[str]) -> bool:
     """Whether what stands between two signs is mathematics, not the text between two amounts of money."""
+    if _SEAL.fullmatch(_content(match)):
+        return False
     if match["d"] is None:
         return True
     bare = re.sub(r"\\(?:text|mathrm|mbox|textbf)\s*\{[^{}]*\}", "", match["d"])
@@ -270,7 +283,7 @@ def _last(text: str) -> str:
 
 def _of_announcement(rest: str) -> str:
     """The answer in the rest of the line after "answer is", a choice with its text as B) 12."""
-    rest = rest.strip().strip("*").strip("\"\u201c\u201d ")
+    rest = _DENIED.sub("", rest.strip().strip("*").strip("\"\u201c\u201d "))
     rest = re.sub(r"(?i)^(?:option|choice)\s+", "", re.sub(r"^[-\u2212\u2013]\s+(?=[\d.])", "-", _spelt(rest)))
     letters = _LETTERS.match(rest)
     if letters and not _LETTERED.match(rest):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from real_runs.tasks.prompting import Turn, checked_turns, turns_of
 from real_runs.tasks.task import STRATA, Task, _decile, _key
-from workbench.errors import InputError
+from workbench.errors import InputError, check_text
 from workbench.pool import Pool
 from workbench.streams import Role, generator
 
@@ -27,7 +27,8 @@ def with_texts(pool: Pool, where: str) -> Pool:
 
     A prompt may be text or a chat: one message (the released AdaRFT rows) becomes its content, several the JSON text
     that `prompting.turns_of` reads. An answer may be text or a number. Text stays as it is. `where` names the pool in
-    errors. Raises InputError unless every row has both, and more than blanks.
+    errors. Raises InputError unless every row has both, more than blanks, as UTF-8 can hold it. No chat may end with
+    an assistant's turn: where messages are kept with their solutions, that is the answer.
     """
     texts = {}
     for column, text in (("prompt", _prompt_text), ("answer", _answer_text)):
@@ -41,6 +42,15 @@ def with_texts(pool: Pool, where: str) -> Pool:
                 f"{where}: must have text in column '{column}' of every row, got none in {len(missing)} of "
                 f"{len(pool)} rows, the first is row {missing[0]}"
             )
+        for row, value in enumerate(texts[column]):
+            check_text(f"{where}, column '{column}', row {row}", value)
+    last = [(turns_of(text) or [{}])[-1] for text in texts["prompt"]]
+    answered = [row for row, turn in enumerate(last) if turn.get("role") == "assistant"]
+    if answered:
+        raise InputError(
+            f"{where}: must have prompts that end before the answer, got an assistant's turn at the end of "
+            f"{len(answered)} of {len(pool)} rows, the first is row {answered[0]}; prompt=COLUMN takes another column"
+        )
     return pool.with_payload({**(pool.payload or {}), **texts})
 
 

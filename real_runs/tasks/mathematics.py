@@ -119,6 +119,8 @@ def _plain(text: str) -> str:
     text = re.sub(r"(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0)\s*$", "", text)
     text = re.sub(r"^[$\u20ac\u00a3]\s*(?=[\d.-])|(?<=\d)\s*[$\u20ac\u00a3]$", "", text)
     text = re.sub(r"\s?\b(?:dollars?|euros?|USD)$", "", text.strip())
+    text = re.sub(r"(?<=\d)(?:\^\s*)?\{?(?:\\text\s*\{)?(?:st|nd|rd|th)\}*$", "", text)  # the 7th
+    text = re.sub(r"(\.\d*?)(\d)\2{2,}(?:\.{3}|\u2026|\\[cl]?dots)$", r"\1\\overline{\2}", text)  # 0.333...
     return re.sub(r"\s+", " ", text).strip().rstrip(".").strip()
 
 

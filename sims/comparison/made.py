@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.errors import InputError
-from workbench.files import DamagedFile, only_writer, open_regular, read_whole, set_aside, write_whole
+from workbench.files import DamagedFile, only_writer, open_regular, set_aside, write_whole
 from workbench.study.commit import git_commit
+from workbench.tables.written import read_json
 
 RECORD = ".made.json"
 CELLS = "cells"  # the folder of finished cells, files named by the SHA-256 of their content
@@ -133,7 +134,7 @@ def keep(
         return
     content = {
         "basis": dict(made_from), "pools": dict(pools),
-        "commit": json.loads(read_whole(folder / "manifest.json"))["git_commit"],
+        "commit": read_json(folder / "manifest.json")["git_commit"],
         "files": {name: _file_digest(folder / name) for name in files}, "others": sorted(others),
         "cells": _cells(folder), "notes": said.notes, "printed": said.printed,
     }  # fmt: skip
@@ -144,7 +145,7 @@ def keep(
 
 def _read(path: Path) -> Any:
     """The content of a record. ValueError where it is not as it was written."""
-    whole = json.loads(read_whole(path))
+    whole = read_json(path)
     if hashlib.sha256(whole["content"].encode()).hexdigest() != whole["sha256"]:
         raise ValueError(path)
     return json.loads(whole["content"])

@@ -51,8 +51,9 @@ def test_a_real_run_says_which_rule_chose_its_items_and_what_is_not_read(tmp_pat
     assert "evaluations by stratum (evals.csv) are not read" in Log.load(RUN).understood
     assert "items were chosen" not in Log.load(RUN.parents[1] / "uniform" / "seed-0").understood
     shutil.copy(RUN / "rollouts.parquet", tmp_path)
-    (tmp_path / "manifest.json").write_text("[]")
-    assert "items were chosen" not in Log.load(tmp_path).understood
+    for damaged in ("[]", "[" * 100_000):
+        (tmp_path / "manifest.json").write_text(damaged)
+        assert "items were chosen" not in Log.load(tmp_path).understood
     manifest = json.loads((RUN / "manifest.json").read_text())
     del manifest["run"]["warm_up"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
@@ -226,6 +227,8 @@ def test_evaluations_of_prime_rl_are_no_groups_of_training(tmp_path):
                      for p in (folder / "rollouts").iterdir()], "must have traces in step_N/train/all/traces.jsonl"),
     (lambda folder: prime_file(folder, 2, "train", "all", [], "no JSON\n{}\n"),
      "must have an episode of prime-rl in each line, got 'no JSON' in line 1 of"),
+    (lambda folder: prime_file(folder, 2, "train", "all", [], "[" * 100_000 + "\n{}\n"),
+     "must have an episode of prime-rl in each line, got '[[["),
     (lambda folder: prime_file(folder, 2, "train", "all", [episode("x", 1, 0.3)]), "reward: must be 0 or 1"),
 ])  # fmt: skip
 def test_a_run_of_prime_rl_that_cannot_be_read(change, said, tmp_path):

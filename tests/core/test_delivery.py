@@ -322,6 +322,7 @@ def test_odd_states_are_refused_and_older_ones_taken():
         ("ahead", np.repeat(state["ahead"], 3, axis=1), "up to 5 batches"),
         ("ahead_counts", state["ahead_counts"][:, :1], "rollouts of each item"),
         ("ahead_counts", state["ahead_counts"] - 1, "rollouts of each item"),
+        ("ahead_counts", state["ahead_counts"][:, :0].astype(complex), "type int64, got complex128"),
         ("ahead", state["ahead"][:2], "shape"),
         ("ahead", state["ahead"][:, 0], "shape"),
     ):

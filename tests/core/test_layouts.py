@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,25 @@ def test_known_layouts_are_taken_as_they_are(tmp_path, name, kind):
     if name in ("polaris", "skywork", "counts"):
         assert pool.successes.tolist() == list(range(12))
         assert set(pool.attempts.tolist()) == {16}
+
+
+def test_decimals_of_more_digits_than_a_float_has_keep_them(tmp_path):
+    digits = ["12345678901234567890.55", "0.10", "-3.00"]
+    difficulty = ["33.333333333333333333", "0.000000000000000001", "100"]
+    columns = {"prompt": P[:3], "answer": list(map(Decimal, digits)), "difficulty": list(map(Decimal, difficulty))}
+    pool = wb.Pool.load(saved(tmp_path, columns, "parquet"))
+    assert pool.payload["answer"] == digits
+    assert pool.difficulty.tolist() == [100 / 3, 1e-18, 100.0]
+    short = wb.Pool.load(saved(tmp_path, {"answer": list(map(Decimal, ["1.10", "2.00"]))}, "parquet"))
+    assert short.payload["answer"] == [1.1, 2.0]
+
+
+@pytest.mark.parametrize("role", ["difficulty", "pass_rate", "successes", "ids", "category", "level"])
+def test_a_column_of_lists_is_no_column_of_values(tmp_path, role):
+    columns = {"prompt": P[:2], "attempts": [8, 8], role: [[1.0, 2.0], [3.0, 4.0]]}
+    with pytest.raises(InputError, match=rf"{role}: must be .*, got ") as error:
+        wb.Pool.load(saved(tmp_path, columns, "parquet"))
+    assert "\n" not in str(error.value)
 
 
 def test_what_was_not_used_is_said(tmp_path):

@@ -556,6 +556,8 @@ REFUSED = [
     ("person,a,a\nm0,1,0\nm1,0,1\n", "columns: must come once each, got 'a' again in column 3"),
     ("a,b,Freq\n1,0,3\n0,1,2\n", "columns: must be items or persons, got 'Freq': if it says how many persons"),
     ("a,b,count\n1,0,1\n0,1,0\n", "--weights count reads it so; if it is an item, give it another name"),
+    ("model,question,ok\nm,1,1\nm,2,0\n", "'m' again in row 2, column 'model': a long table has the columns person"),
+    ("person,a\nm,1\nn,0\n", "items: must be at least 2 that some and not all attempts solve, got 1 of 1"),
     ("person,a,b\n", "responses: must have rows below the header, got none"),
     (IRW, "responses: must have rows below the header, got none"),
     ("", "responses: must have rows below the header, got none"),
@@ -589,10 +591,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("content", "message"), REFUSED, ids=range(len(REFUSED)))
-def test_a_table_that_cannot_be_read_is_one_line_of_status_2(tmp_path, content, message, capsys):
+def test_a_table_that_cannot_be_read_or_fitted_is_one_line_and_leaves_nothing(tmp_path, content, message, capsys):
     assert run(tmp_path, content) == (2, [])
+    assert not (tmp_path / "out").exists()
     *notes, error = capsys.readouterr().err.splitlines()
     assert message in error
+    assert "()" not in error
     assert error.startswith("error: ")
     assert all(note.startswith("note: ") for note in notes)
 

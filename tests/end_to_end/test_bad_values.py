@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import workbench as wb
 from workbench import difficulty, figures, learners, streams, testing
@@ -27,6 +28,26 @@ def first(values, entry):
     return [entry, *list(values)[1:]]
 
 
+def within(values):
+    """A list that is an entry of itself."""
+    out = list(values)
+    out[0] = out
+    return out
+
+
+class NoArray:
+    """As a tensor that requires a gradient: it has rows, and none can make an array of it."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("cannot be an array")
+
+
 # name -> bad value made of a good one, by the kind of the good one
 OF_NUMBERS = {
     "masked": masked, "object": lambda v: np.array(v, dtype=object),
@@ -36,7 +57,9 @@ OF_NUMBERS = {
     "huge": lambda v: first(v, 1e300), "beyond floats": lambda v: first(v, BIG), "negative": lambda v: first(v, -1e300),
     "empty": lambda v: [], "two axes": lambda v: np.array([v, v]), "a number": lambda v: 3.5, "nothing": lambda v: None,
     "a text": lambda v: "text", "shorter": lambda v: list(v)[1:], "ragged": lambda v: [[1.0], [1.0, 2.0]],
-    "a mapping": lambda v: {"a": 1}, "an object": lambda v: object(), "structured": lambda v: np.zeros(len(v), "f8,i4"),
+    "a mapping": lambda v: {"a": 1}, "an object": lambda v: object(), "a class": lambda v: np.ndarray,
+    "masked entry": lambda v: first(v, np.ma.masked), "within itself": within, "no array": NoArray,
+    "sparse": lambda v: sparse.coo_array(np.atleast_2d(v)), "structured": lambda v: np.zeros(len(v), "f8,i4"),
 }  # fmt: skip
 OF_A_NUMBER = {
     "none": None, "text": "3", "empty": "", "nan": float("nan"), "inf": float("inf"), "minus inf": -float("inf"),

@@ -397,6 +397,8 @@ OTHER_MOMENTS = {
     "foreign": lambda arrays: arrays | {"learner.adam.0.max_exp_avg_sq": arrays["learner.adam.0.exp_avg_sq"].clone()},
     "of another parameter": lambda arrays: arrays | {"learner.adam.999.step": arrays["learner.adam.0.step"].clone()},
     "some gone": lambda arrays: {name: x for name, x in arrays.items() if not name.endswith("exp_avg")},
+    "a parameter's gone": lambda arrays: {name: x for name, x in arrays.items() if ".adam.0." not in name},
+    "all gone": lambda arrays: {name: x for name, x in arrays.items() if ".adam." not in name},
 }  # fmt: skip
 
 

@@ -1,14 +1,15 @@
-"""A hub that cannot be reached is asked once, and ends a command in one line that says what to do."""
+"""A hub that cannot be reached is asked once, one that falls silent is left: a line, which says what to do."""
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import types
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,43 @@ def answering(status):
             thread.join()
 
 
+@contextlib.contextmanager
+def stopping(count=100):
+    """An address that begins to send each file, and stops after so many bytes; and the files it was asked for."""
+    asked, over = [], threading.Event()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            for name, value in (("ETag", '"one"'), ("X-Repo-Commit", "0" * 40), ("Content-Length", 10 * count)):
+                self.send_header(name, str(value))
+            self.end_headers()
+
+        def do_GET(self):
+            if self.path.startswith("/api/"):
+                self.send_error(404)
+                return
+            asked.append(self.path)
+            self.do_HEAD()
+            self.wfile.write(b"{" * count)
+            self.wfile.flush()
+            over.wait()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def asking(monkeypatch):
     """asking(address): from here on this process asks a hub at this address."""
@@ -97,8 +135,8 @@ def offline():
 
 def test_packages_ask_nobody_until_what_is_loaded_is_refused(asking):
     def refused(address):
-        with asked_once() as silence:
-            assert silence.startswith(f"{address} cannot be reached: ")
+        with asked_once() as hub:
+            assert hub.silence.startswith(f"{address} cannot be reached: ")
             assert offline() == (True, True)
             raise KeyError
 
@@ -113,9 +151,9 @@ def test_packages_ask_nobody_until_what_is_loaded_is_refused(asking):
 def test_any_answer_is_one_but_that_of_a_proxy_alone(asking, status, reason):
     with answering(status) as address:
         asking(address)
-        with asked_once() as silence:
+        with asked_once() as hub:
             assert offline() == (bool(reason), bool(reason))
-    assert silence == (reason and f"{address} cannot be reached: {reason}; {CURE[:-1]}")
+    assert hub.silence == (reason and f"{address} cannot be reached: {reason}; {CURE[:-1]}")
 
 
 def test_another_module_that_is_called_datasets_is_left_alone(asking, monkeypatch):
@@ -123,8 +161,8 @@ def test_another_module_that_is_called_datasets_is_left_alone(asking, monkeypatc
     monkeypatch.delitem(sys.modules, "datasets.config")
     with nobody() as address:
         asking(address)
-        with asked_once() as silence:
-            assert silence
+        with asked_once() as hub:
+            assert hub.silence
 
 
 @pytest.mark.parametrize("hub", [nobody, silent])
@@ -141,6 +179,40 @@ def test_a_hub_out_of_reach_is_one_line(name, hub, tmp_path):
     assert done.stderr.endswith(f"; {CURE}\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_hub_that_stops_in_the_midst_of_a_file_is_one_line_within_half_a_minute(name, tmp_path):
+    """Three times as long as packages wait for a byte, by default 10 seconds, here 1; and the try that it ends in."""
+    words, start = COMMANDS[name]
+    with stopping() as (address, asked):
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"),
+                                    "HF_HUB_DOWNLOAD_TIMEOUT": "1"}  # fmt: skip
+        environment.pop("HF_HUB_OFFLINE", None)
+        done = subprocess.run([sys.executable, *words, "--out", tmp_path / "out"], cwd=ROOT, env=environment,
+                              capture_output=True, text=True, timeout=MOST_SECONDS)  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    reason = re.escape(f"error: {start}{address} cannot be reached: ") + "it fell silent for [3456] seconds; "
+    assert re.fullmatch(f"{reason}{re.escape(CURE)}\n", done.stderr)
+    assert asked == asked[:1] * len(asked)
+    assert 2 <= len(asked) <= 3
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("progress", "tries"), [(100, 6), (101, 3)])
+def test_tries_that_bring_something_go_on(asking, monkeypatch, tmp_path, progress, tries):
+    """Of 6 that the package makes. Its 100 bytes of each try are a part of the file that is kept, or are not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get
+
+    monkeypatch.setattr("workbench.hub.PROGRESS", progress)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between its tries
+    with stopping() as (address, asked), open(tmp_path / "file", "wb") as file:
+        asking(address)
+        with asked_once() as hub, pytest.raises(Exception, match=r"timed out|offline"):
+            http_get(f"{address}/file", file)
+    assert (len(asked), hub.silence != "") == (tries, tries < 6)
 
 
 def test_what_was_fetched_before_is_taken_where_the_hub_cannot_be_reached(tmp_path):

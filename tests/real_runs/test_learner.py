@@ -475,6 +475,27 @@ def test_a_state_continues_bit_for_bit_where_a_batch_or_a_parameter_has_no_gradi
     assert whole.model.idle.tolist() == [1.0, 1.0]
 
 
+def test_a_state_before_the_optimisers_first_step_has_no_moments_and_a_later_one_all(make):
+    """After a batch that gates rejected there is nothing to go on with; after a step, nothing may lack."""
+    learner, fresh = make("grpo"), make("grpo")
+    one_update(learner, admitted=[False] * 4)
+    rejected = learner.state_dict()
+    fresh.load_state_dict(rejected)
+    one_update(learner)
+    one_update(fresh)
+    state = fresh.state_dict()
+    assert all(torch.equal(torch.as_tensor(state[key]), torch.as_tensor(x)) for key, x in learner.state_dict().items())
+    moments = {key for key in state if key.startswith("adam.")}
+    none, early = {key: x for key, x in state.items() if key not in moments}, {key: state[key] for key in moments}
+    earlier = {key: x for key, x in state.items() if key != "steps"}  # as earlier versions wrote it
+    fresh.load_state_dict(earlier)
+    assert fresh.steps == 1
+    nothing = {key: x for key, x in earlier.items() if key not in moments}
+    for odd in (none, nothing, rejected | early, state | {"steps": 0}, state | {"steps": 2}):
+        with pytest.raises(InputError, match=r"^state\.(adam|steps): must "):
+            make("grpo").load_state_dict(odd)
+
+
 def test_a_state_in_hand_stays_as_it_was(make):
     """Going on with the learner that gave it, or with one that took it, changes neither it nor the other one."""
     learner = make("ppo")

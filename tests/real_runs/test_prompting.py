@@ -284,6 +284,26 @@ def test_rows_whose_prompt_is_a_chat_come_to_one_text(suffix, tmp_path):
     assert list(again.payload["prompt"]) == list(found)
 
 
+def test_messages_that_end_with_the_solution_are_no_prompt():
+    asked = {"role": "user", "content": "2 + 2"}
+    solved = [asked, {"role": "assistant", "content": "4"}]
+    with_texts(Pool([1.0], payload={"prompt": [[*solved, asked]], "answer": ["4"]}), "here")
+    refused = (
+        "here: must have prompts that end before the answer, got an assistant's turn at the end of 1 of 2 rows, the "
+        "first is row 1; prompt=COLUMN takes another column"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(refused)}$"):
+        with_texts(Pool([1.0, 2.0], payload={"prompt": ["1", solved], "answer": ["1", "4"]}), "here")
+
+
+@pytest.mark.parametrize("column", ["prompt", "answer"])
+def test_text_that_no_tokenizer_reads_is_refused(column):
+    payload = {"prompt": ["a", "b"], "answer": ["1", "2"]}
+    payload[column] = ["a", "x\ud800"]
+    with pytest.raises(InputError, match=rf"^here, column '{column}', row 1: must be text that UTF-8 can hold, got "):
+        with_texts(Pool([1.0, 2.0], payload=payload), "here")
+
+
 @pytest.mark.parametrize(
     "prompt",
     [[{"role": "user", "content": " "}] * 2, [TURNS[0], {"role": "user"}], [TURNS[0], "b"]],

@@ -203,10 +203,36 @@ def test_settings_of_the_algorithm_reach_it(run):
     assert steps_of(run(algorithm="grpo", out="plain", steps=2))["kl"].notna().all()
 
 
-def test_tensorboard_is_an_option(run):
+def scalars_of(folder):
+    """Rows of steps, as TensorBoard reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(folder)).Reload()
+    names = read.Tags()["scalars"]
+    return pd.DataFrame({name: {event.step: event.value for event in read.Scalars(name)} for name in names})
+
+
+def test_tensorboard_reads_the_scalars_of_each_step(run):
     pytest.importorskip("tensorboard")
-    out = run("--tensorboard", steps=1)
-    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+    out = run("--tensorboard", steps=3)
+    there, read = steps_of(out, seconds=True).set_index("step"), scalars_of(out / "tensorboard")
+    there = there.dropna(axis="columns", how="all")
+    assert set(read) == set(there)
+    pd.testing.assert_frame_equal(read[list(there)], there.astype(float), check_names=False, rtol=1e-6)
+
+
+def test_a_disk_that_fills_under_tensorboard_is_one_line_and_what_was_done_is_kept(run, full_disk, tmp_path, capsys):
+    pytest.importorskip("tensorboard")
+    (full_disk / "others").write_bytes(b"x" * 60 * 1024)  # 4 KiB are left
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tensorboard").symlink_to(full_disk)
+    out = run("--tensorboard", steps=12, save_every=1, code=1)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    events = next(out.glob("tensorboard/events.*"))
+    assert line == f"error: cannot write {events}: No space left on device; --resume goes on from the last checkpoint"
+    done = len(scalars_of(out / "tensorboard"))
+    assert 1 <= done < 11
+    assert_same_record(run("--resume", steps=12, save_every=1), run(out="undisturbed", steps=12, save_every=1))
 
 
 def test_a_scorer_that_fails_is_counted_and_the_run_goes_on(run, monkeypatch):

@@ -54,6 +54,33 @@ def test_all_pairs_of_an_earlier_survey_are_judged_right(score):
 
 
 @pytest.mark.parametrize(
+    ("completion", "answer", "right"),
+    [
+        ("The answer is not 8 but 7.", "7", 1),
+        ("The answer isn't 8, it's 7.", "7", 1),
+        ("The answer is not 8.", "8", 0),
+        ("It is 7 rather than 8.", "7", 1),
+        ("So the remainder is 7 when divided by 13.", "7", 1),
+        ("So n \u2261 7 (mod 13).", "7", 1),
+        ("Hence $n=7$ is the only solution. $\\blacksquare$", "7", 1),
+        ("Hence n = 7. \\[\\qed\\]", "7", 1),
+        (r"\boxed{7^{\text{th}}}", "7", 1),
+        (r"\boxed{7th}", "7", 1),
+        (r"\boxed{0.333...}", "1/3", 1),
+        (r"\boxed{0.1666\ldots}", "1/6", 1),
+        (r"\boxed{0.333}", "1/3", 0),
+        (r"\boxed{0.334...}", "1/3", 0),
+        ("The answer is 3\u20444", "0.75", 1),
+        ("The answer is \u00bd\u03c0", "\\pi/2", 1),
+        ("The answer is 2\u00bd\u03c0", "5\\pi/2", 1),
+        ("The answer is 2\u00bd", "2.5", 1),
+    ],
+)
+def test_corrections_remainders_ordinals_ends_of_proofs_and_periods(score, completion, answer, right):
+    assert score(completion, answer) == right
+
+
+@pytest.mark.parametrize(
     "part", ["A) ", "option A) ", "<answer>", "1/", "x<", "(1,", "answer is ", "1 or ", "__1", "$1"]
 )
 def test_no_completion_stalls_or_breaks_the_reading(score, part):

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import random
 import resource
 import subprocess
@@ -16,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import InputError
-from workbench.files import StorageError, only_writer, to_parquet, write_whole
+from workbench.files import StorageError, check_writable, only_writer, to_parquet, write_whole
 from workbench.study.store import CellStore, Records
 
 
@@ -39,20 +38,6 @@ def largest_file(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of 64 KiB."""
-    if os.geteuid():
-        pytest.skip("only root may mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 # ---- whole or not at all
@@ -280,3 +265,13 @@ def test_a_place_that_cannot_be_a_folder_is_refused_in_one_line(tmp_path, place)
     assert str(caught.value).startswith("--out: must be a folder that can be written, got ")
     assert str(tmp_path / place) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_whether_a_folder_can_be_written_is_found_out_without_leaving_one(tmp_path):
+    (tmp_path / "there").mkdir()
+    for name in ("there", "there/new", "new/deep/folder"):
+        check_writable("--out", tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^--out: must be a folder that can be written, got "):
+        check_writable("--out", tmp_path / "file" / "new")

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from workbench.calibration.dumps import HELDOUT, TRAINING, counted_once, of_prime, prime_folder
 from workbench.errors import MOST, InputError, check_choice, check_kind, check_one_number, few, shown
-from workbench.files import read_whole
 from workbench.pool import Pool
 from workbench.pool.layouts import MISSING
 from workbench.registry import BASELINE
 from workbench.tables.formats import Table, kind_of, read_table
+from workbench.tables.written import read_json
 
 ROLES = ("step", "item", "successes", "attempts", "reward", "run", "admitted", "split")
 GROUPS = ("step", "item", "successes", "attempts", "run", "admitted", "heldout")  # what a log is made of
@@ -75,7 +75,7 @@ def _of_run(folder: Path) -> tuple[list[str], int]:
     """What a run folder of real_runs says beside its rollouts, in a line each, and the updates of its warm-up."""
     told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
     try:
-        run = json.loads(read_whole(folder / "manifest.json"))["run"]
+        run = read_json(folder / "manifest.json")["run"]
         controller, warm_up = run["controller"], run.get("warm_up", 0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return told, 0

@@ -138,9 +138,10 @@ def _wide(table: Rows, weights: str | None) -> tuple[Floats, Floats, list[str], 
 def _persons(rows: list[list[str]], at: int, names: list[str]) -> list[str]:
     persons = [row[at] for row in rows]
     check_named("person", persons, names[at])
-    guess = f": a first column that names nobody has only {ANSWERS}; a long table has the columns {LONG}"
-    place = f", column {shown(names[at])}"
-    check_once("person", persons, "row", place if column_of(names, "person") is not None else place + guess)
+    named = column_of(names, "person") is not None
+    guess = "" if named else f"a first column that names nobody has only {ANSWERS}; "
+    place = f", column {shown(names[at])}: {guess}a long table has the columns {LONG}"
+    check_once("person", persons, "row", place)
     return persons
 
 

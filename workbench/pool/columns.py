@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import InputError, shown
+from workbench.errors import NO_ARRAY, InputError, holds_masked, shown
 
 Floats = NDArray[np.float64]
 
@@ -165,7 +165,10 @@ def _check_counts(successes: NDArray[Any] | None, attempts: NDArray[Any] | None)
 
 def _column(name: str, values: Any) -> Sequence[Any]:
     """The values, if they have rows; InputError otherwise."""
-    single = not hasattr(values, "__len__") or not getattr(values, "ndim", 1)
+    try:
+        single = not getattr(values, "ndim", 1) or len(values) < 0
+    except TypeError:  # a class, a sparse matrix
+        single = True
     if single or isinstance(values, (str, bytes, Mapping, set)):
         raise InputError(f"{name}: must be a column, one entry per item, got {shown(values)}")
     rows: Sequence[Any] = values
@@ -174,14 +177,16 @@ def _column(name: str, values: Any) -> Sequence[Any]:
 
 def _array(name: str, values: Any, domain: str) -> NDArray[Any]:
     """Values as an array; of objects where a list holds text or truth values beside others, which NumPy converts."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise InputError(f"{name}: must be {domain} in every row, got a masked array: fill it or drop its rows")
-    if isinstance(values, np.ndarray):
-        return values
-    kinds = _kinds(values) if isinstance(values, (list, tuple)) else set()
     try:
+        if holds_masked(values):
+            raise InputError(f"{name}: must be {domain} in every row, got a masked array: fill it or drop its rows")
+        if isinstance(values, np.ndarray):
+            return values
+        kinds = _kinds(values) if isinstance(values, (list, tuple)) else set()
         return np.asarray(values, dtype=object if len(kinds) > 1 and kinds & {bool, str} else None)
-    except (TypeError, ValueError):
+    except InputError:
+        raise
+    except NO_ARRAY:
         raise InputError(f"{name}: must be {domain}, as many in each row, got {shown(values)}") from None
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.errors import InputError, check_choice, check_count, few, shown
+from workbench.errors import InputError, as_array, check_choice, check_count, few, shown
 from workbench.extras import MissingExtra
 from workbench.pool import files
 from workbench.pool.columns import COLUMNS, checked_columns, checked_payload
@@ -207,10 +207,7 @@ class Pool:
         if isinstance(rows, slice):
             at = np.arange(size)[rows]
         else:
-            try:
-                given = np.asarray(rows)
-            except ValueError:
-                raise InputError(f"rows: must be {domain}, got {shown(rows)}") from None
+            given = as_array("rows", rows, domain)
             if given.dtype == bool and given.shape == (size,):
                 at = np.flatnonzero(given)
             elif given.ndim == 1 and (given.dtype.kind in "iu" or given.size == 0):

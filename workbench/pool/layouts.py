@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +266,11 @@ def _source(mapping: Mapping[str, str], there: _Columns) -> tuple[str, str]:
 
 
 def _are_fractions(there: _Columns, name: str) -> bool:
-    values = [value for value in there._find(name) if value is not None and value != ""]
-    return bool(values) and all(isinstance(value, str) and FRACTION.fullmatch(value) for value in values)
+    values = there._find(name)
+    if not all(value is None or isinstance(value, str) for value in values):
+        return False
+    said = [value for value in values if value]
+    return bool(said) and all(FRACTION.fullmatch(value) for value in said)
 
 
 def _from_fractions(out: Understood, values: Sequence[Any], name: str) -> None:
@@ -389,7 +393,7 @@ def _numbers(name: str, values: Any) -> Any:
 
     if isinstance(values, np.ndarray):
         return numbers(name, values, "numbers")
-    kinds = int, float, np.integer, np.floating
+    kinds = int, float, np.integer, np.floating, Decimal
     odd = [row for row, value in enumerate(values)
            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds))]  # fmt: skip
     if odd:  # among texts, the first that says no number
@@ -400,9 +404,11 @@ def _numbers(name: str, values: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A payload value in Python's own types: arrays are lists."""
+    """A payload value in types that JSON has: arrays are lists, decimals their digits as text."""
     if isinstance(value, np.ndarray):
         return [plain(entry) for entry in value]
+    if isinstance(value, Decimal):
+        return format(value, "f")
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 from workbench.errors import InputError, few, shown, shown_path
 from workbench.extras import MissingExtra, named_extra
 from workbench.files import parquet_table
-from workbench.hub import asked_once
+from workbench.hub import Hub, asked_once
 from workbench.tables.cells import check_once, read_csv, read_tsv, text_of
 from workbench.tables.records import read_json, read_jsonl
 
@@ -171,11 +172,11 @@ def _data_set(name: str, what: str) -> Table:
         import datasets
     except ModuleNotFoundError:
         raise InputError(f"{what}: needs the package datasets, which is not installed, for '{HUB}{name}'") from None
-    with nullcontext("") if os.path.exists(path) else asked_once() as silence:
+    with nullcontext(Hub()) if os.path.exists(path) else asked_once() as hub:
         try:
             rows = datasets.load_dataset(path, config, split=split or "train")
         except Exception as error:  # `datasets` raises many kinds, some with pages of text
-            reason = silence or str(error).strip().split("\n")[0][:200]
+            reason = hub.silence or str(error).strip().split("\n")[0][:200]
             got = shown_path(HUB + name)
             raise InputError(f"{what}: must be a data set that can be loaded, got {got} ({reason})") from None
     return Table({column: from_arrow(rows.data[column]) for column in rows.column_names})
@@ -201,13 +202,16 @@ def read_parquet(
 
 
 def from_arrow(column: Any) -> Any:
-    """A column of an Arrow table: an array of numbers, (I,) or (I, F), or a list."""
+    """A column of an Arrow table: an array of numbers, (I,) or (I, F), or a list. Decimals of too many digits stay."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
     if pa.types.is_decimal(kind):
-        column, kind = column.cast(pa.float64()), pa.float64()
+        exact, column, kind = column.to_pylist(), column.cast(pa.float64()), pa.float64()
+        pairs = zip(exact, column.to_pylist(), strict=True)
+        if any(value is not None and value != Decimal(repr(rounded)) for value, rounded in pairs):
+            return exact
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.to_numpy() if not column.null_count or pa.types.is_floating(kind) else column.to_pylist()
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type):

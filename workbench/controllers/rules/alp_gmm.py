@@ -49,7 +49,8 @@ class ALPGMM(Rule):
     Differs: r' is of an earlier batch, the latest where several are equally near, since groups of one batch come from
     one policy, and `start` counts the episodes of earlier batches; its default, 0, is ours. The code looks through all
     earlier episodes (there, 500 is the buffer size of its k-d tree). "Random" is uniform over the items, not over the
-    difficulties. Tasks are difficulty / 100, so that both axes run from 0 to 1.
+    difficulties. Tasks are difficulty / 100, so that both axes run from 0 to 1. A fit waits for the end of its batch,
+    and N are counted anew from there; the code fits at each multiple of N.
     """
 
     name = "alp-gmm"

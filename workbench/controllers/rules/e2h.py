@@ -37,7 +37,7 @@ class E2H(ArmRule):
     Presets: the released configuration, E2H(schedule="cosine"); the example of its README, E2H().
     Source: Parashar et al. 2025, arXiv 2506.06632; schedules and numbers of its released code.
     Differs: that code walks through shuffled items of a level, here a batch draws them at random; its cosine schedule
-    has a floor of p_min, which its probabilities never reach, so there is none here.
+    has a floor of p_min, below which its probabilities never fall, so there is none here.
     """
 
     name = "e2h"

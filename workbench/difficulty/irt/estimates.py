@@ -97,7 +97,7 @@ def fit(responses: Responses, model: str) -> Fit:
         return _alone(responses, model)
     extreme = responses.extreme
     if (~extreme).sum() < 2:
-        got = f"got {(~extreme).sum()} of {len(extreme)} ({extremes(responses)})"
+        got = f"got {(~extreme).sum()} of {len(extreme)}" + (f" ({extremes(responses)})" if extreme.any() else "")
         raise InputError(f"items: must be at least 2 that some and not all attempts solve, {got}")
     groups = apart(responses) if model == "rasch" else ""
     if groups:

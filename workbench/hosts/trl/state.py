@@ -45,7 +45,7 @@ def last_whole(run: Path) -> Path | None:
     def ended(path: Path) -> bool:
         try:
             return isinstance(json.loads(read_whole(path / "trainer_state.json")), dict)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
 
     steps = {int(step): path for path in run.glob("checkpoint-*") if (step := path.name.split("-")[-1]).isdecimal()}
