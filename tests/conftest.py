@@ -1,4 +1,4 @@
-"""Slow and long tests, drawn examples, and random language models of a few thousand parameters as folders for transformers."""
+"""Slow and long tests, drawn examples, and random language models of a few thousand parameters, as folders."""
 
 import os
 import subprocess
