@@ -104,6 +104,13 @@ def test_a_column_of_lists_is_no_column_of_values(tmp_path, role):
     assert "\n" not in str(error.value)
 
 
+def test_names_of_columns_are_cut_where_they_are_long_or_many():
+    odd = {"x" * 10_000: [1.0], **{f"c{k}": [1.0] for k in range(500)}}
+    with pytest.raises(InputError, match=r"the columns are x{77}\.\.\., c0, .*, c28 and 471 more$"):
+        wb.Pool.from_frame(pd.DataFrame(odd))
+    assert len(wb.Pool.from_frame(pd.DataFrame({"difficulty": [1.0], **odd})).understood) < 300
+
+
 def test_what_was_not_used_is_said(tmp_path):
     pool = wb.Pool.load(saved(tmp_path, LAYOUTS["big-math"][0] | {"problem": [*P[:10], P[0], P[0]]}))
     assert pool.understood == (

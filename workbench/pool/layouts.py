@@ -46,6 +46,7 @@ WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,999})")  # 007 is text
 LABEL = re.compile(r"-?(0|[1-9][0-9]{0,999})(\.[0-9]+)?(e[-+]?[0-9]+)?")  # as Python writes numbers
 ENDINGS = (*READERS, ".gz")  # of files that are read
 MISSING = ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "None")  # cells of text without a number
+MOST_NAME = 80  # characters of a column's name that are shown
 FEW = 8  # labels that say nothing about their scale
 RATINGS = 10.0  # labels of up to this size look like rates or ratings
 
@@ -154,7 +155,7 @@ class _Columns:
         return self._find(name) is not None
 
     def names(self) -> str:
-        return f"the columns are {', '.join(map(str, self.table.columns))}"
+        return f"the columns are {_few(list(map(str, self.table.columns)), 30)}"
 
     def take(self, name: str, role: str) -> Any:
         """The values as the role takes them; the column counts as used."""
@@ -437,4 +438,5 @@ def _stacked(features: Any) -> Any:
 
 
 def _few(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    cut = (name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 3]}..." for name in names[:most])
+    return ", ".join(cut) + (f" and {len(names) - most} more" if len(names) > most else "")
