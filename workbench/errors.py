@@ -182,9 +182,9 @@ def few(names: list[str], most: int = 5) -> str:
 def bound(value: float) -> str:
     """An end of a domain as messages and the reference write it: 0.5, 131072, 1e6."""
     text, _, exponent = f"{value:g}".partition("e")
-    if exponent and float(f"{value:g}") == value:
-        return f"{text}e{int(exponent)}"
-    return f"{value}" if exponent else text
+    if float(f"{value:g}") != value:
+        return f"{value}"
+    return f"{text}e{int(exponent)}" if exponent else text
 
 
 def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:

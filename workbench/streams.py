@@ -97,8 +97,8 @@ def _check_time(role: Role, step: int) -> None:
 
 
 def seed_array(seeds: ArrayLike) -> NDArray[np.uint64]:
-    """Seeds as (R,) uint64; InputError unless whole numbers in [0, 2^64)."""
-    domain = "whole numbers in [0, 2^64)"
+    """Seeds as (R,) uint64; InputError unless whole numbers in [0, 18446744073709551615]."""
+    domain = f"whole numbers in [0, {2**64 - 1}]"
     given = as_array("seed", seeds, domain)
     values = np.atleast_1d(given if isinstance(seeds, np.ndarray) else np.asarray(seeds, dtype=object))
     whole = values.ndim == 1 and all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values)

@@ -515,8 +515,11 @@ class PPOLearner:
             index, name = known[key]
             _same_shape(key, sizes[index] if name != "step" else torch.zeros(()), state)
             moments.setdefault(index, {})[name] = state[key].clone()
-        if "steps" not in state and (step := moments.get(0, {}).get("step")) is not None:
-            state["steps"] = int(step)  # earlier versions did not count them
+        if "steps" not in state:  # earlier versions did not count them
+            step = moments.get(0, {}).get("step")
+            if step is None and state.get("updates") != 0:
+                raise InputError("state.adam: must be there after an update, got none in a state of an earlier version")
+            state["steps"] = 0 if step is None else int(step)
         for name in COUNTERS:
             setattr(self, name, check_count(f"state.{name}", state.get(name), 0, 2**63 - 1))
         if self.steps > self.updates * self.settings.updates:

@@ -87,7 +87,7 @@ def read_samples(folder: Path, manifest: Mapping[str, Any], digest_of: Any) -> l
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
-        found = shortened(data.decode(errors="replace"))
+        raise damaged(path, f"samples of completions, got {shortened(data.decode(errors='replace'))}") from None
     if not sound(found):
         raise damaged(path, f"samples of completions, got {shown(found)}")
     return list(found)

@@ -71,7 +71,9 @@ _LETTERS = re.compile(
     r"\(?[A-J]\)?(?:\s*(?:,\s*and\b|,|\band\b|&)\s*\(?[A-J]\)?(?![A-Za-z]))*(?=[,.;:]|\s*$|\s+(?:as|because|since|is)\b)"
 )
 _LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:]\s*(?P<rest>\S.*)")
-_DENIED = re.compile(r"(?i)^not\b[^.!?]*?(?:\bbut\b|[,;]\s*(?:rather\b|it(?:['\u2019]s|\s+is)\b))\s*")  # not 8 but 7
+_DENIED = re.compile(  # not 8 but 7
+    r"(?i)^not\b(?:[^.!?]|(?<=\d)\.(?=\d))*?(?:\bbut\b|[,;]\s*(?:rather\b|it(?:['\u2019]s|\s+is)\b))\s*"
+)
 _SEAL = re.compile(r"\s*\\(?:blacksquare|square|Box|qed|checkmark)\s*")  # what proofs end with
 _NAME = re.compile(r"(?!Therefore|Thus|Hence|Then|So\b)[A-Z][a-z]+(?=,\s)")
 

@@ -69,6 +69,9 @@ class MathScorer:
 
 # ---------------------------------------------------------------------------------------------- equal or not
 
+_ORDINAL = re.compile(  # the 7th, 7^{th}, 7^\text{th}, 7^{\text{th}}
+    r"(?<=\d)(?:\^\s*)?(?:(?:st|nd|rd|th)|\{(?:st|nd|rd|th)\}|\\text\s*\{(?:st|nd|rd|th)\}|\{\\text\s*\{(?:st|nd|rd|th)\}\})$"
+)
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([-\d.]+)\}|(\d))\s*(?:\{([-\d.]+)\}|(\d))")
 _TIMES_TEN = re.compile(r"(.*?)\s*(?:\\times|\\cdot|\u00d7|\*)\s*10\s*\^\s*(?:\{([-+]?\d+)\}|(\d))")
@@ -119,7 +122,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"(?:\^\s*\{?\s*\\circ\s*\}?|\u00b0)\s*$", "", text)
     text = re.sub(r"^[$\u20ac\u00a3]\s*(?=[\d.-])|(?<=\d)\s*[$\u20ac\u00a3]$", "", text)
     text = re.sub(r"\s?\b(?:dollars?|euros?|USD)$", "", text.strip())
-    text = re.sub(r"(?<=\d)(?:\^\s*)?\{?(?:\\text\s*\{)?(?:st|nd|rd|th)\}*$", "", text)  # the 7th
+    text = _ORDINAL.sub("", text)
     text = re.sub(r"(\.\d*?)(\d)\2{2,}(?:\.{3}|\u2026|\\[cl]?dots)$", r"\1\\overline{\2}", text)  # 0.333...
     return re.sub(r"\s+", " ", text).strip().rstrip(".").strip()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import workbench as wb
@@ -51,14 +53,24 @@ def test_a_real_run_says_which_rule_chose_its_items_and_what_is_not_read(tmp_pat
     assert "evaluations by stratum (evals.csv) are not read" in Log.load(RUN).understood
     assert "items were chosen" not in Log.load(RUN.parents[1] / "uniform" / "seed-0").understood
     shutil.copy(RUN / "rollouts.parquet", tmp_path)
+    assert "manifest" not in Log.load(tmp_path).understood
     for damaged in ("[]", "[" * 100_000):
         (tmp_path / "manifest.json").write_text(damaged)
-        assert "items were chosen" not in Log.load(tmp_path).understood
+        assert "its manifest.json cannot be read" in Log.load(tmp_path).understood
     manifest = json.loads((RUN / "manifest.json").read_text())
     del manifest["run"]["warm_up"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert said in Log.load(tmp_path).understood
     assert Log.load(tmp_path).warm_up == 0
+
+
+def test_rewards_that_are_decimals_of_many_digits_are_numbers(tmp_path):
+    from decimal import Decimal
+
+    rewards = [Decimal("0.333333333333333333"), Decimal("0.5"), Decimal(1), Decimal(0)]
+    table = {"step": [1, 1, 2, 2], "item": list("abab"), "reward": pa.array(rewards, pa.decimal128(30, 18))}
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
+    assert Log.load(tmp_path / "log.parquet", success=0.4).successes.tolist() == [0, 1, 1, 0]
 
 
 def test_the_warm_up_of_a_run_folder_goes_with_its_log_into_the_fit(tmp_path):

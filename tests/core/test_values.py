@@ -196,6 +196,7 @@ def test_one_gate_needs_no_list():
 
 @pytest.mark.parametrize(("value", "text"), [
     (0, "0"), (0.5, "0.5"), (131072, "131072"), (10**6, "1e6"), (1e-6, "1e-6"), (2**27, "134217728"), (2.5e9, "2.5e9"),
+    (100000.5, "100000.5"), (0.1234567, "0.1234567"),
 ])  # fmt: skip
 def test_an_end_of_a_domain_is_written_in_one_way_and_is_exact(value, text):
     assert errors.bound(value) == text

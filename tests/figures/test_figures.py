@@ -406,6 +406,11 @@ def test_heat_map_is_the_pivot_with_value_and_interval_in_each_cell():
     assert figure.get_suptitle() == "value [95 % interval over 8 seeds]"
 
 
+def test_the_bar_of_a_heat_map_has_the_label_of_a_baseline_that_is_no_row():
+    bar = figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa", labels={"uniform": "All alike"}).axes[1]
+    assert "All alike" in bar.get_ylabel()
+
+
 def test_speedup_colours_are_symmetric_in_ratio_about_one():
     mesh = figures.heat_map(make_grid(), "adarft.eta", "scalar.kappa").axes[0].collections[0]
     assert mesh.norm(1.0) == pytest.approx(0.5)

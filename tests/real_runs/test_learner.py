@@ -478,6 +478,7 @@ def test_a_state_continues_bit_for_bit_where_a_batch_or_a_parameter_has_no_gradi
 def test_a_state_before_the_optimisers_first_step_has_no_moments_and_a_later_one_all(make):
     """After a batch that gates rejected there is nothing to go on with; after a step, nothing may lack."""
     learner, fresh = make("grpo"), make("grpo")
+    fresh.load_state_dict({key: x for key, x in learner.state_dict().items() if key != "steps"})
     one_update(learner, admitted=[False] * 4)
     rejected = learner.state_dict()
     fresh.load_state_dict(rejected)
@@ -491,7 +492,8 @@ def test_a_state_before_the_optimisers_first_step_has_no_moments_and_a_later_one
     fresh.load_state_dict(earlier)
     assert fresh.steps == 1
     nothing = {key: x for key, x in earlier.items() if key not in moments}
-    for odd in (none, nothing, rejected | early, state | {"steps": 0}, state | {"steps": 2}):
+    uncounted = {key: x for key, x in rejected.items() if key != "steps"}
+    for odd in (none, nothing, uncounted, rejected | early, state | {"steps": 0}, state | {"steps": 2}):
         with pytest.raises(InputError, match=r"^state\.(adam|steps): must "):
             make("grpo").load_state_dict(odd)
 

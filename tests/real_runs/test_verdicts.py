@@ -57,6 +57,7 @@ def test_all_pairs_of_an_earlier_survey_are_judged_right(score):
     ("completion", "answer", "right"),
     [
         ("The answer is not 8 but 7.", "7", 1),
+        ("The answer is not 8.5 but 7.", "7", 1),
         ("The answer isn't 8, it's 7.", "7", 1),
         ("The answer is not 8.", "8", 0),
         ("It is 7 rather than 8.", "7", 1),

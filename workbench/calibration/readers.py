@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,13 @@ def read_log(
 def _of_run(folder: Path) -> tuple[list[str], int]:
     """What a run folder of real_runs says beside its rollouts, in a line each, and the updates of its warm-up."""
     told = ["evaluations by stratum (evals.csv) are not read"] * (folder / "evals.csv").is_file()
+    if not os.path.lexists(folder / "manifest.json"):
+        return told, 0
     try:
         run = read_json(folder / "manifest.json")["run"]
         controller, warm_up = run["controller"], run.get("warm_up", 0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return told, 0
+        return [*told, "its manifest.json cannot be read: neither what chose its items nor its warm-up is known"], 0
     if controller != BASELINE:
         told.append(f"items were chosen by {controller}: what the log says is given these")
     if type(warm_up) is not int or not 0 <= warm_up <= MOST:  # the manifest is not ours, or was changed
@@ -247,7 +250,7 @@ def _trl_reward(table: Table) -> dict[str, str]:
 
 
 def _is_numeric(values: Any) -> bool:
-    return all(value is None or isinstance(value, (int, float, np.number))
+    return all(value is None or isinstance(value, (int, float, np.number, Decimal))
                for value in (values.tolist() if isinstance(values, np.ndarray) else values))  # fmt: skip
 
 
@@ -285,7 +288,7 @@ def _number(value: Any) -> float | None:
     """A cell as a number, NaN for one without a value; None for what is neither."""
     if value is None or (isinstance(value, str) and value.strip() in MISSING):
         return float("nan")
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number, Decimal, str)):
         return None
     try:
         return float(value)

@@ -97,7 +97,7 @@ def heat_map(
     if not _is_numeric(cells[y]):
         up.reverse()  # names from the top down, numbers from the bottom up
     page = Page(**options)
-    page.check_used(across, up, *([f"{c} {t}" for t in _texts(some)] for c, some in ((x, across), (y, up))))
+    page.check_used(across, up, [base], *([f"{c} {t}" for t in _texts(some)] for c, some in ((x, across), (y, up))))
     if _is_numeric(cells[x]) and _is_numeric(cells[y]) and len(cells) < 0.5 * len(across) * len(up):
         panels, image, note = _points(page, cells, x, y, how, entry, interval)
     else:

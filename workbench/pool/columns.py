@@ -166,7 +166,8 @@ def _check_counts(successes: NDArray[Any] | None, attempts: NDArray[Any] | None)
 def _column(name: str, values: Any) -> Sequence[Any]:
     """The values, if they have rows; InputError otherwise."""
     try:
-        single = not getattr(values, "ndim", 1) or len(values) < 0
+        len(values)
+        single = not getattr(values, "ndim", 1)
     except TypeError:  # a class, a sparse matrix
         single = True
     if single or isinstance(values, (str, bytes, Mapping, set)):
