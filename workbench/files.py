@@ -8,6 +8,7 @@ import io
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,19 +143,18 @@ def check_folder(field: str, value: Any) -> Path:
 def check_writable(field: str, folder: Path) -> None:
     """InputError unless a file can be written into a folder: to be asked before work, not after hours.
 
-    What it makes to find out is removed: an input error that comes later leaves nothing.
+    Nothing is made or removed: commands side by side may check the same folder. The nearest folder that is there is
+    tried, in which the writer will make the ones that are missing.
     """
-    made: list[Path] = []
-    try:
-        made = missing_folders(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".part-{secrets.token_hex(8)}"
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
-        draft.unlink(missing_ok=True)  # who clears drafts there may have been faster
-    except OSError as error:
-        raise _unwritable(field, folder, error) from None
-    finally:
-        remove_empty(made)
+    for near in (folder, *folder.parents):
+        try:
+            with tempfile.TemporaryFile(dir=near, prefix=".part-", buffering=0) as draft:
+                draft.write(b"x")
+            return
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError) and not near.is_symlink()  # a link may lead nowhere
+            if not missing or near == near.parent:
+                raise _unwritable(field, folder, error) from None
 
 
 def missing_folders(folder: Path) -> list[Path]:

@@ -1,8 +1,9 @@
-"""The Hugging Face hub: asked whether it answers before a package asks it for minutes, left where it falls silent."""
+"""The Hugging Face hub: asked whether it answers before a package asks for minutes, no more where it falls silent."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -33,7 +34,8 @@ def asked_once() -> Iterator[Hub]:
     They ask no more of a hub that falls silent for half a minute (TRIES); its store of large files, hf_xet, has two
     minutes. Needs huggingface_hub.
     """
-    from huggingface_hub import constants, get_session
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils import _http
     from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
     places: list[Any] = [constants]
@@ -41,9 +43,11 @@ def asked_once() -> Iterator[Hub]:
         places.append(sys.modules["datasets.config"])
     before = [place.HF_HUB_OFFLINE for place in places]
     wait = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    hub, asked_at = Hub(), list[float]()  # the first question since the hub was last heard
+    hub = Hub()
+    waiting = math.inf  # since when: the first question after the hub last answered
+    received = -math.inf  # when an answer last came whole, a large part of one or a refusal
 
-    def leave(reason: str) -> None:
+    def silent(reason: str) -> None:
         hub.silence = (
             f"{constants.ENDPOINT} cannot be reached: {reason}; give a folder with its files, fetched elsewhere, or "
             "the address of a mirror in HF_ENDPOINT"
@@ -52,32 +56,50 @@ def asked_once() -> Iterator[Hub]:
             place.HF_HUB_OFFLINE = True
 
     def asked(request: Any) -> None:
-        now = time.monotonic()
-        if asked_at and now - asked_at[0] > TRIES * wait:
-            leave(f"it fell silent for {now - asked_at[0]:.0f} seconds")
-        asked_at.append(now)
+        nonlocal waiting
+        now, since = time.monotonic(), waiting  # read once: another thread may change it
+        if now - since > TRIES * wait:
+            silent(f"it fell silent for {now - since:.0f} seconds")
+        if since == math.inf:
+            waiting = now
         limits = request.extensions.get("timeout", {})  # some questions of packages have none
         request.extensions["timeout"] = {name: wait if limit is None else limit for name, limit in limits.items()}
 
     def answered(response: Any) -> None:
+        nonlocal waiting, received
+        since, waiting = waiting, math.inf
         pieces = response.iter_raw
 
-        def heard(*size: Any, **named: Any) -> Iterator[bytes]:
+        def read(*size: Any, **named: Any) -> Iterator[bytes]:
+            nonlocal waiting, received
             count = 0
-            for piece in pieces(*size, **named):
-                count += len(piece)
-                if count >= PROGRESS:
-                    asked_at.clear()
-                yield piece
-            asked_at.clear()
+            try:
+                for piece in pieces(*size, **named):
+                    count += len(piece)
+                    if count >= PROGRESS:
+                        received = time.monotonic()
+                    yield piece
+                received = time.monotonic()
+            except Exception:  # it stopped: no answer, unless another one came meanwhile
+                waiting = min(waiting, max(since, received))
+                raise
 
-        response.iter_raw = heard
+        if response.status_code >= 400:  # what refuses is an answer, read or not
+            received = time.monotonic()
+        else:
+            response.iter_raw = read
 
     if reason := _silence():
-        leave(reason)
-    client, level = get_session(), get_verbosity()
-    hooks = client.event_hooks
-    client.event_hooks = {"request": [asked, *hooks["request"]], "response": [*hooks["response"], answered]}
+        silent(reason)
+    make, level = _http._GLOBAL_CLIENT_FACTORY, get_verbosity()
+
+    def client() -> Any:
+        made = make()
+        hooks = made.event_hooks
+        made.event_hooks = {"request": [asked, *hooks["request"]], "response": [*hooks["response"], answered]}
+        return made
+
+    set_client_factory(client)  # a client that cannot connect is replaced by a new one
     set_verbosity(logging.ERROR)  # without its lines on each try
     added = XET.keys() - os.environ.keys()
     os.environ.update({name: XET[name] for name in added})
@@ -86,7 +108,7 @@ def asked_once() -> Iterator[Hub]:
     finally:
         for name in added:
             del os.environ[name]
-        client.event_hooks = hooks
+        set_client_factory(make)
         set_verbosity(level)
         for place, value in zip(places, before, strict=True):
             place.HF_HUB_OFFLINE = value

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import types
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
@@ -56,13 +57,21 @@ def silent():
 
 
 @contextlib.contextmanager
-def answering(status):
-    """An address where every question gets this status."""
+def answering(status, first=None):
+    """An address where every question gets this status, the first for a file another one: to be asked again at once."""
+    statuses = [status] if first is None else [first, status]
 
     class Answer(BaseHTTPRequestHandler):
         def do_HEAD(self):
             self.send_response(status)
             self.end_headers()
+
+        def do_GET(self):
+            self.send_response(statuses.pop(0))
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"body")
 
         def log_message(self, *_):
             pass
@@ -213,6 +222,127 @@ def test_tries_that_bring_something_go_on(asking, monkeypatch, tmp_path, progres
         with asked_once() as hub, pytest.raises(Exception, match=r"timed out|offline"):
             http_get(f"{address}/file", file)
     assert (len(asked), hub.silence != "") == (tries, tries < 6)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """A hub that is silent for 0.15 seconds is asked no more; packages wait a fifth as long between their tries."""
+    from huggingface_hub import constants
+
+    sleep = time.sleep
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: sleep(seconds / 5))
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_hub_that_says_when_to_ask_again_is_not_silent(asking, hasty, status):
+    """A second later than it says, which is here 0.2 seconds."""
+    from huggingface_hub.utils import http_stream_backoff
+
+    with answering(200, first=status) as address:
+        asking(address)
+        with asked_once() as hub, http_stream_backoff("GET", f"{address}/file", timeout=9) as response:
+            assert (response.status_code, hub.silence) == (200, "")
+
+
+def unread(client, address):
+    with client.stream("GET", address, timeout=9):
+        pass
+
+
+def begun(client, address):
+    with client.stream("GET", address, timeout=9) as response:
+        next(response.iter_bytes(1))
+
+
+def whole(client, address):
+    client.head(address, timeout=9)
+
+
+@pytest.mark.parametrize("way", [unread, begun, whole])
+def test_an_answer_is_one_however_much_of_it_is_read_and_by_whom(asking, hasty, way):
+    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def reading():
+        client = default_client_factory()
+        if way is whole:
+            client.event_hooks["response"].append(lambda response: response.read())
+        return client
+
+    set_client_factory(reading)
+    try:
+        with stopping() as (address, _):
+            asking(address)
+            with asked_once() as hub:
+                way(get_session(), f"{address}/file")
+                time.sleep(1)
+                way(get_session(), f"{address}/file")
+        assert hub.silence == ""
+        assert get_session().event_hooks["request"] == default_client_factory().event_hooks["request"]
+    finally:
+        set_client_factory(default_client_factory)
+
+
+def test_a_client_that_is_made_anew_counts_too(asking, hasty, tmp_path):
+    """As huggingface_hub makes one where the last could not connect."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import http_backoff
+
+    with stopping() as (address, asked), nobody() as empty, open(tmp_path / "file", "wb") as file:
+        asking(address)
+        with asked_once() as hub:
+            with pytest.raises(Exception, match="refused"):
+                http_backoff("HEAD", empty, max_retries=0)
+            with pytest.raises(Exception, match=r"offline"):
+                http_get(f"{address}/file", file)
+    assert hub.silence
+    assert len(asked) <= 1
+
+
+def test_an_answer_to_another_thread_may_come_at_any_point_of_a_question(asking):
+    from huggingface_hub import get_session
+
+    def step(frame, event, _):
+        if frame.f_code is not ask.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            points.append(frame.f_lasti)
+            if len(points) == at:
+                client.head(address, timeout=9)  # is not traced
+        return step
+
+    with answering(200) as address:
+        asking(address)
+        with asked_once() as hub:
+            client = get_session()
+            ask, request = client.event_hooks["request"][0], client.build_request("GET", address)
+            for at in range(1, 31):
+                points, tracer = [], sys.gettrace()
+                ask(request)
+                sys.settrace(step)
+                try:
+                    ask(request)
+                finally:
+                    sys.settrace(tracer)
+                assert len(points) > at
+    assert hub.silence == ""
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "file"), ("GET", "api/")])  # whole, refused
+def test_a_file_that_stops_is_no_silence_while_others_come(asking, hasty, method, path):
+    from huggingface_hub import get_session
+
+    with stopping() as (address, asked):
+        asking(address)
+        with asked_once() as hub:
+            for _ in range(2):
+                with get_session().stream("GET", f"{address}/file", timeout=0.3) as response:
+                    get_session().request(method, f"{address}/{path}", timeout=9)
+                    with pytest.raises(Exception, match="timed out"):
+                        response.read()
+    assert (len(asked), hub.silence) == (2, "")
 
 
 def test_what_was_fetched_before_is_taken_where_the_hub_cannot_be_reached(tmp_path):

@@ -273,5 +273,21 @@ def test_whether_a_folder_can_be_written_is_found_out_without_leaving_one(tmp_pa
         check_writable("--out", tmp_path / name)
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"^--out: must be a folder that can be written, got "):
-        check_writable("--out", tmp_path / "file" / "new")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file/new", "link", "link/new", "long" * 100):
+        with pytest.raises(InputError, match=r"^--out: must be a folder that can be written, got "):
+            check_writable("--out", tmp_path / name)
+    with largest_file(0), pytest.raises(InputError, match=r"\(File too large\)$"):  # as a disk that is full
+        check_writable("--out", tmp_path / "new")
+    assert names(tmp_path) == ["file", "link", "there"]
+
+
+@pytest.mark.parametrize("places", [("out", "out"), ("parent/a", "parent/b")])
+def test_folders_are_checked_side_by_side(tmp_path, places):
+    def check(place):
+        for _ in range(300):
+            check_writable("--out", tmp_path / place)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(check, places * 2))
+    assert not names(tmp_path)
