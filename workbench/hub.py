@@ -45,7 +45,7 @@ def asked_once() -> Iterator[Hub]:
     wait = constants.HF_HUB_DOWNLOAD_TIMEOUT
     hub = Hub()
     waiting = math.inf  # since when: the first question after the hub last answered
-    received = -math.inf  # when an answer last came whole, or a large part of one
+    received = -math.inf  # when an answer last came whole, a large part of one or a refusal
 
     def silent(reason: str) -> None:
         hub.silence = (
@@ -57,7 +57,7 @@ def asked_once() -> Iterator[Hub]:
 
     def asked(request: Any) -> None:
         nonlocal waiting
-        now, since = time.monotonic(), waiting  # which another thread may change
+        now, since = time.monotonic(), waiting  # read once: another thread may change it
         if now - since > TRIES * wait:
             silent(f"it fell silent for {now - since:.0f} seconds")
         if since == math.inf:
@@ -66,8 +66,8 @@ def asked_once() -> Iterator[Hub]:
         request.extensions["timeout"] = {name: wait if limit is None else limit for name, limit in limits.items()}
 
     def answered(response: Any) -> None:
-        nonlocal waiting
-        before, waiting = waiting, math.inf
+        nonlocal waiting, received
+        since, waiting = waiting, math.inf
         pieces = response.iter_raw
 
         def read(*size: Any, **named: Any) -> Iterator[bytes]:
@@ -81,10 +81,12 @@ def asked_once() -> Iterator[Hub]:
                     yield piece
                 received = time.monotonic()
             except Exception:  # it stopped: no answer, unless another one came meanwhile
-                waiting = min(waiting, max(before, received))
+                waiting = min(waiting, max(since, received))
                 raise
 
-        if response.status_code < 400:  # what refuses is an answer, read or not
+        if response.status_code >= 400:  # what refuses is an answer, read or not
+            received = time.monotonic()
+        else:
             response.iter_raw = read
 
     if reason := _silence():

@@ -300,18 +300,51 @@ def test_a_client_that_is_made_anew_counts_too(asking, hasty, tmp_path):
     assert len(asked) <= 1
 
 
-def test_a_file_that_stops_is_no_silence_while_others_come(asking, hasty):
+def test_an_answer_to_another_thread_may_come_at_any_point_of_a_question(asking):
     from huggingface_hub import get_session
 
+    def step(frame, event, _):
+        if frame.f_code is not ask.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            points.append(frame.f_lasti)
+            if len(points) == at:
+                client.head(address, timeout=9)  # is not traced
+        return step
+
+    with answering(200) as address:
+        asking(address)
+        with asked_once() as hub:
+            client = get_session()
+            ask, request = client.event_hooks["request"][0], client.build_request("GET", address)
+            for at in range(1, 31):
+                points, tracer = [], sys.gettrace()
+                ask(request)
+                sys.settrace(step)
+                try:
+                    ask(request)
+                finally:
+                    sys.settrace(tracer)
+                assert len(points) > at
+    assert hub.silence == ""
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "file"), ("GET", "api/")])  # whole, refused
+def test_a_file_that_stops_is_no_silence_while_others_come(asking, monkeypatch, method, path):
+    """The third try begins after 0.5 seconds, 0.25 after another file came; 0.45 are silence."""
+    from huggingface_hub import constants, get_session
+
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.15)
     with stopping() as (address, asked):
         asking(address)
         with asked_once() as hub:
-            for _ in range(5):
-                with get_session().stream("GET", f"{address}/file", timeout=0.05) as response:
-                    get_session().head(f"{address}/other", timeout=9)
+            for _ in range(3):
+                with get_session().stream("GET", f"{address}/file", timeout=0.25) as response:
+                    get_session().request(method, f"{address}/{path}", timeout=9)
                     with pytest.raises(Exception, match="timed out"):
                         response.read()
-    assert (len(asked), hub.silence) == (5, "")
+    assert (len(asked), hub.silence) == (3, "")
 
 
 def test_what_was_fetched_before_is_taken_where_the_hub_cannot_be_reached(tmp_path):
