@@ -331,18 +331,20 @@ def test_an_answer_to_another_thread_may_come_at_any_point_of_a_question(asking)
 
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "file"), ("GET", "api/")])  # whole, refused
-def test_a_file_that_stops_is_no_silence_while_others_come(asking, hasty, method, path):
-    from huggingface_hub import get_session
+def test_a_file_that_stops_is_no_silence_while_others_come(asking, monkeypatch, method, path):
+    """The third try begins after 0.5 seconds, 0.25 after another file came; 0.45 are silence."""
+    from huggingface_hub import constants, get_session
 
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.15)
     with stopping() as (address, asked):
         asking(address)
         with asked_once() as hub:
-            for _ in range(2):
-                with get_session().stream("GET", f"{address}/file", timeout=0.3) as response:
+            for _ in range(3):
+                with get_session().stream("GET", f"{address}/file", timeout=0.25) as response:
                     get_session().request(method, f"{address}/{path}", timeout=9)
                     with pytest.raises(Exception, match="timed out"):
                         response.read()
-    assert (len(asked), hub.silence) == (2, "")
+    assert (len(asked), hub.silence) == (3, "")
 
 
 def test_what_was_fetched_before_is_taken_where_the_hub_cannot_be_reached(tmp_path):
