@@ -64,7 +64,7 @@ def generator(seed: int, role: Role, step: int = 0) -> np.random.Generator:
     """A NumPy generator for the stream (seed, role, step), for draws outside the compiled loops; step: or a clock."""
     seeds = seed_array(seed)
     if len(seeds) != 1:
-        raise InputError(f"seed: must be one whole number in [0, 2^64), got {shown(seed)}")
+        raise InputError(f"seed: must be one whole number in [0, {2**64 - 1}], got {shown(seed)}")
     _check_time(role, step)
     key = np.array([seeds[0], role], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, 0], np.uint64)))
