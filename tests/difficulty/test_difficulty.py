@@ -481,7 +481,7 @@ OK = "m0,1,0\nm1,0,1\nm2,1,1\n"
         ("person,a,b\nm0,1,2\nm1,0,1\n", "TRUE, FALSE or missing (blank, NA, nan), got '2' in row 1, column 'b'"),
         ("person,a,b\nm0,1,x\nm1,0,1\n", "got 'x'"),
         ("person,a,b\nm0,1,-9\nm1,0,1\n", "got '-9'"),
-        ("person,a,b\nm0,1,0\nm0,0,1\n", "person: must come once each, got 'm0' again in row 2, column 'person'\n"),
+        ("person,a,b\nm0,1,0\nm0,0,1\n", "person: must come once each, got 'm0' again in row 2, column 'person'"),
         ("a,b,c\n1,0,1\n2,0,1\n1,1,0\n", "got '1' again in row 3, column 'a': a first column that names nobody"),
         ("a,b\n1,0\n0,x\n1,1\n", "got 'x' in row 2, column 'b'"),
         ("person,a,a\n" + OK, "columns: must come once each, got 'a' again"),
