@@ -152,7 +152,7 @@ def check_writable(field: str, folder: Path) -> None:
                 draft.write(b"x")
             return
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError) and not near.is_symlink()  # a link may lead nowhere
+            missing = isinstance(error, FileNotFoundError) and not os.path.lexists(near)  # a link may lead nowhere
             if not missing or near == near.parent:
                 raise _unwritable(field, folder, error) from None
 

@@ -267,5 +267,6 @@ def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(prepared, tmp_path):
     for path in (tmp_path / "manifest.json", "/dev/null"):
         with pytest.raises(InputError, match=r"^--out: must be a file, got .*, which is a pipe or a device"):
             check_file("--out", path)
-    assert _of_run(tmp_path) == ([], 0)
+    (told,), warm_up = _of_run(tmp_path)
+    assert (told.split(":")[0], warm_up) == ("its manifest.json cannot be read", 0)
     assert last_whole(tmp_path) is None
