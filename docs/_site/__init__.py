@@ -6,9 +6,12 @@ from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 
 from . import docstrings
 from .directives import Help, Registered
+
+log = getLogger(__name__)
 
 # Contents of pages that are read in the repository too, where a table of contents would be noise.
 CONTENTS = {
@@ -31,15 +34,24 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n" + "\n".join(lines) + "\n"
 
 
+def mathml(node: Any, display: str) -> str:
+    """The formula of `node` in MathML; one that cannot be read is a warning that names its page and line."""
+    try:
+        return convert(node.astext(), display=display)
+    except Exception as fault:  # the converter raises what it likes
+        log.warning("cannot read the formula %r: %s", node.astext(), type(fault).__name__, location=node)
+        return ""
+
+
 def visit_math(translator: Any, node: Any) -> None:
     """A formula in a line."""
-    translator.body.append(convert(node.astext()))
+    translator.body.append(mathml(node, "inline"))
     raise SkipNode
 
 
 def visit_displayed(translator: Any, node: Any) -> None:
     """A formula on lines of its own."""
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
+    translator.body.append(f'<div class="math">{mathml(node, "block")}</div>\n')
     raise SkipNode
 
 
