@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from real_runs.rl import memory, ppo
+from real_runs.rl import memory, ppo, saved
 from real_runs.rl.generate import Rollouts, generate
 from real_runs.rl.models import Policy, seeded
 from real_runs.rl.passes import Network
@@ -23,8 +23,6 @@ from workbench.pool import Pool
 from workbench.streams import Role, clock, generator, uniforms
 
 Scorer = Callable[[str, str], float]
-COUNTERS = ("updates", "steps", "turn", "faults", "tokens")  # of a state
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
 STATS = ("kl", "entropy", "policy_loss", "value_loss", "grad_norm", "logp_gap_mean", "logp_gap_max", "trained_share")
 
 
@@ -485,74 +483,36 @@ class PPOLearner:
         """Copies in main memory from which `load_state_dict` continues bit for bit; between `learn` and `attempt`."""
         if self._pending:
             raise InputError("state_dict: must be asked for after learn, but attempts wait for their update")
-        state: dict[str, Any] = {f"policy.{name}": _on_host(p) for name, p in self.policy.named_trainable()}
+        kept: dict[str, Any] = {f"policy.{name}": saved.on_host(p) for name, p in self.policy.named_trainable()}
         if self.critic is not None:
-            state |= {f"critic.{name}": _on_host(tensor) for name, tensor in self.critic.state_dict().items()}
+            kept |= {f"critic.{name}": saved.on_host(tensor) for name, tensor in self.critic.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"adam.{index}.{name}": _on_host(value) for name, value in moments.items()}
-        return state | {name: getattr(self, name) for name in COUNTERS}
+            kept |= {f"adam.{index}.{name}": saved.on_host(value) for name, value in moments.items()}
+        return kept | {name: getattr(self, name) for name in saved.COUNTERS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of a learner with the same model, algorithm and settings.
 
-        Raises InputError for any other: names, shapes and kinds of numbers must be those of this learner.
+        Raises InputError for any other, and then changes nothing: names, shapes and kinds of numbers must be those of
+        this learner.
         """
-        state = {name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+        read = {name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+        policy = saved.named("policy", self.policy.named_trainable(), read)
+        critic = {} if self.critic is None else saved.named("critic", self.critic.state_dict().items(), read)
+        counts = saved.counters(read, self.settings.updates)
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        moments = saved.moments(read, parameters, counts["steps"])
         with torch.no_grad():
             for name, parameter in self.policy.named_trainable():
-                _same_shape(f"policy.{name}", parameter, state)
-                parameter.copy_(state[f"policy.{name}"])
+                parameter.copy_(policy[name])
         if self.critic is not None:
-            for name, tensor in self.critic.state_dict().items():
-                _same_shape(f"critic.{name}", tensor, state)
-            self.critic.load_state_dict({name: state[f"critic.{name}"] for name in self.critic.state_dict()})
-        moments: dict[int, dict[str, Tensor]] = {}
-        sizes = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
-        known = {f"adam.{index}.{name}": (index, name) for index in range(len(sizes)) for name in MOMENTS}
-        for key in (key for key in state if key.startswith("adam.")):
-            if key not in known:
-                raise InputError(f"state.{shown(key)}: must be a moment of one of {len(sizes)} parameters")
-            index, name = known[key]
-            _same_shape(key, sizes[index] if name != "step" else torch.zeros(()), state)
-            moments.setdefault(index, {})[name] = state[key].clone()
-        if "steps" not in state:  # earlier versions did not count them
-            step = moments.get(0, {}).get("step")
-            if step is None and state.get("updates") != 0:
-                raise InputError("state.adam: must be there after an update, got none in a state of an earlier version")
-            state["steps"] = 0 if step is None else int(step)
-        for name in COUNTERS:
-            setattr(self, name, check_count(f"state.{name}", state.get(name), 0, 2**63 - 1))
-        if self.steps > self.updates * self.settings.updates:
-            raise InputError(f"state.steps: must be in [0, {self.updates * self.settings.updates}], got {self.steps}")
-        whole, expected = sum(len(own) == len(MOMENTS) for own in moments.values()), len(sizes) if self.steps else 0
-        if whole != expected or len(moments) != expected:
-            whose = f"{expected} parameters after {self.steps} steps"
-            raise InputError(f"state.adam: must have {', '.join(MOMENTS)} of {whose}, got those of {whole}")
-        if odd := {float(own["step"]) for own in moments.values()} - {float(self.steps)}:
-            raise InputError(f"state.adam: must have step {self.steps} for all parameters, got {shown(odd)}")
-        if any((own["exp_avg_sq"] < 0).any() for own in moments.values()):
-            raise InputError("state.adam: must have exp_avg_sq >= 0, got less")
+            self.critic.load_state_dict(critic)
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        for name, count in counts.items():
+            setattr(self, name, count)
         self._pending = []
-
-
-def _on_host(tensor: Tensor) -> Tensor:
-    """A copy in main memory: the one that a checkpoint is written from."""
-    return tensor.detach().to("cpu", copy=True)
 
 
 def _there(value: Any) -> bool:
     """Whether a cell of a table holds something: not None, NaN or empty text."""
     return value is not None and value == value and str(value).strip() != ""
-
-
-def _same_shape(name: str, mine: Tensor, state: dict[str, Any]) -> None:
-    given = state.get(name)
-    if not isinstance(given, Tensor) or given.shape != mine.shape:
-        got = tuple(given.shape) if isinstance(given, Tensor) else "nothing"
-        raise InputError(f"state.{name}: must have shape {tuple(mine.shape)}, got {got}")
-    if given.dtype != mine.dtype:
-        raise InputError(f"state.{name}: must be of type {mine.dtype}, got {given.dtype}")
-    if not torch.isfinite(given).all():
-        odd = int((~torch.isfinite(given)).sum())
-        raise InputError(f"state.{name}: must be finite, got {odd} numbers that are not")

@@ -535,6 +535,22 @@ def test_a_state_of_another_model_or_algorithm_is_refused(make, tiny):
         learner.load_state_dict(make("grpo").state_dict())
 
 
+@pytest.mark.parametrize("name", ["critic.", "adam.0.exp_avg", "steps"])
+def test_a_state_that_is_refused_changes_nothing(make, name):
+    """Whatever the fault, and though the parameters of the policy in it are sound."""
+    learner, other = make("ppo"), make("ppo")
+    one_update(learner)
+    one_update(other)
+    one_update(other)
+    before, given = learner.state_dict(), other.state_dict()
+    damaged = next(key for key in given if key.startswith(name))
+    given[damaged] = -1 if name == "steps" else given[damaged] * np.nan
+    with pytest.raises(InputError, match=rf"^state\.{damaged}: must be "):
+        learner.load_state_dict(given)
+    after = learner.state_dict()
+    assert all(np.array_equal(after[key], before[key]) for key in before)
+
+
 # ------------------------------------------------------------------------------------------- faults during a run
 
 
