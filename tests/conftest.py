@@ -1,6 +1,7 @@
 """Slow and long tests, drawn examples, and random language models of a few thousand parameters, as folders."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from hypothesis import settings
 # threads that wait for each other on a busy processor take three times as long. Before NumPy or PyTorch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).parent
+
+
+# A shell's background jobs ignore these, and so would every command of the tests, which are stopped by them.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def names_in(file):
