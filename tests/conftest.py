@@ -61,6 +61,7 @@ def pytest_collection_modifyitems(config, items):
     place = {folder: FIRST.index(folder) if folder in FIRST else len(FIRST) for folder in folders}
     items.sort(key=lambda item: place[item.path.parent.name])  # stable: files stay together
 
+
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
 CONTEXT = 48
 
