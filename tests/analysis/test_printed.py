@@ -61,6 +61,21 @@ def test_a_row_never_begins_with_a_bracket_that_would_belong_to_the_line_before(
     assert all(row[0] == "{}[2em]" for row in rows(latex_table(table))[1:])
 
 
+@pytest.mark.parametrize("siunitx", [False, True])
+def test_chosen_columns_are_those_of_the_whole_table_in_the_order_wanted(siunitx):
+    whole, some = (rows(latex_table(SUMMARY, siunitx=siunitx, columns=columns)) for columns in (
+        None, ["controller", "gain in area", "verdict"]))  # fmt: skip
+    places = [2, 7, 8, 10] if siunitx else [2, 6, 8]
+    begun = [[cell.removeprefix("{}[x]") for cell in row] for row in some]  # a row that begins with a bracket
+    assert begun == [[row[place].removeprefix("[x]") for place in places] for row in whole]
+    form = latex_table(SUMMARY, siunitx=siunitx, columns=["area", "pool"]).splitlines()[siunitx]
+    assert form == r"\begin{tabular}{" + ("S[table-format=1.3]l}" if siunitx else "rl}")
+    assert "% bold" not in latex_table(SUMMARY, columns=["area", "pool"])
+    head, _, *body = markdown_table(SUMMARY, columns=["gain in area", "controller"]).splitlines()
+    assert head == "| gain in area | controller |"
+    assert body[1] == "| **+0.020 [+0.010, +0.030]** | a_b |"
+
+
 def test_labels_stand_for_names_and_others_are_escaped():
     text = latex_table(SUMMARY, {"a_b": r"\textsc{Mine}", "p": "Pool"})
     assert [row[2] for row in rows(text)[1:]] == ["uniform", r"\textsc{Mine}", "sec", r"[x]\textbar{}y"]
@@ -85,6 +100,10 @@ def test_tables_need_no_further_package(monkeypatch):
     (lambda: markdown_table(SUMMARY, ["a_b"]), r"labels: must map names of the table to the names shown, got"),
     (lambda: latex_table(SUMMARY.drop(columns="auc_gain_low")), "summary: must have the column 'auc_gain_low'"),
     (lambda: markdown_table(pd.concat([SUMMARY, SUMMARY])), "summary: must have one row per"),
+    (lambda: latex_table(SUMMARY, columns=["gain"]), "columns: must be one of pool, learner, .*, verdict, got 'gain'"),
+    (lambda: latex_table(SUMMARY, columns="area"), "columns: must be a list of some of pool, .*, got 'area'"),
+    (lambda: markdown_table(SUMMARY, columns=[]), r"columns: must be a list of some of pool, .*, got \[\]"),
+    (lambda: markdown_table(SUMMARY, columns=["area", "area"]), "columns: must name each once, got area more than"),
     (lambda: short_table(5), "summary: must be a pandas table"),
 ])  # fmt: skip
 def test_other_tables_and_labels_are_refused_in_one_line(call, said):

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -162,17 +162,23 @@ class Result:
         """The summary as a short table of text: intervals in brackets, one row per arm."""
         return short_table(self.summary)
 
-    def to_latex(self, labels: Mapping[str, str] | None = None, siunitx: bool = False) -> str:
+    def to_latex(
+        self,
+        labels: Mapping[str, str] | None = None,
+        siunitx: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> str:
         """The short table as a LaTeX `tabular` between the rules of booktabs; see `analysis.printed.latex_table`.
 
         The gain in area is bold where the test says "better". labels: LaTeX for names of pools, learners and
-        controllers. siunitx: whether numbers stand in `S` columns, with intervals in columns of their own.
+        controllers. siunitx: whether numbers stand in `S` columns, with intervals in columns of their own. columns:
+        some of pool, learner, controller, seeds, speed-up, area, gain in area, p (Holm), verdict, in the order wanted.
         """
-        return latex_table(self.summary, labels, siunitx)
+        return latex_table(self.summary, labels, siunitx, columns)
 
-    def to_markdown(self, labels: Mapping[str, str] | None = None) -> str:
-        """The short table in Markdown, bold where the test says "better". labels: shown names."""
-        return markdown_table(self.summary, labels)
+    def to_markdown(self, labels: Mapping[str, str] | None = None, columns: Sequence[str] | None = None) -> str:
+        """The short table in Markdown, bold where the test says "better". labels: shown names. columns: as in LaTeX."""
+        return markdown_table(self.summary, labels, columns)
 
     def cite(self) -> str:
         """BibTeX of the rules, gates, learners, statistics and packages that the study used; see `workbench.cite`."""
