@@ -235,8 +235,11 @@ def _difficulty(out: Understood, mapping: Mapping[str, str], there: _Columns) ->
     elif counted:
         out.used.setdefault("difficulty", "100 (1 - successes / attempts)")
     else:
+        if mapping.get("successes"):
+            raise InputError(f"columns: must map attempts, a column or a number, with successes, {there.names()}")
         for column in ("successes", "attempts"):
             if column in out.columns:
+                there.taken.discard(out.used[column].split(".")[0])
                 del out.columns[column], out.used[column]
 
 
@@ -356,16 +359,19 @@ def _check_agreement(out: Understood, name: str, mapping: Mapping[str, str]) -> 
 def _check_items(out: Understood, mapping: Mapping[str, str], there: _Columns) -> None:
     """InputError where rows look like those of a log: several rows of an item, or a step."""
     name = next((name for name in IDS if there.has(name)), "")
-    if not name or "ids" in mapping:
+    if "ids" in mapping:
         return
-    values = [str(value) for value in there._find(name)]
+    log = f"A pool has one row per item, a log of a run has more; ids={name} takes rows as items"
+    values = [str(value) for value in there._find(name)] if name else []
     different = len(set(values))
     if different < len(values):
         step = " and a column step" if there.has("step") else ""
         raise InputError(
-            f"{name}: must name each item once, got {len(values):,} rows of {different:,} items{step}. A pool has one "
-            f"row per item, a log of a run has more; ids={name} takes rows as items"
+            f"{name}: must name each item once, got {len(values):,} rows of {different:,} items{step}. {log}"
         )
+    steps = len({str(value) for value in there._find("step")}) if there.has("step") else 0
+    if steps > 1:
+        raise InputError(f"step: must be no column of a pool, got {out.rows:,} rows of {steps:,} steps. {log}")
 
 
 def understood_cells(table: Table, name: str) -> Any:
