@@ -145,6 +145,9 @@ class Policy:
                 raise InputError(f"prompt: must have at least one token, got {text[:40]!r}")
             if len(row) + limit > self.context:
                 room = self.context - limit
+                if room < 1:
+                    got = f"{self.context}, the model's context, got {limit} tokens of a completion"
+                    raise InputError(f"--limit: must be below {got}")
                 raise InputError(
                     f"prompt: must have at most {room} tokens, the model's context of {self.context} less the "
                     f"{limit} of a completion, got {len(row)}: {text[:40]!r}"
