@@ -728,6 +728,13 @@ def test_counts_of_which_one_half_is_missing_are_told(tmp_path):
     assert wb.Pool.load(path, {"successes": "successes", "attempts": "4"}).difficulty.tolist() == [100, 75, 50, 25]
 
 
+@pytest.mark.parametrize("rates", [[0.1, 0.5, 0.9, 1.0, 0.0], [0.25, 0.5, 0.75, 1.0]])
+def test_a_few_rates_in_a_file_are_refused_as_many_are(tmp_path, rates):
+    path = write(tmp_path / "few.csv", [{"prompt": f"p{i}", "difficulty": rate} for i, rate in enumerate(rates)])
+    assert "scale=0:1 (failure rates) or scale=1:0" in refused("difficulty", lambda: wb.Pool.load(path))
+    assert wb.Pool.load(path, {"scale": "1:0"}).difficulty.tolist() == [100 * (1 - rate) for rate in rates]
+
+
 # --- how a pool is shown
 
 

@@ -48,6 +48,7 @@ ENDINGS = (*READERS, ".gz")  # of files that are read
 MISSING = ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "None")  # cells of text without a number
 MOST_NAME = 80  # characters of a column's name that are shown
 FEW = 8  # labels that say nothing about their scale
+FEW_RATES = 3  # different ones in [0, 1] that do not look like rates, though FEW or less
 RATINGS = 10.0  # labels of up to this size look like rates or ratings
 
 
@@ -316,7 +317,8 @@ def _scale(mapping: Mapping[str, str]) -> tuple[float, float]:
 def _check_scale(name: str, labels: Any) -> None:
     """InputError where labels without counts hardly are on a scale from 0 to 100."""
     known = labels[~np.isnan(labels)]
-    if known.size < FEW or known.min() == known.max() or known.max() > RATINGS:
+    few = known.size < FEW and (known.size == 0 or known.max() > 1 or len(set(known.tolist())) <= FEW_RATES)
+    if few or known.min() == known.max() or known.max() > RATINGS:
         return
     raise InputError(
         f"{name}: must be on the scale of difficulty, 0 to 100, and no label of {known.size} is above "
