@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -118,13 +119,25 @@ def needs(*extras: str) -> None:
         sys.exit(2)
 
 
+def _note(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+    """A warning as a command tells it: one line, without the line of ours that it comes from."""
+    if not issubclass(category, UserWarning):
+        return _formatted(message, category, *place, **more)
+    return f"note: {' '.join(str(message).split())}\n"
+
+
+_formatted: Callable[..., str] = warnings.formatwarning
+
+
 def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
     """Do the work. 0 or what it returns; 2 for bad input, 1 if a disk, a process or the memory fails, 130 or 128 and
-    the signal's number if stopped: a line each. UNREAD, without a line, if nobody reads what is printed.
+    the signal's number if stopped: a line each. UNREAD, without a line, if nobody reads what is printed. A warning
+    meanwhile is a line, too.
 
     go_on: what the line says after a failure or a stop, where the work can go on from what is on disk.
     """
     after = f"; {go_on}" if go_on else ""
+    warnings.formatwarning = _note
     work_begins()
     try:
         status = work() or 0
@@ -145,3 +158,5 @@ def exit_status(work: Callable[[], int | None], go_on: str = "") -> int:
         line, status = stopped_line(error)
         tell(f"{line}{after}")
         return status
+    finally:
+        warnings.formatwarning = _formatted

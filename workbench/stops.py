@@ -6,10 +6,12 @@ import atexit
 import os
 import signal
 import sys
-import threading
-from typing import Any, NoReturn
 
 from workbench.terminal import make_usable
+
+TYPE_CHECKING = False  # for type checkers: what is imported here delays the moment from which stops are taken
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 WITH_PARENT = "END_WITH_PARENT"  # environment: set where standard input is a pipe that the starting process holds
 AGAIN = 0.02  # seconds until a stop that was swallowed comes again
@@ -54,6 +56,8 @@ def stop_in_one_line(name: str) -> None:
             signal.signal(number, _stop)
     atexit.register(_done)  # the first that is registered is the last that is called
     if os.environ.pop(WITH_PARENT, ""):
+        import threading
+
         threading.Thread(target=_watch, daemon=True).start()
 
 
@@ -91,6 +95,8 @@ def _lost(lost: Any) -> None:
     if not isinstance(error, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
         return
+    import threading
+
     number = error.number if isinstance(error, Stopped) else signal.SIGINT
     again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
     again.daemon = True

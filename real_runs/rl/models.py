@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import string
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,9 @@ class Policy:
                 raise InputError(f"prompt: must have at least one token, got {text[:40]!r}")
             if len(row) + limit > self.context:
                 room = self.context - limit
+                if room < 1:
+                    got = f"{self.context}, the model's context, got {limit} tokens of a completion"
+                    raise InputError(f"--limit: must be below {got}")
                 raise InputError(
                     f"prompt: must have at most {room} tokens, the model's context of {self.context} less the "
                     f"{limit} of a completion, got {len(row)}: {text[:40]!r}"
@@ -234,14 +238,16 @@ def load(
             "model: must sample tokens with the log-probabilities that they have in a training pass, got "
             f"'{source}' ({type(model).__name__})"
         )
-    if lora:
-        from peft import LoraConfig, get_peft_model
+    with warnings.catch_warnings():  # peft asks transformers by a name that these call deprecated
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
+        if lora:
+            from peft import LoraConfig, get_peft_model
 
-        with seeded(seed):
-            model = get_peft_model(model, LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear"))
-    if gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.enable_input_require_grads()
+            with seeded(seed):
+                model = get_peft_model(model, LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear"))
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.enable_input_require_grads()
     dtype = choose(dtype, model.device, model.num_parameters())
     return Policy(model, tokenizer, bool(lora), decoding, dtype, prompting)
 

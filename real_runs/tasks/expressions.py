@@ -14,7 +14,7 @@ _MINUS = r"(?<![\w.)%])[-\u2212\u2013]"  # a hyphen between two numbers is none:
 _NUMBER = rf"(?:{_MINUS}|\u00b1\s?)?(?<![\d.^_])[$\u20ac\u00a3]?{UNSIGNED}"
 _WRITTEN = re.compile(rf"(?:{_MINUS})?(?:(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
 _EXPONENT = r"(?:[-\u2212]?\d+(?:\.\d+)?|\{[-\u2212]?[\w./+-]+\}|\([-\u2212]?[\w./+-]+\))"
-_OPERATION = rf"(?:\s?(?:\*\*|[/^:*\u00d7\u00b7\u00f7])\s?{_EXPONENT}|\sx\s?10\^{_EXPONENT})"
+_OPERATION = rf"(?:\s?(?:\*\*|[/^:*\u00d7\u00b7\u00f7]|\\(?:times|cdot)(?![a-z]))\s?{_EXPONENT}|\sx\s?10\^{_EXPONENT})"
 _UNIT = rf"(?:\s?\\?%|\s(?:percent|{'|'.join(SCALES)})\b)"
 _VALUE = rf"(?:{_NUMBER} \d+/\d+|{_NUMBER}{_OPERATION}*){_UNIT}?"
 _LARGE = "hours?|minutes?|days?|weeks?|years?|feet|foot|dollars?"
@@ -38,6 +38,12 @@ _MEMBER = rf"[-+\u2212]?(?:\u221e|\\infty|{_VALUE}|(?:\d+\s?)?(?:\u03c0|\u221a\d
 _ONE_TUPLE = rf"\\?[(\[{{]\s*{_MEMBER}(?:\s*,\s*{_MEMBER})+\s*\\?[)\]}}]"
 _TUPLE = re.compile(rf"{_ONE_TUPLE}(?:\s*(?:,|and|or|\u222a|U|\\cup)\s*{_ONE_TUPLE})*")
 
+_NEXT = r"\s*(?:,\s*(?:and|or)\b|,|\band\b|\bor\b)\s*"
+_SOLUTIONS = re.compile(  # x = 5 and x = -3, x_1 = 5, x_2 = -3, x = 2, 3 and 5
+    rf"(?P<x>{_LETTER})(?:_\{{?\d\}}?)?\s?=\s?{_VALUE}"
+    rf"(?:{_NEXT}(?:(?P=x)(?:_\{{?\d\}}?)?\s?=\s?{_VALUE}|{_VALUE}(?!\s*(?!and\b|or\b)[\w=+*/^\\-])))+"
+)
+
 _SIGN = r"\s?(?:[<>]=?|[\u2264\u2265\u2260])\s?"
 _RELATION = re.compile(rf"(?:{_VALUE}{_SIGN})?{_LETTER}{_SIGN}{_VALUE}")  # 1 < x < 2
 
@@ -45,7 +51,7 @@ MATH = re.compile(
     r"\$\$(?P<a>[^$]+)\$\$"
     r"|\\\[(?P<b>(?:[^\\]|\\[^\[\]])+)\\\]"
     r"|\\\((?P<c>(?:[^\\]|\\[^()])+)\\\)"
-    r"|(?<!\\)\$(?P<d>(?![\s\d,.]*\s)[^$\n]*?[^$\s\\])\$(?!\d)",
+    r"|(?<!\\)\$(?P<d>(?![\s\d,.]*\s(?!\\[A-Za-z]|[-+*/^=<>]))[^$\n]*?[^$\s\\])\$(?!\d)",
     re.DOTALL,
 )
 _THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought)>", re.IGNORECASE)
@@ -230,7 +236,7 @@ def _raised(match: re.Match[str]) -> str:
 def _values(text: str, announced: bool = False) -> list[re.Match[str]]:
     """Tuples, inequalities, terms with letters and numbers, in their order; `announced`: sums of numbers, too."""
     found: list[re.Match[str]] = []
-    for pattern in (_TUPLE, _RELATION, _RUN, _PLAIN):
+    for pattern in (_SOLUTIONS, _TUPLE, _RELATION, _RUN, _PLAIN):
         wanted = [match for match in pattern.finditer(text) if pattern is not _RUN or _is_term(match, announced)]
         found += _apart(wanted, found, text)
     return sorted(found, key=lambda match: match.start())
@@ -276,16 +282,29 @@ def _last(text: str) -> str:
     plain = _apart(_values(text), math, text)
     plain = [match for match in plain if not _LABEL.search(text[max(0, match.start() - 20) : match.start()])]
     if math and (not plain or not re.search(r"[.!?]\s", text[math[-1].end() : plain[-1].start()])):
-        return _content(math[-1])
+        return ", ".join(map(_content, _solutions(text, math)))
     if plain:
         return "" if re.fullmatch(r"\s*=[\s?]*", text[plain[-1].end() :]) else plain[-1][0].strip()
     alone = text.strip().strip("*").rstrip(".").strip()
     return "" if "\n" in alone or re.search(r"\d", alone) else alone
 
 
+def _solutions(text: str, math: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The last of the mathematics, and what is before it as another solution: joined by "or", or of the same letter."""
+    found = math[-1:]
+    for match in math[-2::-1]:
+        between = re.fullmatch(_NEXT, text[match.end() : found[0].start()])
+        letters = [re.match(r"([A-Za-z])(?:_\{?\d\}?)?\s*=", _content(one)) for one in (match, found[0])]
+        same = letters[0] and letters[1] and letters[0][1] == letters[1][1]
+        if not between or not (same or "or" in text[match.end() : found[-1].start()]):
+            break
+        found.insert(0, match)
+    return found
+
+
 def _of_announcement(rest: str) -> str:
     """The answer in the rest of the line after "answer is", a choice with its text as B) 12."""
-    rest = _DENIED.sub("", rest.strip().strip("*").strip("\"\u201c\u201d "))
+    rest = _DENIED.sub("", rest.strip().strip("*").strip('"\u201c\u201d '))
     rest = re.sub(r"(?i)^(?:option|choice)\s+", "", re.sub(r"^[-\u2212\u2013]\s+(?=[\d.])", "-", _spelt(rest)))
     letters = _LETTERS.match(rest)
     if letters and not _LETTERED.match(rest):

@@ -16,6 +16,7 @@ from real_runs.tasks.task import STRATA, Task, _decile, _key
 from workbench.errors import InputError, check_text
 from workbench.pool import Pool
 from workbench.streams import Role, generator
+from workbench.tables.records import Written
 
 
 def print_note(line: str) -> None:
@@ -157,7 +158,9 @@ def _chat_text(turns: list[Turn]) -> str:
 
 
 def _answer_text(answer: Any) -> str:
-    """An answer as text; "" if there is none. A whole number that a table with gaps holds as 3.0 is 3."""
+    """An answer as text, of JSON as it stands there; "" if there is none. 3.0, as tables with gaps have 3, is 3."""
+    if isinstance(answer, Written):
+        return answer.text
     if isinstance(answer, (float, np.floating)):
         return "" if np.isnan(answer) else f"{answer:.0f}" if answer.is_integer() else repr(float(answer))
     return str(answer) if isinstance(answer, (str, int, np.integer)) else ""

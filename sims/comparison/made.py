@@ -86,7 +86,7 @@ def pools_digests(sources: Iterable[str]) -> dict[str, str] | None:
 def kept(made_from: Mapping[str, Any]) -> Kept | None:
     """What the command said when it made the results that are there; None unless all of them are, from the same."""
     folder = Path(_out(made_from["arguments"]))
-    if not (folder / RECORD).is_file():
+    if not os.path.isfile(folder / RECORD):  # False also for a name that is too long
         return None
     with suppress(InputError, OSError, ValueError, KeyError, TypeError, AttributeError), only_writer(folder):
         record = _read(folder / RECORD)

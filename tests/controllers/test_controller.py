@@ -685,6 +685,10 @@ def test_a_state_of_another_rule_or_pool_is_refused():
         wb.Controller(wb.MiddleBand(), pool).load_state_dict(state)
     with pytest.raises(InputError, match=r"^state\.pool: "):
         wb.Controller(wb.Uniform(), other).load_state_dict(state)
+    for name in ("rule", "gates", "pool"):
+        with pytest.raises(InputError, match=rf"^state\.{name}: must be this controller's, ") as caught:
+            wb.Controller(wb.Uniform(), pool).load_state_dict(state | {name: np.zeros((2, 2))})
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["batch", "rule.deck", "rule.cursor"])

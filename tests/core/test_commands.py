@@ -1,5 +1,8 @@
 """How commands end: one line and a status for each kind of trouble."""
 
+import sys
+import warnings
+
 import pytest
 
 from workbench.commands import SAME_AGAIN, exit_status
@@ -41,3 +44,20 @@ def test_work_that_ends_well_says_nothing_and_its_own_status_passes(capsys):
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         exit_status(lambda: 1 // 0)
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code(capsys, monkeypatch):
+    before = warnings.formatwarning
+
+    def work():
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            monkeypatch.setattr(warnings, "showwarning", shown)
+            warnings.warn("ids: the 60 rows\nname 20 items", stacklevel=1)
+
+    def shown(message, category, place, line, file=None, text=None):
+        sys.stderr.write(warnings.formatwarning(message, category, place, line, text))
+
+    assert exit_status(work) == 0
+    assert capsys.readouterr().err == "note: ids: the 60 rows name 20 items\n"
+    assert warnings.formatwarning is before

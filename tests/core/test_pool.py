@@ -710,6 +710,31 @@ def test_the_log_of_a_run_is_no_pool_unless_its_rows_are_said_to_be_items(tmp_pa
     assert len(wb.Pool.load(write(tmp_path / f"one.{suffix}", rows[:3]))) == 3
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_rows_of_several_steps_are_a_log_also_where_no_column_names_items(tmp_path, suffix):
+    rows = [{"step": i // 2, "prompt": f"p{i % 5}", "successes": 1 + i % 7, "attempts": 8} for i in range(12)]
+    path = write(tmp_path / f"log.{suffix}", rows)
+    assert "got 12 rows of 6 steps" in refused("step: must be no column of a pool", lambda: wb.Pool.load(path))
+    assert len(wb.Pool.load(path, {"ids": ""})) == 12
+    once = write(tmp_path / f"once.{suffix}", [row | {"id": i} for i, row in enumerate(rows)])
+    assert "ids=id takes rows as items" in refused("step: ", lambda: wb.Pool.load(once))
+    assert len(wb.Pool.load(once, {"ids": "id"})) == 12
+
+
+def test_counts_of_which_one_half_is_missing_are_told(tmp_path):
+    path = write(tmp_path / "half.csv", [{"prompt": f"p{i}", "successes": i} for i in range(4)])
+    assert "not used: successes; no difficulty" in wb.Pool.load(path).understood
+    refused("columns: must map attempts", lambda: wb.Pool.load(path, {"successes": "successes"}))
+    assert wb.Pool.load(path, {"successes": "successes", "attempts": "4"}).difficulty.tolist() == [100, 75, 50, 25]
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.5, 0.9, 1.0, 0.0], [0.25, 0.5, 0.75, 1.0]])
+def test_a_few_rates_in_a_file_are_refused_as_many_are(tmp_path, rates):
+    path = write(tmp_path / "few.csv", [{"prompt": f"p{i}", "difficulty": rate} for i, rate in enumerate(rates)])
+    assert "scale=0:1 (failure rates) or scale=1:0" in refused("difficulty", lambda: wb.Pool.load(path))
+    assert wb.Pool.load(path, {"scale": "1:0"}).difficulty.tolist() == [100 * (1 - rate) for rate in rates]
+
+
 # --- how a pool is shown
 
 

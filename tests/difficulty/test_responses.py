@@ -643,7 +643,8 @@ PATTERN = "pattern,n\n00,3\n01,2\n11,4\n"
 @pytest.mark.parametrize(
     ("text", "weights", "message"),
     [
-        *((f"a,b,n\n1,0,3\n0,1,{bad}\n", "n", f"weights: must be whole numbers >= 0, got '{bad}' in row 2, column 'n'")
+        *((f"a,b,n\n1,0,3\n0,1,{bad}\n", "n",
+           f"weights: must be whole numbers >= 0 of at most 15 digits, got '{bad}' in row 2, column 'n'")
           for bad in ("-1", "1.5", "", "NA", "x", "inf", "1e3", "TRUE")),
         ("a,b,n\n1,0,3\n", "m", "weights: must be a column of the table, got 'm', not among 'a', 'b', 'n'"),
         ("a,b,n\n1,0,3\n", "N", "weights: must be a column of the table, got 'N'"),

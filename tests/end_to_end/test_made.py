@@ -256,3 +256,9 @@ def test_after_damage_the_command_makes_the_same_files_again(first, there):
     assert "damaged result file" in again.err
     assert contents(there) == first.files
     assert command(there).out == f"{first.result.out}{made.AGAIN}\n"
+
+
+@pytest.mark.parametrize("out", ["n" * 300, "/".join(["x" * 200] * 25), "a\0b", "table.csv/x", ""])
+def test_a_name_that_no_folder_can_have_has_no_results(out):
+    """The command itself then refuses it in one line."""
+    assert made.kept(made.basis(["--tiny", "--out", out])) is None

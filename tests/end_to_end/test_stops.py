@@ -204,3 +204,12 @@ def test_runs_end_with_the_comparison_that_started_them(number, started):
     while any(map(alive, runs)):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_command_takes_stops_before_it_has_loaded_anything_heavy():
+    """Until then a stop is Python's own traceback."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import workbench.stops; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", code, str(ROOT)], text=True, capture_output=True, check=True
+    )
+    assert not {"typing", "re", "ast", "threading", "lazy_loader", "importlib.util"} & set(ran.stdout.split())

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -751,6 +752,13 @@ def test_a_prompt_longer_than_the_context_is_refused_in_one_line(make, problems,
         else:
             with pytest.raises(InputError, match=r"^prompt: must have at most 44 tokens, .* got 46: 'rev 1+'$"):
                 PPOLearner(*arguments)
+
+
+@pytest.mark.parametrize("more", [{"lora": 2}, {"gradient_checkpointing": True}])
+def test_loading_a_model_warns_of_nothing_that_its_user_could_change(tiny, more):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a filter of this file hides what transformers says of peft
+        models.load(tiny("llama"), **more)
 
 
 def test_an_empty_prompt_is_refused(tiny):

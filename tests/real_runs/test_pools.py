@@ -1,6 +1,7 @@
 """Pools on their way into real runs: cut, measured, from files of prompts; never with a held-out problem."""
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 import workbench as wb
 from real_runs import measure, train
-from real_runs.tasks.files import training_pool
+from real_runs.tasks.files import training_pool, with_texts
 from real_runs.tasks.measured import MEASURED, SHAPES, cut
 from real_runs.tasks.measured import main as cut_all
 from real_runs.tasks.named import make_task
@@ -204,3 +205,16 @@ def test_whitespace_and_chats_do_not_hide_a_held_out_problem():
     assert said == ["pool 'pool': 2 of 3 problems are held out for evaluation and are left out"]
     with pytest.raises(InputError, match="2 of 2 held out"):
         training_pool(pool[:2], task, 2)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_numbers_of_json_are_answers_as_they_stand_there(tmp_path, suffix):
+    """Python writes 0.00001 as 1e-05, and keeps 16 digits of pi."""
+    texts = ["0.00001", "1e400", "1.50", "3.14159265358979323846", "0.5", "9007199254740993", "3.0"]
+    path = tmp_path / f"numbers.{suffix}"
+    rows = [f'{{"prompt": "p{row}", "answer": {text}, "difficulty": {row + 1}9.50}}' for row, text in enumerate(texts)]
+    path.write_text("\n".join(rows) if suffix == "jsonl" else f"[{', '.join(rows)}]")
+    pool = with_texts(wb.Pool.load(path), "pool")
+    assert pool.payload["answer"] == [*texts[:-1], "3"]
+    assert pool.difficulty.tolist() == [row * 10 + 19.5 for row in range(7)]
+    assert pickle.loads(pickle.dumps(wb.Pool.load(path))).payload == wb.Pool.load(path).payload

@@ -563,6 +563,7 @@ BAD = {
     "pool that is missing": ({"pool": "/nowhere/pool.parquet"}, "pool: must be a file that exists"),
     "pool of another kind": ({"pool": "pool.txt"}, "pool: must be a file (.parquet, "),
     "prompt longer than the context": ({"limit": 40}, "prompt: must have at most 8 tokens"),
+    "limit beyond the context": ({"limit": 4000}, "--limit: must be below 48, the model's context, got 4000 tokens"),
     "steps": ({"steps": 0}, "--steps: must be a whole number in [1, 1e7], got 0"),
     "steps in words": ({"steps": "many"}, "--steps: must be a whole number in [1, 1e7], got 'many'"),
     "half a step": ({"steps": 1.5}, "--steps: must be a whole number in [1, 1e7], got '1.5'"),

@@ -98,3 +98,34 @@ def test_a_thought_that_began_long_before_its_end_does_not_count(score):
 )
 def test_a_choice_with_its_text_is_met_by_either(score, completion, right):
     assert score(rf"\boxed{{{completion}}}", "B) 12") == right
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "right"),
+    [
+        (r"so it is $6.02 \times 10^{23}$", "6.02e23", 1),
+        (r"so it is $ 3 \times 10^8 $.", "300000000", 1),
+        (r"so it is 1.6 \times 10^{-19}", "1.6e-19", 1),
+        (r"so it is $6.02 \times 10^{23}$", "23", 0),
+        (r"so it is $5 \sqrt{2}$", r"\sqrt{50}", 1),
+        (r"so it is $5 \sqrt{2}$", "2", 0),
+        ("I paid $5 and got $7 back, so the total is 12", "12", 1),
+        ("$x=5$ and $x=-3$", "5,-3", 1),
+        ("$x=5$ or $x=-3$", "-3,5", 1),
+        ("$5$ or $-3$", "-3,5", 1),
+        ("$x_1=5$, $x_2=-3$", "5,-3", 1),
+        ("x_1 = 5, x_2 = -3", "5,-3", 1),
+        ("x = 5 and x = -3", "5,-3", 1),
+        ("So x = 2, 3, and 5.", "2,3,5", 1),
+        ("x = 2, 3 and 5.", "2,3,5", 1),
+        ("x = 2, 3 and 5.", "5", 0),
+        ("$x=5$ and $x=-3$", "-3", 0),
+        ("where $a=3$ and $b=4$", "4", 1),
+        ("The sum of $5$ and $3$ is $8$.", "8", 1),
+        ("When x = 5, 3x = 15", "15", 1),
+        ("If n = 10, 2 + 3 = 5", "5", 1),
+        ("x = 2, y = 3", "3", 1),
+    ],
+)
+def test_powers_of_ten_and_several_solutions_without_a_box(score, completion, answer, right):
+    assert score(completion, answer) == right

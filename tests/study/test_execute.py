@@ -2,12 +2,17 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from workbench.errors import WorkerError
 from workbench.study.execute import execute
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -52,3 +57,16 @@ def test_an_error_of_the_work_comes_through():
 def test_a_worker_that_dies_is_one_line():
     with pytest.raises(WorkerError, match=r"^a worker process died \(out of memory\?\)$"):
         list(execute(os._exit, [9, 9, 9], 2))
+
+
+def test_a_script_that_is_no_file_is_told_before_workers_fail_to_import_it():
+    script = "from workbench.study.execute import execute\nprint(*execute(print, [1, 2, 3], {}))\n"
+    for jobs, status in ((1, 0), (2, 1)):
+        ran = subprocess.run(
+            [sys.executable], input=script.format(jobs), text=True, capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert ran.returncode == status
+    assert ran.stderr.splitlines()[-1].endswith(
+        "worker processes import the script that starts them, got '<stdin>': put it into a file, or use jobs=1"
+    )

@@ -441,7 +441,8 @@ class Controller:
         check_state(state, mine, free={"batch", "batch_before", "ahead", "ahead_counts"})
         for name in ("rule", "gates", "pool"):
             if str(state[name]) != mine[name]:
-                raise InputError(f"state.{name}: must be this controller's, {mine[name]}, got {str(state[name])[:80]}")
+                own, got = mine[name] or "none", " ".join(str(state[name]).split())[:80] or "none"
+                raise InputError(f"state.{name}: must be this controller's, {own}, got {got}")
         given = self._settings(default=True) | _read_settings(state["settings"])
         for name, value in self._settings().items():
             if name not in given or given[name] != value:

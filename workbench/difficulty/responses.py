@@ -188,7 +188,7 @@ def _weighted(table: Rows, weights: str | None) -> tuple[Rows, NDArray[np.int64]
     if wrong.size:
         row = int(wrong[0])
         got = f"got {shown(table.rows[row][at])} in row {row + 1}, column {shown(weights)}"
-        raise InputError(f"weights: must be whole numbers >= 0, {got}")
+        raise InputError(f"weights: must be whole numbers >= 0 of at most 15 digits, {got}")
     rest = Rows(table.names[:at] + table.names[at + 1 :], [row[:at] + row[at + 1 :] for row in table.rows])
     if not sum(counts):
         raise InputError(f"weights: must have one >= 1, got 0 in all rows of column {shown(weights)}")

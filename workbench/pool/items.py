@@ -368,7 +368,7 @@ class Pool:
 
         Raises InputError where the source cannot be read, a mapped column is missing or a column is refused; where
         counts and difficulty disagree; where labels look like another scale (none above 10, without counts); and where
-        rows repeat ids, as those of a log do.
+        rows repeat ids or have several values of `step`, as those of a log do.
         """
         found = files.read(source, {} if columns is None else columns)
         try:

@@ -48,6 +48,7 @@ ENDINGS = (*READERS, ".gz")  # of files that are read
 MISSING = ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "None")  # cells of text without a number
 MOST_NAME = 80  # characters of a column's name that are shown
 FEW = 8  # labels that say nothing about their scale
+FEW_RATES = 3  # different ones in [0, 1] that do not look like rates, though FEW or less
 RATINGS = 10.0  # labels of up to this size look like rates or ratings
 
 
@@ -235,8 +236,11 @@ def _difficulty(out: Understood, mapping: Mapping[str, str], there: _Columns) ->
     elif counted:
         out.used.setdefault("difficulty", "100 (1 - successes / attempts)")
     else:
+        if mapping.get("successes"):
+            raise InputError(f"columns: must map attempts, a column or a number, with successes, {there.names()}")
         for column in ("successes", "attempts"):
             if column in out.columns:
+                there.taken.discard(out.used[column].split(".")[0])
                 del out.columns[column], out.used[column]
 
 
@@ -313,7 +317,8 @@ def _scale(mapping: Mapping[str, str]) -> tuple[float, float]:
 def _check_scale(name: str, labels: Any) -> None:
     """InputError where labels without counts hardly are on a scale from 0 to 100."""
     known = labels[~np.isnan(labels)]
-    if known.size < FEW or known.min() == known.max() or known.max() > RATINGS:
+    few = known.size < FEW and (known.size == 0 or known.max() > 1 or len(set(known.tolist())) <= FEW_RATES)
+    if few or known.min() == known.max() or known.max() > RATINGS:
         return
     raise InputError(
         f"{name}: must be on the scale of difficulty, 0 to 100, and no label of {known.size} is above "
@@ -356,16 +361,19 @@ def _check_agreement(out: Understood, name: str, mapping: Mapping[str, str]) -> 
 def _check_items(out: Understood, mapping: Mapping[str, str], there: _Columns) -> None:
     """InputError where rows look like those of a log: several rows of an item, or a step."""
     name = next((name for name in IDS if there.has(name)), "")
-    if not name or "ids" in mapping:
+    if "ids" in mapping:
         return
-    values = [str(value) for value in there._find(name)]
+    log = f"A pool has one row per item, a log of a run has more; ids={name} takes rows as items"
+    values = [str(value) for value in there._find(name)] if name else []
     different = len(set(values))
     if different < len(values):
         step = " and a column step" if there.has("step") else ""
         raise InputError(
-            f"{name}: must name each item once, got {len(values):,} rows of {different:,} items{step}. A pool has one "
-            f"row per item, a log of a run has more; ids={name} takes rows as items"
+            f"{name}: must name each item once, got {len(values):,} rows of {different:,} items{step}. {log}"
         )
+    steps = len({str(value) for value in there._find("step")}) if there.has("step") else 0
+    if steps > 1:
+        raise InputError(f"step: must be no column of a pool, got {out.rows:,} rows of {steps:,} steps. {log}")
 
 
 def understood_cells(table: Table, name: str) -> Any:

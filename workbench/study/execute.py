@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from workbench.errors import WorkerError
+from workbench.errors import WorkerError, shown
 
 T = TypeVar("T")
 NO_GUARD = 87  # exit status of a worker process whose import of the script would start the work once more
@@ -33,13 +34,19 @@ def execute(work: Callable[[T], object], chunks: Sequence[T], jobs: int) -> Iter
     """Do `work` on every chunk, in worker processes if there are several of both; yields each chunk when it is done.
 
     work: goes to each worker once, a chunk to one of them, so both must pickle; what they find out they keep on disk.
-    Raises WorkerError if a worker process dies. After an error or Ctrl-C the workers are ended, and no other process.
+    Raises WorkerError if a worker process dies, and where the script is no file that workers could import. After an
+    error or Ctrl-C the workers are ended, and no other process.
     """
     if jobs == 1 or len(chunks) <= 1:
         for chunk in chunks:
             work(chunk)
             yield chunk
         return
+    main = sys.modules["__main__"]
+    script = main.__dict__.get("__file__")
+    if script and main.__spec__ is None and not os.path.isfile(script):  # read from standard input
+        got = f"got {shown(script)}: put it into a file, or use jobs=1"
+        raise WorkerError(f"worker processes import the script that starts them, {got}")
     jobs = min(jobs, len(chunks))
     context = multiprocessing.get_context("spawn")
     desk = context.Queue()  # as an argument, `work` would hold up the next process until this one had read it

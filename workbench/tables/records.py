@@ -12,6 +12,17 @@ from workbench.tables.cells import check_once, text_of
 MOST_CELLS = 10**8  # rows times names: 0.8 GB
 
 
+class Written(float):
+    """A number whose text in the file is another than Python's: 1.50, 0.00001, or more digits than a float has."""
+
+    text: str
+
+    def __new__(cls, text: str | float) -> Written:
+        number = super().__new__(cls, text)
+        number.text = str(text)
+        return number
+
+
 def read_jsonl(data: bytes, what: str, exact: bool = False, **_: Any) -> dict[str, Any]:
     """One JSON object per line; a name that an object lacks is None there. exact: numbers stay the text they are."""
     load, rows = _decoder(exact), []
@@ -54,8 +65,14 @@ def read_json(data: bytes, what: str, exact: bool = False, **how: Any) -> dict[s
 
 
 def _decoder(exact: bool) -> Callable[[str], Any]:
-    as_text: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": str} if exact else {}
-    return json.JSONDecoder(object_pairs_hook=checked_object, **as_text).decode
+    as_text: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": str}
+    how = as_text if exact else {"parse_float": _number}
+    return json.JSONDecoder(object_pairs_hook=checked_object, **how).decode
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return number if repr(number) == text else Written(text)
 
 
 def checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
