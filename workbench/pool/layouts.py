@@ -363,7 +363,7 @@ def _check_items(out: Understood, mapping: Mapping[str, str], there: _Columns) -
     name = next((name for name in IDS if there.has(name)), "")
     if "ids" in mapping:
         return
-    log = f"A pool has one row per item, a log of a run has more; ids={name} takes rows as items"
+    log = f"A pool has one row per item, a log of a run has more; ids={name or 'COLUMN'} takes rows as items"
     values = [str(value) for value in there._find(name)] if name else []
     different = len(set(values))
     if different < len(values):
