@@ -12,6 +12,7 @@ import os
 import sys
 
 from workbench.commands import exit_status, needs
+from workbench.terminal import tell
 
 needs("sweep")
 from sims.comparison import made
@@ -26,7 +27,12 @@ def main() -> int:
         return exit_status(lambda: made.tell_again(before))
     from sims.comparison.painter import Painter
 
-    with Painter() as painter:  # it loads what drawing takes while this process loads and runs the rest
+    try:
+        painter = Painter()  # it loads what drawing takes while this process loads and runs the rest
+    except OSError as error:
+        tell(f"error: the process that draws figures cannot be started: {error.strerror or error}")
+        return 1
+    with painter:
         from sims.comparison.run import run_command
 
         return run_command(painter, made_from)

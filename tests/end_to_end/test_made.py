@@ -2,8 +2,10 @@
 again."""
 
 import contextlib
+import errno
 import io
 import json
+import os
 import runpy
 import shlex
 import shutil
@@ -75,6 +77,20 @@ def same_code(monkeypatch):
     for name in ("code_digest", "packages_digest", "git_commit"):
         found = getattr(made, name)()
         monkeypatch.setattr(made, name, lambda found=found: found)
+
+
+def test_where_no_process_can_be_started_to_draw_it_ends_in_one_line(tmp_path, monkeypatch):
+    from sims.comparison import painter
+
+    def refused(*_, **__):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(painter.subprocess, "Popen", refused)
+    ended = command(tmp_path)
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert line == f"error: the process that draws figures cannot be started: {os.strerror(errno.EAGAIN)}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_command_says_the_same_and_that_it_was_there_and_touches_nothing(first, there, monkeypatch):
